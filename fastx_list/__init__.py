@@ -1,0 +1,60 @@
+"""A FastX-compatible session list for Linux remote desktops: the two application factories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+# gunicorn reads its settings out of this package before gevent's worker patches the standard library, and what is imported by then
+# is not patched. So this module imports nothing more at its top.
+if TYPE_CHECKING:
+    from flask import Flask
+
+MAX_BODY_BYTES = 64 * 1024
+
+
+def create_app(environ: Mapping[str, str] | None = None) -> Flask:
+    """Return the list: ``/api/list``, ``/api/params``, the page. ``environ`` stands in for the process's environment.
+
+    Raises :class:`fastx_list.config.ConfigError` for a setting that cannot be used.
+    """
+    from fastx_list.routes import health, list, page, params
+
+    app = _create("list", environ)
+    for module in (list, params, page, health):
+        app.register_blueprint(module.blueprint)
+    return app
+
+
+def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
+    """Return the sidecar: the WebSocket ``/api/list``. It needs gevent's worker; see ``fastx_list.server``."""
+    from werkzeug.routing import WebsocketMismatch
+
+    from fastx_list.routes import live
+    from fastx_list.services import EXTENSION
+
+    app = _create("live", environ)
+    app.extensions[live.EXTENSION] = live.Live(app.extensions[EXTENSION])
+    app.config["SOCK_SERVER_OPTIONS"] = live.SOCK_SERVER_OPTIONS
+    app.register_error_handler(WebsocketMismatch, live.plain_request)
+    app.register_blueprint(live.blueprint)
+    return app
+
+
+def _create(name: str, environ: Mapping[str, str] | None) -> Flask:
+    from flask import Flask
+
+    from fastx_list import config, errors, redaction
+    from fastx_list.replica import Replica
+    from fastx_list.services import EXTENSION, Services
+    from fastx_list.store import open_store
+    from fastx_list.tokens import Tokens
+
+    redaction.install()
+    settings = config.load(environ)
+    store = open_store(settings.store)
+    app = Flask(f"fastx_list.{name}", root_path=__path__[0], static_folder="static" if name == "list" else None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.extensions[EXTENSION] = Services(settings, store, Replica(store), Tokens(settings))
+    errors.register(app)
+    return app

@@ -1,0 +1,3 @@
+from fastx_list.cli import main
+
+main()

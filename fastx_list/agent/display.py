@@ -1,0 +1,119 @@
+"""What can be learnt about one X server, whatever kind of session it serves: the size of its screen, and its first application."""
+
+from __future__ import annotations
+
+import select
+import shlex
+import socket
+import time
+from collections.abc import Iterable
+
+from fastx_list.agent.machine import MAX_TEXT, Machine, Process
+from fastx_list.agent.x11 import DisplayWatch, X11Error, socket_path
+
+FIRST_ANSWER_SECONDS = 0.1  # that all new servers together get, once
+STARTING_SECONDS = 10.0  # in which a server may not listen yet, and a session's first program may still be a passing one
+RETRY_SECONDS = 30.0
+
+
+class Screen:
+    """The size of one X server's screen."""
+
+    def __init__(self, server: Process, display: int, authority: str | None, size: str | None, lingers: bool) -> None:
+        """``size`` is what the command line says. ``lingers``: the server goes on when its last client has left it."""
+        self._server = server
+        self._display = display
+        self._authority = authority
+        self._size = size
+        self._lingers = lingers
+        self._watch: DisplayWatch | None = None
+        self._clients: tuple[frozenset[int], int] = (frozenset(), 0)
+        self._retry_at = 0.0
+        self.is_new = True
+
+    def follow(self, machine: Machine, subject: str) -> None:
+        """Take what the server has told since; connect to it if that does no harm."""
+        others = 1 if self._lingers else self._count_clients(machine) - (self._watch is not None)
+        if others < 1:
+            self.close()
+            return
+        try:
+            if self._watch is not None:
+                self._watch.poll()
+            elif time.monotonic() >= self._retry_at:
+                self._watch = DisplayWatch(self._display, self._server.uid, self._authority, socket.gethostname())
+                machine.settle(subject)
+        except X11Error as error:
+            self.close()
+            if self._server.age > STARTING_SECONDS:
+                self._retry_at = time.monotonic() + RETRY_SECONDS
+                machine.explain(subject, f"the size of its screen is the one it was started with, since {error}")
+
+    def _count_clients(self, machine: Machine) -> int:
+        inodes = machine.sockets(self._server).unix_clients(socket_path(self._display))
+        if inodes != self._clients[0]:
+            self._clients = (inodes, len(machine.own_sockets(self._server, inodes)))
+        return self._clients[1]
+
+    @property
+    def geometry(self) -> str | None:
+        """Width and height, such as ``1280x720``."""
+        if self._watch is not None and self._watch.size is not None:
+            self._size = "{}x{}".format(*self._watch.size)
+        return self._size
+
+    @property
+    def awaited(self) -> DisplayWatch | None:
+        """The watch that has not been told a size yet."""
+        return self._watch if self._watch is not None and self._watch.size is None else None
+
+    def close(self) -> None:
+        """Leave the server, which keeps its last known size."""
+        if self._watch is not None:
+            self._size = self.geometry
+            self._watch.close()
+            self._watch = None
+
+
+def await_first_answers(screens: Iterable[Screen], seconds: float = FIRST_ANSWER_SECONDS) -> None:
+    """Give servers that were never asked before a moment to answer, all together. One that hangs is not waited for again."""
+    waiting = [screen for screen in screens if screen.is_new and screen.awaited]
+    for screen in waiting:
+        screen.is_new = False
+    deadline = time.monotonic() + seconds
+    while waiting and (left := deadline - time.monotonic()) > 0:
+        poller = select.poll()
+        for screen in waiting:
+            if screen.awaited:
+                poller.register(screen.awaited, select.POLLIN)
+        if not poller.poll(left * 1000):
+            return
+        for screen in waiting:
+            if screen.awaited:
+                try:
+                    screen.awaited.poll()
+                except X11Error:
+                    screen.close()  # the next scan meets it again, and says why
+        waiting = [screen for screen in waiting if screen.awaited]
+
+
+class Application:
+    """The program a session was started for: the first one on its display, of its user, since its server started."""
+
+    def __init__(self, server: Process, display: int) -> None:
+        self._server = server
+        self._display = display
+        self._process: Process | None = None
+        self._command: str | None = None
+
+    def look(self, machine: Machine) -> tuple[str | None, int | None]:
+        """Return its command line and its pid."""
+        if self._process is not None and self._server.age > STARTING_SECONDS:
+            return self._command, self._process.pid
+        for process in machine.on_display(self._server.uid, self._display):
+            if process.stat.start >= self._server.stat.start and process.pid != self._server.pid \
+                    and process.stat.parent != self._server.pid:  # the server's own helpers, such as xkbcomp
+                if self._process is None or process.identity != self._process.identity:
+                    self._process, self._command = process, shlex.join(process.args)[:MAX_TEXT] or None
+                break
+        return (self._command, self._process.pid) if self._process is not None else (None, None)

@@ -1,0 +1,149 @@
+"""The agent's loop: what the sources see, made into sessions and written to the store when it has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from fastx_list.agent.display import STARTING_SECONDS
+from fastx_list.agent.facts import Facts, Source
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.sources.spool import Spool
+from fastx_list.agent.sources.tigervnc import TigerVnc
+from fastx_list.config import Settings
+from fastx_list.session import Session, decode
+from fastx_list.store import Store, StoreError
+
+CONFIRM_SECONDS = 30.0  # between writes of the complete view where nothing has changed, so that a restored store is right again
+
+log = logging.getLogger(__name__)
+
+
+class Agent:
+    """Reconciles what runs on this machine with the store."""
+
+    def __init__(self, settings: Settings, store: Store, sources: Sequence[Source] | None = None) -> None:
+        self._server_id = settings.server_id
+        self._interval = settings.scan_interval
+        self._store = store
+        self._sources: Sequence[Source] = [TigerVnc(), Spool(settings.spool)] if sources is None else sources
+        self._facts: dict[Source, list[Facts]] = {}
+        self._failing: set[str] = set()
+        self._machine = Machine()
+        self._hostname = socket.gethostname()
+        self._view: dict[str, tuple[Facts | None, Session]] | None = None
+        self._written_at = -CONFIRM_SECONDS
+        self._unwritten = True
+        self.problem: str | None = None  # why the store could not be written at the last scan
+
+    def run(self, stopped: Callable[[float], bool]) -> None:
+        """Scan at every interval until ``stopped(seconds)``, which waits that long, returns true."""
+        while True:
+            began = time.monotonic()
+            self.scan()
+            if stopped(max(0.0, self._interval - (time.monotonic() - began))):
+                return
+
+    def scan(self) -> int:
+        """Look once, write what has changed, and return how many sessions there are.
+
+        A store that cannot be written is reported once; what was seen meanwhile is kept and written when it can be.
+        """
+        previous_look = self._machine.last_look
+        self._machine.look()
+        seen = {session_id(self._server_id, facts.identity): facts for source in self._sources for facts in self._ask(source)}
+        try:
+            if self._view is None:
+                self._view = self._recall()
+            self._update(self._view, seen, previous_look)
+            if self._unwritten or time.monotonic() - self._written_at >= CONFIRM_SECONDS:
+                self._store.observe(self._server_id, {name: session for name, (_, session) in self._view.items()})
+                self._unwritten, self._written_at = False, time.monotonic()
+            if self.problem is not None:
+                log.warning("the store can be written again")
+                self.problem = None
+        except StoreError as error:
+            if self.problem != str(error):
+                log.error("%s; will try again", error)
+                self.problem = str(error)
+        return len(seen)
+
+    def _ask(self, source: Source) -> list[Facts]:
+        """Return what ``source`` sees. One that fails costs the others nothing, and its sessions stay as they were."""
+        try:
+            self._facts[source] = list(source.scan(self._machine))
+        except Exception:
+            name = type(source).__name__
+            if name not in self._failing:
+                log.exception("the source %s failed; its sessions stay as they were", name)
+            self._failing.add(name)
+        else:
+            self._failing.discard(type(source).__name__)
+        return self._facts.get(source, [])
+
+    def _recall(self) -> dict[str, tuple[Facts | None, Session]]:
+        """Return what the store knows of this server: when clients came and went, which no process can tell."""
+        view: dict[str, tuple[Facts | None, Session]] = {}
+        for record in self._store.snapshot().records:
+            if record.server_id == self._server_id and record.text is not None:
+                view[record.id] = (None, decode(record.text))
+        return view
+
+    def _update(self, view: dict[str, tuple[Facts | None, Session]], seen: dict[str, Facts], previous_look: float | None) -> None:
+        now = round(time.time() * 1000)
+        for name, facts in seen.items():
+            known = view.get(name)
+            if known is not None and known[0] is facts:
+                continue
+            session = self._make_session(name, facts, known, now, previous_look)
+            if known is None or session.digest != known[1].digest:
+                self._unwritten = True
+            view[name] = (facts, session)
+        for name in view.keys() - seen.keys():
+            del view[name]
+            self._unwritten = True
+
+    def _make_session(
+        self, name: str, facts: Facts, known: tuple[Facts | None, Session] | None, now: int, previous_look: float | None
+    ) -> Session:
+        session = Session(
+            id=name, login=facts.login, server_id=self._server_id, hostname=self._hostname, server_pid=facts.server_pid,
+            geometry=facts.geometry, window_mode=facts.window_mode, started=facts.started, command=facts.command,
+            app_pid=facts.app_pid, clients=facts.clients, params=facts.params, display=facts.display,
+            cpu_percentage=facts.cpu_percentage, video_ram=facts.video_ram, sharing=facts.sharing,
+            disconnect_timeout=facts.disconnect_timeout,
+        )
+        if known is None:
+            # Clients of a session that started since the last look have come since then; of an older one nobody knows when.
+            is_fresh = previous_look is not None and facts.started is not None and facts.started >= previous_look * 1000 - 1000
+            return replace(session, last_connect=now) if facts.clients and is_fresh else session
+        before_facts, before = known
+        came, left = _traffic(before_facts, before, facts)
+        settled = before.started is not None and now - before.started > STARTING_SECONDS * 1000
+        keep_command = not facts.stated and before.app_pid is not None and (settled or facts.app_pid is None)
+        return replace(
+            session,
+            started=facts.started if before.started is None else before.started,
+            last_connect=now if came else before.last_connect,
+            last_disconnect=now if left else before.last_disconnect,
+            command=before.command if keep_command else facts.command,
+            app_pid=before.app_pid if keep_command else facts.app_pid,
+        )
+
+
+def session_id(server_id: str, identity: str) -> str:
+    """Return the id of session ``identity`` of server ``server_id``: the same after a restart, another on every other server."""
+    return hashlib.blake2b(f"{server_id}\0{identity}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def _traffic(before_facts: Facts | None, before: Session, facts: Facts) -> tuple[bool, bool]:
+    """Return whether a client has come and whether one has left."""
+    if before_facts is not None and before_facts.connections is not None and facts.connections is not None:
+        return bool(facts.connections - before_facts.connections), bool(before_facts.connections - facts.connections)
+    if before.clients is None or facts.clients is None:
+        return False, False
+    return facts.clients > before.clients, facts.clients < before.clients

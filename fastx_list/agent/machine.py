@@ -1,0 +1,293 @@
+"""What the sources look at: this machine's processes and sockets, as of one scan.
+
+A scan lists the pids and looks closely only at processes that are new. ``exec`` replaces a program under the same pid, so young
+processes are looked at again, and older ones in turn, a few at each scan. File formats are those of proc(5).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+import re
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+YOUNG_SECONDS = 5.0
+TURNS = 10  # an older process is looked at again every so many scans
+MAX_TEXT = 4096  # characters of a command line or an environment variable that are kept
+_TICKS = os.sysconf("SC_CLK_TCK")
+_ACCEPTS = b"00010000"  # __SO_ACCEPTCON in the flags of /proc/net/unix
+_CONNECTED = b"03"  # SS_CONNECTED in /proc/net/unix
+_ESTABLISHED = b"01"  # in /proc/net/tcp
+# X(7): "localhost:10" is a forwarded display of another machine, so only these forms mean a server here.
+_DISPLAY = re.compile(rf"(?:unix|{re.escape(socket.gethostname())})?:(?P<number>[0-9]{{1,5}})(?:\.[0-9]+)?")
+
+log = logging.getLogger(__name__)
+
+
+class Stat(NamedTuple):
+    """The part of ``/proc/PID/stat`` that tells processes apart; ``start`` is in clock ticks since boot."""
+
+    name: str
+    state: str
+    parent: int
+    start: int
+
+
+def read_stat(pid: int) -> Stat | None:
+    """Return what ``/proc/PID/stat`` says, or ``None`` if the process is gone or only waits to be reaped."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            data = file.read()
+        # The name is the process's own choice and may hold anything, also brackets and blanks.
+        name, rest = data[data.index(b"(") + 1:data.rindex(b")")], data[data.rindex(b")") + 2:].split()
+        stat = Stat(name.decode("utf-8", "replace"), rest[0].decode(), int(rest[1]), int(rest[19]))
+    except (OSError, ValueError, IndexError):
+        return None
+    return None if stat.state in "ZXx" else stat
+
+
+@dataclass(eq=False)
+class Process:
+    """One process, as it was when it was last looked at; ``uid`` is that of ``/proc/PID``."""
+
+    pid: int
+    uid: int
+    stat: Stat
+    _environ: Mapping[str, str] | None = None
+    _args: list[str] | None = None
+
+    @property
+    def identity(self) -> str:
+        """What no other process on any boot of this machine has: pids are used again, these are not."""
+        return f"{boot_id()}:{self.pid}:{self.stat.start}"
+
+    @property
+    def started(self) -> int:
+        """When it started, in milliseconds since the Unix epoch."""
+        return round((time.time() - self.age) * 1000)
+
+    @property
+    def age(self) -> float:
+        """How long it has run, in seconds."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - self.stat.start / _TICKS
+
+    @property
+    def args(self) -> list[str]:
+        """Its command line, as it is shown to others: a process may write there what it likes."""
+        if self._args is None:
+            try:
+                self._args = [_clean(text) for text in psutil.Process(self.pid).cmdline()]
+            except (psutil.Error, OSError, ValueError):
+                self._args = []
+        return self._args
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """What of its environment, as it was started with, concerns us; empty if we may not read it."""
+        if self._environ is None:
+            try:
+                found = psutil.Process(self.pid).environ()
+            except (psutil.Error, OSError, ValueError):
+                found = {}
+            self._environ = {key: _clean(value) for key, value in found.items() if _concerns_us(key)}
+        return self._environ
+
+    @property
+    def display(self) -> int | None:
+        """The X display of this machine that it was started on."""
+        match = _DISPLAY.fullmatch(self.environ.get("DISPLAY", ""))
+        return int(match["number"]) if match else None
+
+
+def _concerns_us(variable: str) -> bool:
+    return variable == "DISPLAY" or variable.startswith("FASTX_LIST_")
+
+
+def _clean(text: str) -> str:
+    """Return text of another user's making as Unicode that can be stored and sent, cut where it gets too long."""
+    return text[:MAX_TEXT].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+@lru_cache(maxsize=1)
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+@lru_cache(maxsize=4096)
+def login_of(uid: int) -> str:
+    """Return the login of ``uid``; as ps(1) does, its number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, UnicodeDecodeError):
+        return str(uid)
+
+
+class Sockets:
+    """The sockets of one network namespace."""
+
+    def __init__(self, net: str) -> None:
+        self._net = net
+        self._tcp: dict[int, set[int]] | None = None
+        self._unix: dict[str, set[int]] | None = None
+        self._listening: dict[str, set[int]] = {}
+
+    def tcp_clients(self, port: int) -> frozenset[int]:
+        """Return the inodes of the accepted connections to local TCP ``port``."""
+        if self._tcp is None:
+            self._tcp = {}
+            for name in ("tcp", "tcp6"):
+                for line in _read(f"{self._net}/{name}").splitlines()[1:]:
+                    fields = line.split(None, 10)
+                    if fields[3] == _ESTABLISHED and fields[9] != b"0":  # inode 0: nobody has accepted it yet
+                        self._tcp.setdefault(int(fields[1].rpartition(b":")[2], 16), set()).add(int(fields[9]))
+        return frozenset(self._tcp.get(port, ()))
+
+    def unix_clients(self, path: str) -> frozenset[int]:
+        """Return the inodes of the accepted connections to the unix socket at ``path`` (or at the abstract ``@path``).
+
+        A socket's path is whatever its owner chose, line ends included, so an inode says something about another user's
+        process only if that process has it open: see :meth:`Machine.own_sockets`.
+        """
+        return self._at(self._read_unix(), path)
+
+    def unix_listeners(self, path: str) -> frozenset[int]:
+        """Return the inodes of the sockets that accept connections at ``path``; the caution above holds."""
+        self._read_unix()
+        return self._at(self._listening, path)
+
+    def listening_paths(self) -> Iterable[str]:
+        """Return the paths at which unix sockets accept connections."""
+        self._read_unix()
+        return self._listening
+
+    @staticmethod
+    def _at(sockets: Mapping[str, set[int]], path: str) -> frozenset[int]:
+        return frozenset(sockets.get(path, set()) | sockets.get("@" + path, set()))
+
+    def _read_unix(self) -> Mapping[str, set[int]]:
+        if self._unix is None:
+            self._unix = {}
+            for line in _read(f"{self._net}/unix").splitlines()[1:]:
+                fields = line.split(None, 7)
+                if len(fields) != 8 or not fields[6].isdigit():
+                    continue
+                path, inode = os.fsdecode(fields[7]), int(fields[6])
+                if fields[3] == _ACCEPTS:
+                    self._listening.setdefault(path, set()).add(inode)
+                elif fields[5] == _CONNECTED:
+                    self._unix.setdefault(path, set()).add(inode)
+        return self._unix
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
+
+
+class Machine:
+    """The processes and sockets of this machine. :meth:`look` takes a new look at it."""
+
+    def __init__(self) -> None:
+        self.processes: dict[int, Process] = {}
+        self.last_look: float | None = None
+        self._turn = 0
+        self._sockets: dict[str, Sockets] = {}
+        self._on_displays: dict[int, dict[int, list[Process]]] = {}
+        self._explained: dict[str, str] = {}
+
+    def look(self) -> None:
+        """Bring :attr:`processes` up to date and forget the sockets of the last look."""
+        self._turn = (self._turn + 1) % TURNS
+        self._sockets, self._on_displays = {}, {}
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        kept: dict[int, Process] = {}
+        for pid in pids:
+            process: Process | None = self.processes.get(pid)
+            if process is None or pid % TURNS == self._turn or process.age < YOUNG_SECONDS:
+                process = self._look_at(pid, process)
+            if process is not None:
+                kept[pid] = process
+        self.processes = kept
+        self.last_look = time.time()
+
+    def _look_at(self, pid: int, known: Process | None) -> Process | None:
+        stat = read_stat(pid)
+        if stat is None:
+            return None
+        if known is not None and known.stat == stat and known.age >= YOUNG_SECONDS:
+            return known
+        try:
+            return Process(pid, os.stat(f"/proc/{pid}").st_uid, stat)
+        except OSError:
+            return None
+
+    def still_runs(self, process: Process) -> bool:
+        """Whether ``process`` is still the one it was, and no zombie."""
+        stat = read_stat(process.pid)
+        return stat is not None and stat.start == process.stat.start
+
+    def named(self, names: Iterable[str]) -> list[Process]:
+        """Return the processes that run a program of one of ``names``."""
+        wanted = {name[:15] for name in names}  # TASK_COMM_LEN cuts it
+        return [process for process in self.processes.values() if process.stat.name in wanted]
+
+    def on_display(self, uid: int, display: int) -> list[Process]:
+        """Return the processes of ``uid`` that were started on ``display``, the first one first."""
+        if uid not in self._on_displays:
+            found: dict[int, list[Process]] = {}
+            for process in self.processes.values():
+                if process.uid == uid and process.display is not None:
+                    found.setdefault(process.display, []).append(process)
+            for processes in found.values():
+                processes.sort(key=lambda process: (process.stat.start, process.pid))
+            self._on_displays[uid] = found
+        return self._on_displays[uid].get(display, [])
+
+    def sockets(self, process: Process) -> Sockets:
+        """Return the sockets of the network namespace that ``process`` is in."""
+        try:
+            namespace = os.readlink(f"/proc/{process.pid}/ns/net")
+            own = namespace == os.readlink("/proc/self/ns/net")
+        except OSError:
+            own = True  # it is another user's; ours is the likely one
+        if own:
+            return self._sockets.setdefault("own", Sockets("/proc/self/net"))
+        return self._sockets.setdefault(namespace, Sockets(f"/proc/{process.pid}/net"))
+
+    def own_sockets(self, process: Process, inodes: frozenset[int]) -> frozenset[int]:
+        """Return those of ``inodes`` that ``process`` really has open; all of them if we may not know."""
+        directory = f"/proc/{process.pid}/fd"
+        try:
+            names = os.listdir(directory)
+        except OSError:
+            return inodes
+        found = set()
+        for name in names:
+            try:
+                match = re.fullmatch(r"socket:\[([0-9]+)]", os.readlink(f"{directory}/{name}"))
+            except OSError:
+                continue
+            if match:
+                found.add(int(match[1]))
+        return inodes & found
+
+    def explain(self, subject: str, problem: str) -> None:
+        """Say, once for each ``subject``, what could not be seen and what would help."""
+        if self._explained.get(subject) != problem:
+            self._explained[subject] = problem
+            log.warning("%s: %s", subject, problem)
+
+    def settle(self, subject: str) -> None:
+        """Forget what was explained about ``subject``: it is over."""
+        self._explained.pop(subject, None)

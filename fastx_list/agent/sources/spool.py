@@ -1,0 +1,147 @@
+"""Sessions that launchers register themselves: one ``*.json`` file each in a directory, as ``SpoolSchema`` describes it.
+
+The file is the session: it appears, the session is listed; it changes, the session does; it goes, the session has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import stat
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from marshmallow import ValidationError
+
+from fastx_list.agent.facts import Facts
+from fastx_list.agent.machine import Machine
+from fastx_list.query import describe
+from fastx_list.session import ParamsError, SpoolSchema, check_params
+
+MAX_FILE_BYTES = 64 * 1024
+WRITING_SECONDS = 2.0  # a file that was written so recently may not be finished
+_schema = SpoolSchema()
+
+
+class _Refused(Exception):
+    """The file does not count; the message says why."""
+
+
+@dataclass
+class _File:
+    version: tuple[int, ...]
+    facts: Facts | None
+    unfinished: bool = False
+
+
+class Spool:
+    """Reads the session files of ``directory``; one that has not changed is not read again."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._files: dict[str, _File] = {}
+
+    def scan(self, machine: Machine) -> Iterable[Facts]:
+        files: dict[str, _File] = {}
+        try:
+            with os.scandir(self._directory) as entries:
+                anyone_writes = bool(os.stat(self._directory).st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+                for entry in entries:
+                    if entry.name.endswith(".json") and not entry.name.startswith("."):
+                        file = self._look_at(entry, anyone_writes, machine)
+                        if file is not None:
+                            files[entry.name] = file
+        except FileNotFoundError:
+            pass  # no launcher has made it yet
+        except OSError as error:
+            machine.explain(f"spool {self._directory}", f"cannot be read: {error.strerror}; its sessions stay as they were")
+            files = self._files
+        else:
+            machine.settle(f"spool {self._directory}")
+        for name in self._files.keys() - files.keys():
+            machine.settle(self._subject(name))
+        self._files = files
+        return [file.facts for file in files.values() if file.facts is not None]
+
+    def _subject(self, name: str) -> str:
+        return f"session file {self._directory / name}".encode("utf-8", "backslashreplace").decode()
+
+    def _look_at(self, entry: os.DirEntry[str], anyone_writes: bool, machine: Machine) -> _File | None:
+        known = self._files.get(entry.name)
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError:
+            return None  # it has gone meanwhile
+        version = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size, anyone_writes)
+        if known is not None and known.version == version and not known.unfinished:
+            return known
+        try:
+            facts = self._read(entry, status, anyone_writes)
+        except FileNotFoundError:
+            return None
+        except (ValueError, RecursionError) as error:
+            # An unfinished file is not wrong yet, and what it said before still holds.
+            if 0 <= time.time() - status.st_mtime < WRITING_SECONDS:
+                return _File(version, known.facts if known else None, unfinished=True)
+            machine.explain(self._subject(entry.name), f"skipped: it is not well-formed JSON in UTF-8: {_one_line(error)}")
+            return _File(version, None)
+        except (_Refused, OSError) as error:
+            machine.explain(self._subject(entry.name), f"skipped: {_one_line(error)}")
+            return _File(version, None)
+        machine.settle(self._subject(entry.name))
+        return _File(version, facts)
+
+    def _read(self, entry: os.DirEntry[str], status: os.stat_result, anyone_writes: bool) -> Facts:
+        if not stat.S_ISREG(status.st_mode):
+            raise _Refused("it is no regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise _Refused(f"it is over {MAX_FILE_BYTES} bytes")
+        descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            opened = os.fstat(descriptor)
+            if not stat.S_ISREG(opened.st_mode):  # exchanged since it was listed
+                raise _Refused("it is no regular file")
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise _Refused(f"it is over {MAX_FILE_BYTES} bytes")
+        members = _parse(data)
+        others_write = anyone_writes or opened.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if others_write and not _may_speak_for(opened.st_uid, members["login"]):
+            raise _Refused(f"others can write here, and its owner is neither root nor {members['login']!r}")
+        name = entry.name.encode("utf-8", "surrogateescape").hex()
+        return Facts(identity=f"spool:{name}:{members.get('started')}", stated=True, **members)
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        members: dict[str, Any] = _schema.load(json.loads(data.decode("utf-8"), parse_constant=_refuse_constant))
+        members = {name: value for name, value in members.items() if value is not None}
+        check_params(members.get("params", {}))
+        json.dumps(members, ensure_ascii=False).encode("utf-8")
+    except ValidationError as error:
+        raise _Refused(describe(error)) from None
+    except ParamsError as error:
+        raise _Refused(str(error)) from None
+    return members
+
+
+def _may_speak_for(uid: int, login: str) -> bool:
+    if uid == 0:
+        return True
+    try:
+        return pwd.getpwnam(login).pw_uid == uid
+    except (KeyError, ValueError):
+        return login == str(uid)
+
+
+def _one_line(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return "".join(character if character.isprintable() else "?" for character in text)[:300]
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")

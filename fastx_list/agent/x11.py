@@ -1,0 +1,260 @@
+"""The size of an X server's screen, as it is now, asked of the server itself.
+
+This speaks the X11 protocol (https://www.x.org/releases/current/doc/xproto/x11protocol.html) for three things: the connection's
+setup (section 8), one request for events about the root window (section 9, ChangeWindowAttributes), and the events that tell
+its size (section 11, ConfigureNotify). A library would wait for the server; a server that hangs must not stop the agent, so
+nothing here waits.
+
+Two dangers shape the rest. A server may be set to end when its last client leaves, so ours must never be the last: see
+:meth:`DisplayWatch.close`. And a server's command line is its owner's choice, so an authority file only counts if it belongs
+to that owner, and its cookie only goes to a server of that owner.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import struct
+from dataclasses import dataclass
+
+MAX_AUTHORITY_BYTES = 256 * 1024
+MAX_BUFFER = 1024 * 1024
+_COOKIE = b"MIT-MAGIC-COOKIE-1"
+_FAMILY_LOCAL, _FAMILY_WILD = 256, 65535  # Xauth.h
+_STRUCTURE_NOTIFY = 1 << 17
+_CONFIGURE_NOTIFY = 22
+_UCRED = struct.Struct("3i")
+
+
+class X11Error(Exception):
+    """The server cannot be asked; the message says why."""
+
+
+class Denied(X11Error):
+    """We are not allowed what asking takes."""
+
+
+@dataclass(frozen=True)
+class Cookie:
+    """One entry of an authority file."""
+
+    family: int
+    address: bytes
+    display: bytes
+    name: bytes
+    data: bytes
+
+
+def parse_authority(data: bytes) -> list[Cookie]:
+    """Return the entries of an authority file (Xsecurity(7), libXau's AuFileName); raises ``ValueError`` if it is none."""
+    entries, position = [], 0
+
+    def field() -> bytes:
+        nonlocal position
+        (length,) = struct.unpack_from(">H", data, position)
+        value = data[position + 2:position + 2 + length]
+        if len(value) != length:
+            raise ValueError("it is cut off")
+        position += 2 + length
+        return value
+
+    try:
+        while position < len(data):
+            (family,) = struct.unpack_from(">H", data, position)
+            position += 2
+            entries.append(Cookie(family, field(), field(), field(), field()))
+    except struct.error:
+        raise ValueError("it is cut off") from None
+    return entries
+
+
+def find_cookie(entries: list[Cookie], hostname: str, display: int) -> bytes | None:
+    """Return the cookie for ``display`` on this host, as libXau's XauGetBestAuthByAddr picks it."""
+    for entry in entries:
+        here = entry.family == _FAMILY_WILD or (entry.family == _FAMILY_LOCAL and entry.address == hostname.encode())
+        if here and entry.display in (b"", str(display).encode()) and entry.name == _COOKIE:
+            return entry.data
+    # A host that was renamed since has cookies under its old name, and only its local ones can be meant.
+    for entry in entries:
+        if entry.family == _FAMILY_LOCAL and entry.display == str(display).encode() and entry.name == _COOKIE:
+            return entry.data
+    return None
+
+
+def read_authority(path: str, owner: int) -> bytes:
+    """Return the content of the authority file at ``path`` if it is a regular file of the user ``owner``.
+
+    Raises :class:`Denied` if we may not read it, :class:`X11Error` if it is nothing to read.
+    """
+    try:
+        # O_PATH opens nothing yet: no device is touched and no pipe waited for before we know what it is.
+        probe = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            status = os.fstat(probe)
+            if not stat.S_ISREG(status.st_mode):
+                raise X11Error(f"its authority file {path!r} is no regular file")
+            if status.st_uid != owner:
+                raise X11Error(f"its authority file {path!r} belongs to another user")
+            if status.st_size > MAX_AUTHORITY_BYTES:
+                raise X11Error(f"its authority file {path!r} is over {MAX_AUTHORITY_BYTES} bytes")
+            with open(f"/proc/self/fd/{probe}", "rb") as file:
+                return file.read(MAX_AUTHORITY_BYTES)
+        finally:
+            os.close(probe)
+    except PermissionError:
+        raise Denied(f"its authority file {path!r} may not be read") from None
+    except (OSError, ValueError) as error:
+        raise X11Error(f"its authority file {path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def setup_request(cookie: bytes | None) -> bytes:
+    """Return the bytes that open a connection, in little-endian order."""
+    name, data = (_COOKIE, cookie) if cookie else (b"", b"")
+    return struct.pack("<BxHHHHxx", 0x6C, 11, 0, len(name), len(data)) + _padded(name) + _padded(data)
+
+
+class ScreenSize:
+    """Follows the size of the first screen through the bytes that a server sends. Does no input or output."""
+
+    def __init__(self) -> None:
+        self.size: tuple[int, int] | None = None
+        self._buffer = bytearray()
+        self._root: int | None = None
+
+    def receive(self, data: bytes) -> bytes:
+        """Take what the server sent; return what is to be sent to it.
+
+        Raises :class:`X11Error` if the server refuses us or does not speak X11.
+        """
+        self._buffer += data
+        if len(self._buffer) > MAX_BUFFER:
+            raise X11Error("it sends more than an X server would")
+        if self._root is None:
+            answer = self._receive_setup()
+            if answer is None:
+                return b""
+            self._receive_events()
+            return answer
+        self._receive_events()
+        return b""
+
+    def _receive_setup(self) -> bytes | None:
+        if len(self._buffer) < 8:
+            return None
+        status, reason_length, units = struct.unpack_from("<BBxxxxH", self._buffer)
+        end = 8 + 4 * units
+        if status != 1:
+            if len(self._buffer) < end:
+                return None
+            reason = bytes(self._buffer[8:8 + reason_length]).decode("latin-1").strip()
+            raise Denied(f"it refuses us: {reason if reason.isprintable() else 'no reason given'}")
+        if len(self._buffer) < end:
+            return None
+        try:
+            vendor_length, screens, formats = struct.unpack_from("<HxxBB", self._buffer, 24)
+            screen = 40 + (vendor_length + 3) // 4 * 4 + 8 * formats
+            root, width, height = struct.unpack_from("<I16xHH", self._buffer, screen)
+        except struct.error:
+            raise X11Error("it does not speak X11") from None
+        if not screens or screen + 24 > end or not width or not height:
+            raise X11Error("it does not speak X11")
+        del self._buffer[:end]
+        self._root, self.size = root, (width, height)
+        # ChangeWindowAttributes of the root window: its event mask for this client becomes StructureNotify
+        return struct.pack("<BxHIII", 2, 4, root, 1 << 11, _STRUCTURE_NOTIFY)
+
+    def _receive_events(self) -> None:
+        while len(self._buffer) >= 32:
+            kind = self._buffer[0] & 0x7F
+            extra = 4 * struct.unpack_from("<I", self._buffer, 4)[0] if kind in (1, 35) else 0  # a reply, a generic event
+            if len(self._buffer) < 32 + extra:
+                return
+            if kind == _CONFIGURE_NOTIFY:
+                window, width, height = struct.unpack_from("<4xI8xHH", self._buffer, 4)
+                if window == self._root and width and height:
+                    self.size = (width, height)
+            del self._buffer[:32 + extra]
+
+
+class DisplayWatch:
+    """A connection to one X server that follows the size of its screen and never waits for it."""
+
+    def __init__(self, display: int, owner: int, authority: str | None, hostname: str) -> None:
+        """Connect to ``display``, whose server runs as the user ``owner``. Raises :class:`X11Error`."""
+        self._screen = ScreenSize()
+        self._socket = _connect(display)
+        try:
+            _, peer, _ = _UCRED.unpack(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+            if peer != owner:
+                raise X11Error("its socket belongs to another user")
+            cookie = None
+            if authority is not None:
+                try:
+                    cookie = find_cookie(parse_authority(read_authority(authority, owner)), hostname, display)
+                except ValueError as error:
+                    raise X11Error(f"its authority file {authority!r} is not well-formed: {error}") from None
+            self._unsent = setup_request(cookie)
+            self.poll()
+        except BaseException:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height in pixels as far as the server has told; ``None`` until it has."""
+        return self._screen.size
+
+    def poll(self) -> None:
+        """Take what the server has sent and send what is owed, without waiting. Raises :class:`X11Error`."""
+        try:
+            self._flush()
+            for _ in range(16):  # a server that never stops sending gets its turn again at the next scan
+                data = self._socket.recv(65536)
+                if not data:
+                    raise X11Error("it has closed the connection")
+                self._unsent += self._screen.receive(data)
+                self._flush()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise X11Error(f"the connection to it broke: {error.strerror or error}") from None
+
+    def _flush(self) -> None:
+        while self._unsent:
+            self._unsent = self._unsent[self._socket.send(self._unsent):]
+
+    def close(self) -> None:
+        """Leave. To be called as soon as ours is the last client, for the server may end itself only then."""
+        self._socket.close()
+
+
+def socket_path(display: int) -> str:
+    """Return the path of the unix socket that the server of ``display`` listens on."""
+    return f"/tmp/.X11-unix/X{display}"
+
+
+def _connect(display: int) -> socket.socket:
+    path = socket_path(display)
+    last: OSError | None = None
+    for address in (path, "\0" + path):
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        connection.setblocking(False)
+        try:
+            connection.connect(address)
+            return connection
+        except OSError as error:
+            connection.close()
+            last = error
+    assert last is not None
+    if last.errno in (errno.EACCES, errno.EPERM):
+        raise Denied("its socket may not be opened")
+    raise X11Error(f"its socket does not answer: {last.strerror}")
+
+
+def _padded(data: bytes) -> bytes:
+    return data + b"\0" * (-len(data) % 4)

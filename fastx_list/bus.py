@@ -1,0 +1,96 @@
+"""The in-memory event bus: a topic a login, and a conflating mailbox a subscriber.
+
+A mailbox keeps only the newest frame of each session, so what one slow reader costs is bounded by the number of its sessions;
+states in between may be skipped, the last one always arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Protocol
+
+from fastx_list.frames import session_frame
+from fastx_list.query import Filter, matches
+from fastx_list.replica import Change, Entry
+
+
+class Mailbox:
+    """What one subscriber is owed: frames in the order in which their sessions first changed."""
+
+    def __init__(self, filters: tuple[Filter, ...] = ()) -> None:
+        self._frames: dict[str, bytes] = {}
+        self._filters = filters
+        self._shown: set[str] = set()  # with filters: the sessions that the subscriber takes for matching
+
+    def fill(self, entries: Iterable[Entry], send: bool) -> None:
+        """Start from the sessions there are; with ``send`` false the subscriber knows them already."""
+        for entry in entries:
+            if self._passes(entry):
+                if self._filters:
+                    self._shown.add(entry.id)
+                if send:
+                    self._frames[entry.id] = entry.frame
+
+    def put(self, change: Change, ended: bytes) -> None:
+        """Note ``change``; ``ended`` is the frame that says its session is no longer there."""
+        if change.entry is not None and self._passes(change.entry):
+            frame = change.entry.frame
+            if self._filters:
+                self._shown.add(change.id)
+        elif not self._filters or change.id in self._shown:
+            frame = ended
+            self._shown.discard(change.id)
+        else:
+            return
+        self._frames[change.id] = frame
+
+    def take(self, count: int) -> list[bytes]:
+        """Remove and return the ``count`` oldest frames."""
+        taken = list(islice(self._frames, count))
+        return [self._frames.pop(session_id) for session_id in taken]
+
+    def _passes(self, entry: Entry) -> bool:
+        return not self._filters or matches(entry.members, self._filters)
+
+
+class Subscriber(Protocol):
+    """Who has a mailbox and is told when there is something in it."""
+
+    mailbox: Mailbox
+
+    def flush(self) -> None:
+        """Send what can be sent now, without waiting."""
+
+
+class Bus:
+    """Hands each change to the subscribers of its login. For one thread, or the greenlets of one."""
+
+    def __init__(self) -> None:
+        self._topics: dict[str, dict[Subscriber, None]] = {}
+
+    def subscribe(self, login: str, subscriber: Subscriber) -> None:
+        self._topics.setdefault(login, {})[subscriber] = None
+
+    def unsubscribe(self, login: str, subscriber: Subscriber) -> None:
+        topic = self._topics.get(login, {})
+        topic.pop(subscriber, None)
+        if not topic:
+            self._topics.pop(login, None)
+
+    def count(self, login: str) -> int:
+        """How many subscribers ``login`` has."""
+        return len(self._topics.get(login, ()))
+
+    def publish(self, changes: Iterable[Change]) -> None:
+        """Put ``changes`` into the mailboxes they belong in, then have each of those sent once."""
+        touched: dict[Subscriber, None] = {}
+        for change in changes:
+            topic: Mapping[Subscriber, None] = self._topics.get(change.login, {})
+            if topic:
+                ended = session_frame(change.id, None)
+                for subscriber in topic:
+                    subscriber.mailbox.put(change, ended)
+                touched.update(topic)
+        for subscriber in touched:
+            subscriber.flush()

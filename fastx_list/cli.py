@@ -1,0 +1,256 @@
+"""The ``fastx-list`` command."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from fastx_list import config, redaction
+from fastx_list.agent.machine import login_of
+from fastx_list.config import ConfigError, Settings
+from fastx_list.errors import AuthError
+from fastx_list.query import Query, QuerySchema
+from fastx_list.replica import Entry, Replica
+from fastx_list.session import to_json
+from fastx_list.store import StoreError, open_store
+from fastx_list.text import ago, printable, state
+from fastx_list.tokens import Tokens
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Duration(click.ParamType[int]):
+    """A time such as ``30m``, ``8h`` or ``7d``, in seconds."""
+
+    name = "duration"
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", value)
+        if not match:
+            self.fail("takes a whole number and a unit, such as 30m, 8h or 7d", param, ctx)
+        return int(match[1]) * self.units[match[2]]
+
+
+class Filters(click.ParamType[str]):
+    """A filter in the API's form."""
+
+    name = "name==value,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        wrong = QuerySchema().validate({"filter": [value]})
+        if wrong:
+            self.fail(" ".join(wrong["filter"]), param, ctx)
+        return str(value)
+
+
+def says_what_is_wrong(command: F) -> F:
+    """Turn what a user can mend into one line and exit status 1."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except (ConfigError, StoreError, AuthError) as error:
+            raise click.ClickException(str(error)) from None
+
+    return run  # type: ignore[return-value]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="fastx-list")
+def main() -> None:
+    """The sessions of this machine's remote desktops: TigerVNC, and whatever registers itself.
+
+    Settings are environment variables, FASTX_LIST_*; docs/deploy.md lists them. To see it work: fastx-list up --demo
+    """
+    redaction.install()
+
+
+@main.command()
+@click.option("--bind", default="127.0.0.1:8000", show_default=True, metavar="HOST:PORT", help="Where the list and the page are.")
+@click.option("--live-bind", default="127.0.0.1:8001", show_default=True, metavar="HOST:PORT", help="Where the WebSocket is.")
+@click.option("--demo", is_flag=True, help="Add a handful of simulated sessions that live, connect and end.")
+@says_what_is_wrong
+def up(bind: str, live_bind: str, demo: bool) -> None:
+    """Run agent, list and sidecar in the foreground, until Ctrl-C.
+
+    Prints the address of the browser page with a fresh token for you.
+    """
+    from fastx_list.up import run
+
+    _log_to_stderr(logging.INFO)
+    sys.exit(run(config.load(), bind, live_bind, demo))
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Look once, write what was seen, and stop.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+@says_what_is_wrong
+def agent(once: bool, verbose: bool) -> None:
+    """Look at this machine again and again, and write its sessions to the store."""
+    from fastx_list.agent.loop import Agent
+
+    _log_to_stderr(logging.DEBUG if verbose else logging.INFO)
+    settings = config.load()
+    if os.geteuid() != 0:
+        logging.getLogger(__name__).warning(
+            "not running as root: of other users' sessions, command, pid of the command and geometry stay as far as they are public"
+        )
+    looking = Agent(settings, open_store(settings.store))
+    if once:
+        count = looking.scan()
+        if looking.problem:
+            raise click.ClickException(looking.problem)
+        click.echo(f"{count} session{'' if count == 1 else 's'} on this machine")
+        return
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    looking.run(stop.wait)
+
+
+@main.group()
+def token() -> None:
+    """Issue and revoke tokens."""
+
+
+@token.command()
+@click.argument("login")
+@click.option("--ttl", type=Duration(), default="8h", show_default=True, help="How long the token is good for: 30m, 8h, 7d.")
+@click.option("--admin", is_flag=True, help="The token may see the sessions of all logins.")
+@says_what_is_wrong
+def issue(login: str, ttl: int, admin: bool) -> None:
+    """Print a token for LOGIN, and nothing else."""
+    if not login or not login.isprintable():
+        raise click.BadParameter("takes a login", param_hint="LOGIN")
+    click.echo(Tokens(config.load()).issue(login, ttl, admin))
+
+
+@token.command()
+@click.argument("token")
+@says_what_is_wrong
+def revoke(token: str) -> None:
+    """Revoke TOKEN; with - it is read from standard input, where other users' ps(1) does not see it."""
+    settings = config.load()
+    claims = Tokens(settings).verify(sys.stdin.readline().strip() if token == "-" else token, ())
+    if claims.jti is None:
+        raise click.ClickException('this token has no "jti" claim, so it cannot be revoked; it is good until it expires')
+    open_store(settings.store).revoke(claims.jti, claims.expires)
+    click.echo(f"revoked a token of {printable(claims.login)}", err=True)
+
+
+def list_options(command: F) -> F:
+    """Add the options that ls and watch share."""
+    for option in (
+        click.option("--filter", "filters", multiple=True, type=Filters(), help="Only those that match: clients==0; repeatable."),
+        click.option("--reverse", is_flag=True, help="From last to first."),
+        click.option("--sort-by", metavar="MEMBER", help="Sort by this member or param; without it: by start."),
+        click.option("--login", help="Whose sessions; without it: yours."),
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@list_options
+@click.option("--json", "as_json", is_flag=True, help="Print what the API would answer.")
+@says_what_is_wrong
+def ls(login: str | None, sort_by: str | None, reverse: bool, filters: tuple[str, ...], as_json: bool) -> None:
+    """List the sessions that run now."""
+    replica = _replica(config.load())
+    replica.refresh()
+    login = login or login_of(os.geteuid())
+    body = replica.page(login, _query(sort_by, reverse, filters)).body.decode()
+    if as_json:
+        click.echo(body)
+        return
+    sessions = json.loads(body)
+    if sessions:
+        console = Console()
+        console.print(_table(sessions), soft_wrap=not console.is_terminal)  # what is piped on is not cut to a width
+    else:
+        click.echo(f"{printable(login)} has no session{' that matches' if filters else ''}", err=True)
+
+
+@main.command()
+@list_options
+@says_what_is_wrong
+def watch(login: str | None, sort_by: str | None, reverse: bool, filters: tuple[str, ...]) -> None:
+    """Follow the sessions until Ctrl-C: a live table, or, piped on, the published messages, one a line."""
+    replica = _replica(config.load())
+    login, query = login or login_of(os.geteuid()), _query(sort_by, reverse, filters)
+    replica.refresh()
+    try:
+        if sys.stdout.isatty():
+            _watch_table(replica, login, query)
+        else:
+            _watch_lines(replica, login, query)
+    except KeyboardInterrupt:
+        pass
+
+
+def _watch_table(replica: Replica, login: str, query: Query) -> None:
+    with Live(screen=True, auto_refresh=False) as display:
+        while True:
+            display.update(_table(json.loads(replica.page(login, query).body)), refresh=True)
+            replica.follow(1.0)  # the table says "3 s ago", so it is drawn anew each second at the latest
+
+
+def _watch_lines(replica: Replica, login: str, query: Query) -> None:
+    from fastx_list.query import matches
+
+    shown: set[str] = set()
+    entries: list[tuple[str, Entry | None]] = [(entry.id, entry) for entry in replica.entries(login)]
+    while True:
+        for name, entry in entries:
+            if entry is not None and matches(entry.members, query.filters):
+                shown.add(name)
+                click.echo(to_json({"id": name, "data": entry.members}))
+            elif name in shown:
+                shown.discard(name)
+                click.echo(to_json({"id": name, "data": None}))
+        entries = [(change.id, change.entry) for change in replica.follow(1.0) if change.login == login]
+
+
+def _replica(settings: Settings) -> Replica:
+    return Replica(open_store(settings.store, create=False))
+
+
+def _query(sort_by: str | None, reverse: bool, filters: Iterable[str]) -> Query:
+    query: Query = QuerySchema().load({"sortBy": sort_by, "sortReverse": reverse, "filter": list(filters)})
+    return query
+
+
+def _table(sessions: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("SESSION", "DISPLAY", "STATE", "STARTED", "GEOMETRY"):
+        table.add_column(heading, no_wrap=heading != "SESSION", overflow="fold")
+    for members in sessions:
+        where = "" if members["display"] is None else f":{members['display']}"
+        cells = (
+            members["params"].get("name") or members["command"], f"{members['hostname']}{where}",
+            state(members), ago(members["started"]), members["geometry"],
+        )
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
+
+
+def _log_to_stderr(level: int) -> None:
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)

@@ -1,0 +1,137 @@
+"""Every setting of the product: its name, its default, its check.
+
+A setting is an environment variable ``FASTX_LIST_<NAME>``; its value is always taken as text, so that a secret of digits
+stays text. An empty variable counts as absent.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PREFIX = "FASTX_LIST_"
+MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key for HS256 has at least 256 bits
+TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+class ConfigError(ValueError):
+    """A setting has a value it does not take; the message names the setting and what it takes."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings in force in this process.
+
+    ``scan_interval``, ``ping_interval`` and ``slow_client_timeout`` are in seconds, ``max_subscribers_per_login`` is a number of
+    WebSockets on one sidecar worker, and ``live_port`` is the TCP port of the sidecar on the host that serves the page, or
+    ``None`` where one proxy serves both on one port.
+    """
+
+    state_dir: Path
+    store: str
+    server_id: str
+    spool: Path
+    secret_key: str | None = None
+    token_public_key: Path | None = None
+    result_envelope: bool = False
+    allowed_origins: tuple[str, ...] = ()
+    scan_interval: float = 1.0
+    max_subscribers_per_login: int = 100
+    ping_interval: float = 25.0
+    live_port: int | None = None
+
+    @property
+    def secret_file(self) -> Path:
+        """Where the secret is kept when ``FASTX_LIST_SECRET_KEY`` does not give one."""
+        return self.state_dir / "secret"
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings that ``environ`` (default: this process's environment) asks for.
+
+    Raises :class:`ConfigError` for a value that a setting does not take.
+    """
+    read = _Reader(os.environ if environ is None else environ)
+    state_dir = Path(read.text("STATE_DIR") or _default_state_dir(read.environ)).absolute()
+    return Settings(
+        state_dir=state_dir,
+        store=read.matching("STORE", r"sqlite://.*", "sqlite:///PATH") or f"sqlite:///{state_dir / 'sessions.db'}",
+        server_id=read.matching("SERVER_ID", r"[A-Za-z0-9._:-]{1,128}", "1 to 128 letters, digits and ._:-") or _hostname(),
+        spool=Path(read.text("SPOOL") or state_dir / "spool").absolute(),
+        secret_key=read.secret("SECRET_KEY"),
+        token_public_key=read.file("TOKEN_PUBLIC_KEY"),
+        result_envelope=read.boolean("RESULT_ENVELOPE", False),
+        allowed_origins=read.origins("ALLOWED_ORIGINS"),
+        scan_interval=read.number("SCAN_INTERVAL", 1.0, 0.1, 3600),
+        max_subscribers_per_login=int(read.number("MAX_SUBSCRIBERS_PER_LOGIN", 100, 1, 1_000_000, whole=True)),
+        ping_interval=read.number("PING_INTERVAL", 25.0, 0.1, 3600),
+        live_port=int(read.number("LIVE_PORT", 0, 0, 65535, whole=True)) or None,
+    )
+
+
+class _Reader:
+    """Reads one kind of value each; every error says the variable's name and what it takes."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+
+    def text(self, name: str) -> str | None:
+        return self.environ.get(PREFIX + name, "").strip() or None
+
+    def matching(self, name: str, pattern: str, takes: str) -> str | None:
+        value = self.text(name)
+        if value is not None and not re.fullmatch(pattern, value):
+            raise ConfigError(f"{PREFIX}{name} takes {takes}, not {value!r}")
+        return value
+
+    def secret(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is not None and len(value.encode()) < MIN_SECRET_BYTES:
+            raise ConfigError(f"{PREFIX}{name} takes at least {MIN_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")
+        return value
+
+    def file(self, name: str) -> Path | None:
+        value = self.text(name)
+        if value is not None and not Path(value).is_file():
+            raise ConfigError(f"{PREFIX}{name} takes the path of a file; there is none at {value!r}")
+        return Path(value) if value is not None else None
+
+    def boolean(self, name: str, default: bool) -> bool:
+        value = (self.text(name) or str(default)).lower()
+        if value not in TRUE + FALSE:
+            raise ConfigError(f"{PREFIX}{name} takes true or false, not {value!r}")
+        return value in TRUE
+
+    def number(self, name: str, default: float, low: float, high: float, whole: bool = False) -> float:
+        value = self.text(name)
+        takes = f"{PREFIX}{name} takes a {'whole ' if whole else ''}number from {low:g} to {high:g}, not {value!r}"
+        try:
+            number = default if value is None else float(value)
+        except ValueError:
+            raise ConfigError(takes) from None
+        if not low <= number <= high or (whole and number != int(number)):
+            raise ConfigError(takes)
+        return number
+
+    def origins(self, name: str) -> tuple[str, ...]:
+        values = tuple((self.text(name) or "").replace(",", " ").split())
+        for value in values:
+            if not re.fullmatch(r"https?://[^/\s*]+", value):
+                raise ConfigError(f"{PREFIX}{name} takes origins such as https://portal.example.org, not {value!r}")
+        return values
+
+
+def _default_state_dir(environ: Mapping[str, str]) -> str:
+    if os.geteuid() == 0:
+        return "/var/lib/fastx-list"
+    # XDG Base Directory Specification 0.8: a relative XDG_STATE_HOME is to be ignored.
+    home = environ.get("XDG_STATE_HOME", "")
+    return os.path.join(home if os.path.isabs(home) else os.path.expanduser("~/.local/state"), "fastx-list")
+
+
+def _hostname() -> str:
+    return re.sub(r"[^A-Za-z0-9._:-]", "-", socket.gethostname())[:128] or "localhost"

@@ -1,0 +1,217 @@
+"""The list's parameters ``sortBy``, ``sortReverse``, ``start``, ``limit`` and ``filter``: what they take and what they do.
+
+Names and the filter's form are those of the published page ``/api/list/:token``. Everything here is a pure function of its
+arguments; the replica calls it and the routes give it what came in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre_load
+
+from fastx_list.config import FALSE, TRUE
+from fastx_list.session import MEMBERS
+
+MAX_FILTERS = 32
+MAX_FILTER_BYTES = 4096
+
+Members = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """``name==value1,value2``: the member ``name`` has one of ``values`` (as text)."""
+
+    name: str
+    values: frozenset[str]
+
+    def matches(self, members: Members) -> bool:
+        """Whether a session with these ``members`` passes."""
+        value = look_up(members, self.name)
+        if value is None:
+            return "" in self.values
+        if isinstance(value, bool):
+            return any(text.lower() == ("true" if value else "false") for text in self.values)
+        if isinstance(value, (dict, list)):
+            return False
+        return _text(value) in self.values
+
+
+@dataclass(frozen=True)
+class Query:
+    """What one request asks for. Hashable, so that an answer can be kept for the next request that asks the same."""
+
+    sort_by: str | None = None
+    sort_reverse: bool = False
+    start: int = 0
+    limit: int | None = None
+    filters: tuple[Filter, ...] = ()
+
+
+def look_up(members: Members, name: str) -> Any:
+    """Return what ``name`` stands for: a member, else one of the ``params``; ``None`` if there is no such thing.
+
+    ``params.name`` reaches a param that a member of the same name hides.
+    """
+    if name in MEMBERS:
+        return members.get(name)
+    params = members.get("params") or {}
+    if name in params:
+        return params[name]
+    return params.get(name[len("params."):]) if name.startswith("params.") else None
+
+
+def matches(members: Members, filters: Iterable[Filter]) -> bool:
+    """Whether a session passes all ``filters``: repetition is AND."""
+    return all(condition.matches(members) for condition in filters)
+
+
+def order(sessions: Iterable[Members], query: Query) -> list[Members]:
+    """Return those ``sessions`` that pass the filters, sorted as ``query`` asks, before paging.
+
+    Numbers (and booleans, as 0 and 1) come by value and before strings; strings come casefolded; ``null``, missing, arrays
+    and objects come last in both directions; ties come by ``id`` ascending in both directions.
+    """
+    found = [members for members in sessions if matches(members, query.filters)]
+    found.sort(key=_id)  # sorting is stable, so this order decides ties below
+    name = query.sort_by or "started"
+    present: list[tuple[tuple[int, Any], Members]] = []
+    missing: list[Members] = []
+    for members in found:
+        key = _sort_key(look_up(members, name))
+        if key is None:
+            missing.append(members)
+        else:
+            present.append((key, members))
+    present.sort(key=_first, reverse=query.sort_reverse)  # reverse keeps equal items in their order, too
+    return [members for _, members in present] + missing
+
+
+def page(sessions: Sequence[Members], query: Query) -> Sequence[Members]:
+    """Return the part of the ordered ``sessions`` that ``start`` and ``limit`` name."""
+    return sessions[query.start:None if query.limit is None else query.start + query.limit]
+
+
+def _id(members: Members) -> str:
+    return str(members["id"])
+
+
+def _first(pair: tuple[tuple[int, Any], Members]) -> tuple[int, Any]:
+    return pair[0]
+
+
+def _sort_key(value: Any) -> tuple[int, Any] | None:
+    if isinstance(value, (int, float)):
+        return (0, value)
+    if isinstance(value, str):
+        return (1, value.casefold())
+    return None
+
+
+def _text(value: Any) -> str:
+    # A JSON number is one number however it is written: 50.0 is found by 50.
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+class _Whole(fields.Field[int]):
+    """A whole number of 0 or more, in decimal digits or as a JSON number."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,1000}", value.strip()):
+            return int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+        raise ValidationError("takes a whole number, 0 or more")
+
+
+class _Boolean(fields.Field[bool]):
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
+        text = str(value).strip().lower() if isinstance(value, (str, bool, int)) else ""
+        if text not in TRUE + FALSE:
+            raise ValidationError(f"takes true or false (or one of {', '.join(TRUE + FALSE)})")
+        return text in TRUE
+
+
+class _Name(fields.Field[str]):
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
+        if not isinstance(value, str) or len(value) > 256:
+            raise ValidationError("takes the name of a member or of one of the params, at most 256 characters")
+        return value.strip()
+
+
+class _Filters(fields.Field[tuple[Filter, ...]]):
+    """One filter or an array of them."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> tuple[Filter, ...]:
+        texts = value if isinstance(value, list) else [value]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValidationError("takes text of the form name==value1,value2, or an array of such texts")
+        if len(texts) > MAX_FILTERS:
+            raise ValidationError(f"takes at most {MAX_FILTERS} filters, and this request has {len(texts)}")
+        if sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) > MAX_FILTER_BYTES:
+            raise ValidationError(f"takes at most {MAX_FILTER_BYTES} bytes in all filters together")
+        return tuple(_parse_filter(text) for text in texts)
+
+
+def _parse_filter(text: str) -> Filter:
+    name, separator, values = text.partition("==")
+    if not separator or not name.strip():
+        raise ValidationError("takes name==value1,value2 (in a URL the two equals signs are %3D%3D)")
+    return Filter(name.strip(), frozenset(value.strip() for value in values.split(",")))
+
+
+class QuerySchema(Schema):
+    """The parameters of a list request. Unknown ones are ignored: portals add cache-busters."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    sortBy = _Name(metadata={"description": "member, or one of the params, to sort by; without it: started"})
+    sortReverse = _Boolean(metadata={"description": "true sorts from last to first"})
+    start = _Whole(metadata={"description": "how many sessions to pass over"})
+    limit = _Whole(metadata={"description": "how many sessions to return at most; 0 returns none"})
+    filter = _Filters(metadata={"description": "name==value1,value2; comma is OR, repetition is AND"})
+
+    @pre_load
+    def drop_null(self, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """A JSON ``null`` is the same as leaving the parameter out."""
+        return {name: value for name, value in data.items() if value is not None}
+
+    @post_load
+    def make_query(self, data: dict[str, Any], **kwargs: Any) -> Query:
+        return Query(
+            sort_by=data.get("sortBy") or None, sort_reverse=data.get("sortReverse", False),
+            start=data.get("start", 0), limit=data.get("limit"), filters=data.get("filter", ()),
+        )
+
+
+def describe(error: ValidationError) -> str:
+    """Return one line that names each member or parameter that a schema refused, and what it takes."""
+    refused: dict[str, Any] = error.messages_dict
+    while len(refused) == 1 and isinstance(next(iter(refused.values())), dict):  # webargs' name for where it stood
+        refused = next(iter(refused.values()))
+    return "; ".join(f"{name}: {_flat(texts)}" for name, texts in refused.items())
+
+
+def _flat(texts: Any) -> str:
+    if isinstance(texts, dict):
+        return " ".join(f"{name}: {_flat(inner)}" for name, inner in texts.items())
+    return " ".join(map(str, texts)) if isinstance(texts, list) else str(texts)
+
+
+class LiveQuerySchema(Schema):
+    """The parameters of the WebSocket. A change feed has no order and no pages, so it takes only these two."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    filter = _Filters(load_default=(), metadata={"description": "as over HTTP; a session that stops matching gets null"})
+    snapshot = _Boolean(load_default=True, metadata={"description": "0 leaves out the sessions there are on connecting"})

@@ -1,0 +1,38 @@
+"""Keeps tokens out of every log.
+
+A token is part of a URL in this API, so anything that logs a request would log a credential. Redaction sits in the log record
+itself, under every logger and handler of the process, whoever wrote them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+_TOKEN = re.compile(
+    r"(/api/(?:list|params|admin/\w+)/)[^\s\"'?#&<>]+"
+    r"|((?:\btoken|X-FASTX-TOKEN)[\"']?\s*(?:=|%3D|:)\s*[\"']?)[^\s\"'&#<>]+"
+    r"|(\bBearer\s+)[^\s\"']+"
+    r"|(?<![\w-])eyJ[\w-]*(?:(?:\.|%2E)[\w-]*){0,2}",  # a JWT, wherever it stands: RFC 7519 section 3.1
+    re.IGNORECASE,
+)
+_formatter = logging.Formatter()
+
+
+def redact(text: str) -> str:
+    """Return ``text`` with every token in it, and whatever stands where a token belongs, replaced by ``[token]``."""
+    return _TOKEN.sub(lambda match: (match[1] or match[2] or match[3] or "") + "[token]", text)
+
+
+class RedactedRecord(logging.LogRecord):
+    """A log record whose message and traceback hold no token."""
+
+    def getMessage(self) -> str:
+        if self.exc_info and not self.exc_text:
+            self.exc_text = redact(_formatter.formatException(self.exc_info))
+        return redact(super().getMessage())
+
+
+def install() -> None:
+    """Redact every record that is logged in this process from now on."""
+    logging.setLogRecordFactory(RedactedRecord)

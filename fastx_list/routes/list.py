@@ -1,0 +1,122 @@
+"""``GET|POST /api/list/<token>``: the sessions of the token's login."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any, NoReturn, cast
+from urllib.parse import parse_qsl
+
+from flask import Blueprint, Request, Response, request
+from marshmallow import Schema
+from marshmallow import ValidationError as SchemaError
+from webargs.flaskparser import FlaskParser
+from werkzeug.datastructures import MultiDict
+
+from fastx_list.errors import ValidationError
+from fastx_list.query import Query, QuerySchema, describe
+from fastx_list.services import services
+
+blueprint = Blueprint("list", __name__)
+_schema = QuerySchema()
+
+
+class Parser(FlaskParser):
+    """Reads a request's parameters, wherever they stand, through one schema."""
+
+    def handle_error(self, error: SchemaError, *args: Any, **kwargs: Any) -> NoReturn:
+        raise ValidationError(describe(error)) from None
+
+
+parser = Parser()
+
+
+@parser.location_loader("anywhere")
+def load_parameters(request: Request, schema: Schema) -> dict[str, Any]:
+    """Return the parameters of the query string and the body: the body wins, filters of both hold."""
+    merged = _plain(request.args)
+    if request.method == "POST":
+        body = _load_body(request)
+        filters = [*_as_list(merged.get("filter")), *_as_list(body.get("filter"))]
+        merged |= body
+        if filters:
+            merged["filter"] = filters
+    return merged
+
+
+@blueprint.route("/api/list", methods=["GET", "POST"], defaults={"token": None}, strict_slashes=False)
+@blueprint.route("/api/list/<token>", methods=["GET", "POST"])
+def list_sessions(token: str | None) -> Response:
+    """Answer with a JSON array of sessions, or with 304 if the client has it already."""
+    service = services()
+    service.refresh()
+    claims = service.authenticate(token)
+    if request.method == "POST":
+        query = cast(Query, parser.parse(_schema, request, location="anywhere"))
+    else:
+        query = _parse_query_string(request.query_string)
+    page = service.replica.page(claims.login, query)
+    envelope = service.settings.result_envelope
+    headers = {
+        "ETag": f'"{page.etag}"',
+        "Cache-Control": "private, no-cache",
+        "X-Total-Count": str(page.total),
+    }
+    if service.replica.problem:
+        headers["Warning"] = '110 - "the store cannot be read; this is its last known state"'  # RFC 7234 section 5.5.1
+    if page.etag in request.headers.get("If-None-Match", "") and request.if_none_match.contains_weak(page.etag):
+        return Response(status=304, headers=headers)
+    body = b'{"result":%s}' % page.body if envelope else page.body
+    return Response(body, headers=headers, mimetype="application/json")
+
+
+@lru_cache(maxsize=1024)
+def _parse_query_string(query_string: bytes) -> Query:
+    # A portal asks the same question again and again; a question is a pure function of its text.
+    try:
+        pairs = parse_qsl(query_string.decode("utf-8", "replace"), keep_blank_values=True, errors="replace")
+        query: Query = _schema.load(_plain(MultiDict(pairs)))
+    except SchemaError as error:
+        raise ValidationError(describe(error)) from None
+    return query
+
+
+def _plain(values: MultiDict[str, str]) -> dict[str, Any]:
+    plain: dict[str, Any] = values.to_dict()
+    if "filter" in plain:
+        plain["filter"] = values.getlist("filter")
+    return plain
+
+
+def _load_body(request: Request) -> dict[str, Any]:
+    if request.mimetype in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        return _plain(request.form)
+    body = request.get_data()
+    if not body:
+        return {}
+    return json_object(request.mimetype, body)
+
+
+def json_object(mimetype: str, body: bytes) -> dict[str, Any]:
+    """Return the JSON object that ``body`` is; raises :class:`ValidationError`."""
+    if mimetype != "application/json":
+        raise ValidationError(
+            "Content-Type: takes application/json, application/x-www-form-urlencoded or multipart/form-data"
+        )
+    try:
+        value = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise ValidationError("body: it is not well-formed JSON in UTF-8") from None
+    if not isinstance(value, dict):
+        raise ValidationError("body: takes a JSON object, such as {}")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)  # NaN and Infinity are Python's idea, not RFC 8259's
+
+
+def _as_list(value: object) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

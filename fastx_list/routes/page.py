@@ -1,0 +1,29 @@
+"""``/``: the page that follows the list in a browser. It holds no data; its script asks the API like any other client."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, render_template, request
+
+from fastx_list.services import services
+
+blueprint = Blueprint("page", __name__)
+
+
+@blueprint.get("/")
+def page() -> Response:
+    """Answer with the page, which may load from and connect to nothing but this host."""
+    live_port = services().settings.live_port
+    response = Response(render_template("page.html", live_port=live_port or ""), mimetype="text/html")
+    host = urlsplit(f"//{request.host}").hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    live = f"{host}:{live_port}" if live_port else request.host
+    response.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws://{live} wss://{live}; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cache-Control"] = "no-cache"
+    return response

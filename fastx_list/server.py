@@ -1,0 +1,57 @@
+"""gunicorn's settings for both roles. Which of the two it is follows from the application that gunicorn is given.
+
+The list runs sync workers: a request computes for well under a millisecond and waits for nothing. The sidecar runs one gevent
+worker, which holds all connections; more of them work too, each with its own copy of the list.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from fastx_list import redaction
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.base import Worker
+
+LIVE_APPS = {"wsgi:live", "fastx_list:create_live_app()"}
+IS_LIVE = bool(LIVE_APPS.intersection(sys.argv))
+
+proc_name = "fastx-list-live" if IS_LIVE else "fastx-list"
+bind = "127.0.0.1:8001" if IS_LIVE else "127.0.0.1:8000"
+worker_class = "gevent" if IS_LIVE else "sync"
+workers = int(os.environ.get("WEB_CONCURRENCY") or (1 if IS_LIVE else 2))
+worker_connections = 20_000  # of which each worker refuses what is over a login's share
+backlog = 4096
+graceful_timeout = 10
+# Two masters on one machine must not share these, and nothing here needs them.
+pidfile = None
+control_socket_disable = True
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
+
+
+def on_starting(server: Arbiter) -> None:
+    redaction.install()
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Start to follow the store before the first client comes, and say goodbye to all before the worker goes."""
+    if not IS_LIVE:
+        return
+    import gevent
+
+    from fastx_list.routes.live import EXTENSION
+
+    live = worker.wsgi.extensions[EXTENSION]
+    live.start()
+    stop: Any = signal.getsignal(signal.SIGTERM)
+
+    def say_goodbye(number: int, frame: FrameType | None) -> None:
+        gevent.spawn(live.close_all)
+        stop(number, frame)
+
+    signal.signal(signal.SIGTERM, say_goodbye)

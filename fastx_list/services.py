@@ -1,0 +1,57 @@
+"""What the routes of one application work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import current_app, request
+
+from fastx_list.config import Settings
+from fastx_list.errors import AuthError, Unavailable
+from fastx_list.replica import Replica
+from fastx_list.store import Store, StoreError
+from fastx_list.tokens import Claims, Tokens
+
+EXTENSION = "fastx-list"
+
+
+@dataclass(frozen=True)
+class Services:
+    """The settings, and what was made from them."""
+
+    settings: Settings
+    store: Store
+    replica: Replica
+    tokens: Tokens
+
+    def refresh(self) -> None:
+        """Bring the replica up to date; raises :class:`Unavailable` if there never was a store to read."""
+        try:
+            self.replica.refresh()
+        except StoreError:
+            raise Unavailable("the list cannot be read yet; try again soon") from None
+
+    def authenticate(self, token: str | None) -> Claims:
+        """Return what the request's token says; raises :class:`AuthError`.
+
+        It stands in the path, in ``Authorization: Bearer`` (RFC 6750), in ``X-FASTX-TOKEN``, or is ``token`` in query or form.
+        """
+        return self.tokens.verify(token or _find_token(), self.replica.revoked)
+
+
+def services() -> Services:
+    """Return the services of the application that serves this request."""
+    found: Services = current_app.extensions[EXTENSION]
+    return found
+
+
+def _find_token() -> str:
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and credentials.strip():
+        return credentials.strip()
+    token = request.headers.get("X-FASTX-TOKEN") or request.args.get("token") or request.form.get("token")
+    if not token:
+        raise AuthError(
+            "token: there is none; it goes into the path, Authorization: Bearer, X-FASTX-TOKEN, or token in query or form"
+        )
+    return token

@@ -1,0 +1,154 @@
+"""The session: its members, what they mean, and their JSON form.
+
+The members and their names are those of the published FastX page ``/api/list/:token``, in its order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+MAX_PARAMS = 64
+MAX_PARAMS_BYTES = 8192
+# Xvnc sizes run to five digits; the bound keeps a wrong number from a spool file out of every client.
+GEOMETRY = r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}"
+WINDOW_MODES = ("desktop", "rootless")
+
+
+@dataclass(frozen=True)
+class Session:
+    """One remote desktop session. A fact that can't be known is ``None``.
+
+    Times are milliseconds since the Unix epoch, UTC; ``video_ram`` is in kB, ``disconnect_timeout`` in minutes. ``params``
+    as an agent gives them are those a launcher started the session with; the store keeps what the params call made of them.
+    """
+
+    id: str
+    login: str
+    server_id: str
+    hostname: str
+    server_pid: int | None = None
+    geometry: str | None = None
+    window_mode: str | None = None
+    started: int | None = None
+    last_connect: int | None = None
+    last_disconnect: int | None = None
+    command: str | None = None
+    app_pid: int | None = None
+    clients: int | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    display: int | None = None
+    cpu_percentage: float | None = None
+    video_ram: int | None = None
+    sharing: bool | None = None
+    disconnect_timeout: int | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """A fingerprint of everything but ``params``: two views of a session with the same digest are the same."""
+        return hashlib.blake2b(encode(self, {}).encode(), digest_size=16).hexdigest()
+
+
+class SessionSchema(Schema):
+    """A session as the published page writes it. Dumped once per change of a session, never per request."""
+
+    id = fields.String()
+    serverPid = fields.Integer(attribute="server_pid")
+    geometry = fields.String()
+    windowMode = fields.String(attribute="window_mode", metadata={"enum": WINDOW_MODES})
+    started = fields.Integer()
+    lastConnect = fields.Integer(attribute="last_connect")
+    lastDisconnect = fields.Integer(attribute="last_disconnect")
+    command = fields.String()
+    appPid = fields.Integer(attribute="app_pid")
+    clients = fields.Integer()
+    params = fields.Dict(keys=fields.String())
+    hostname = fields.String()
+    login = fields.String()
+    display = fields.Integer()
+    serverId = fields.String(attribute="server_id")
+    cpuPercentage = fields.Float(attribute="cpu_percentage")
+    videoRam = fields.Integer(attribute="video_ram")
+    sharing = fields.Boolean()
+    disconnectTimeout = fields.Integer(attribute="disconnect_timeout")
+    # The published page spells it so; portals read either.
+    disconnectTImeout = fields.Function(lambda session: session.disconnect_timeout)
+
+
+_schema = SessionSchema()
+MEMBERS = frozenset(_schema.fields)
+_ATTRIBUTES = {name: member.attribute or name for name, member in _schema.fields.items() if name != "disconnectTImeout"}
+
+
+def encode(session: Session, params: Mapping[str, Any]) -> str:
+    """Return the JSON text of ``session`` with ``params`` as its params."""
+    return to_json(_schema.dump(replace(session, params=params)))
+
+
+def decode(text: str) -> Session:
+    """Return the session whose JSON is ``text``, as :func:`encode` writes it."""
+    members = json.loads(text)
+    return Session(**{attribute: members[name] for name, attribute in _ATTRIBUTES.items()})
+
+
+def to_json(value: object) -> str:
+    """Return the compact JSON text of ``value``; raises ``ValueError`` for NaN and infinities, which JSON does not have."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+class ParamsError(ValueError):
+    """The params would be more than a session holds."""
+
+
+def merge_params(params: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``params`` with ``patch`` merged in: a ``None`` removes a key (RFC 7396, at the top level only).
+
+    Raises :class:`ParamsError` if the result has over 64 keys or its JSON text over 8 KiB.
+    """
+    merged = {key: value for key, value in {**params, **patch}.items() if value is not None}
+    check_params(merged)
+    return merged
+
+
+def check_params(params: Mapping[str, Any]) -> None:
+    """Raise :class:`ParamsError` if ``params`` are more than a session holds."""
+    if len(params) > MAX_PARAMS:
+        raise ParamsError(f"params: takes at most {MAX_PARAMS} keys in all, and this would make {len(params)}")
+    try:
+        size = len(to_json(params).encode())
+    except ValueError:  # a lone surrogate or NaN: what can be neither stored nor sent
+        raise ParamsError("params: takes Unicode text and finite numbers only") from None
+    if size > MAX_PARAMS_BYTES:
+        raise ParamsError(f"params: takes at most {MAX_PARAMS_BYTES} bytes of JSON in all, and this would make {size}")
+
+
+class SpoolSchema(Schema):
+    """A session file in the spool directory: what a launcher may say of a session that it registers itself.
+
+    Unknown members are refused rather than ignored, since a misspelt one would otherwise silently be missing.
+    """
+
+    login = fields.String(required=True, validate=validate.Length(1, 256))
+    serverPid = fields.Integer(attribute="server_pid", strict=True, allow_none=True, validate=validate.Range(1, 2**31))
+    geometry = fields.String(
+        allow_none=True, validate=validate.Regexp(GEOMETRY + r"\Z", error="takes WIDTHxHEIGHT, such as 1280x720")
+    )
+    windowMode = fields.String(attribute="window_mode", allow_none=True, validate=validate.OneOf(WINDOW_MODES))
+    started = fields.Integer(strict=True, allow_none=True, validate=validate.Range(0, 2**53))
+    command = fields.String(allow_none=True, validate=validate.Length(0, 4096))
+    appPid = fields.Integer(attribute="app_pid", strict=True, allow_none=True, validate=validate.Range(1, 2**31))
+    clients = fields.Integer(strict=True, allow_none=True, validate=validate.Range(0, 2**31))
+    params = fields.Dict(keys=fields.String())
+    display = fields.Integer(strict=True, allow_none=True, validate=validate.Range(0, 65535))
+    cpuPercentage = fields.Float(attribute="cpu_percentage", allow_none=True, validate=validate.Range(0))
+    videoRam = fields.Integer(attribute="video_ram", strict=True, allow_none=True, validate=validate.Range(0, 2**53))
+    sharing = fields.Boolean(allow_none=True)
+    disconnectTimeout = fields.Integer(
+        attribute="disconnect_timeout", strict=True, allow_none=True, validate=validate.Range(0, 2**53)
+    )

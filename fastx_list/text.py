@@ -1,0 +1,32 @@
+"""Facts as people say them, and safe to print: a session's texts are other users' making."""
+
+from __future__ import annotations
+
+import time
+
+
+def printable(value: object) -> str:
+    """Return ``value`` as text that cannot steer a terminal; a dash stands for ``None``."""
+    text = "–" if value is None else str(value)
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def ago(milliseconds: int | None, now: float | None = None) -> str:
+    """Return how long ago a time in milliseconds since the Unix epoch was, such as ``3 h ago``."""
+    if milliseconds is None:
+        return "–"
+    seconds = (time.time() if now is None else now) - milliseconds / 1000
+    for limit, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h"), (float("inf"), 86400, "d")):
+        if seconds < limit:
+            return "now" if seconds < 1 else f"{int(seconds // unit)} {name} ago"
+    raise AssertionError("every number is below infinity")
+
+
+def state(members: dict[str, object]) -> str:
+    """Return whether anybody is connected to the session with these members."""
+    clients, left = members.get("clients"), members.get("lastDisconnect")
+    if clients is None:
+        return "unknown"
+    if clients:
+        return f"connected ({clients} clients)" if clients != 1 else "connected"
+    return f"disconnected {ago(left)}" if isinstance(left, int) else "never connected"

@@ -1,0 +1,173 @@
+"""Tokens: JSON Web Tokens (RFC 7519) that say whose sessions may be listed, and until when.
+
+The algorithm is fixed by configuration: HS256 with the server's secret, and, where a portal's public key is configured, RS256
+or ES256 with that key. A token is verified once; after that only its expiry and its revocation are looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import tempfile
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+
+import jwt
+
+from fastx_list.config import MIN_SECRET_BYTES, PREFIX, ConfigError, Settings
+from fastx_list.errors import AuthError
+from fastx_list.state import give_to_owner_of, make_state_dir
+
+AUDIENCE = "api"
+MAX_TOKEN_LENGTH = 4096
+MAX_REMEMBERED = 10_000  # verified tokens, of well under 1 KiB each as a rule
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a verified token says: whose it is, until when (seconds since the Unix epoch), its id, and if it may see all."""
+
+    login: str
+    expires: int
+    jti: str | None
+    admin: bool
+
+
+class Tokens:
+    """Issues and verifies the tokens of one server."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises :class:`ConfigError` if the secret or the public key cannot be used."""
+        self._secret = settings.secret_key or read_secret(settings.secret_file)
+        self._server_id = settings.server_id
+        self._keys: dict[str, str | bytes] = {"HS256": self._secret}
+        if settings.token_public_key:
+            self._keys.update(_public_key(settings.token_public_key))
+        self._verified: OrderedDict[str, Claims] = OrderedDict()
+
+    def issue(self, login: str, ttl: float, admin: bool = False) -> str:
+        """Return a token for ``login`` that is good for ``ttl`` seconds."""
+        now = int(time.time())
+        claims: dict[str, object] = {
+            "sub": login, "iss": self._server_id, "aud": AUDIENCE, "iat": now, "exp": now + int(ttl), "jti": uuid.uuid4().hex,
+        }
+        if admin:
+            claims["admin"] = True
+        return jwt.encode(claims, self._secret, algorithm="HS256")
+
+    def verify(self, token: str, revoked: Container[str]) -> Claims:
+        """Return what ``token`` says. Raises :class:`AuthError` unless it is genuine, in time and not in ``revoked``."""
+        claims = self._verified.get(token)
+        if claims is None:
+            claims = self._decode(token)
+            self._verified[token] = claims
+            if len(self._verified) > MAX_REMEMBERED:
+                self._verified.popitem(last=False)
+        if claims.expires <= time.time():
+            raise AuthError("token: it has expired; get a new one")
+        if claims.jti in revoked:
+            raise AuthError("token: it has been revoked; get a new one")
+        return claims
+
+    def _decode(self, token: str) -> Claims:
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise AuthError(f"token: takes a JSON Web Token of at most {MAX_TOKEN_LENGTH} characters")
+        try:
+            algorithm = str(jwt.get_unverified_header(token).get("alg"))
+            key = self._keys.get(algorithm)
+            if key is None:
+                raise AuthError(f"token: it is signed with another algorithm; this server takes {' and '.join(self._keys)}")
+            # `iat` is not compared with our clock: a portal whose clock is a second ahead issues good tokens.
+            claims = jwt.decode(
+                token, key, algorithms=[algorithm], audience=AUDIENCE,
+                options={"require": ["exp", "aud", "sub"], "verify_iat": False, "verify_exp": False},
+            )
+        except jwt.InvalidAudienceError:
+            raise AuthError(f'token: its "aud" claim is not "{AUDIENCE}"') from None
+        except jwt.MissingRequiredClaimError as error:
+            raise AuthError(f'token: it has no "{error.claim}" claim') from None
+        except jwt.InvalidSignatureError:
+            raise AuthError("token: its signature is not of this server's key") from None
+        except jwt.ImmatureSignatureError:
+            raise AuthError("token: it is not valid yet") from None
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            raise AuthError("token: it is not a well-formed JSON Web Token") from None
+        login, expires, jti = claims["sub"], claims["exp"], claims.get("jti")
+        if not _is_text(login):
+            raise AuthError('token: its "sub" claim takes a login')
+        if isinstance(expires, bool) or not isinstance(expires, (int, float)) or not 0 <= expires < 2**53:
+            raise AuthError('token: its "exp" claim takes a number of seconds')
+        if jti is not None and not _is_text(jti):
+            raise AuthError('token: its "jti" claim takes text')
+        return Claims(login, int(expires), jti, claims.get("admin") is True)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != "" and value.isprintable()  # so it holds no surrogates either
+
+
+def read_secret(path: Path) -> str:
+    """Return the secret at ``path``; make it, with mode 0600, if there is none yet.
+
+    Of several processes that start at once, all get the same. Raises :class:`ConfigError` if it cannot be read or made, if
+    others can read it, or if it is too short.
+    """
+    try:
+        if not path.exists():
+            _make_secret(path)
+        with path.open(encoding="ascii") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            secret = file.read().strip()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"the secret {path} cannot be used: {getattr(error, 'strerror', None) or error}; run as the user that owns it, or set "
+            f"{PREFIX}STATE_DIR or {PREFIX}SECRET_KEY"
+        ) from None
+    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+        raise ConfigError(f"the secret {path} is open to other users; close it with: chmod 600 {path}")
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ConfigError(f"the secret {path} has under {MIN_SECRET_BYTES} characters; remove it, and a new one is made")
+    return secret
+
+
+def _make_secret(path: Path) -> None:
+    make_state_dir(path.parent)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".secret-")  # mode 0600
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        give_to_owner_of(path.parent, Path(name))
+        try:
+            os.link(name, path)  # unlike a rename, this never replaces a secret that another process has just made
+        except FileExistsError:
+            pass
+    finally:
+        os.unlink(name)
+
+
+def _public_key(path: Path) -> dict[str, bytes]:
+    """Return the key at ``path`` (PEM) under the one algorithm that fits its kind."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric import ec, rsa
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    except ImportError:
+        raise ConfigError(f"{PREFIX}TOKEN_PUBLIC_KEY needs one more package: pip install 'fastx-list[keys]'") from None
+    pem = path.read_bytes()
+    try:
+        key = load_pem_public_key(pem)
+    except ValueError:
+        key = None
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048:  # RFC 7518 section 3.3
+        return {"RS256": pem}
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return {"ES256": pem}
+    raise ConfigError(
+        f"{PREFIX}TOKEN_PUBLIC_KEY takes a PEM public key, RSA of at least 2048 bits or EC P-256; {path} holds none"
+    )
