@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 
 from fastx_list.agent.machine import MAX_TEXT, Machine, Process
-from fastx_list.agent.x11 import DisplayWatch, X11Error, socket_path
+from fastx_list.agent.x11 import Denied, DisplayWatch, X11Error, socket_path
 
 FIRST_ANSWER_SECONDS = 0.1  # that all new servers together get, once
 STARTING_SECONDS = 10.0  # in which a server may not listen yet, and a session's first program may still be a passing one
@@ -45,7 +45,7 @@ class Screen:
                 machine.settle(subject)
         except X11Error as error:
             self.close()
-            if self._server.age > STARTING_SECONDS:
+            if isinstance(error, Denied) or self._server.age > STARTING_SECONDS:
                 self._retry_at = time.monotonic() + RETRY_SECONDS
                 machine.explain(subject, f"the size of its screen is the one it was started with, since {error}")
 

@@ -32,7 +32,7 @@ class Agent:
         self._store = store
         self._sources: Sequence[Source] = [TigerVnc(), Spool(settings.spool)] if sources is None else sources
         self._facts: dict[Source, list[Facts]] = {}
-        self._failing: set[str] = set()
+        self._failing: set[Source] = set()
         self._machine = Machine()
         self._hostname = socket.gethostname()
         self._view: dict[str, tuple[Facts | None, Session]] | None = None
@@ -77,12 +77,11 @@ class Agent:
         try:
             self._facts[source] = list(source.scan(self._machine))
         except Exception:
-            name = type(source).__name__
-            if name not in self._failing:
-                log.exception("the source %s failed; its sessions stay as they were", name)
-            self._failing.add(name)
+            if source not in self._failing:
+                log.exception("the source %s failed; its sessions stay as they were", type(source).__name__)
+            self._failing.add(source)
         else:
-            self._failing.discard(type(source).__name__)
+            self._failing.discard(source)
         return self._facts.get(source, [])
 
     def _recall(self) -> dict[str, tuple[Facts | None, Session]]:

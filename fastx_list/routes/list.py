@@ -64,7 +64,7 @@ def list_sessions(token: str | None) -> Response:
     }
     if service.replica.problem:
         headers["Warning"] = '110 - "the store cannot be read; this is its last known state"'  # RFC 7234 section 5.5.1
-    if page.etag in request.headers.get("If-None-Match", "") and request.if_none_match.contains_weak(page.etag):
+    if "If-None-Match" in request.headers and request.if_none_match.contains_weak(page.etag):
         return Response(status=304, headers=headers)
     body = b'{"result":%s}' % page.body if envelope else page.body
     return Response(body, headers=headers, mimetype="application/json")

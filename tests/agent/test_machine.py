@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fastx_list.agent import machine as machine_module
+from fastx_list.agent.machine import Machine, Process, Sockets, boot_id, login_of, read_stat
+from tests.support import wait_for
+
+
+@pytest.fixture
+def machine() -> Machine:
+    machine = Machine()
+    machine.look()
+    return machine
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(["sleep", "600"], env={"DISPLAY": ":123.0", "FASTX_LIST_X": "1", "SECRET": "x"})
+    wait_for("exec", lambda: read_stat(process.pid) and read_stat(process.pid).name == "sleep")  # type: ignore[union-attr]
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_what_it_reads_is_what_psutil_reads(machine: Machine) -> None:
+    process = machine.processes[os.getpid()]
+    ours = psutil.Process()
+    assert process.stat.parent == ours.ppid() and process.uid == ours.uids().effective
+    assert abs(process.started / 1000 - ours.create_time()) < 2  # psutil counts from a boot time in whole seconds
+    assert process.args == ours.cmdline()
+    assert {pid for pid in psutil.pids()} >= {pid for pid in machine.processes if Path(f"/proc/{pid}").exists()}
+
+
+def test_a_process_is_found_by_name_and_display(machine: Machine, sleeper: subprocess.Popen[bytes]) -> None:
+    machine.look()
+    assert sleeper.pid in [process.pid for process in machine.named(["sleep"])]
+    found = [process for process in machine.on_display(os.geteuid(), 123) if process.pid == sleeper.pid]
+    assert found[0].args == ["sleep", "600"]
+    assert found[0].environ == {"DISPLAY": ":123.0", "FASTX_LIST_X": "1"}
+    assert sleeper.pid not in [process.pid for process in machine.on_display(os.geteuid(), 12)]
+
+
+@pytest.mark.parametrize(
+    ("display", "number"),
+    [(":1", 1), (":1.0", 1), ("unix:2", 2), (f"{socket.gethostname()}:3.1", 3), ("localhost:10.0", None), ("other:1", None),
+     ("", None), (":x", None), (":1:2", None), (":1234567", None)],
+)
+def test_only_displays_of_this_machine_count(display: str, number: int | None) -> None:
+    stat = read_stat(os.getpid())
+    assert stat is not None
+    assert Process(1, 0, stat, {"DISPLAY": display}).display == number
+
+
+def test_a_process_that_turns_into_another_program_is_seen_as_that(machine: Machine) -> None:
+    with subprocess.Popen(["/bin/sh", "-c", "read x; exec sleep 600"], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        try:
+            machine.look()
+            assert machine.processes[process.pid].stat.name == "sh"
+            process.stdin.write(b"\n")
+            process.stdin.close()
+            process.stdin = None
+
+            def has_turned() -> bool:
+                machine.look()
+                return machine.processes[process.pid].stat.name == "sleep"
+
+            wait_for("the new program", has_turned)
+        finally:
+            process.kill()
+
+
+def test_an_old_process_that_turns_into_another_program_is_seen_in_its_turn(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, sleeper: subprocess.Popen[bytes]
+) -> None:
+    monkeypatch.setattr(machine_module, "YOUNG_SECONDS", -1.0)
+    machine.look()
+    known = machine.processes[sleeper.pid]
+    machine.processes[sleeper.pid] = Process(sleeper.pid, known.uid, known.stat._replace(name="before"))
+    for _ in range(machine_module.TURNS):
+        machine.look()
+    assert machine.processes[sleeper.pid].stat.name == "sleep"
+
+
+def test_a_zombie_and_a_pid_used_again_are_no_longer_the_process(machine: Machine, sleeper: subprocess.Popen[bytes]) -> None:
+    machine.look()
+    process = machine.processes[sleeper.pid]
+    assert machine.still_runs(process)
+    assert not machine.still_runs(Process(process.pid, 0, process.stat._replace(start=process.stat.start + 1)))
+    sleeper.kill()
+    wait_for("the zombie", lambda: read_stat(sleeper.pid) is None)
+    assert Path(f"/proc/{sleeper.pid}").exists() and not machine.still_runs(process)
+    machine.look()
+    assert sleeper.pid not in machine.processes
+
+
+def test_a_name_with_brackets_and_blanks_is_read_right(tmp_path: Path) -> None:
+    program = tmp_path / "a) R 1 (b"
+    program.write_bytes(Path("/bin/sleep").resolve().read_bytes())
+    program.chmod(0o755)
+    with subprocess.Popen([program, "600"]) as process:
+        try:
+            stat = wait_for("exec", lambda: (stat := read_stat(process.pid)) and stat.name.startswith("a)") and stat or None)
+            assert (stat.name, stat.parent) == ("a) R 1 (b", os.getpid())
+        finally:
+            process.kill()
+
+
+def test_identities_tell_boots_apart(machine: Machine) -> None:
+    process = machine.processes[os.getpid()]
+    assert process.identity == f"{boot_id()}:{os.getpid()}:{process.stat.start}"
+    assert process.age == pytest.approx(time.time() - process.started / 1000, abs=1)
+
+
+def test_a_login_without_a_name_is_its_number() -> None:
+    assert login_of(0) == "root" and login_of(3_999_999_999) == "3999999999"
+
+
+def test_tcp_clients_are_the_accepted_connections_to_a_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_server(("::1", 0), family=socket.AF_INET6) as listener6:
+        for server in (listener, listener6):
+            port = server.getsockname()[1]
+            with socket.create_connection(server.getsockname()[:2]):
+                assert Sockets("/proc/self/net").tcp_clients(port) == frozenset()  # nobody has accepted it
+                accepted, _ = server.accept()
+                with accepted:
+                    assert Sockets("/proc/self/net").tcp_clients(port) == {os.fstat(accepted.fileno()).st_ino}
+        assert Sockets("/proc/self/net").tcp_clients(port) == frozenset()
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_unix_clients_are_the_accepted_connections_at_a_path(tmp_path: Path, abstract: bool) -> None:
+    path = str(tmp_path / "a socket")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("\0" + path if abstract else path)
+        server.listen()
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(server.getsockname())
+            assert Sockets("/proc/self/net").unix_clients(path) == frozenset()
+            accepted, _ = server.accept()
+            with accepted:
+                sockets = Sockets("/proc/self/net")
+                assert sockets.unix_clients(path) == {os.fstat(accepted.fileno()).st_ino}
+                assert sockets.unix_listeners(path) == {os.fstat(server.fileno()).st_ino}
+
+
+def test_a_line_end_in_a_path_lends_nobody_a_client(tmp_path: Path, machine: Machine, sleeper: subprocess.Popen[bytes]) -> None:
+    machine.look()
+    victim = machine.processes[sleeper.pid]
+    with socket.socket(socket.AF_UNIX) as thief:
+        thief.bind("\0x\n0000000000000000: 00000003 00000000 00000000 0001 03 4242 /tmp/victim")
+        thief.listen()
+        claimed = Sockets("/proc/self/net").unix_clients("/tmp/victim")
+        assert claimed == {4242}  # the kernel writes it so
+        assert machine.own_sockets(victim, claimed) == frozenset()
+
+
+def test_own_sockets_are_those_the_process_has_open(machine: Machine) -> None:
+    me = machine.processes[os.getpid()]
+    with socket.socket() as mine:
+        inode = os.fstat(mine.fileno()).st_ino
+        assert machine.own_sockets(me, frozenset({inode, 1})) == {inode}
+
+
+def test_what_cannot_be_seen_is_said_once(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        machine.explain("session :1", "may not be read")
+    machine.explain("session :2", "may not be read")
+    assert len(caplog.records) == 2
+    machine.settle("session :1")
+    machine.explain("session :1", "may not be read")
+    assert len(caplog.records) == 3

@@ -1,0 +1,164 @@
+"""The X11 protocol without a server, and a few servers that do not behave. Real servers are in tests/system."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastx_list.agent import x11
+from fastx_list.agent.x11 import Cookie, Denied, DisplayWatch, ScreenSize, X11Error, find_cookie, parse_authority, read_authority
+from tests.support import needs_root
+
+NAME = b"MIT-MAGIC-COOKIE-1"
+
+
+def entry(family: int, address: bytes, display: bytes, name: bytes, data: bytes) -> bytes:
+    return struct.pack(">H", family) + b"".join(struct.pack(">H", len(part)) + part for part in (address, display, name, data))
+
+
+def setup_reply(width: int, height: int, root: int = 77, vendor: bytes = b"a vendor", formats: int = 2) -> bytes:
+    """Return a server's answer to the connection's setup: X11 protocol, section 8."""
+    padded = vendor + b"\0" * (-len(vendor) % 4)
+    body = struct.pack("<IIIIHHBB10x", 1, 2, 3, 4, len(vendor), 65535, 1, formats) + padded + b"\0" * 8 * formats
+    body += struct.pack("<IIIIIHH", root, 1, 2, 3, 4, width, height) + b"\0" * 16
+    return struct.pack("<BxHHH", 1, 11, 0, len(body) // 4) + body
+
+
+def configure_notify(window: int, width: int, height: int) -> bytes:
+    return struct.pack("<BxHIIIhhHHHBx", 22, 1, window, window, 0, 0, 0, width, height, 0, 0) + b"\0" * 4
+
+
+def test_the_size_comes_with_the_setup_and_then_with_events() -> None:
+    screen = ScreenSize()
+    asked = screen.receive(setup_reply(1280, 720))
+    assert screen.size == (1280, 720)
+    assert asked == struct.pack("<BxHIII", 2, 4, 77, 2048, 1 << 17)  # ChangeWindowAttributes: event mask StructureNotify
+    screen.receive(configure_notify(77, 800, 600))
+    assert screen.size == (800, 600)
+    screen.receive(configure_notify(5, 1, 1))  # another window
+    assert screen.size == (800, 600)
+
+
+@given(st.lists(st.integers(1, 40)), st.binary(max_size=19), st.integers(0, 5))
+def test_it_matters_nothing_how_the_bytes_are_cut(cuts: list[int], vendor: bytes, formats: int) -> None:
+    error = struct.pack("<BBH28x", 0, 3, 1)
+    reply = struct.pack("<BxHI24x", 1, 1, 3) + b"\0" * 12
+    data = setup_reply(640, 480, vendor=vendor, formats=formats) + error + reply + configure_notify(77, 1024, 768)
+    screen, asked, position = ScreenSize(), b"", 0
+    for cut in [*cuts, len(data)]:
+        asked += screen.receive(data[position:position + cut])
+        position += cut
+    assert screen.size == (1024, 768) and len(asked) == 16
+
+
+@given(st.binary(max_size=300))
+def test_no_answer_can_do_more_than_be_refused(data: bytes) -> None:
+    screen = ScreenSize()
+    try:
+        screen.receive(data)
+    except X11Error as error:
+        assert str(error).isprintable()
+
+
+def test_a_server_that_refuses_is_quoted() -> None:
+    reason = b"Authorization required, but no authorization protocol specified\n"
+    reply = struct.pack("<BBHHH", 0, len(reason), 11, 0, (len(reason) + 3) // 4) + reason + b"\0" * (-len(reason) % 4)
+    with pytest.raises(Denied, match="it refuses us: Authorization required"):
+        ScreenSize().receive(reply)
+
+
+def test_a_server_that_sends_without_end_is_left() -> None:
+    screen = ScreenSize()
+    with pytest.raises(X11Error, match="more than an X server would"):
+        screen.receive(b"\x01" + b"\0" * 5 + b"\xff\xff" + b"\0" * x11.MAX_BUFFER)
+
+
+def test_the_cookie_of_this_host_and_display_is_taken() -> None:
+    data = (
+        entry(256, b"elsewhere", b"1", NAME, b"1" * 16) + entry(256, b"here", b"2", NAME, b"2" * 16)
+        + entry(256, b"here", b"1", b"XDM-AUTHORIZATION-1", b"3" * 16) + entry(256, b"here", b"1", NAME, b"4" * 16)
+    )
+    assert find_cookie(parse_authority(data), "here", 1) == b"4" * 16
+    assert find_cookie(parse_authority(data), "here", 3) is None
+    assert find_cookie(parse_authority(data), "renamed", 2) == b"2" * 16
+    assert find_cookie([Cookie(65535, b"", b"", NAME, b"5" * 16)], "any", 9) == b"5" * 16
+
+
+@given(st.binary(max_size=200))
+def test_an_authority_file_of_any_content_is_read_or_refused(data: bytes) -> None:
+    try:
+        parse_authority(data)
+    except ValueError as error:
+        assert str(error) == "it is cut off"
+
+
+def test_an_authority_file_has_to_be_its_servers_users(tmp_path: Path) -> None:
+    path = tmp_path / "authority"
+    path.write_bytes(b"content")
+    me = os.geteuid()
+    assert read_authority(str(path), me) == b"content"
+    with pytest.raises(X11Error, match="belongs to another user"):
+        read_authority(str(path), me + 1)
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", ".", "/dev/null"):
+        with pytest.raises(X11Error, match="is no regular file"):
+            read_authority(str(tmp_path / name), me)
+    for name in ("missing", "nul\0", "x" * 5000):
+        with pytest.raises(X11Error, match="cannot be read"):
+            read_authority(str(tmp_path / name), me)
+    path.write_bytes(b"x" * (x11.MAX_AUTHORITY_BYTES + 1))
+    with pytest.raises(X11Error, match="is over"):
+        read_authority(str(path), me)
+
+
+@pytest.fixture
+def display(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[socket.socket]:
+    """A socket where the agent looks for an X server."""
+    monkeypatch.setattr(x11, "socket_path", lambda display: str(tmp_path / f"X{display}"))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "X7"))
+        listener.listen()
+        listener.settimeout(20)
+        yield listener
+
+
+def test_a_server_that_never_answers_is_not_waited_for(display: socket.socket) -> None:
+    watch = DisplayWatch(7, os.geteuid(), None, "here")
+    watch.poll()
+    assert watch.size is None
+    server, _ = display.accept()
+    with server:
+        assert server.recv(100) == x11.setup_request(None)
+        server.sendall(setup_reply(300, 200))
+        watch.poll()
+        assert watch.size == (300, 200)
+        assert len(server.recv(100)) == 16
+    with pytest.raises(X11Error, match="closed the connection"):
+        watch.poll()
+    watch.close()
+
+
+def test_a_cookie_goes_to_no_other_users_server(display: socket.socket, tmp_path: Path) -> None:
+    needs_root()
+    games = pwd.getpwnam("games").pw_uid
+    authority = tmp_path / "authority"
+    authority.write_bytes(entry(256, b"here", b"7", NAME, b"c" * 16))
+    os.chown(authority, games, -1)
+    with pytest.raises(X11Error, match="its socket belongs to another user"):
+        DisplayWatch(7, games, str(authority), "here")
+    server, _ = display.accept()
+    with server:
+        assert server.recv(100) == b""
+
+
+def test_a_server_that_is_not_there_is_said_so(display: socket.socket) -> None:
+    with pytest.raises(X11Error, match="its socket does not answer"):
+        DisplayWatch(8, os.geteuid(), None, "here")

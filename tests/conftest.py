@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from fastx_list import create_app
+from fastx_list.config import Settings, load
+from fastx_list.session import Session
+from fastx_list.store import Store, open_store
+from fastx_list.tokens import Tokens
+from tests.support import Processes, Service
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("FASTX_LIST_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    """The settings of a product that keeps everything below a directory of this test."""
+    return {"FASTX_LIST_STATE_DIR": str(tmp_path / "state"), "FASTX_LIST_SERVER_ID": "here"}
+
+
+@pytest.fixture
+def settings(environ: dict[str, str]) -> Settings:
+    return load(environ)
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    store = open_store(settings.store)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def token(settings: Settings) -> Callable[..., str]:
+    """Issues tokens: ``token("alice")``."""
+    tokens = Tokens(settings)
+
+    def issue(login: str, ttl: float = 3600, admin: bool = False) -> str:
+        return tokens.issue(login, ttl, admin)
+
+    return issue
+
+
+@pytest.fixture
+def client(environ: dict[str, str]) -> Iterator[FlaskClient]:
+    """A client of the list application."""
+    app = create_app(environ)
+    with app.test_client() as client:
+        yield client
+    app.extensions["fastx-list"].store.close()
+
+
+@pytest.fixture
+def observe(store: Store) -> Callable[..., None]:
+    """Makes these the sessions of server ``here``: ``observe(session("a"), session("b"))``."""
+
+    def observe(*sessions: Session) -> None:
+        store.observe("here", {session.id: session for session in sessions})
+
+    return observe
+
+
+def session(session_id: str, login: str = "alice", **facts: Any) -> Session:
+    """Return a session of server ``here``."""
+    return Session(**{"id": session_id, "login": login, "server_id": "here", "hostname": "here.example", **facts})
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    processes = Processes(tmp_path)
+    yield processes
+    processes.stop()
+
+
+@pytest.fixture
+def service(tmp_path: Path, processes: Processes) -> Service:
+    """The product, with nothing of it started yet."""
+    return Service(tmp_path / "state", processes)

@@ -1,0 +1,197 @@
+"""What several test files share: programs, processes, waiting, and a plain HTTP client."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from fastx_list.config import load
+from fastx_list.tokens import Tokens
+
+WAIT_SECONDS = 30.0  # for what takes a moment; generous, since nothing here is about speed
+IN_CI = os.environ.get("CI") == "true"
+
+T = TypeVar("T")
+
+
+def program(name: str, package: str) -> str:
+    """Return the path of a program of Debian's ``package``; without it the test is skipped, and in CI it fails."""
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if path is None:
+        missing(f"{name} is not installed (Debian: apt-get install {package})")
+    return str(path)
+
+
+def needs_root() -> None:
+    """Skip the test, or in CI fail it, unless we are root."""
+    if os.geteuid() != 0:
+        missing("it needs root, to run as several users")
+
+
+def missing(reason: str) -> None:
+    if IN_CI:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def wait_for(what: str, condition: Callable[[], T | None], seconds: float = WAIT_SECONDS) -> T:
+    """Return what ``condition`` returns as soon as that is true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s in vain for {what}")
+        time.sleep(0.02)  # between two looks, not instead of one
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Processes:
+    """Processes that a test starts; what still runs at its end is ended by pid."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        self, command: Sequence[str], log: str, environ: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[bytes]:
+        env = dict(os.environ if environ is None else environ)
+        with open(self._logs / f"{log}.log", "ab") as file:
+            return self.add(subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **options))
+
+    def add(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+        """Look after ``process`` as well."""
+        self._started.append(process)
+        return process
+
+    def log(self, name: str) -> str:
+        return (self._logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+
+    def stop(self) -> None:
+        for process in reversed(self._started):
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End ``process``, by force if it takes too long, and reap it."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@dataclass
+class Answer:
+    """An HTTP response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def fetch(
+    url: str, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """Ask ``url`` and return the answer, whatever its status."""
+    request = urllib.request.Request(url, body, dict(headers or {}), method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=WAIT_SECONDS) as response:
+            return Answer(response.status, response.headers, response.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, error.headers, error.read())
+
+
+@dataclass
+class Service:
+    """The product's three processes with a state directory of their own."""
+
+    state: Path
+    processes: Processes
+    environ: dict[str, str] = field(default_factory=dict)
+    list_port: int = field(default_factory=free_port)
+    live_port: int = field(default_factory=free_port)
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("FASTX_LIST_")},
+            "FASTX_LIST_STATE_DIR": str(self.state), **self.environ,
+        }
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.list_port}"
+
+    @property
+    def live_url(self) -> str:
+        return f"ws://127.0.0.1:{self.live_port}/api/list"
+
+    def start_agent(self, **options: Any) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "fastx_list", "agent"]
+        self.running["agent"] = self.processes.start(command, "agent", self.environ, **options)
+        return self.running["agent"]
+
+    def start_list(self) -> None:
+        self.running["list"] = self._gunicorn("list", self.list_port, "fastx_list:create_app()")
+        wait_for("the list", lambda: self._answers(self.list_port))
+
+    def start_live(self) -> None:
+        self.running["live"] = self._gunicorn("live", self.live_port, "fastx_list:create_live_app()")
+        wait_for("the sidecar", lambda: self._answers(self.live_port))
+
+    def _gunicorn(self, name: str, port: int, app: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "gunicorn", "-c", "python:fastx_list.server", "--bind", f"127.0.0.1:{port}", app]
+        return self.processes.start([*command, "--access-logfile", "-"], name, self.environ)
+
+    @staticmethod
+    def _answers(port: int) -> bool:
+        try:
+            fetch(f"http://127.0.0.1:{port}/health")
+        except OSError:
+            return False
+        return True
+
+    def token(self, login: str, ttl: float = 3600, admin: bool = False) -> str:
+        return Tokens(load(self.environ)).issue(login, ttl, admin)
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the ``fastx-list`` command."""
+        command = [sys.executable, "-m", "fastx_list", *arguments]
+        return subprocess.run(command, env=self.environ, capture_output=True, text=True, check=check, timeout=60)
+
+    def sessions(self, token: str, query: str = "") -> list[dict[str, Any]]:
+        answer = fetch(f"{self.url}/api/list/{token}{query}")
+        assert answer.status == 200, answer.body
+        found: list[dict[str, Any]] = answer.json
+        return found
