@@ -23,7 +23,8 @@ def test_it_loads_from_nowhere_else(client: FlaskClient) -> None:
     assert answer.headers["Referrer-Policy"] == "no-referrer"
     assert b"http" not in answer.data.replace(b"http://www.w3.org", b"")
     for name in ("page.js", "page.css", "icon.svg"):
-        assert client.get(f"/static/{name}").status_code == 200
+        with client.get(f"/static/{name}") as file:
+            assert file.status_code == 200
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +33,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"],
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
         )
         yield browser
         browser.close()
