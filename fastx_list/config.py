@@ -27,7 +27,8 @@ class Settings:
     """The settings in force in this process.
 
     ``scan_interval``, ``ping_interval`` and ``slow_client_timeout`` are in seconds, ``max_subscribers_per_login`` is a number of
-    WebSockets on one sidecar worker, and ``live_port`` is the TCP port of the sidecar on the host that serves the page, or
+    WebSockets on one sidecar worker, ``sources`` are names of kinds of session (``None``: the usual ones), and
+    ``live_port`` is the TCP port of the sidecar on the host that serves the page, or
     ``None`` where one proxy serves both on one port.
     """
 
@@ -35,6 +36,8 @@ class Settings:
     store: str
     server_id: str
     spool: Path
+    session_json: Path
+    sources: tuple[str, ...] | None = None
     secret_key: str | None = None
     token_public_key: Path | None = None
     result_envelope: bool = False
@@ -62,6 +65,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         store=read.matching("STORE", r"sqlite://.*", "sqlite:///PATH") or f"sqlite:///{state_dir / 'sessions.db'}",
         server_id=read.matching("SERVER_ID", r"[A-Za-z0-9._:-]{1,128}", "1 to 128 letters, digits and ._:-") or _hostname(),
         spool=Path(read.text("SPOOL") or state_dir / "spool").absolute(),
+        session_json=Path(read.text("SESSION_JSON") or state_dir / "session.json").absolute(),
+        sources=read.names("SOURCES"),
         secret_key=read.secret("SECRET_KEY"),
         token_public_key=read.file("TOKEN_PUBLIC_KEY"),
         result_envelope=read.boolean("RESULT_ENVELOPE", False),
@@ -116,6 +121,10 @@ class _Reader:
         if not low <= number <= high or (whole and number != int(number)):
             raise ConfigError(takes)
         return number
+
+    def names(self, name: str) -> tuple[str, ...] | None:
+        value = self.text(name)
+        return None if value is None else tuple(value.replace(",", " ").split())
 
     def origins(self, name: str) -> tuple[str, ...]:
         values = tuple((self.text(name) or "").replace(",", " ").split())

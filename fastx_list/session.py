@@ -128,7 +128,26 @@ def check_params(params: Mapping[str, Any]) -> None:
         raise ParamsError(f"params: takes at most {MAX_PARAMS_BYTES} bytes of JSON in all, and this would make {size}")
 
 
-class SpoolSchema(Schema):
+class StartSchema(Schema):
+    """What a session is started with, as ``session.json`` and launchers say it; ``null`` where nobody has."""
+
+    cpuPercentage = fields.Float(
+        attribute="cpu_percentage", allow_none=True, validate=validate.Range(0, error="takes a number, 0 or more"),
+        error_messages={"invalid": "takes a number, 0 or more"},
+    )
+    videoRam = fields.Integer(
+        attribute="video_ram", strict=True, allow_none=True, validate=validate.Range(0, 2**53, error="takes a whole number of kB"),
+        error_messages={"invalid": "takes a whole number of kB"},
+    )
+    sharing = fields.Boolean(allow_none=True, error_messages={"invalid": "takes true or false"})
+    disconnectTimeout = fields.Integer(
+        attribute="disconnect_timeout", strict=True, allow_none=True,
+        validate=validate.Range(0, 2**53, error="takes a whole number of minutes"),
+        error_messages={"invalid": "takes a whole number of minutes"},
+    )
+
+
+class SpoolSchema(StartSchema):
     """A session file in the spool directory: what a launcher may say of a session that it registers itself.
 
     Unknown members are refused rather than ignored, since a misspelt one would otherwise silently be missing.
@@ -146,9 +165,3 @@ class SpoolSchema(Schema):
     clients = fields.Integer(strict=True, allow_none=True, validate=validate.Range(0, 2**31))
     params = fields.Dict(keys=fields.String())
     display = fields.Integer(strict=True, allow_none=True, validate=validate.Range(0, 65535))
-    cpuPercentage = fields.Float(attribute="cpu_percentage", allow_none=True, validate=validate.Range(0))
-    videoRam = fields.Integer(attribute="video_ram", strict=True, allow_none=True, validate=validate.Range(0, 2**53))
-    sharing = fields.Boolean(allow_none=True)
-    disconnectTimeout = fields.Integer(
-        attribute="disconnect_timeout", strict=True, allow_none=True, validate=validate.Range(0, 2**53)
-    )

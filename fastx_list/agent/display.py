@@ -6,7 +6,7 @@ import select
 import shlex
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from fastx_list.agent.machine import MAX_TEXT, Machine, Process
 from fastx_list.agent.x11 import Denied, DisplayWatch, X11Error, socket_path
@@ -98,22 +98,17 @@ def await_first_answers(screens: Iterable[Screen], seconds: float = FIRST_ANSWER
 
 
 class Application:
-    """The program a session was started for: the first one on its display, of its user, since its server started."""
+    """The program a session was started for. While the session is young a better one may come; then the one that is known holds."""
 
-    def __init__(self, server: Process, display: int) -> None:
+    def __init__(self, server: Process) -> None:
         self._server = server
-        self._display = display
         self._process: Process | None = None
         self._command: str | None = None
 
-    def look(self, machine: Machine) -> tuple[str | None, int | None]:
-        """Return its command line and its pid."""
-        if self._process is not None and self._server.age > STARTING_SECONDS:
-            return self._command, self._process.pid
-        for process in machine.on_display(self._server.uid, self._display):
-            if process.stat.start >= self._server.stat.start and process.pid != self._server.pid \
-                    and process.stat.parent != self._server.pid:  # the server's own helpers, such as xkbcomp
-                if self._process is None or process.identity != self._process.identity:
-                    self._process, self._command = process, shlex.join(process.args)[:MAX_TEXT] or None
-                break
+    def look(self, candidates: Callable[[], Iterable[Process]]) -> tuple[str | None, int | None]:
+        """Return its command line and its pid: those of the first of ``candidates``, which are asked for only if need be."""
+        if self._process is None or self._server.age <= STARTING_SECONDS:
+            process = next(iter(candidates()), None)
+            if process is not None:
+                self._process, self._command = process, shlex.join(process.args)[:MAX_TEXT] or None
         return (self._command, self._process.pid) if self._process is not None else (None, None)

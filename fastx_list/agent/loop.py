@@ -8,17 +8,20 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from fastx_list.agent.display import STARTING_SECONDS
 from fastx_list.agent.facts import Facts, Source
 from fastx_list.agent.machine import Machine
-from fastx_list.agent.sources.spool import Spool
-from fastx_list.agent.sources.tigervnc import TigerVnc
+from fastx_list.agent.sources import load_sources
+from fastx_list.agent.start import SessionJson
 from fastx_list.config import Settings
 from fastx_list.session import Session, decode
 from fastx_list.store import Store, StoreError
 
 CONFIRM_SECONDS = 30.0  # between writes of the complete view where nothing has changed, so that a restored store is right again
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +33,10 @@ class Agent:
         self._server_id = settings.server_id
         self._interval = settings.scan_interval
         self._store = store
-        self._sources: Sequence[Source] = [TigerVnc(), Spool(settings.spool)] if sources is None else sources
+        self._sources: Sequence[Source] = load_sources(settings) if sources is None else sources
         self._facts: dict[Source, list[Facts]] = {}
         self._failing: set[Source] = set()
+        self._session_json = SessionJson(settings.session_json)
         self._machine = Machine()
         self._hostname = socket.gethostname()
         self._view: dict[str, tuple[Facts | None, Session]] | None = None
@@ -98,10 +102,14 @@ class Agent:
             known = view.get(name)
             if known is not None and known[0] is facts:
                 continue
-            session = self._make_session(name, facts, known, now, previous_look)
-            if known is None or session.digest != known[1].digest:
-                self._unwritten = True
+            try:
+                session = self._make_session(name, facts, known, now, previous_look)
+                changed = known is None or session.digest != known[1].digest
+            except (TypeError, ValueError, OverflowError) as error:  # another package's source says what no session can be
+                self._machine.explain(f"session {facts.identity!r}", f"skipped: {error}")
+                continue
             view[name] = (facts, session)
+            self._unwritten = self._unwritten or changed
         for name in view.keys() - seen.keys():
             del view[name]
             self._unwritten = True
@@ -109,12 +117,16 @@ class Agent:
     def _make_session(
         self, name: str, facts: Facts, known: tuple[Facts | None, Session] | None, now: int, previous_look: float | None
     ) -> Session:
+        # What a session was started with holds for its life: later edits of the file touch new sessions only.
+        start = self._session_json.read(self._machine) if known is None else known[1]
         session = Session(
             id=name, login=facts.login, server_id=self._server_id, hostname=self._hostname, server_pid=facts.server_pid,
             geometry=facts.geometry, window_mode=facts.window_mode, started=facts.started, command=facts.command,
             app_pid=facts.app_pid, clients=facts.clients, params=facts.params, display=facts.display,
-            cpu_percentage=facts.cpu_percentage, video_ram=facts.video_ram, sharing=facts.sharing,
-            disconnect_timeout=facts.disconnect_timeout,
+            cpu_percentage=_first(facts.cpu_percentage, start.cpu_percentage),
+            video_ram=_first(facts.video_ram, start.video_ram),
+            sharing=_first(facts.sharing, start.sharing),
+            disconnect_timeout=_first(facts.disconnect_timeout, start.disconnect_timeout),
         )
         if known is None:
             # Clients of a session that started since the last look have come since then; of an older one nobody knows when.
@@ -126,7 +138,7 @@ class Agent:
         keep_command = not facts.stated and before.app_pid is not None and (settled or facts.app_pid is None)
         return replace(
             session,
-            started=facts.started if before.started is None else before.started,
+            started=_first(before.started, facts.started),
             last_connect=now if came else before.last_connect,
             last_disconnect=now if left else before.last_disconnect,
             command=before.command if keep_command else facts.command,
@@ -137,6 +149,10 @@ class Agent:
 def session_id(server_id: str, identity: str) -> str:
     """Return the id of session ``identity`` of server ``server_id``: the same after a restart, another on every other server."""
     return hashlib.blake2b(f"{server_id}\0{identity}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def _first(value: T | None, otherwise: T | None) -> T | None:
+    return otherwise if value is None else value
 
 
 def _traffic(before_facts: Facts | None, before: Session, facts: Facts) -> tuple[bool, bool]:

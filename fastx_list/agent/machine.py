@@ -12,7 +12,7 @@ import pwd
 import re
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,7 +26,9 @@ MAX_TEXT = 4096  # characters of a command line or an environment variable that 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _ACCEPTS = b"00010000"  # __SO_ACCEPTCON in the flags of /proc/net/unix
 _CONNECTED = b"03"  # SS_CONNECTED in /proc/net/unix
-_ESTABLISHED = b"01"  # in /proc/net/tcp
+# The kernel's reference count of a connected socket, af_unix.c: its file, its hash table, and its peer while that is open.
+_PEER_IS_THERE = 3
+_ESTABLISHED, _LISTEN = b"01", b"0A"  # in /proc/net/tcp
 # X(7): "localhost:10" is a forwarded display of another machine, so only these forms mean a server here.
 _DISPLAY = re.compile(rf"(?:unix|{re.escape(socket.gethostname())})?:(?P<number>[0-9]{{1,5}})(?:\.[0-9]+)?")
 
@@ -81,6 +83,11 @@ class Process:
         return time.clock_gettime(time.CLOCK_BOOTTIME) - self.stat.start / _TICKS
 
     @property
+    def is_young(self) -> bool:
+        """Whether it may still be about to become another program, by ``exec``."""
+        return self.age < YOUNG_SECONDS
+
+    @property
     def args(self) -> list[str]:
         """Its command line, as it is shown to others: a process may write there what it likes."""
         if self._args is None:
@@ -109,7 +116,7 @@ class Process:
 
 
 def _concerns_us(variable: str) -> bool:
-    return variable == "DISPLAY" or variable.startswith("FASTX_LIST_")
+    return variable in ("DISPLAY", "XAUTHORITY") or variable.startswith("FASTX_LIST_SESSION_")
 
 
 def _clean(text: str) -> str:
@@ -119,7 +126,7 @@ def _clean(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
 
 
 @lru_cache(maxsize=4096)
@@ -137,19 +144,30 @@ class Sockets:
     def __init__(self, net: str) -> None:
         self._net = net
         self._tcp: dict[int, set[int]] | None = None
+        self._tcp_listening: dict[int, set[int]] = {}
         self._unix: dict[str, set[int]] | None = None
         self._listening: dict[str, set[int]] = {}
 
     def tcp_clients(self, port: int) -> frozenset[int]:
         """Return the inodes of the accepted connections to local TCP ``port``."""
+        return frozenset(self._read_tcp().get(port, ()))
+
+    def tcp_listeners(self) -> Mapping[int, Set[int]]:
+        """Return the TCP ports at which connections are accepted, with the inodes of the sockets that do."""
+        self._read_tcp()
+        return self._tcp_listening
+
+    def _read_tcp(self) -> Mapping[int, Set[int]]:
         if self._tcp is None:
             self._tcp = {}
             for name in ("tcp", "tcp6"):
                 for line in _read(f"{self._net}/{name}").splitlines()[1:]:
                     fields = line.split(None, 10)
-                    if fields[3] == _ESTABLISHED and fields[9] != b"0":  # inode 0: nobody has accepted it yet
-                        self._tcp.setdefault(int(fields[1].rpartition(b":")[2], 16), set()).add(int(fields[9]))
-        return frozenset(self._tcp.get(port, ()))
+                    tables = {_ESTABLISHED: self._tcp, _LISTEN: self._tcp_listening}
+                    if fields[3] in tables and fields[9] != b"0":  # inode 0: nobody has accepted it yet
+                        port = int(fields[1].rpartition(b":")[2], 16)
+                        tables[fields[3]].setdefault(port, set()).add(int(fields[9]))
+        return self._tcp
 
     def unix_clients(self, path: str) -> frozenset[int]:
         """Return the inodes of the accepted connections to the unix socket at ``path`` (or at the abstract ``@path``).
@@ -183,7 +201,7 @@ class Sockets:
                 path, inode = os.fsdecode(fields[7]), int(fields[6])
                 if fields[3] == _ACCEPTS:
                     self._listening.setdefault(path, set()).add(inode)
-                elif fields[5] == _CONNECTED:
+                elif fields[5] == _CONNECTED and int(fields[1], 16) >= _PEER_IS_THERE:
                     self._unix.setdefault(path, set()).add(inode)
         return self._unix
 
@@ -201,20 +219,24 @@ class Machine:
     def __init__(self) -> None:
         self.processes: dict[int, Process] = {}
         self.last_look: float | None = None
+        self.claimed: set[str] = set()  # identities of the processes that a source has made a session of, in this look
+        self.claimed_displays: set[int] = set()
         self._turn = 0
         self._sockets: dict[str, Sockets] = {}
         self._on_displays: dict[int, dict[int, list[Process]]] = {}
+        self._children: dict[int, list[Process]] | None = None
         self._explained: dict[str, str] = {}
 
     def look(self) -> None:
         """Bring :attr:`processes` up to date and forget the sockets of the last look."""
         self._turn = (self._turn + 1) % TURNS
-        self._sockets, self._on_displays = {}, {}
+        self._sockets, self._on_displays, self._children = {}, {}, None
+        self.claimed, self.claimed_displays = set(), set()
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
         kept: dict[int, Process] = {}
         for pid in pids:
             process: Process | None = self.processes.get(pid)
-            if process is None or pid % TURNS == self._turn or process.age < YOUNG_SECONDS:
+            if process is None or pid % TURNS == self._turn or process.is_young:
                 process = self._look_at(pid, process)
             if process is not None:
                 kept[pid] = process
@@ -225,7 +247,7 @@ class Machine:
         stat = read_stat(pid)
         if stat is None:
             return None
-        if known is not None and known.stat == stat and known.age >= YOUNG_SECONDS:
+        if known is not None and known.stat == stat and not known.is_young:
             return known
         try:
             return Process(pid, os.stat(f"/proc/{pid}").st_uid, stat)
@@ -254,6 +276,21 @@ class Machine:
             self._on_displays[uid] = found
         return self._on_displays[uid].get(display, [])
 
+    def children(self, pid: int) -> list[Process]:
+        """Return the child processes of ``pid``, the oldest first."""
+        if self._children is None:
+            self._children = {}
+            for process in self.processes.values():
+                self._children.setdefault(process.stat.parent, []).append(process)
+            for processes in self._children.values():
+                processes.sort(key=lambda process: (process.stat.start, process.pid))
+        return self._children.get(pid, [])
+
+    def parent_name(self, process: Process) -> str:
+        """Return the name of the program that started ``process``; nothing if that has ended."""
+        parent = self.processes.get(process.stat.parent)
+        return parent.stat.name if parent is not None else ""
+
     def sockets(self, process: Process) -> Sockets:
         """Return the sockets of the network namespace that ``process`` is in."""
         try:
@@ -267,11 +304,16 @@ class Machine:
 
     def own_sockets(self, process: Process, inodes: frozenset[int]) -> frozenset[int]:
         """Return those of ``inodes`` that ``process`` really has open; all of them if we may not know."""
+        opened = self.open_sockets(process)
+        return inodes if opened is None else inodes & opened
+
+    def open_sockets(self, process: Process) -> frozenset[int] | None:
+        """Return the inodes of the sockets that ``process`` has open; ``None`` if we may not know."""
         directory = f"/proc/{process.pid}/fd"
         try:
             names = os.listdir(directory)
         except OSError:
-            return inodes
+            return None
         found = set()
         for name in names:
             try:
@@ -280,7 +322,7 @@ class Machine:
                 continue
             if match:
                 found.add(int(match[1]))
-        return inodes & found
+        return frozenset(found)
 
     def explain(self, subject: str, problem: str) -> None:
         """Say, once for each ``subject``, what could not be seen and what would help."""

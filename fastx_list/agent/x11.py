@@ -13,11 +13,11 @@ to that owner, and its cookie only goes to a server of that owner.
 from __future__ import annotations
 
 import errno
-import os
 import socket
-import stat
 import struct
 from dataclasses import dataclass
+
+from fastx_list.agent.files import FileDenied, FileError, read_owned
 
 MAX_AUTHORITY_BYTES = 256 * 1024
 MAX_BUFFER = 1024 * 1024
@@ -83,30 +83,19 @@ def find_cookie(entries: list[Cookie], hostname: str, display: int) -> bytes | N
     return None
 
 
-def read_authority(path: str, owner: int) -> bytes:
-    """Return the content of the authority file at ``path`` if it is a regular file of the user ``owner``.
+def read_authority(path: str, owner: int) -> list[Cookie]:
+    """Return the entries of the authority file at ``path``, which has to belong to the user ``owner``.
 
     Raises :class:`Denied` if we may not read it, :class:`X11Error` if it is nothing to read.
     """
     try:
-        # O_PATH opens nothing yet: no device is touched and no pipe waited for before we know what it is.
-        probe = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        try:
-            status = os.fstat(probe)
-            if not stat.S_ISREG(status.st_mode):
-                raise X11Error(f"its authority file {path!r} is no regular file")
-            if status.st_uid != owner:
-                raise X11Error(f"its authority file {path!r} belongs to another user")
-            if status.st_size > MAX_AUTHORITY_BYTES:
-                raise X11Error(f"its authority file {path!r} is over {MAX_AUTHORITY_BYTES} bytes")
-            with open(f"/proc/self/fd/{probe}", "rb") as file:
-                return file.read(MAX_AUTHORITY_BYTES)
-        finally:
-            os.close(probe)
-    except PermissionError:
-        raise Denied(f"its authority file {path!r} may not be read") from None
-    except (OSError, ValueError) as error:
-        raise X11Error(f"its authority file {path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        return parse_authority(read_owned(path, owner, MAX_AUTHORITY_BYTES))
+    except FileDenied as error:
+        raise Denied(f"its authority file {error}") from None
+    except FileError as error:
+        raise X11Error(f"its authority file {error}") from None
+    except ValueError as error:
+        raise X11Error(f"its authority file {path!r} is not well-formed: {error}") from None
 
 
 def setup_request(cookie: bytes | None) -> bytes:
@@ -189,12 +178,7 @@ class DisplayWatch:
             _, peer, _ = _UCRED.unpack(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
             if peer != owner:
                 raise X11Error("its socket belongs to another user")
-            cookie = None
-            if authority is not None:
-                try:
-                    cookie = find_cookie(parse_authority(read_authority(authority, owner)), hostname, display)
-                except ValueError as error:
-                    raise X11Error(f"its authority file {authority!r} is not well-formed: {error}") from None
+            cookie = None if authority is None else find_cookie(read_authority(authority, owner), hostname, display)
             self._unsent = setup_request(cookie)
             self.poll()
         except BaseException:

@@ -24,7 +24,7 @@ def machine() -> Machine:
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(["sleep", "600"], env={"DISPLAY": ":123.0", "FASTX_LIST_X": "1", "SECRET": "x"})
+    process = subprocess.Popen(["sleep", "600"], env={"DISPLAY": ":123.0", "FASTX_LIST_SESSION_X": "1", "SECRET": "x"})
     wait_for("exec", lambda: read_stat(process.pid) and read_stat(process.pid).name == "sleep")  # type: ignore[union-attr]
     yield process
     process.kill()
@@ -45,7 +45,7 @@ def test_a_process_is_found_by_name_and_display(machine: Machine, sleeper: subpr
     assert sleeper.pid in [process.pid for process in machine.named(["sleep"])]
     found = [process for process in machine.on_display(os.geteuid(), 123) if process.pid == sleeper.pid]
     assert found[0].args == ["sleep", "600"]
-    assert found[0].environ == {"DISPLAY": ":123.0", "FASTX_LIST_X": "1"}
+    assert found[0].environ == {"DISPLAY": ":123.0", "FASTX_LIST_SESSION_X": "1"}
     assert sleeper.pid not in [process.pid for process in machine.on_display(os.geteuid(), 12)]
 
 

@@ -102,9 +102,9 @@ def test_an_authority_file_of_any_content_is_read_or_refused(data: bytes) -> Non
 
 def test_an_authority_file_has_to_be_its_servers_users(tmp_path: Path) -> None:
     path = tmp_path / "authority"
-    path.write_bytes(b"content")
+    path.write_bytes(entry(256, b"here", b"1", NAME, b"4" * 16))
     me = os.geteuid()
-    assert read_authority(str(path), me) == b"content"
+    assert read_authority(str(path), me) == [Cookie(256, b"here", b"1", NAME, b"4" * 16)]
     with pytest.raises(X11Error, match="belongs to another user"):
         read_authority(str(path), me + 1)
     os.mkfifo(tmp_path / "pipe")
@@ -114,6 +114,9 @@ def test_an_authority_file_has_to_be_its_servers_users(tmp_path: Path) -> None:
     for name in ("missing", "nul\0", "x" * 5000):
         with pytest.raises(X11Error, match="cannot be read"):
             read_authority(str(tmp_path / name), me)
+    path.write_bytes(b"x")
+    with pytest.raises(X11Error, match="is not well-formed"):
+        read_authority(str(path), me)
     path.write_bytes(b"x" * (x11.MAX_AUTHORITY_BYTES + 1))
     with pytest.raises(X11Error, match="is over"):
         read_authority(str(path), me)

@@ -1,0 +1,69 @@
+"""Sessions of X2Go: its X server ``x2goagent`` lives on while a session is suspended, only without a connection.
+
+The agent's options file, whose path is in its environment's ``DISPLAY``, names the port at which the client's proxy is connected.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+from fastx_list.agent.files import FileError, read_owned
+from fastx_list.agent.machine import Machine, Process, Sockets
+from fastx_list.agent.xserver import XServers, XSession, parse_args
+
+MAX_OPTIONS_BYTES = 64 * 1024
+_WRAPPERS = ("x2goruncommand", "dbus-run-session", "dbus-launch")
+
+
+class _Agent(XSession):
+    def __init__(self, process: Process, display: int, options: Mapping[str, str], machine: Machine) -> None:
+        self.window_mode = "rootless" if "-R" in process.args else "desktop"
+        super().__init__(process, display, options, machine, lingers=True)
+        match = re.fullmatch(r"nx/nx,options=(/.+):[0-9]+", process.environ.get("DISPLAY", ""))
+        self._options = match[1] if match else None
+        self._version: tuple[int, ...] | None = None
+        self._port: int | None = None
+
+    def connections(self, sockets: Sockets) -> frozenset[int] | None:
+        self._read_port()
+        return None if self._port is None else sockets.tcp_clients(self._port)
+
+    def _read_port(self) -> None:
+        """Take the port from the options file, which is written anew each time the session is resumed."""
+        try:
+            status = os.stat(self._options or "")
+            version = (status.st_ino, status.st_mtime_ns)
+            if version != self._version:
+                self._version = version
+                text = read_owned(self._options or "", self.process.uid, MAX_OPTIONS_BYTES).decode("utf-8", "replace")
+                match = re.search(r"(?:^|,)listen=([0-9]{1,5})(?:,|:|$)", text)
+                self._port = int(match[1]) if match else self._port
+        except (OSError, ValueError, FileError):
+            return  # what was known last is the best there is
+
+    def applications(self, machine: Machine) -> Iterable[Process]:
+        for process in machine.named(["x2goruncommand"]):
+            if process.uid == self.process.uid and process.args[3:4] == [str(self.process.pid)]:
+                yield from _innermost(process, machine)
+
+
+class X2Go(XServers):
+    """Finds X2Go's X servers; an ``nxagent`` that X2Go did not start is none."""
+
+    programs = ("x2goagent", "nxagent")
+
+    def recognises(self, process: Process, machine: Machine) -> bool:
+        return parse_args(process.args)[1].get("name", "").startswith("X2GO-")
+
+    def session(self, process: Process, machine: Machine) -> _Agent | None:
+        display, options = parse_args(process.args)
+        return None if display is None else _Agent(process, display, options, machine)
+
+
+def _innermost(process: Process, machine: Machine) -> Iterable[Process]:
+    """Return what runs inside of ``process`` once its wrappers are taken off."""
+    if process.stat.name[:15] not in _WRAPPERS:
+        return [] if process.stat.name.startswith("dbus-") else [process]
+    return [inner for child in machine.children(process.pid) for inner in _innermost(child, machine)]

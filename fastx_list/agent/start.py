@@ -1,0 +1,102 @@
+"""What a session was started with: from ``session.json`` as it stood then, and from its launcher's environment variables."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from marshmallow import ValidationError
+
+from fastx_list.agent.machine import Machine, Process
+from fastx_list.session import StartSchema
+
+MAX_FILE_BYTES = 64 * 1024
+MAX_NAME = 256
+VARIABLES = {
+    "FASTX_LIST_SESSION_CPU_PERCENTAGE": "cpuPercentage",
+    "FASTX_LIST_SESSION_VIDEO_RAM": "videoRam",
+    "FASTX_LIST_SESSION_SHARING": "sharing",
+    "FASTX_LIST_SESSION_DISCONNECT_TIMEOUT": "disconnectTimeout",
+}
+NAME_VARIABLE = "FASTX_LIST_SESSION_NAME"
+_schema = StartSchema()
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a session starts with; units are those of :class:`fastx_list.session.Session`, ``None`` where nobody has said."""
+
+    cpu_percentage: float | None = None
+    video_ram: int | None = None
+    sharing: bool | None = None
+    disconnect_timeout: int | None = None
+
+
+class SessionJson:
+    """The file ``session.json``, read again when it has changed; while it is broken, the last good one stays in force."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._version: tuple[int, ...] | None = None
+        self._start = Start()
+
+    def read(self, machine: Machine) -> Start:
+        """Return what a session that starts now starts with."""
+        subject = f"session settings {self._path}"
+        try:
+            status = self._path.stat()
+            version = (status.st_ino, status.st_mtime_ns, status.st_size)
+            if version == self._version:
+                return self._start
+            self._version = version
+            if status.st_size > MAX_FILE_BYTES:
+                raise ValueError(f"it is over {MAX_FILE_BYTES} bytes")
+            self._start = _parse(self._path.read_text(encoding="utf-8"))
+            machine.settle(subject)
+        except FileNotFoundError:
+            self._version, self._start = None, Start()
+            machine.settle(subject)
+        except (OSError, ValueError, RecursionError) as error:
+            machine.explain(subject, f"{getattr(error, 'strerror', None) or error}; the last good ones stay in force")
+        return self._start
+
+
+def overrides(server: Process, machine: Machine, subject: str) -> dict[str, Any]:
+    """Return the :class:`fastx_list.agent.facts.Facts` that the environment of a session's server process gives."""
+    said: dict[str, Any] = {}
+    for variable, member in VARIABLES.items():
+        text = server.environ.get(variable)
+        if text:
+            try:
+                said |= _schema.load({member: _value(text)})
+            except ValidationError as error:
+                machine.explain(f"{subject}, {variable}", f"ignored: {' '.join(error.messages_dict[member])}")
+    name = server.environ.get(NAME_VARIABLE)
+    if name:
+        said["params"] = {"name": name[:MAX_NAME]}
+    return said
+
+
+def _value(text: str) -> Any:
+    """Return a variable's text as JSON would have it: a number where it is one."""
+    return json.loads(text) if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text) else text
+
+
+def _parse(text: str) -> Start:
+    """Return what the file's ``text`` says; raises ``ValueError`` with line and member."""
+    try:
+        return Start(**_schema.load(json.loads(text)))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno}: it is not well-formed JSON: {error.msg}") from None
+    except ValidationError as error:
+        raise ValueError("; ".join(
+            f"line {_line_of(member, text)}: {member}: {' '.join(map(str, texts))}" for member, texts in error.messages_dict.items()
+        )) from None
+
+
+def _line_of(member: str, text: str) -> int:
+    match = re.search(rf'"{re.escape(member)}"\s*:', text)
+    return text.count("\n", 0, match.start()) + 1 if match else 1

@@ -1,0 +1,185 @@
+"""Sessions that are X servers: what is the same for every kind of them. A kind is a file in ``sources/``.
+
+Options are those of Xserver(1) and Xvnc(1).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+from fastx_list.agent.display import Application, Screen, await_first_answers
+from fastx_list.agent.facts import Facts
+from fastx_list.agent.machine import Machine, Process, Sockets, login_of
+from fastx_list.agent.start import overrides
+from fastx_list.agent.x11 import socket_path
+from fastx_list.session import GEOMETRY
+
+# As opposed to flags, these options take the next argument. Only those matter whose value could be mistaken for something else.
+_VALUED = {
+    "auth", "config", "desktop", "displayfd", "geometry", "logfile", "name", "options", "rfbauth", "rfbport", "rfbunixpath",
+    "screen",
+}
+
+
+class XSession:
+    """One X server that is a session."""
+
+    window_mode = "desktop"
+    owns_display = True  # as opposed to one that shows another session's display
+
+    def __init__(
+        self, process: Process, display: int, options: Mapping[str, str], machine: Machine, *,
+        geometry: str | None = None, authority: str | None = None, lingers: bool,
+    ) -> None:
+        """``geometry`` and ``authority`` stand in for the options of these names.
+
+        ``lingers``: the server goes on when its last X client has left it.
+        """
+        self.process = process
+        self.display = display
+        self.options = options
+        self._login = login_of(process.uid)
+        self._started = process.started
+        self._subject = f"session :{display} of {self._login} (pid {process.pid})"
+        self._said = overrides(process, machine, self._subject)
+        size = options.get("geometry", geometry or "")
+        authority = authority or path_of(process, options.get("auth"))
+        self.screen = Screen(process, display, authority, size if re.fullmatch(GEOMETRY, size) else None, lingers)
+        self._application = Application(process)
+        self._found: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
+        self._facts: Facts | None = None
+
+    def connections(self, sockets: Sockets) -> frozenset[int] | None:
+        """Return the inodes of the connections of clients; ``None`` if they cannot be known. For each kind to say."""
+        raise NotImplementedError
+
+    def applications(self, machine: Machine) -> Iterable[Process]:
+        """Return the processes that the session may have been started for, the likeliest first: the first ones on its display."""
+        for process in machine.on_display(self.process.uid, self.display):
+            # Its children are the server's own helpers, such as xkbcomp.
+            if process.stat.start >= self.process.stat.start and self.process.pid not in (process.pid, process.stat.parent):
+                yield process
+
+    def follow(self, machine: Machine) -> None:
+        """Take what the server has told of its screen."""
+        self.screen.follow(machine, self._subject)
+
+    def close(self, machine: Machine) -> None:
+        """Let go of a server that has ended."""
+        self.screen.close()
+        machine.settle(self._subject)
+
+    def facts(self, machine: Machine) -> Facts:
+        """Return what is to be said of it now: the same object as before if nothing has changed."""
+        command, app_pid = self._application.look(lambda: self.applications(machine))
+        connections = self._own_connections(machine)
+        facts = Facts(**{
+            "identity": self.process.identity, "login": self._login, "server_pid": self.process.pid,
+            "geometry": self.screen.geometry, "window_mode": self.window_mode, "started": self._started, "command": command,
+            "app_pid": app_pid, "clients": None if connections is None else len(connections), "connections": connections,
+            "display": self.display, **self._said,
+        })
+        if self._facts is None or facts != self._facts:
+            self._facts = facts
+        return self._facts
+
+    def _own_connections(self, machine: Machine) -> frozenset[int] | None:
+        found = self.connections(machine.sockets(self.process))
+        if found is None:
+            return None
+        if found != self._found[0]:
+            # Command lines and the paths of sockets are their users' to write: what counts is what a process really has open.
+            self._found = (found, machine.own_sockets(self.process, found))
+        return self._found[1]
+
+
+class XServers:
+    """A source that finds its sessions by the programs that serve them. Of several sources the first to claim a process has it."""
+
+    programs: tuple[str, ...] = ()
+
+    def __init__(self, listed: bool = True) -> None:
+        """A source that is not ``listed`` still claims its processes, so that no other kind takes them for its own."""
+        self._listed = listed
+        self._known: dict[str, XSession] = {}
+        self._others: set[str] = set()
+
+    def recognises(self, process: Process, machine: Machine) -> bool:
+        """Return whether ``process``, which runs one of :attr:`programs`, belongs to a session of this kind. For each to say."""
+        raise NotImplementedError
+
+    def session(self, process: Process, machine: Machine) -> XSession | None:
+        """Return the session that ``process``, which was recognised, serves; ``None`` if it serves none (yet). For each to say."""
+        raise NotImplementedError
+
+    def scan(self, machine: Machine) -> Iterable[Facts]:
+        sessions: dict[str, XSession] = {}
+        others: set[str] = set()
+        for process in machine.named(self.programs):
+            identity = process.identity
+            if identity in machine.claimed:
+                continue
+            session = self._known.get(identity)
+            if session is None:
+                if identity in self._others or not self.recognises(process, machine):
+                    if not process.is_young:
+                        others.add(identity)
+                    continue
+                machine.claimed.add(identity)
+                session = self.session(process, machine) if self._listed else None
+            elif not machine.still_runs(process):
+                continue
+            if session is not None:
+                sessions[identity] = session
+                machine.claimed.add(identity)
+                if session.owns_display:
+                    machine.claimed_displays.add(session.display)
+        for identity in self._known.keys() - sessions.keys():
+            self._known[identity].close(machine)
+        self._known, self._others = sessions, others
+        for session in sessions.values():
+            session.follow(machine)
+        await_first_answers(session.screen for session in sessions.values())
+        return [session.facts(machine) for session in sessions.values()]
+
+
+def parse_args(args: Iterable[str]) -> tuple[int | None, dict[str, str]]:
+    """Return the display number, if it is given, and the options by lower-case name, of an X server's command line.
+
+    Xvnc's parameters are written ``-name value``, ``-name=value``, ``--name=value`` or ``name=value``, in any case.
+    """
+    display: int | None = None
+    options: dict[str, str] = {}
+    rest = iter(args)
+    next(rest, None)
+    for arg in rest:
+        name, equals, value = arg.lstrip("-").partition("=")
+        name = name.lower()
+        if re.fullmatch(r":[0-9]{1,5}", arg):
+            display = int(arg[1:])
+        elif equals:
+            options[name] = value
+        elif arg.startswith("-"):
+            options[name] = next(rest, "") if name in _VALUED else ""
+            if name == "screen" and options[name].isdigit():  # Xvfb(1): -screen NUMBER WIDTHxHEIGHTxDEPTH
+                options[name] = next(rest, "")
+    return display, options
+
+
+def find_display(process: Process, machine: Machine) -> int | None:
+    """Return the display of a server that chose its number itself (``-displayfd``): the one whose socket it listens on."""
+    sockets = machine.sockets(process)
+    prefix = socket_path(0)[:-1]
+    for path in sockets.listening_paths():
+        number = path.lstrip("@").removeprefix(prefix)
+        if path.lstrip("@").startswith(prefix) and re.fullmatch(r"[0-9]{1,5}", number) \
+                and machine.own_sockets(process, sockets.unix_listeners(path)):
+            return int(number)
+    return None
+
+
+def path_of(process: Process, path: str | None) -> str | None:
+    """Return ``path`` of a process's command line as we can open it: a relative one starts from the process's directory."""
+    return path if path is None or os.path.isabs(path) else f"/proc/{process.pid}/cwd/{path}"
