@@ -126,6 +126,22 @@ def agent(once: bool, verbose: bool) -> None:
     looking.run(stop.wait)
 
 
+@main.command()
+@says_what_is_wrong
+def doctor() -> None:
+    """Say what this machine runs, what the agent may see, and whether all is as it should be.
+
+    One line each: "ok" is well, "--" is worth knowing, "!!" should be mended. Exit status 1 if anything should be.
+    """
+    from fastx_list.doctor import examine
+
+    logging.basicConfig(level=logging.CRITICAL)  # what could not be seen is in the lines below
+    findings = list(examine(config.load()))
+    for finding in findings:
+        click.echo(f"{ {True: 'ok', None: '--', False: '!!'}[finding.ok] } {printable(finding.text)}")
+    sys.exit(1 if any(finding.ok is False for finding in findings) else 0)
+
+
 @main.group()
 def token() -> None:
     """Issue and revoke tokens."""

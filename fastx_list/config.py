@@ -26,10 +26,9 @@ class ConfigError(ValueError):
 class Settings:
     """The settings in force in this process.
 
-    ``scan_interval``, ``ping_interval`` and ``slow_client_timeout`` are in seconds, ``max_subscribers_per_login`` is a number of
-    WebSockets on one sidecar worker, ``sources`` are names of kinds of session (``None``: the usual ones), and
-    ``live_port`` is the TCP port of the sidecar on the host that serves the page, or
-    ``None`` where one proxy serves both on one port.
+    ``scan_interval`` and ``ping_interval`` are in seconds, ``max_subscribers_per_login`` is a number of WebSockets on one sidecar
+    worker, ``sources`` are names of kinds of session (``None``: the usual ones), and ``live_port`` is the TCP port of the
+    sidecar on the host that serves the page, or ``None`` where one proxy serves both on one port.
     """
 
     state_dir: Path

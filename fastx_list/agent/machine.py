@@ -59,11 +59,15 @@ def read_stat(pid: int) -> Stat | None:
 
 @dataclass(eq=False)
 class Process:
-    """One process, as it was when it was last looked at; ``uid`` is that of ``/proc/PID``."""
+    """One process, as it was when it was last looked at; ``uid`` is that of ``/proc/PID``.
+
+    ``may_look_inside`` is false once we were refused its environment.
+    """
 
     pid: int
     uid: int
     stat: Stat
+    may_look_inside: bool = True
     _environ: Mapping[str, str] | None = None
     _args: list[str] | None = None
 
@@ -103,8 +107,8 @@ class Process:
         if self._environ is None:
             try:
                 found = psutil.Process(self.pid).environ()
-            except (psutil.Error, OSError, ValueError):
-                found = {}
+            except (psutil.Error, OSError, ValueError) as error:
+                found, self.may_look_inside = {}, not isinstance(error, (psutil.AccessDenied, PermissionError))
             self._environ = {key: _clean(value) for key, value in found.items() if _concerns_us(key)}
         return self._environ
 
@@ -324,11 +328,11 @@ class Machine:
                 found.add(int(match[1]))
         return frozenset(found)
 
-    def explain(self, subject: str, problem: str) -> None:
-        """Say, once for each ``subject``, what could not be seen and what would help."""
+    def explain(self, subject: str, problem: str, level: int = logging.WARNING) -> None:
+        """Say, once for each ``subject``, what could not be seen and why."""
         if self._explained.get(subject) != problem:
             self._explained[subject] = problem
-            log.warning("%s: %s", subject, problem)
+            log.log(level, "%s: %s", subject, problem)
 
     def settle(self, subject: str) -> None:
         """Forget what was explained about ``subject``: it is over."""

@@ -5,6 +5,7 @@ Options are those of Xserver(1) and Xvnc(1).
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -83,7 +84,14 @@ class XSession:
         })
         if self._facts is None or facts != self._facts:
             self._facts = facts
+            self._explain_unknown(facts, machine)
         return self._facts
+
+    def _explain_unknown(self, facts: Facts, machine: Machine) -> None:
+        unknown = [name for name in ("command", "geometry", "clients") if getattr(facts, name) is None]
+        if unknown:
+            why = "there is nothing that tells" if self.process.may_look_inside else "only its user and root may look into its process"
+            machine.explain(f"{self._subject}, {' and '.join(unknown)}", f"unknown, since {why}", logging.DEBUG)
 
     def _own_connections(self, machine: Machine) -> frozenset[int] | None:
         found = self.connections(machine.sockets(self.process))
@@ -102,7 +110,7 @@ class XServers:
 
     def __init__(self, listed: bool = True) -> None:
         """A source that is not ``listed`` still claims its processes, so that no other kind takes them for its own."""
-        self._listed = listed
+        self.listed = listed
         self._known: dict[str, XSession] = {}
         self._others: set[str] = set()
 
@@ -128,7 +136,7 @@ class XServers:
                         others.add(identity)
                     continue
                 machine.claimed.add(identity)
-                session = self.session(process, machine) if self._listed else None
+                session = self.session(process, machine) if self.listed else None
             elif not machine.still_runs(process):
                 continue
             if session is not None:

@@ -57,7 +57,7 @@ def test_a_process_is_found_by_name_and_display(machine: Machine, sleeper: subpr
 def test_only_displays_of_this_machine_count(display: str, number: int | None) -> None:
     stat = read_stat(os.getpid())
     assert stat is not None
-    assert Process(1, 0, stat, {"DISPLAY": display}).display == number
+    assert Process(1, 0, stat, _environ={"DISPLAY": display}).display == number
 
 
 def test_a_process_that_turns_into_another_program_is_seen_as_that(machine: Machine) -> None:

@@ -1,0 +1,114 @@
+"""``fastx-list doctor``: what this machine runs, what the agent may see of it, and whether our own files are in order."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from fastx_list.agent.machine import Machine, login_of
+from fastx_list.agent.sources import load_sources
+from fastx_list.config import PREFIX, ConfigError, Settings
+from fastx_list.store import StoreError, open_store
+from fastx_list.tokens import read_secret
+
+PROGRAMS = {
+    "xrdp": ("xrdp-sesman", "xrdp-sesexec"), "xpra": ("xpra",), "x2go": ("x2goagent", "nxagent"), "tigervnc": ("Xvnc", "Xtigervnc"),
+    "xvfb": ("Xvfb",), "xephyr": ("Xephyr",), "xorg": ("Xorg", "Xorg.bin", "X"),
+}
+
+
+class Finding(NamedTuple):
+    """One line of the report: ``ok`` is false for what someone should mend, ``None`` for what is only worth knowing."""
+
+    ok: bool | None
+    text: str
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything once; nothing is made or changed by it."""
+    machine = Machine()
+    machine.look()
+    yield from _rights(machine)
+    yield from _sources(settings, machine)
+    yield from _secret(settings)
+    yield from _store(settings)
+    yield from _spool(settings)
+
+
+def _rights(machine: Machine) -> Iterator[Finding]:
+    if os.geteuid() == 0:
+        yield Finding(True, "running as root: the sessions of all users can be seen in full")
+    else:
+        yield Finding(None, f"running as {login_of(os.geteuid())}: of other users' sessions, command, geometry and clients of some "
+                            "kinds stay unknown; the agent sees them as root, or with the capabilities CAP_SYS_PTRACE and "
+                            "CAP_DAC_READ_SEARCH")
+    if not any(process.pid == 1 for process in machine.processes.values()):
+        yield Finding(False, "/proc hides other users' processes (hidepid): their sessions are not seen at all; run the agent as "
+                             "root, or in the group that the mount option gid= of /proc names")
+
+
+def _sources(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    try:
+        sources = load_sources(settings)
+    except ConfigError as error:
+        yield Finding(False, str(error))
+        return
+    listed = {type(source).__name__.lower() for source in sources if getattr(source, "listed", True)}
+    found = Counter({name: len(list(source.scan(machine))) for source in sources for name in [type(source).__name__.lower()]})
+    for name, programs in PROGRAMS.items():
+        running = len(machine.named(programs))
+        if name in listed:
+            sessions, processes = _count(found[name], "session"), _count(running, "process")
+            yield Finding(True if found[name] else None, f"{name}: {sessions}; {processes} of {programs[0]}")
+        elif running:
+            yield Finding(None, f"{name}: {_count(running, 'process')} of {programs[0]}, not listed; {PREFIX}SOURCES can add it")
+    for name in sorted(listed - PROGRAMS.keys()):
+        yield Finding(True if found[name] else None, f"{name}: {_count(found[name], 'session')}")
+
+
+def _secret(settings: Settings) -> Iterator[Finding]:
+    if settings.secret_key:
+        yield Finding(True, f"secret: given by {PREFIX}SECRET_KEY")
+    elif not settings.secret_file.exists():
+        yield Finding(None, f"secret: {settings.secret_file} will be made on first use")
+    else:
+        try:
+            read_secret(settings.secret_file)
+            yield Finding(True, f"secret: {settings.secret_file} is closed to other users and long enough")
+        except ConfigError as error:
+            yield Finding(False, f"secret: {error}")
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    path = Path(settings.store.removeprefix("sqlite://").replace("/", "", 1))
+    if not path.exists():
+        yield Finding(None, f"store: {path} will be made by the agent")
+        return
+    if path.stat().st_mode & stat.S_IRWXO:
+        yield Finding(False, f"store: {path} is open to other users; close it with: chmod o= {path}")
+    try:
+        snapshot = open_store(settings.store, create=False).snapshot()
+        yield Finding(True, f"store: {path} can be read; {_count(len(snapshot.records), 'session')} in it")
+    except StoreError as error:
+        yield Finding(False, str(error))
+
+
+def _spool(settings: Settings) -> Iterator[Finding]:
+    if not settings.spool.is_dir():
+        yield Finding(None, f"spool: {settings.spool} is not there; launchers that register sessions need it")
+        return
+    mode = settings.spool.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        yield Finding(False, f"spool: in {settings.spool} anybody can remove anybody's files; mend with: chmod +t {settings.spool}")
+    elif not os.access(settings.spool, os.R_OK | os.X_OK):
+        yield Finding(False, f"spool: {settings.spool} cannot be read by {login_of(os.geteuid())}")
+    else:
+        yield Finding(True, f"spool: {settings.spool} can be read")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}{'es' if what.endswith('s') else 's'}"
