@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,13 +59,13 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     Raises :class:`ConfigError` for a value that a setting does not take.
     """
     read = _Reader(os.environ if environ is None else environ)
-    state_dir = Path(read.text("STATE_DIR") or _default_state_dir(read.environ)).absolute()
+    state_dir = Path(read.text("STATE_DIR") or _default_state_dir(read.environ)).expanduser().absolute()
     return Settings(
         state_dir=state_dir,
         store=read.matching("STORE", r"sqlite://.*", "sqlite:///PATH") or f"sqlite:///{state_dir / 'sessions.db'}",
         server_id=read.matching("SERVER_ID", r"[A-Za-z0-9._:-]{1,128}", "1 to 128 letters, digits and ._:-") or _hostname(),
-        spool=Path(read.text("SPOOL") or state_dir / "spool").absolute(),
-        session_json=Path(read.text("SESSION_JSON") or state_dir / "session.json").absolute(),
+        spool=Path(read.text("SPOOL") or state_dir / "spool").expanduser().absolute(),
+        session_json=Path(read.text("SESSION_JSON") or state_dir / "session.json").expanduser().absolute(),
         sources=read.names("SOURCES"),
         secret_key=read.secret("SECRET_KEY"),
         token_public_key=read.file("TOKEN_PUBLIC_KEY"),
@@ -94,14 +95,18 @@ class _Reader:
 
     def secret(self, name: str) -> str | None:
         value = self.text(name)
-        if value is not None and len(value.encode()) < MIN_SECRET_BYTES:
-            raise ConfigError(f"{PREFIX}{name} takes at least {MIN_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")
+        if value is not None and (len(value.encode("utf-8", "replace")) < MIN_SECRET_BYTES or not value.isprintable()):
+            raise ConfigError(f"{PREFIX}{name} takes at least {MIN_SECRET_BYTES} characters; make one with: openssl rand -hex 32")
         return value
 
     def file(self, name: str) -> Path | None:
         value = self.text(name)
-        if value is not None and not Path(value).is_file():
-            raise ConfigError(f"{PREFIX}{name} takes the path of a file; there is none at {value!r}")
+        try:
+            if value is not None and not stat.S_ISREG(os.stat(value).st_mode):
+                raise ConfigError(f"{PREFIX}{name} takes the path of a file; there is none at {value!r}")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{PREFIX}{name} takes the path of a file; at {value!r}: {reason}") from None
         return Path(value) if value is not None else None
 
     def boolean(self, name: str, default: bool) -> bool:
@@ -113,10 +118,9 @@ class _Reader:
     def number(self, name: str, default: float, low: float, high: float, whole: bool = False) -> float:
         value = self.text(name)
         takes = f"{PREFIX}{name} takes a {'whole ' if whole else ''}number from {low:g} to {high:g}, not {value!r}"
-        try:
-            number = default if value is None else float(value)
-        except ValueError:
-            raise ConfigError(takes) from None
+        if value is not None and not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", value):
+            raise ConfigError(takes)
+        number = default if value is None else float(value)
         if not low <= number <= high or (whole and number != int(number)):
             raise ConfigError(takes)
         return number

@@ -10,11 +10,11 @@ import logging
 import re
 
 _TOKEN = re.compile(
-    r"(/api/(?:list|params|admin/\w+)/)[^\s\"'?#&<>]+"
-    r"|((?:\btoken|X-FASTX-TOKEN)[\"']?\s*(?:=|%3D|:)\s*[\"']?)[^\s\"'&#<>]+"
-    r"|(\bBearer\s+)[^\s\"']+"
-    r"|(?<![\w-])eyJ[\w-]*(?:(?:\.|%2E)[\w-]*){0,2}",  # a JWT, wherever it stands: RFC 7519 section 3.1
-    re.IGNORECASE,
+    r"(?i:(/api(?:/|%2F)(?:list|params|admin(?:/|%2F)\w+)(?:/|%2F))[^\s\"'?#&<>]+)"
+    r"|(?i:((?:\btoken|X-FASTX-TOKEN)[\"']?\s*(?:=|%3D|:)\s*[\"']?)[^\s\"'&#<>]+)"
+    r"|(?i:(\bBearer\s+)[^\s\"']+)"
+    # A JWT, wherever it stands: RFC 7519 section 3.1. Its header is a JSON object, so it begins with the base64 of a brace.
+    r"|(?:(?<![\w-])|(?<=%[0-9A-Fa-f]{2}))(?:eyJ[\w-]*(?:(?:\.|%2[Ee])[\w-]*){0,2}|e[yw][\w-]{8,}(?:(?:\.|%2[Ee])[\w-]{8,}){2})"
 )
 _formatter = logging.Formatter()
 

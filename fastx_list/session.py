@@ -16,6 +16,7 @@ from marshmallow import Schema, fields, validate
 
 MAX_PARAMS = 64
 MAX_PARAMS_BYTES = 8192
+MAX_PARAMS_DEPTH = 32  # far from where a JSON parser gives up, in this process or in anyone's who reads the list
 # Xvnc sizes run to five digits; the bound keeps a wrong number from a spool file out of every client.
 GEOMETRY = r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}"
 WINDOW_MODES = ("desktop", "rootless")
@@ -118,6 +119,8 @@ def merge_params(params: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[st
 
 def check_params(params: Mapping[str, Any]) -> None:
     """Raise :class:`ParamsError` if ``params`` are more than a session holds."""
+    if _is_deeper(params, MAX_PARAMS_DEPTH):
+        raise ParamsError(f"params: takes arrays and objects nested at most {MAX_PARAMS_DEPTH} deep")
     if len(params) > MAX_PARAMS:
         raise ParamsError(f"params: takes at most {MAX_PARAMS} keys in all, and this would make {len(params)}")
     try:
@@ -126,6 +129,14 @@ def check_params(params: Mapping[str, Any]) -> None:
         raise ParamsError("params: takes Unicode text and finite numbers only") from None
     if size > MAX_PARAMS_BYTES:
         raise ParamsError(f"params: takes at most {MAX_PARAMS_BYTES} bytes of JSON in all, and this would make {size}")
+
+
+def _is_deeper(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit + 1):
+        inner = [item.values() if isinstance(item, Mapping) else item for item in level if isinstance(item, (Mapping, list))]
+        level = [value for values in inner for value in values]
+    return bool(level)
 
 
 class StartSchema(Schema):

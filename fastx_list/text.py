@@ -29,4 +29,6 @@ def state(members: dict[str, object]) -> str:
         return "unknown"
     if clients:
         return f"connected ({clients} clients)" if clients != 1 else "connected"
-    return f"disconnected {ago(left)}" if isinstance(left, int) else "never connected"
+    if isinstance(left, int):
+        return f"disconnected {ago(left)}"
+    return "never connected" if members.get("lastConnect") is None else "disconnected"

@@ -155,14 +155,18 @@ def _make_secret(path: Path) -> None:
 def _public_key(path: Path) -> dict[str, bytes]:
     """Return the key at ``path`` (PEM) under the one algorithm that fits its kind."""
     try:
+        from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric import ec, rsa
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
     except ImportError:
         raise ConfigError(f"{PREFIX}TOKEN_PUBLIC_KEY needs one more package: pip install 'fastx-list[keys]'") from None
-    pem = path.read_bytes()
+    try:
+        pem = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{PREFIX}TOKEN_PUBLIC_KEY: {path} cannot be read: {error.strerror}") from None
     try:
         key = load_pem_public_key(pem)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         key = None
     if isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048:  # RFC 7518 section 3.3
         return {"RS256": pem}

@@ -12,23 +12,20 @@ import pwd
 import re
 import socket
 import time
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
+from fastx_list.agent.sockets import Sockets
+
 YOUNG_SECONDS = 5.0
 TURNS = 10  # an older process is looked at again every so many scans
 MAX_TEXT = 4096  # characters of a command line or an environment variable that are kept
 _TICKS = os.sysconf("SC_CLK_TCK")
-_ACCEPTS = b"00010000"  # __SO_ACCEPTCON in the flags of /proc/net/unix
-_CONNECTED = b"03"  # SS_CONNECTED in /proc/net/unix
-# The kernel's reference count of a connected socket, af_unix.c: its file, its hash table, and its peer while that is open.
-_PEER_IS_THERE = 3
-_ESTABLISHED, _LISTEN = b"01", b"0A"  # in /proc/net/tcp
 # X(7): "localhost:10" is a forwarded display of another machine, so only these forms mean a server here.
 _DISPLAY = re.compile(rf"(?:unix|{re.escape(socket.gethostname())})?:(?P<number>[0-9]{{1,5}})(?:\.[0-9]+)?")
 
@@ -112,7 +109,15 @@ class Process:
             self._environ = {key: _clean(value) for key, value in found.items() if _concerns_us(key)}
         return self._environ
 
-    @property
+    @cached_property
+    def network(self) -> str:
+        """A name of the network namespace that it is in; that of an unknown one is that of ours, which is the likely one."""
+        try:
+            return os.readlink(f"/proc/{self.pid}/ns/net")
+        except OSError:
+            return _own_network()
+
+    @cached_property
     def display(self) -> int | None:
         """The X display of this machine that it was started on."""
         match = _DISPLAY.fullmatch(self.environ.get("DISPLAY", ""))
@@ -129,6 +134,11 @@ def _clean(text: str) -> str:
 
 
 @lru_cache(maxsize=1)
+def _own_network() -> str:
+    return os.readlink("/proc/self/ns/net")
+
+
+@lru_cache(maxsize=1)
 def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
 
@@ -140,81 +150,6 @@ def login_of(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except (KeyError, UnicodeDecodeError):
         return str(uid)
-
-
-class Sockets:
-    """The sockets of one network namespace."""
-
-    def __init__(self, net: str) -> None:
-        self._net = net
-        self._tcp: dict[int, set[int]] | None = None
-        self._tcp_listening: dict[int, set[int]] = {}
-        self._unix: dict[str, set[int]] | None = None
-        self._listening: dict[str, set[int]] = {}
-
-    def tcp_clients(self, port: int) -> frozenset[int]:
-        """Return the inodes of the accepted connections to local TCP ``port``."""
-        return frozenset(self._read_tcp().get(port, ()))
-
-    def tcp_listeners(self) -> Mapping[int, Set[int]]:
-        """Return the TCP ports at which connections are accepted, with the inodes of the sockets that do."""
-        self._read_tcp()
-        return self._tcp_listening
-
-    def _read_tcp(self) -> Mapping[int, Set[int]]:
-        if self._tcp is None:
-            self._tcp = {}
-            for name in ("tcp", "tcp6"):
-                for line in _read(f"{self._net}/{name}").splitlines()[1:]:
-                    fields = line.split(None, 10)
-                    tables = {_ESTABLISHED: self._tcp, _LISTEN: self._tcp_listening}
-                    if fields[3] in tables and fields[9] != b"0":  # inode 0: nobody has accepted it yet
-                        port = int(fields[1].rpartition(b":")[2], 16)
-                        tables[fields[3]].setdefault(port, set()).add(int(fields[9]))
-        return self._tcp
-
-    def unix_clients(self, path: str) -> frozenset[int]:
-        """Return the inodes of the accepted connections to the unix socket at ``path`` (or at the abstract ``@path``).
-
-        A socket's path is whatever its owner chose, line ends included, so an inode says something about another user's
-        process only if that process has it open: see :meth:`Machine.own_sockets`.
-        """
-        return self._at(self._read_unix(), path)
-
-    def unix_listeners(self, path: str) -> frozenset[int]:
-        """Return the inodes of the sockets that accept connections at ``path``; the caution above holds."""
-        self._read_unix()
-        return self._at(self._listening, path)
-
-    def listening_paths(self) -> Iterable[str]:
-        """Return the paths at which unix sockets accept connections."""
-        self._read_unix()
-        return self._listening
-
-    @staticmethod
-    def _at(sockets: Mapping[str, set[int]], path: str) -> frozenset[int]:
-        return frozenset(sockets.get(path, set()) | sockets.get("@" + path, set()))
-
-    def _read_unix(self) -> Mapping[str, set[int]]:
-        if self._unix is None:
-            self._unix = {}
-            for line in _read(f"{self._net}/unix").splitlines()[1:]:
-                fields = line.split(None, 7)
-                if len(fields) != 8 or not fields[6].isdigit():
-                    continue
-                path, inode = os.fsdecode(fields[7]), int(fields[6])
-                if fields[3] == _ACCEPTS:
-                    self._listening.setdefault(path, set()).add(inode)
-                elif fields[5] == _CONNECTED and int(fields[1], 16) >= _PEER_IS_THERE:
-                    self._unix.setdefault(path, set()).add(inode)
-        return self._unix
-
-
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError:
-        return b""
 
 
 class Machine:
@@ -238,9 +173,10 @@ class Machine:
         self.claimed, self.claimed_displays = set(), set()
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
         kept: dict[int, Process] = {}
+        young_since = (time.clock_gettime(time.CLOCK_BOOTTIME) - YOUNG_SECONDS) * _TICKS
         for pid in pids:
             process: Process | None = self.processes.get(pid)
-            if process is None or pid % TURNS == self._turn or process.is_young:
+            if process is None or pid % TURNS == self._turn or process.stat.start > young_since:
                 process = self._look_at(pid, process)
             if process is not None:
                 kept[pid] = process
@@ -297,14 +233,9 @@ class Machine:
 
     def sockets(self, process: Process) -> Sockets:
         """Return the sockets of the network namespace that ``process`` is in."""
-        try:
-            namespace = os.readlink(f"/proc/{process.pid}/ns/net")
-            own = namespace == os.readlink("/proc/self/ns/net")
-        except OSError:
-            own = True  # it is another user's; ours is the likely one
-        if own:
-            return self._sockets.setdefault("own", Sockets("/proc/self/net"))
-        return self._sockets.setdefault(namespace, Sockets(f"/proc/{process.pid}/net"))
+        if process.network not in self._sockets:
+            self._sockets[process.network] = Sockets(None if process.network == _own_network() else process.pid)
+        return self._sockets[process.network]
 
     def own_sockets(self, process: Process, inodes: frozenset[int]) -> frozenset[int]:
         """Return those of ``inodes`` that ``process`` really has open; all of them if we may not know."""
@@ -335,5 +266,6 @@ class Machine:
             log.log(level, "%s: %s", subject, problem)
 
     def settle(self, subject: str) -> None:
-        """Forget what was explained about ``subject``: it is over."""
-        self._explained.pop(subject, None)
+        """Forget what was explained about ``subject``, and about "``subject``, …": it is over."""
+        for explained in [name for name in self._explained if name == subject or name.startswith(f"{subject}, ")]:
+            del self._explained[explained]

@@ -82,7 +82,7 @@ def overrides(server: Process, machine: Machine, subject: str) -> dict[str, Any]
 
 def _value(text: str) -> Any:
     """Return a variable's text as JSON would have it: a number where it is one."""
-    return json.loads(text) if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", text) else text
+    return json.loads(text) if re.fullmatch(r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?", text) else text
 
 
 def _parse(text: str) -> Start:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+import traceback
 from collections.abc import Iterable, Mapping
 
 from fastx_list.agent.display import Application, Screen, await_first_answers
 from fastx_list.agent.facts import Facts
-from fastx_list.agent.machine import Machine, Process, Sockets, login_of
+from fastx_list.agent.machine import Machine, Process, login_of
+from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.start import overrides
 from fastx_list.agent.x11 import socket_path
 from fastx_list.session import GEOMETRY
@@ -90,7 +92,7 @@ class XSession:
     def _explain_unknown(self, facts: Facts, machine: Machine) -> None:
         unknown = [name for name in ("command", "geometry", "clients") if getattr(facts, name) is None]
         if unknown:
-            why = "there is nothing that tells" if self.process.may_look_inside else "only its user and root may look into its process"
+            why = "nothing tells" if self.process.may_look_inside else "only its user and root may look into its process"
             machine.explain(f"{self._subject}, {' and '.join(unknown)}", f"unknown, since {why}", logging.DEBUG)
 
     def _own_connections(self, machine: Machine) -> frozenset[int] | None:
@@ -122,6 +124,15 @@ class XServers:
         """Return the session that ``process``, which was recognised, serves; ``None`` if it serves none (yet). For each to say."""
         raise NotImplementedError
 
+    def _make(self, process: Process, machine: Machine) -> XSession | None:
+        try:
+            return self.session(process, machine)
+        except Exception:
+            # Much of what a session says is its user's to write: one that cannot be understood must not hide the others.
+            problem = f"skipped, since it cannot be understood: {traceback.format_exc(limit=-1).strip().splitlines()[-1][:200]}"
+            machine.explain(f"process {process.pid} of {login_of(process.uid)}", problem)
+            return None
+
     def scan(self, machine: Machine) -> Iterable[Facts]:
         sessions: dict[str, XSession] = {}
         others: set[str] = set()
@@ -136,7 +147,7 @@ class XServers:
                         others.add(identity)
                     continue
                 machine.claimed.add(identity)
-                session = self.session(process, machine) if self.listed else None
+                session = self._make(process, machine) if self.listed else None
             elif not machine.still_runs(process):
                 continue
             if session is not None:

@@ -92,7 +92,8 @@ const nameOf = (session) => String(session.params?.name ?? session.command ?? `D
 function stateOf(session) {
   if (session.clients === null) return "unknown";
   if (session.clients > 0) return session.clients === 1 ? "connected" : `connected (${session.clients} clients)`;
-  return session.lastDisconnect ? `disconnected ${ago(session.lastDisconnect)}` : "never connected";
+  if (session.lastDisconnect !== null) return `disconnected ${ago(session.lastDisconnect)}`;
+  return session.lastConnect === null ? "never connected" : "disconnected";
 }
 
 function ago(time) {

@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from fastx_list.agent import machine as machine_module
-from fastx_list.agent.machine import Machine, Process, Sockets, boot_id, login_of, read_stat
+from fastx_list.agent.machine import Machine, Process, boot_id, login_of, read_stat
+from fastx_list.agent.sockets import Sockets
 from tests.support import wait_for
 
 
@@ -125,45 +126,6 @@ def test_a_login_without_a_name_is_its_number() -> None:
     assert login_of(0) == "root" and login_of(3_999_999_999) == "3999999999"
 
 
-def test_tcp_clients_are_the_accepted_connections_to_a_port() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_server(("::1", 0), family=socket.AF_INET6) as listener6:
-        for server in (listener, listener6):
-            port = server.getsockname()[1]
-            with socket.create_connection(server.getsockname()[:2]):
-                assert Sockets("/proc/self/net").tcp_clients(port) == frozenset()  # nobody has accepted it
-                accepted, _ = server.accept()
-                with accepted:
-                    assert Sockets("/proc/self/net").tcp_clients(port) == {os.fstat(accepted.fileno()).st_ino}
-        assert Sockets("/proc/self/net").tcp_clients(port) == frozenset()
-
-
-@pytest.mark.parametrize("abstract", [False, True])
-def test_unix_clients_are_the_accepted_connections_at_a_path(tmp_path: Path, abstract: bool) -> None:
-    path = str(tmp_path / "a socket")
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind("\0" + path if abstract else path)
-        server.listen()
-        with socket.socket(socket.AF_UNIX) as one:
-            one.connect(server.getsockname())
-            assert Sockets("/proc/self/net").unix_clients(path) == frozenset()
-            accepted, _ = server.accept()
-            with accepted:
-                sockets = Sockets("/proc/self/net")
-                assert sockets.unix_clients(path) == {os.fstat(accepted.fileno()).st_ino}
-                assert sockets.unix_listeners(path) == {os.fstat(server.fileno()).st_ino}
-
-
-def test_a_line_end_in_a_path_lends_nobody_a_client(tmp_path: Path, machine: Machine, sleeper: subprocess.Popen[bytes]) -> None:
-    machine.look()
-    victim = machine.processes[sleeper.pid]
-    with socket.socket(socket.AF_UNIX) as thief:
-        thief.bind("\0x\n0000000000000000: 00000003 00000000 00000000 0001 03 4242 /tmp/victim")
-        thief.listen()
-        claimed = Sockets("/proc/self/net").unix_clients("/tmp/victim")
-        assert claimed == {4242}  # the kernel writes it so
-        assert machine.own_sockets(victim, claimed) == frozenset()
-
-
 def test_own_sockets_are_those_the_process_has_open(machine: Machine) -> None:
     me = machine.processes[os.getpid()]
     with socket.socket() as mine:
@@ -179,3 +141,14 @@ def test_what_cannot_be_seen_is_said_once(machine: Machine, caplog: pytest.LogCa
     machine.settle("session :1")
     machine.explain("session :1", "may not be read")
     assert len(caplog.records) == 3
+
+
+def test_a_line_end_in_a_path_lends_nobody_a_client(tmp_path: Path, machine: Machine, sleeper: subprocess.Popen[bytes]) -> None:
+    machine.look()
+    victim = machine.processes[sleeper.pid]
+    with socket.socket(socket.AF_UNIX) as thief:
+        thief.bind("\0x\n0000000000000000: 00000003 00000000 00000000 0001 03 4242 /tmp/victim")
+        thief.listen()
+        claimed = Sockets().unix_clients("/tmp/victim")
+        assert claimed == {4242}  # the kernel writes it so
+        assert machine.own_sockets(victim, claimed) == frozenset()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastx_list.agent.machine import Machine, Process, Sockets, login_of
+from fastx_list.agent.machine import Machine, Process, login_of
+from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.xserver import XServers, XSession, find_display, parse_args
 
 # What shows a login screen: these start an X server of their own, and what they are to a server is known by its parent.

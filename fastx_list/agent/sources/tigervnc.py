@@ -6,7 +6,8 @@ import os
 import re
 from collections.abc import Mapping
 
-from fastx_list.agent.machine import Machine, Process, Sockets
+from fastx_list.agent.machine import Machine, Process
+from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.xserver import XServers, XSession, find_display, parse_args
 
 PROGRAMS = ("Xvnc", "Xtigervnc")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fastx_list.agent.machine import Machine, Process, Sockets
+from fastx_list.agent.machine import Machine, Process
+from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.sources import tigervnc
 from fastx_list.agent.sources.tigervnc import VncSession
 from fastx_list.agent.xserver import XServers, XSession, parse_args
