@@ -86,11 +86,16 @@ class Bus:
         """Put ``changes`` into the mailboxes they belong in, then have each of those sent once."""
         touched: dict[Subscriber, None] = {}
         for change in changes:
-            topic: Mapping[Subscriber, None] = self._topics.get(change.login, {})
-            if topic:
-                ended = session_frame(change.id, None)
-                for subscriber in topic:
-                    subscriber.mailbox.put(change, ended)
-                touched.update(topic)
+            if change.before is not None and change.before.login != change.login:
+                touched.update(self._deliver(change._replace(login=change.before.login, entry=None)))
+            touched.update(self._deliver(change))
         for subscriber in touched:
             subscriber.flush()
+
+    def _deliver(self, change: Change) -> Mapping[Subscriber, None]:
+        topic: Mapping[Subscriber, None] = self._topics.get(change.login, {})
+        if topic:
+            ended = session_frame(change.id, None)
+            for subscriber in topic:
+                subscriber.mailbox.put(change, ended)
+        return topic

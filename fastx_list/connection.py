@@ -49,6 +49,7 @@ class Connection:
         self._out: deque[bytes | memoryview] = deque()
         self._answered = True
         self._closing_at: float | None = None
+        self._hang_up_how: int | None = None
         self._gone = False
 
     def flush(self) -> None:
@@ -72,6 +73,8 @@ class Connection:
         if self._waiting:
             self._waiting = False
             self._writable.stop()
+        if self._hang_up_how is not None:
+            self._shutdown(self._hang_up_how)
 
     def _forget(self, sent: int) -> None:
         while sent:
@@ -100,8 +103,11 @@ class Connection:
         if self._waiting:
             self._waiting = False
             self._writable.stop()
+        self._shutdown(socket.SHUT_RDWR)
+
+    def _shutdown(self, how: int) -> None:
         try:
-            self._sock.shutdown(socket.SHUT_RDWR)
+            self._sock.shutdown(how)
         except OSError:
             pass
 
@@ -134,7 +140,7 @@ class Connection:
                 for frame in protocol.received_frames():
                     if frame.opcode is Opcode.CLOSE:
                         code = cast("tuple[int, str]", frame.payload)[0]
-                        self.close(CloseReason.NORMAL_CLOSURE if code in _ABSENT else code, "", clock())
+                        self._hang_up(CloseReason.NORMAL_CLOSURE if code in _ABSENT else code, socket.SHUT_RDWR, clock())
                         return
                     if frame.opcode is Opcode.PONG:
                         self._answered = True
@@ -142,18 +148,21 @@ class Connection:
                         if self._closing_at is None and len(self._out) < _FRAMES_PER_WRITE:
                             self._send(pong_frame(cast(bytes, frame.payload)))
                     else:
-                        length += len(frame.payload)
+                        length += len(frame.payload.encode() if isinstance(frame.payload, str) else frame.payload)
                         if length > MAX_CLIENT_MESSAGE:
                             self.close(CloseReason.MESSAGE_TOO_BIG, f"takes at most {MAX_CLIENT_MESSAGE} bytes", clock())
                         if frame.message_finished:
                             length = 0
             except ParseFailed as error:
-                self.close(error.code, "", clock())
-                self._drain()
+                self._hang_up(error.code, socket.SHUT_WR, clock())
                 return
 
-    def _drain(self) -> None:
-        # Bytes left unread would make the kernel reset the connection, and the peer lose the reason: RFC 6455 section 7.1.1.
+    def _hang_up(self, code: int, how: int, now: float) -> None:
+        """Send what has to be sent, then be the first to end the connection (RFC 6455 section 7.1.1); wait for its end."""
+        self._hang_up_how = how
+        self.close(code, "", now)
+        self.flush()
+        # Bytes left unread would make the kernel reset the connection, and the peer lose the reason.
         try:
             while self._sock.recv(4096):
                 pass

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from fastx_list.agent.machine import Machine, login_of
 from fastx_list.agent.sources import load_sources
+from fastx_list.agent.xserver import XServers
 from fastx_list.config import PREFIX, ConfigError, Settings
 from fastx_list.store import StoreError, open_store
 from fastx_list.tokens import read_secret
@@ -34,9 +34,21 @@ def examine(settings: Settings) -> Iterator[Finding]:
     machine.look()
     yield from _rights(machine)
     yield from _sources(settings, machine)
+    if not _may_look_into(settings.state_dir):
+        yield Finding(False, f"state directory: {settings.state_dir} may not be looked into by {login_of(os.geteuid())}; run this "
+                             f"as its owner, or set {PREFIX}STATE_DIR")
+        return
     yield from _secret(settings)
     yield from _store(settings)
     yield from _spool(settings)
+
+
+def _may_look_into(directory: Path) -> bool:
+    try:
+        os.stat(directory)
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return os.access(directory, os.R_OK | os.X_OK, effective_ids=True)
 
 
 def _rights(machine: Machine) -> Iterator[Finding]:
@@ -58,7 +70,11 @@ def _sources(settings: Settings, machine: Machine) -> Iterator[Finding]:
         yield Finding(False, str(error))
         return
     listed = {type(source).__name__.lower() for source in sources if getattr(source, "listed", True)}
-    found = Counter({name: len(list(source.scan(machine))) for source in sources for name in [type(source).__name__.lower()]})
+    found: dict[str, int] = {}
+    for source in sources:
+        found[type(source).__name__.lower()] = len(list(source.scan(machine)))
+        if isinstance(source, XServers):
+            source.close(machine)
     for name, programs in PROGRAMS.items():
         running = len(machine.named(programs))
         if name in listed:

@@ -125,7 +125,7 @@ def check_params(params: Mapping[str, Any]) -> None:
         raise ParamsError(f"params: takes at most {MAX_PARAMS} keys in all, and this would make {len(params)}")
     try:
         size = len(to_json(params).encode())
-    except ValueError:  # a lone surrogate or NaN: what can be neither stored nor sent
+    except (ValueError, TypeError):  # a lone surrogate, NaN, or no JSON at all: what can be neither stored nor sent
         raise ParamsError("params: takes Unicode text and finite numbers only") from None
     if size > MAX_PARAMS_BYTES:
         raise ParamsError(f"params: takes at most {MAX_PARAMS_BYTES} bytes of JSON in all, and this would make {size}")

@@ -16,7 +16,7 @@ from fastx_list.agent.machine import Machine
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.start import SessionJson
 from fastx_list.config import Settings
-from fastx_list.session import Session, decode
+from fastx_list.session import Session, check_params, decode
 from fastx_list.store import Store, StoreError
 
 CONFIRM_SECONDS = 30.0  # between writes of the complete view where nothing has changed, so that a restored store is right again
@@ -104,7 +104,7 @@ class Agent:
                 continue
             try:
                 session = self._make_session(name, facts, known, now, previous_look)
-                changed = known is None or session.digest != known[1].digest
+                changed = session.digest != (known[1].digest if known is not None else None)
             except (TypeError, ValueError, OverflowError) as error:  # another package's source says what no session can be
                 self._machine.explain(f"session {facts.identity!r}", f"skipped: {error}")
                 continue
@@ -117,6 +117,8 @@ class Agent:
     def _make_session(
         self, name: str, facts: Facts, known: tuple[Facts | None, Session] | None, now: int, previous_look: float | None
     ) -> Session:
+        if known is None:
+            check_params(facts.params)
         # What a session was started with holds for its life: later edits of the file touch new sessions only.
         start = self._session_json.read(self._machine) if known is None else known[1]
         session = Session(

@@ -124,6 +124,12 @@ class XServers:
         """Return the session that ``process``, which was recognised, serves; ``None`` if it serves none (yet). For each to say."""
         raise NotImplementedError
 
+    def close(self, machine: Machine) -> None:
+        """Let go of all servers."""
+        for session in self._known.values():
+            session.close(machine)
+        self._known = {}
+
     def _make(self, process: Process, machine: Machine) -> XSession | None:
         try:
             return self.session(process, machine)

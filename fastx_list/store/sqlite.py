@@ -26,8 +26,9 @@ VERSION = 1
 
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, horizon INTEGER NOT NULL);
-INSERT OR IGNORE INTO meta VALUES (1, 0, 0);
+CREATE TABLE IF NOT EXISTS meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, horizon INTEGER NOT NULL,
+    store TEXT NOT NULL);
+INSERT OR IGNORE INTO meta VALUES (1, 0, 0, hex(randomblob(16)));
 CREATE TABLE IF NOT EXISTS session (
     id TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, server_id TEXT NOT NULL, login TEXT NOT NULL,
     digest TEXT, params TEXT NOT NULL, text TEXT, ended INTEGER
@@ -48,6 +49,10 @@ class SqliteStore:
         self._create = create
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        # Which file is open and the random name in it; and those that the last snapshot was of, for a revision means nothing
+        # in another store, nor in the same one once it was restored from an older copy.
+        self._which: tuple[object, ...] | None = None
+        self._followed: tuple[object, ...] | None = None
         self._data_version: int | None = None
         self._seen_revision = -1
 
@@ -83,7 +88,7 @@ class SqliteStore:
                 return None
             old = json.loads(row[0])
             params = merge_params(old, patch)
-            if params == old:
+            if to_json(params) == row[0]:  # as text, for in Python 1 equals true
                 return str(row[1])
             text = to_json({**json.loads(row[1]), "params": params})
             db.execute(
@@ -98,8 +103,10 @@ class SqliteStore:
 
     def snapshot(self) -> Changes:
         with self._read() as db:
-            self._data_version = _data_version(db)
-            return self._changes_since(db, -1)
+            version = _data_version(db)
+            changes = self._changes_since(db, -1)
+            self._data_version, self._followed = version, self._which
+            return changes
 
     def changes(self, revision: int, timeout: float = 0) -> Changes | None:
         deadline = time.monotonic() + timeout
@@ -111,8 +118,7 @@ class SqliteStore:
 
     def _new_changes(self, revision: int) -> Changes | None:
         with self._read() as db:
-            if self._file != _identity(self._path):  # removed, or restored from a backup, under a running service
-                self.close()
+            if self._followed not in (None, self._which):
                 raise SnapshotNeeded
             # Asked before the rows are read: a commit between the two is read now and asked about once more, never missed.
             version = _data_version(db)
@@ -147,7 +153,7 @@ class SqliteStore:
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
         try:
-            yield self._connection or self._open()
+            yield self._open()
         except (sqlite3.Error, OSError) as error:
             self.close()  # a replaced or repaired file is found again by opening it again
             raise StoreError(f"the store {self._path} cannot be read: {error}") from error
@@ -155,9 +161,7 @@ class SqliteStore:
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         try:
-            if self._file != _identity(self._path):
-                self.close()
-            db = self._connection or self._open()
+            db = self._open()
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -172,7 +176,12 @@ class SqliteStore:
         self._data_version = None  # data_version does not count a connection's own commits
 
     def _open(self) -> sqlite3.Connection:
-        if not self._path.exists():
+        """Return the connection, a new one if there is none yet or if the file is no longer the one that was opened."""
+        identity = _identity(self._path)
+        if self._connection is not None and identity == self._file:
+            return self._connection
+        self.close()
+        if identity is None:
             if not self._create:
                 raise StoreError(f"there is no store at {self._path} yet; start one with: fastx-list up, or fastx-list agent")
             make_state_dir(self._path.parent)
@@ -186,15 +195,29 @@ class SqliteStore:
             if version > VERSION:
                 raise StoreError(f"the store {self._path} was made by a newer fastx-list; install that, or use another store")
             if version < VERSION:
-                db.execute("PRAGMA journal_mode = WAL")
+                _use_write_ahead_log(db)
                 db.executescript(_SCHEMA)
+            self._file = _identity(self._path)
+            self._which = (self._file, db.execute("SELECT store FROM meta").fetchone()[0])
             db.execute("PRAGMA synchronous = FULL")  # with WAL, anything less may lose the last commits in a power failure
         except BaseException:
             db.close()
             raise
         self._connection, self._data_version, self._seen_revision = db, None, -1
-        self._file = _identity(self._path)
         return db
+
+
+def _use_write_ahead_log(db: sqlite3.Connection) -> None:
+    # Unlike other statements this one does not wait for a process that is just doing the same.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -54,7 +54,7 @@ def test_a_file_is_a_session_for_as_long_as_it_is_there(spool: Spool, directory:
         "disconnectTimeout": 30,
     })
     assert only(spool, machine) == Facts(
-        identity=f"spool:{b'a.json'.hex()}:5", login=ME, server_pid=12, geometry="1280x720", window_mode="rootless", started=5,
+        identity=f"spool:{b'a.json'.hex()}:{ME}:5", login=ME, server_pid=12, geometry="1280x720", window_mode="rootless", started=5,
         command="xterm", app_pid=13, clients=1, params={"name": "x"}, display=3, cpu_percentage=50.5, video_ram=8, sharing=True,
         disconnect_timeout=30, stated=True,
     )

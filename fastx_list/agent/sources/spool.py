@@ -113,7 +113,7 @@ class Spool:
         if others_write and not _may_speak_for(opened.st_uid, members["login"]):
             raise _Refused(f"others can write here, and its owner is neither root nor {members['login']!r}")
         name = entry.name.encode("utf-8", "surrogateescape").hex()
-        return Facts(identity=f"spool:{name}:{members.get('started')}", stated=True, **members)
+        return Facts(identity=f"spool:{name}:{members['login']}:{members.get('started')}", stated=True, **members)
 
 
 def _parse(data: bytes) -> dict[str, Any]:

@@ -28,11 +28,18 @@ def _applications(server: Process, machine: Machine) -> Iterable[Process]:
 class _Xorg(XSession):
     _path: str | None = None
 
-    def connections(self, sockets: Sockets) -> frozenset[int]:
+    def follow(self, machine: Machine) -> None:
         if self._path is None:
-            # Its directory differs by version and by build: /run/xrdp/sockdir, /run/xrdp/UID, /tmp/.xrdp.
-            name = f"/xrdp_display_{self.display}"
-            self._path = next((path for path in sockets.listening_paths() if path.endswith(name)), None)
+            # Its directory differs by version and by build: /run/xrdp/sockdir, /run/xrdp/UID, /tmp/.xrdp. Anybody may have a
+            # socket of this name in a directory of their own.
+            sockets = machine.sockets(self.process)
+            self._path = next((
+                path for path in sockets.listening_paths() if path.endswith(f"/xrdp_display_{self.display}")
+                and machine.own_sockets(self.process, sockets.unix_listeners(path))
+            ), None)
+        super().follow(machine)
+
+    def connections(self, sockets: Sockets) -> frozenset[int]:
         return frozenset() if self._path is None else sockets.unix_clients(self._path)
 
     def applications(self, machine: Machine) -> Iterable[Process]:

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pwd
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastx_list.agent import sources
+from fastx_list.agent.facts import Facts
+from fastx_list.agent.loop import Agent
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.sources import load_sources
+from fastx_list.agent.xserver import XServers, parse_args
+from fastx_list.config import ConfigError, Settings
+from fastx_list.store import Store
+from tests.support import Processes, Service, program, wait_for
+from tests.system.sessions import free_display
+
+DOCS = Path(__file__).parents[2] / "docs" / "sessions.md"
+
+
+def listed(settings: Settings) -> set[str]:
+    return {
+        type(source).__name__ for source in load_sources(settings) if not isinstance(source, XServers) or source.listed
+    }
+
+
+def test_the_usual_kinds_are_looked_for(settings: Settings) -> None:
+    assert listed(settings) == {"Xrdp", "Xpra", "X2Go", "TigerVnc", "Spool"}
+
+
+def test_a_setting_says_which_kinds_are_wanted(settings: Settings) -> None:
+    assert listed(replace(settings, sources=("xrdp", "xvfb"))) == {"Xrdp", "Xvfb"}
+    with pytest.raises(ConfigError, match="FASTX_LIST_SOURCES takes names out of spool tigervnc .*, not nonsense"):
+        load_sources(replace(settings, sources=("xrdp", "nonsense")))
+
+
+def test_a_source_that_cannot_be_loaded_costs_the_rest_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = EntryPoint("broken", "no_such_module:Source", sources.GROUP)
+    monkeypatch.setattr(sources, "entry_points", lambda group: EntryPoints([broken]))
+    assert listed(settings) == {"Xrdp", "Xpra", "X2Go", "TigerVnc", "Spool"}
+    assert "the source broken (no_such_module:Source) cannot be loaded" in caplog.text
+
+
+@pytest.mark.parametrize("wrong", [{"clients": "many"}, {"params": {"x": object()}}, {"started": float("inf")}])
+def test_what_no_session_can_be_is_skipped_and_said(
+    settings: Settings, store: Store, caplog: pytest.LogCaptureFixture, wrong: dict[str, Any]
+) -> None:
+    class Wrong:
+        def scan(self, machine: Machine) -> Iterator[Facts]:
+            yield Facts("good", "alice")
+            yield Facts("wrong", "alice", **wrong)
+
+    agent = Agent(settings, store, [Wrong()])
+    agent.scan()
+    assert len(store.snapshot().records) == 1 and "session 'wrong': skipped" in caplog.text
+
+
+def test_the_example_in_the_documentation_works(service: Service, processes: Processes, tmp_path: Path) -> None:
+    """With an X server of the name it looks for, and installed as its entry point says."""
+    server = program("Xtigervnc", "tigervnc-standalone-server")
+    blocks = dict(re.findall(r"```(python|ini)\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL))
+    assert len(blocks["python"].splitlines()) <= 30
+    packages = tmp_path / "packages"
+    installed = packages / "my_package-1.0.dist-info"
+    installed.mkdir(parents=True)
+    (packages / "my_package.py").write_text(blocks["python"])
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    name = re.search(r"(\w+) = (my_package:\w+)", blocks["ini"])
+    assert name is not None and "fastx_list.sources =" in blocks["ini"]
+    (installed / "entry_points.txt").write_text(f"[fastx_list.sources]\n{name[1]} = {name[2]}\n")
+    shutil.copy(server, tmp_path / "Xmine")
+    display = free_display()
+    mine = processes.start([tmp_path / "Xmine", f":{display}", "-rfbport", str(6900 + display), "-SecurityTypes", "None"], "mine")
+    service.environ["PYTHONPATH"] = os.pathsep.join([str(packages), os.environ.get("PYTHONPATH", "")])
+    processes.start([sys.executable, "-m", "fastx_list", "agent"], "agent", service.environ)
+    wait_for("the store", lambda: (service.state / "sessions.db").exists())
+    login = pwd.getpwuid(os.geteuid()).pw_name
+
+    def session() -> dict[str, Any] | None:
+        found = json.loads(service.run("ls", "--json", "--login", login, check=False).stdout or "[]")
+        return next((members for members in found if members["serverPid"] == mine.pid), None)
+
+    found = wait_for("its session", session)
+    assert (found["display"], found["clients"], found["windowMode"]) == (display, 0, "desktop")
+
+
+@pytest.mark.parametrize(
+    ("line", "display", "options"),
+    [
+        ("Xvnc :1 -geometry 800x600 -localhost -rfbport 5999", 1, {"geometry": "800x600", "localhost": "", "rfbport": "5999"}),
+        ("Xvnc -Geometry=800x600 --rfbport=0 :12", 12, {"geometry": "800x600", "rfbport": "0"}),
+        ("Xvfb :3 -screen 0 1280x720x24 -noreset", 3, {"screen": "1280x720x24", "noreset": ""}),
+        ("Xephyr -screen 800x600 :4", 4, {"screen": "800x600"}),
+        ("Xvnc -desktop :9 :5 -auth", 5, {"desktop": ":9", "auth": ""}),
+        ("Xvnc -displayfd 3", None, {"displayfd": "3"}),
+        ("", None, {}),
+        ("Xvnc :123456 :x", None, {}),
+    ],
+)
+def test_a_command_line_is_read_as_the_server_reads_it(line: str, display: int | None, options: dict[str, str]) -> None:
+    assert parse_args(line.split()) == (display, options)
+
+
+def test_failures_of_one_session_leave_the_others_of_its_kind(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(XServers):
+        programs = (Path("/proc/self/comm").read_text().strip(),)
+
+        def recognises(self, process: Any, machine: Machine) -> bool:
+            return bool(process.pid == os.getpid())
+
+        def session(self, process: Any, machine: Machine) -> None:
+            raise RuntimeError("hostile")
+
+    machine = Machine()
+    machine.look()
+    with caplog.at_level(logging.WARNING):
+        assert list(Broken().scan(machine)) == []
+    assert f"process {os.getpid()} of" in caplog.text and "RuntimeError: hostile" in caplog.text

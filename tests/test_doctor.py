@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from fastx_list.config import load
+from fastx_list.doctor import examine
+from tests.support import Service, needs_root
+
+
+@pytest.fixture
+def said(environ: dict[str, str]) -> object:
+    def said() -> dict[bool | None, str]:
+        findings = list(examine(load(environ)))
+        return {ok: "\n".join(finding.text for finding in findings if finding.ok is ok) for ok in (True, None, False)}
+
+    return said
+
+
+def test_nothing_is_wrong_on_a_fresh_machine_and_nothing_is_made(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    assert said()[False] == ""
+    assert "will be made by the agent" in said()[None] and "will be made on first use" in said()[None]
+    assert not (tmp_path / "state").exists()
+
+
+def test_what_is_open_to_others_is_to_be_mended(said, environ: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
+    state = Path(environ["FASTX_LIST_STATE_DIR"])
+    (state / "spool").mkdir(parents=True)
+    (state / "spool").chmod(0o777)
+    (state / "secret").write_text("x" * 64)
+    (state / "secret").chmod(0o644)
+    with sqlite3.connect(state / "sessions.db") as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    (state / "sessions.db").chmod(0o644)
+    wrong = said()[False]
+    assert "chmod +t" in wrong and "chmod 600" in wrong and "chmod o=" in wrong and "made by a newer fastx-list" in wrong
+    (state / "spool").chmod(0o1777)
+    (state / "secret").chmod(0o600)
+    (state / "sessions.db").unlink()
+    assert said()[False] == "" and "closed to other users" in said()[True]
+
+
+def test_the_exit_status_is_for_scripts(service: Service) -> None:
+    done = service.run("doctor", check=False)
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert {line[:3] for line in done.stdout.splitlines()} <= {"ok ", "-- "}
+    assert any(line.startswith(("ok tigervnc: ", "-- tigervnc: ")) for line in done.stdout.splitlines())
+    service.state.mkdir()
+    (service.state / "secret").write_text("short")
+    (service.state / "secret").chmod(0o600)
+    done = service.run("doctor", check=False)
+    assert done.returncode == 1 and "!! secret: " in done.stdout
+    service.environ["FASTX_LIST_SOURCES"] = "nonsense"
+    assert "FASTX_LIST_SOURCES takes names" in service.run("doctor", check=False).stdout
+
+
+def test_as_another_user_it_says_what_would_help(
+    said, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch  # type: ignore[no-untyped-def]
+) -> None:
+    needs_root()
+    os.seteuid(5)
+    try:
+        findings = said()
+    finally:
+        os.seteuid(0)
+    assert "running as games" in findings[None] and "CAP_SYS_PTRACE" in findings[None]
+    assert "may not be looked into by games" in findings[False]
