@@ -19,10 +19,12 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     Raises :class:`fastx_list.config.ConfigError` for a setting that cannot be used.
     """
     from fastx_list.routes import health, list, page, params
+    from fastx_list.services import EXTENSION
 
     app = _create("list", environ)
     for module in (list, params, page, health):
         app.register_blueprint(module.blueprint)
+    app.wsgi_app = list.short_cut(app.wsgi_app, app.extensions[EXTENSION])  # type: ignore[method-assign, assignment]
     return app
 
 

@@ -42,6 +42,9 @@ class Agent:
         self._view: dict[str, tuple[Facts | None, Session]] | None = None
         self._written_at = -CONFIRM_SECONDS
         self._unwritten = True
+        self._found: list[Facts] = []
+        self._seen: dict[str, Facts] = {}
+        self._unmerged = True  # whether what was seen is not in the view yet
         self.problem: str | None = None  # why the store could not be written at the last scan
 
     def run(self, stopped: Callable[[float], bool]) -> None:
@@ -59,11 +62,16 @@ class Agent:
         """
         previous_look = self._machine.last_look
         self._machine.look()
-        seen = {session_id(self._server_id, facts.identity): facts for source in self._sources for facts in self._ask(source)}
+        found = [facts for source in self._sources for facts in self._ask(source)]
+        if found != self._found:  # as a rule they are the same objects, which compare in no time
+            self._found, self._unmerged = found, True
+            self._seen = {session_id(self._server_id, facts.identity): facts for facts in found}
         try:
             if self._view is None:
                 self._view = self._recall()
-            self._update(self._view, seen, previous_look)
+            if self._unmerged:
+                self._update(self._view, self._seen, previous_look)
+                self._unmerged = False
             if self._unwritten or time.monotonic() - self._written_at >= CONFIRM_SECONDS:
                 self._store.observe(self._server_id, {name: session for name, (_, session) in self._view.items()})
                 self._unwritten, self._written_at = False, time.monotonic()
@@ -74,7 +82,7 @@ class Agent:
             if self.problem != str(error):
                 log.error("%s; will try again", error)
                 self.problem = str(error)
-        return len(seen)
+        return len(self._seen)
 
     def _ask(self, source: Source) -> list[Facts]:
         """Return what ``source`` sees. One that fails costs the others nothing, and its sessions stay as they were."""

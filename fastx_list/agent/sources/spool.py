@@ -48,13 +48,19 @@ class Spool:
     def scan(self, machine: Machine) -> Iterable[Facts]:
         files: dict[str, _File] = {}
         try:
-            with os.scandir(self._directory) as entries:
-                anyone_writes = bool(os.stat(self._directory).st_mode & (stat.S_IWGRP | stat.S_IWOTH))
-                for entry in entries:
-                    if entry.name.endswith(".json") and not entry.name.startswith("."):
-                        file = self._look_at(entry, anyone_writes, machine)
-                        if file is not None:
-                            files[entry.name] = file
+            # Through a descriptor, so that the kernel does not walk the directory's path for each file.
+            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                anyone_writes = bool(os.fstat(directory).st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+                with os.scandir(directory) as entries:
+                    for entry in entries:
+                        name = entry.name
+                        if name.endswith(".json") and not name.startswith("."):
+                            file = self._look_at(entry, directory, anyone_writes, machine)
+                            if file is not None:
+                                files[name] = file
+            finally:
+                os.close(directory)
         except FileNotFoundError:
             pass  # no launcher has made it yet
         except OSError as error:
@@ -70,7 +76,7 @@ class Spool:
     def _subject(self, name: str) -> str:
         return f"session file {self._directory / name}".encode("utf-8", "backslashreplace").decode()
 
-    def _look_at(self, entry: os.DirEntry[str], anyone_writes: bool, machine: Machine) -> _File | None:
+    def _look_at(self, entry: os.DirEntry[str], directory: int, anyone_writes: bool, machine: Machine) -> _File | None:
         known = self._files.get(entry.name)
         try:
             status = entry.stat(follow_symlinks=False)
@@ -80,7 +86,7 @@ class Spool:
         if known is not None and known.version == version and not known.unfinished:
             return known
         try:
-            facts = self._read(entry, status, anyone_writes)
+            facts = self._read(entry.name, directory, status, anyone_writes)
         except FileNotFoundError:
             return None
         except (ValueError, RecursionError) as error:
@@ -95,12 +101,12 @@ class Spool:
         machine.settle(self._subject(entry.name))
         return _File(version, facts)
 
-    def _read(self, entry: os.DirEntry[str], status: os.stat_result, anyone_writes: bool) -> Facts:
+    def _read(self, name: str, directory: int, status: os.stat_result, anyone_writes: bool) -> Facts:
         if not stat.S_ISREG(status.st_mode):
             raise _Refused("it is no regular file")
         if status.st_size > MAX_FILE_BYTES:
             raise _Refused(f"it is over {MAX_FILE_BYTES} bytes")
-        descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
         with os.fdopen(descriptor, "rb") as file:
             opened = os.fstat(descriptor)
             if not stat.S_ISREG(opened.st_mode):  # exchanged since it was listed
@@ -112,8 +118,8 @@ class Spool:
         others_write = anyone_writes or opened.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
         if others_write and not _may_speak_for(opened.st_uid, members["login"]):
             raise _Refused(f"others can write here, and its owner is neither root nor {members['login']!r}")
-        name = entry.name.encode("utf-8", "surrogateescape").hex()
-        return Facts(identity=f"spool:{name}:{members['login']}:{members.get('started')}", stated=True, **members)
+        identity = f"spool:{os.fsencode(name).hex()}:{members['login']}:{members.get('started')}"
+        return Facts(identity=identity, stated=True, **members)
 
 
 def _parse(data: bytes) -> dict[str, Any]:
