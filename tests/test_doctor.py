@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ from fastx_list.doctor import examine
 from tests.support import Service, needs_root
 
 
+Said = Callable[[], dict[bool | None, str]]
+
+
 @pytest.fixture
-def said(environ: dict[str, str]) -> object:
+def said(environ: dict[str, str]) -> Said:
     def said() -> dict[bool | None, str]:
         findings = list(examine(load(environ)))
         return {ok: "\n".join(finding.text for finding in findings if finding.ok is ok) for ok in (True, None, False)}
@@ -20,13 +24,13 @@ def said(environ: dict[str, str]) -> object:
     return said
 
 
-def test_nothing_is_wrong_on_a_fresh_machine_and_nothing_is_made(said, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_nothing_is_wrong_on_a_fresh_machine_and_nothing_is_made(said: Said, tmp_path: Path) -> None:
     assert said()[False] == ""
     assert "will be made by the agent" in said()[None] and "will be made on first use" in said()[None]
     assert not (tmp_path / "state").exists()
 
 
-def test_what_is_open_to_others_is_to_be_mended(said, environ: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_open_to_others_is_to_be_mended(said: Said, environ: dict[str, str]) -> None:
     state = Path(environ["FASTX_LIST_STATE_DIR"])
     (state / "spool").mkdir(parents=True)
     (state / "spool").chmod(0o777)
@@ -58,9 +62,7 @@ def test_the_exit_status_is_for_scripts(service: Service) -> None:
     assert "FASTX_LIST_SOURCES takes names" in service.run("doctor", check=False).stdout
 
 
-def test_as_another_user_it_says_what_would_help(
-    said, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch  # type: ignore[no-untyped-def]
-) -> None:
+def test_as_another_user_it_says_what_would_help(said: Said) -> None:
     needs_root()
     os.seteuid(5)
     try:

@@ -83,7 +83,8 @@ def test_the_example_in_the_documentation_works(service: Service, processes: Pro
     (installed / "entry_points.txt").write_text(f"[fastx_list.sources]\n{name[1]} = {name[2]}\n")
     shutil.copy(server, tmp_path / "Xmine")
     display = free_display()
-    mine = processes.start([tmp_path / "Xmine", f":{display}", "-rfbport", str(6900 + display), "-SecurityTypes", "None"], "mine")
+    options = [f":{display}", "-rfbport", str(6900 + display), "-SecurityTypes", "None"]
+    mine = processes.start([str(tmp_path / "Xmine"), *options], "mine")
     service.environ["PYTHONPATH"] = os.pathsep.join([str(packages), os.environ.get("PYTHONPATH", "")])
     processes.start([sys.executable, "-m", "fastx_list", "agent"], "agent", service.environ)
     wait_for("the store", lambda: (service.state / "sessions.db").exists())

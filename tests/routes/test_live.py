@@ -38,7 +38,8 @@ def alice(live: Service) -> str:
 
 
 def follow(service: Service, token: str, query: str = "", **options: Any) -> ClientConnection:
-    return connect(f"{service.live_url}?token={token}{query}", **options)
+    connection: ClientConnection = connect(f"{service.live_url}?token={token}{query}", **options)
+    return connection
 
 
 def take(connection: ClientConnection) -> tuple[str, dict[str, Any] | None]:

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from fastx_list import create_app
 from fastx_list.store import StoreError
 from tests.conftest import session
-from tests.routes.test_list import error
+from tests.routes.test_list import content, error
 
 Issue = Callable[..., str]
 Observe = Callable[..., None]
@@ -23,17 +23,17 @@ def _sessions(observe: Observe) -> None:
 def test_params_are_merged_and_the_session_is_the_answer(client: FlaskClient, token: Issue) -> None:
     url = f"/api/params/{token('alice')}"
     answer = client.post(url, json={"id": "a", "params": {"name": "Thesis", "n": 1}})
-    assert answer.status_code == 200 and answer.json["id"] == "a" and answer.json["params"] == {"name": "Thesis", "n": 1}
+    assert answer.status_code == 200 and content(answer)["id"] == "a" and content(answer)["params"] == {"name": "Thesis", "n": 1}
     assert answer.headers["Cache-Control"] == "no-store"
     answer = client.post(url, json={"id": "a", "params": {"n": None, "deep": {"x": None}}})
-    assert answer.json["params"] == {"name": "Thesis", "deep": {"x": None}}
-    assert client.get(f"/api/list/{token('alice')}").json == [answer.json]
+    assert content(answer)["params"] == {"name": "Thesis", "deep": {"x": None}}
+    assert content(client.get(f"/api/list/{token('alice')}")) == [content(answer)]
 
 
 def test_params_outlive_what_the_agent_sees(client: FlaskClient, token: Issue, observe: Observe) -> None:
     client.post(f"/api/params/{token('alice')}", json={"id": "a", "params": {"name": "Thesis"}})
     observe(session("a", clients=3, params={"name": "from the launcher"}))
-    [listed] = client.get(f"/api/list/{token('alice')}").json
+    [listed] = content(client.get(f"/api/list/{token('alice')}"))
     assert listed["params"] == {"name": "Thesis"} and listed["clients"] == 3
 
 
@@ -41,7 +41,7 @@ def test_params_outlive_what_the_agent_sees(client: FlaskClient, token: Issue, o
 def test_someone_elses_session_does_not_exist(client: FlaskClient, token: Issue, session_id: str) -> None:
     answer = client.post(f"/api/params/{token('alice')}", json={"id": session_id, "params": {"name": "mine"}})
     assert error(answer, 404, "NotFound") == "id: you have no session with this id"
-    assert client.get(f"/api/list/{token('bob')}").json[0]["params"] == {}
+    assert content(client.get(f"/api/list/{token('bob')}"))[0]["params"] == {}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_someone_elses_session_does_not_exist(client: FlaskClient, token: Issue,
 )
 def test_wrong_input_is_named_with_what_it_takes(client: FlaskClient, token: Issue, body: Any, message: str) -> None:
     assert error(client.post(f"/api/params/{token('alice')}", json=body), 400, "ValidationError").startswith(message)
-    assert client.get(f"/api/list/{token('alice')}").json[0]["params"] == {}
+    assert content(client.get(f"/api/list/{token('alice')}"))[0]["params"] == {}
 
 
 def test_only_json_is_taken(client: FlaskClient, token: Issue) -> None:
@@ -80,7 +80,7 @@ def test_it_takes_posts_with_a_token_only(client: FlaskClient, token: Issue) -> 
 def test_the_envelope_holds_here_too(environ: dict[str, str], token: Issue) -> None:
     app = create_app({**environ, "FASTX_LIST_RESULT_ENVELOPE": "on"})
     answer = app.test_client().post(f"/api/params/{token('alice')}", json={"id": "a", "params": {"x": 1}})
-    assert answer.json["result"]["params"] == {"x": 1}
+    assert content(answer)["result"]["params"] == {"x": 1}
     app.extensions["fastx-list"].store.close()
 
 
