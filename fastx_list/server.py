@@ -6,11 +6,15 @@ worker, which holds all connections; more of them work too, each with its own co
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Any
+
+import gunicorn.util
 
 from fastx_list import redaction
 
@@ -36,6 +40,15 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 def on_starting(server: Arbiter) -> None:
     redaction.install()
+    # What gunicorn itself refuses, such as a request line of over 8 KiB, would be an HTML page.
+    gunicorn.util.write_error = _write_error
+
+
+def _write_error(sock: socket.socket, status: int, reason: str, message: str) -> None:
+    name = "ValidationError" if status < 500 else "InternalError"
+    body = json.dumps({"error": {"name": name, "message": redaction.redact(message) or reason}}).encode()
+    head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    gunicorn.util.write_nonblock(sock, f"{head}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body)
 
 
 def post_worker_init(worker: Worker) -> None:

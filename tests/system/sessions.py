@@ -99,10 +99,10 @@ class Viewer:
         processes.start([program("Xvfb", "xvfb"), f":{self._display}", "-screen", "0", "1600x1200x24"], "desk")
         wait_for("the viewer's screen", lambda: Path(f"/tmp/.X11-unix/X{self._display}").exists())
 
-    def connect(self, address: str) -> subprocess.Popen[bytes]:
-        """Open ``address``: a port of this machine, or the path of a socket."""
+    def connect(self, address: str, *wrapper: str) -> subprocess.Popen[bytes]:
+        """Open ``address``: a port of this machine, or the path of a socket. ``wrapper`` is a command that starts the viewer."""
         return self._processes.start(
-            [self._program, "-Shared", "-RemoteResize=0", "-SecurityTypes", "None", address], "viewer",
+            [*wrapper, self._program, "-Shared", "-RemoteResize=0", "-SecurityTypes", "None", address], "viewer",
             {**os.environ, "DISPLAY": f":{self._display}", "HOME": "/nonexistent"},
         )
 
