@@ -31,6 +31,7 @@ worker_class = "gevent" if IS_LIVE else "sync"
 workers = int(os.environ.get("WEB_CONCURRENCY") or (1 if IS_LIVE else 2))
 worker_connections = 20_000  # of which each worker refuses what is over a login's share
 backlog = 4096
+limit_request_line = 8190  # gunicorn's highest: a token and filters of 4 KiB, percent-encoded, make a long one
 graceful_timeout = 10
 # Two masters on one machine must not share these, and nothing here needs them.
 pidfile = None

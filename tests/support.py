@@ -143,6 +143,7 @@ class Service:
     list_port: int = field(default_factory=free_port)
     live_port: int = field(default_factory=free_port)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    cwd: Path | None = None
 
     def __post_init__(self) -> None:
         self.environ = {
@@ -173,7 +174,7 @@ class Service:
 
     def _gunicorn(self, name: str, port: int, app: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "gunicorn", "-c", "python:fastx_list.server", "--bind", f"127.0.0.1:{port}", app]
-        return self.processes.start([*command, "--access-logfile", "-"], name, self.environ)
+        return self.processes.start([*command, "--access-logfile", "-"], name, self.environ, cwd=self.cwd)
 
     @staticmethod
     def _answers(port: int) -> bool:
