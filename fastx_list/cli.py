@@ -76,7 +76,7 @@ def says_what_is_wrong(command: F) -> F:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fastx-list")
 def main() -> None:
-    """The sessions of this machine's remote desktops: TigerVNC, and whatever registers itself.
+    """The sessions of this machine's remote desktops: xrdp, TigerVNC, xpra, X2Go, and whatever registers itself.
 
     Settings are environment variables, FASTX_LIST_*; docs/deploy.md lists them. To see it work: fastx-list up --demo
     """
