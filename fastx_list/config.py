@@ -96,7 +96,7 @@ class _Reader:
     def secret(self, name: str) -> str | None:
         value = self.text(name)
         if value is not None and (len(value.encode("utf-8", "replace")) < MIN_SECRET_BYTES or not value.isprintable()):
-            raise ConfigError(f"{PREFIX}{name} takes at least {MIN_SECRET_BYTES} characters; make one with: openssl rand -hex 32")
+            raise ConfigError(f"{PREFIX}{name} takes at least {MIN_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")
         return value
 
     def file(self, name: str) -> Path | None:

@@ -249,6 +249,9 @@ def test_a_slow_reader_gets_the_last_state_and_costs_the_others_nothing(
     assert head.startswith(b"HTTP/1.1 101")
     seen = []
     while frames:
+        if frames[:2] == b"\x89\x00":  # a ping
+            frames = frames[2:]
+            continue
         assert frames[0] == 0x81 and frames[1] == 126  # whole text frames of 126 to 65,535 bytes, and nothing else
         length = int.from_bytes(frames[2:4], "big")
         seen.append(json.loads(frames[4:4 + length])["data"]["params"].get("n", 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import random
 import secrets
 import subprocess
 from collections.abc import Sequence
@@ -46,7 +47,11 @@ class User:
 
 
 def free_display() -> int:
-    return next(number for number in range(60, 200) if not Path(f"/tmp/.X11-unix/X{number}").exists())
+    """Return the number of a display that nobody uses; at random, so that others who look for one find another."""
+    while True:
+        number = random.randrange(60, 20_000)
+        if not Path(f"/tmp/.X11-unix/X{number}").exists() and not Path(f"/tmp/.X{number}-lock").exists():
+            return number
 
 
 @dataclass

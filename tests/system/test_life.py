@@ -271,14 +271,19 @@ def test_an_agent_without_rights_lists_what_it_sees_and_says_what_it_cannot(
         [sys.executable, "-c", load + drop + "fastx_list.cli.main(['agent'])"], "agent",
         {**mine.environ, "HOME": str(watcher.home)}, cwd=watcher.home,
     )
+
+    def explained(display: int) -> int:
+        lines = processes.log("agent").splitlines()
+        return len([line for line in lines if f"session :{display} of" in line and "may not be read" in line])
+
     wait_for("the store", lambda: (state / "sessions.db").exists())
     others = wait_for("the other's session", lambda: json.loads(mine.run("ls", "--json", "--login", owner.login).stdout))
     assert others[0]["command"] is None and others[0]["geometry"] == "1000x700" and others[0]["clients"] == 0
     wait_for("our own session's application", lambda: [
         s for s in json.loads(mine.run("ls", "--json", "--login", watcher.login).stdout) if s["appPid"] == own_application.pid])
-    wait_for("the explanation", lambda: "may not be read" in processes.log("agent"))
+    wait_for("the explanation", lambda: explained(vnc.display))
     end(agent)
-    assert processes.log("agent").count("may not be read") == 1
+    assert explained(vnc.display) == 1 and explained(own.display) == 0
     assert processes.log("agent").count("not running as root") == 1
 
 

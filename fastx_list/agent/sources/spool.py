@@ -11,9 +11,8 @@ import pwd
 import stat
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from marshmallow import ValidationError
 
@@ -24,6 +23,8 @@ from fastx_list.session import ParamsError, SpoolSchema, check_params
 
 MAX_FILE_BYTES = 64 * 1024
 WRITING_SECONDS = 2.0  # a file that was written so recently may not be finished
+TICK_SECONDS = 0.1  # more than the kernel's, which is at most 0.01
+NEVER = -1
 _schema = SpoolSchema()
 
 
@@ -31,11 +32,12 @@ class _Refused(Exception):
     """The file does not count; the message says why."""
 
 
-@dataclass
-class _File:
-    version: tuple[int, ...]
+class _File(NamedTuple):
+    """What was read: from which inode, as it was changed when (in nanoseconds; ``NEVER`` to have it read again)."""
+
+    inode: int
+    changed: int
     facts: Facts | None
-    unfinished: bool = False
 
 
 class Spool:
@@ -44,6 +46,7 @@ class Spool:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._files: dict[str, _File] = {}
+        self._anyone_writes = False
 
     def scan(self, machine: Machine) -> Iterable[Facts]:
         files: dict[str, _File] = {}
@@ -52,13 +55,18 @@ class Spool:
             directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 anyone_writes = bool(os.fstat(directory).st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+                known = self._files if anyone_writes == self._anyone_writes else {}
+                self._anyone_writes = anyone_writes
                 with os.scandir(directory) as entries:
-                    for entry in entries:
+                    for entry in entries:  # of which there may be tens of thousands, as a rule unchanged
                         name = entry.name
-                        if name.endswith(".json") and not name.startswith("."):
+                        file = known.get(name)
+                        if file is None or file.inode != entry.inode() or file.changed != _changed(entry):
+                            if name.startswith(".") or not name.endswith(".json"):
+                                continue
                             file = self._look_at(entry, directory, anyone_writes, machine)
-                            if file is not None:
-                                files[name] = file
+                        if file is not None:
+                            files[name] = file
             finally:
                 os.close(directory)
         except FileNotFoundError:
@@ -82,9 +90,9 @@ class Spool:
             status = entry.stat(follow_symlinks=False)
         except OSError:
             return None  # it has gone meanwhile
-        version = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size, anyone_writes)
-        if known is not None and known.version == version and not known.unfinished:
-            return known
+        # The kernel dates changes by its tick, so a file that changed just now may change again under the same date.
+        is_fresh = abs(time.time() - status.st_ctime) < TICK_SECONDS
+        changed = NEVER if is_fresh else status.st_ctime_ns
         try:
             facts = self._read(entry.name, directory, status, anyone_writes)
         except FileNotFoundError:
@@ -92,14 +100,14 @@ class Spool:
         except (ValueError, RecursionError) as error:
             # An unfinished file is not wrong yet, and what it said before still holds.
             if 0 <= time.time() - status.st_mtime < WRITING_SECONDS:
-                return _File(version, known.facts if known else None, unfinished=True)
+                return _File(entry.inode(), NEVER, known.facts if known else None)
             machine.explain(self._subject(entry.name), f"skipped: it is not well-formed JSON in UTF-8: {_one_line(error)}")
-            return _File(version, None)
+            return _File(entry.inode(), changed, None)
         except (_Refused, OSError) as error:
             machine.explain(self._subject(entry.name), f"skipped: {_one_line(error)}")
-            return _File(version, None)
+            return _File(entry.inode(), changed, None)
         machine.settle(self._subject(entry.name))
-        return _File(version, facts)
+        return _File(entry.inode(), changed, facts)
 
     def _read(self, name: str, directory: int, status: os.stat_result, anyone_writes: bool) -> Facts:
         if not stat.S_ISREG(status.st_mode):
@@ -120,6 +128,13 @@ class Spool:
             raise _Refused(f"others can write here, and its owner is neither root nor {members['login']!r}")
         identity = f"spool:{os.fsencode(name).hex()}:{members['login']}:{members.get('started')}"
         return Facts(identity=identity, stated=True, **members)
+
+
+def _changed(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_ctime_ns
+    except OSError:
+        return NEVER  # it has gone meanwhile, as the closer look will find
 
 
 def _parse(data: bytes) -> dict[str, Any]:
