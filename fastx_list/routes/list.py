@@ -73,17 +73,17 @@ def list_sessions(token: str | None) -> Response:
 
 
 def short_cut(application: WSGIApplication, service: Services) -> WSGIApplication:
-    """Answer what portals ask all day, a GET with a good token in the path, before Flask, which would take most of the time.
+    """Answer what portals ask all day, a GET with a known token in the path, before Flask, which would take most of the time.
 
     All else goes on to ``application``: other requests, and those that are to be refused. Both answer alike.
     """
     def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        if environ["REQUEST_METHOD"] != "GET" or not path.startswith(_PREFIX):
+        token = environ["PATH_INFO"].removeprefix(_PREFIX)
+        if environ["REQUEST_METHOD"] != "GET" or not service.tokens.knows(token):
             return application(environ, start_response)
         try:
             service.replica.refresh()
-            claims = service.tokens.verify(path[len(_PREFIX):], service.replica.revoked)
+            claims = service.tokens.verify(token, service.replica.revoked)
             query = _parse_query_string(environ.get("QUERY_STRING", "").encode("latin-1"))  # PEP 3333: bytes as latin-1
             body, headers = _answer(service, service.replica.page(claims.login, query))
         except Exception:  # whatever it is, the application meets it again and says it in its own form

@@ -172,7 +172,7 @@ def tool(name: str) -> str:
     found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if not found:
         raise BenchmarkError(f"{name} is not installed; docs/performance.md says what the benchmarks need")
-    return found
+    return str(Path(found).absolute())
 
 
 def alternate(measures: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:

@@ -122,7 +122,7 @@ def compare(options: argparse.Namespace, report: common.Report, directory: Path)
         ours = stack.enter_context(product(directory / "product", options.sessions))
         answer = common.get(ours.url)
         plain = stack.enter_context(bare(directory, answer))
-        program = options.datasette or common.tool("datasette")
+        program = common.tool(options.datasette or "datasette")
         rows, indexed = stack.enter_context(datasette(program, directory, ours.sessions.values()))
         check_same(ours.sessions.values(), ours, plain, rows, indexed)
         for server in (ours, plain, rows, indexed):

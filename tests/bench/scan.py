@@ -59,6 +59,7 @@ def answer_as_x_servers(sessions: int) -> None:
     listeners, clients = {}, {}
     paths = [socket_path(FIRST_DISPLAY + number) for number in range(sessions)]
     for path in paths:
+        Path(path).unlink(missing_ok=True)  # of a run that was killed
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(path)
         listener.listen()

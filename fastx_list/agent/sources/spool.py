@@ -46,10 +46,12 @@ class Spool:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._files: dict[str, _File] = {}
+        self._facts: list[Facts] = []
         self._anyone_writes = False
 
     def scan(self, machine: Machine) -> Iterable[Facts]:
         files: dict[str, _File] = {}
+        unchanged = True
         try:
             # Through a descriptor, so that the kernel does not walk the directory's path for each file.
             directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -61,10 +63,18 @@ class Spool:
                     for entry in entries:  # of which there may be tens of thousands, as a rule unchanged
                         name = entry.name
                         file = known.get(name)
-                        if file is None or file.inode != entry.inode() or file.changed != _changed(entry):
+                        if file is None:
                             if name.startswith(".") or not name.endswith(".json"):
                                 continue
-                            file = self._look_at(entry, directory, anyone_writes, machine)
+                        else:
+                            try:
+                                if file.changed == entry.stat(follow_symlinks=False).st_ctime_ns and file.inode == entry.inode():
+                                    files[name] = file
+                                    continue
+                            except OSError:
+                                continue  # it has gone meanwhile
+                        unchanged = False
+                        file = self._look_at(entry, directory, anyone_writes, machine)
                         if file is not None:
                             files[name] = file
             finally:
@@ -76,10 +86,12 @@ class Spool:
             files = self._files
         else:
             machine.settle(f"spool {self._directory}")
-        for name in self._files.keys() - files.keys():
-            machine.settle(self._subject(name))
-        self._files = files
-        return [file.facts for file in files.values() if file.facts is not None]
+        if not unchanged or len(files) != len(self._files):
+            for name in self._files.keys() - files.keys():
+                machine.settle(self._subject(name))
+            self._files = files
+            self._facts = [file.facts for file in files.values() if file.facts is not None]
+        return self._facts
 
     def _subject(self, name: str) -> str:
         return f"session file {self._directory / name}".encode("utf-8", "backslashreplace").decode()
@@ -128,13 +140,6 @@ class Spool:
             raise _Refused(f"others can write here, and its owner is neither root nor {members['login']!r}")
         identity = f"spool:{os.fsencode(name).hex()}:{members['login']}:{members.get('started')}"
         return Facts(identity=identity, stated=True, **members)
-
-
-def _changed(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat(follow_symlinks=False).st_ctime_ns
-    except OSError:
-        return NEVER  # it has gone meanwhile, as the closer look will find
 
 
 def _parse(data: bytes) -> dict[str, Any]:
