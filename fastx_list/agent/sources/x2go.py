@@ -15,7 +15,8 @@ from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.xserver import XServers, XSession, parse_args
 
 MAX_OPTIONS_BYTES = 64 * 1024
-_WRAPPERS = ("x2goruncommand", "dbus-run-session", "dbus-launch")
+_WRAPPERS = ("x2goruncommand", "dbus-run-sessio", "dbus-launch")  # TASK_COMM_LEN cuts names
+_HELPERS = ("x2go", "dbus-")  # such as x2gosetkeyboard, which runs beside the command for a moment
 
 
 class _Agent(XSession):
@@ -65,6 +66,6 @@ class X2Go(XServers):
 
 def _innermost(process: Process, machine: Machine) -> Iterable[Process]:
     """Return what runs inside of ``process`` once its wrappers are taken off."""
-    if process.stat.name[:15] not in _WRAPPERS:
-        return [] if process.stat.name.startswith("dbus-") else [process]
+    if process.stat.name not in _WRAPPERS:
+        return [] if process.stat.name.startswith(_HELPERS) else [process]
     return [inner for child in machine.children(process.pid) for inner in _innermost(child, machine)]

@@ -10,6 +10,7 @@ import os
 import pwd
 import re
 import shlex
+import socket
 from collections.abc import Iterable, Iterator
 
 from fastx_list.agent.display import STARTING_SECONDS
@@ -47,9 +48,18 @@ class _Server(XSession):
         return frozenset().union(*map(sockets.unix_clients, paths), *map(sockets.tcp_clients, ports))
 
     def applications(self, machine: Machine) -> Iterable[Process]:
+        # Its configuration may start more (Debian's does), so what the command line asks for comes first. xpra also runs programs
+        # for itself, now and then and for a moment, so anything else only counts once it has run for a while.
         children = [process for process in machine.children(self.process.pid) if not _HELPERS.fullmatch(process.stat.name)]
-        # Its configuration may start more (Debian's does), so what the command line asks for comes first.
-        return sorted(children, key=lambda process: process.args not in self._asked)
+        asked = [process for process in children if self._is_asked(process.args)]
+        return asked + [process for process in children if not process.is_young and process not in asked]
+
+    def _is_asked(self, args: list[str]) -> bool:
+        """Return whether ``args`` are those of a command that was asked for, maybe with its interpreter and its path."""
+        return any(
+            os.path.basename(args[-len(asked)]) == os.path.basename(asked[0]) and args[-len(asked):][1:] == asked[1:]
+            for asked in self._asked if 0 < len(asked) <= len(args)
+        )
 
 
 class Xpra(XServers):
@@ -67,10 +77,11 @@ class Xpra(XServers):
         if mode is None:
             return None
         doors = _listening(process, machine)
-        paths = doors[0] if doors else []
-        numbers = [match[1] for path in paths if (match := re.fullmatch(r".*-([0-9]{1,5})", path))]
-        if mode == "shadow" or not numbers:
-            numbers = [arg[1:].partition(".")[0] for arg in process.args if re.fullmatch(r":[0-9]{1,5}(\.[0-9]+)?", arg)]
+        # xpra's own socket has its host's and its display's name; a user may ask for others beside it.
+        paths = sorted(doors[0] if doors else [], key=lambda path: f"/{socket.gethostname()}-" not in path)
+        numbers = [arg[1:].partition(".")[0] for arg in process.args if re.fullmatch(r":[0-9]{1,5}(\.[0-9]+)?", arg)]
+        if not numbers:
+            numbers = [match[1] for path in paths if (match := re.fullmatch(r".*-([0-9]{1,5})", path))]
         if not numbers or (doors is not None and not paths):
             return None  # a client, a helper, or a server that is not ready yet
         return _Server(process, int(numbers[0]), mode, machine)
@@ -116,4 +127,5 @@ def _authority(process: Process, machine: Machine) -> str | None:
         home = pwd.getpwuid(process.uid).pw_dir
     except KeyError:
         home = ""
-    return process.environ.get("XAUTHORITY") or (f"{home}/.Xauthority" if home else None)
+    usual = process.environ.get("XAUTHORITY") or f"{home}/.Xauthority"
+    return usual if os.path.isfile(usual) else None

@@ -1,0 +1,185 @@
+"""What the tests of every kind of session server need: users who can log in, desks where they sit, and what the list says."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support import Processes, Service, missing, program, wait_for
+from tests.system.sessions import User
+
+LOGINS = ("fastxlista", "fastxlistb", "fastxlistc")
+SECONDS = 60.0  # for what a whole desktop takes on a busy machine
+
+
+@dataclass
+class Account(User):
+    """Someone with a password, who can log in."""
+
+    password: str = field(repr=False)
+
+    @classmethod
+    def create(cls, login: str) -> Account:
+        """Make the user; one that an interrupted run has left behind goes first."""
+        remove(login)
+        useradd, chpasswd = program("useradd", "passwd"), program("chpasswd", "passwd")
+        subprocess.run([useradd, "-m", "-s", "/bin/bash", "-c", "tests of fastx-list", login], check=True)
+        account = cls(login, Path(pwd.getpwnam(login).pw_dir), secrets.token_urlsafe(12))
+        subprocess.run([chpasswd], input=f"{login}:{account.password}", text=True, check=True)
+        return account
+
+    def run(self, command: list[str], **environ: str) -> str:
+        """Return what ``command`` prints when this user runs it, whatever its exit status."""
+        uid, gid = self.ids
+        done = subprocess.run(
+            command, env=self.environ(**environ), stdin=subprocess.DEVNULL, capture_output=True, text=True, user=uid, group=gid,
+            extra_groups=[], cwd=self.home, timeout=SECONDS,
+        )
+        return done.stdout
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """What this user runs now."""
+        return _processes_of(self.ids[0])
+
+
+def _processes_of(uid: int) -> list[psutil.Process]:
+    return [
+        process for process in psutil.process_iter(["uids", "status"])
+        if process.info["uids"] and process.info["uids"].real == uid and process.info["status"] != psutil.STATUS_ZOMBIE
+    ]
+
+
+def end_all(uid: int) -> None:
+    """End every process of user ``uid``, by pid; daemons have left their parents, so the user is what they are known by."""
+
+    def ended() -> bool:
+        running = _processes_of(uid)
+        for process in running:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                pass
+        return not running
+
+    wait_for("the end of the user's processes", ended, SECONDS)
+
+
+def remove(login: str) -> None:
+    """Remove the user ``login``, if there is one, with all that is theirs."""
+    try:
+        uid = pwd.getpwnam(login).pw_uid
+    except KeyError:
+        return
+    end_all(uid)
+    for directory in ("/tmp", "/tmp/.X11-unix", "/run/xrdp/sockdir"):
+        for path in _entries(directory):
+            if path.lstat().st_uid == uid:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    subprocess.run([program("userdel", "passwd"), "-r", login], check=True, stderr=subprocess.DEVNULL)
+
+
+def _entries(directory: str) -> list[Path]:
+    try:
+        return list(Path(directory).iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def spare_display() -> int:
+    """Return the number of a display that is free: a random one, for others may be looking for one at the same time."""
+    return next(
+        number for number in iter(lambda: 300 + secrets.randbelow(600), None)
+        if not Path(f"/tmp/.X11-unix/X{number}").exists() and not Path(f"/tmp/.X{number}-lock").exists()
+    )
+
+
+class Desk:
+    """A screen at which users sit: the windows of their viewers open here."""
+
+    def __init__(self, processes: Processes) -> None:
+        self.display = spare_display()
+        xvfb, openbox = program("Xvfb", "xvfb"), program("openbox", "openbox")
+        processes.start([xvfb, f":{self.display}", "-screen", "0", "1600x1200x24", "-nolisten", "tcp", "-noreset"], "desk")
+        wait_for("the desk's screen", lambda: Path(f"/tmp/.X11-unix/X{self.display}").exists())
+        # Without a window manager some viewers take the whole screen, whatever size they are asked for.
+        processes.start([openbox], "desk", self.environ)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**os.environ, "DISPLAY": f":{self.display}"}
+
+
+def needs_python_module(name: str, package: str) -> None:
+    """Skip the test, or in CI fail it, unless Debian's own Python has the module ``name`` of ``package``."""
+    if subprocess.run(["/usr/bin/python3", "-c", f"import {name}"], capture_output=True).returncode:
+        missing(f"Python's {name} is not installed (Debian: apt-get install {package})")
+
+
+def is_listening(port: int) -> bool:
+    """Whether something on this machine accepts TCP connections at ``port``."""
+    return any(
+        line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
+        for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]
+    )
+
+
+def listed(service: Service, user: User, **members: Any) -> dict[str, Any]:
+    """Wait until the only session of ``user`` in the list has these ``members``, and return it."""
+    seen: list[dict[str, Any]] = []
+
+    def look() -> dict[str, Any] | None:
+        seen[:] = service.sessions(service.token(user.login))
+        return seen[0] if len(seen) == 1 and has(seen[0], members) else None
+
+    try:
+        return wait_for("the session", look, SECONDS)
+    except AssertionError:
+        pytest.fail(f"one session with {members} was expected, but these are listed: {seen}")
+
+
+def has(session: Mapping[str, Any], members: Mapping[str, Any]) -> bool:
+    return all(session[name] == value for name, value in members.items())
+
+
+def not_listed(service: Service, user: User) -> None:
+    """Wait until no session of ``user`` is listed."""
+    wait_for("the end of the session", lambda: not service.sessions(service.token(user.login)), SECONDS)
+
+
+def seen_by(sources: str, service: Service, state: Path, *users: User) -> list[dict[str, Any]]:
+    """Return the sessions of ``users`` that an agent beside ``service`` sees that looks for ``sources`` and starts anew."""
+    other = Service(state, service.processes, {"FASTX_LIST_SOURCES": sources})
+    other.run("agent", "--once")
+    return [session for user in users for session in json.loads(other.run("ls", "--json", "--login", user.login).stdout)]
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether ``process`` has ended, reaped or not."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def named(processes: Iterable[psutil.Process], *names: str) -> list[psutil.Process]:
+    """Return those of ``processes`` that run a program of one of ``names``."""
+    found = []
+    for process in processes:
+        try:
+            if process.name() in names and not gone(process):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found

@@ -1,0 +1,59 @@
+"""xpra's servers, started by a user without systemd, and its clients."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from tests.support import Processes, program, wait_for
+from tests.system.servers import SECONDS, Account, Desk, needs_python_module
+
+# No sound, printers, webcam or other things of a desk that a test has no need of.
+QUIET = ("--pulseaudio=no", "--mdns=no", "--printing=no", "--webcam=no", "--notifications=no", "--systemd-run=no")
+CLIENT = ("--opengl=no", "--mdns=no", "--tray=no", "--speaker=off", "--microphone=off", "--notifications=no")
+# As xpra's own, only smaller.
+SCREEN = "Xvfb -screen 0 1280x800x24 -nolisten tcp -noreset +extension RANDR +extension Composite -auth $XAUTHORITY"
+
+
+class Xpra:
+    """Starts xpra's servers; they leave their parent and are known by their display."""
+
+    def __init__(self, place: Path, processes: Processes) -> None:
+        self._processes = processes
+        self.program = program("xpra", "xpra")
+        program("Xvfb", "xvfb")
+        program("xauth", "xauth")
+        needs_python_module("PIL", "python3-pil")
+        self._settings = place / "xpra"  # instead of Debian's, which start a desktop's programs in every session
+        self._settings.mkdir()
+        (self._settings / "xpra.conf").touch()
+        self._clients = 0
+
+    def start(self, user: Account, mode: str, *options: str, usual_settings: bool = False) -> None:
+        """Start a server in ``mode``: start, start-desktop or shadow."""
+        environ = {} if usual_settings else {"XPRA_SYSTEM_CONF_DIRS": str(self._settings)}
+        screen = [f"--xvfb={SCREEN}"] if mode == "start-desktop" else []
+        command = [self.program, mode, *QUIET, f"--log-dir={user.home}", *screen, *options]
+        user.start(self._processes, command, f"xpra-{user.login}", **environ).wait(SECONDS)
+
+    def attach(self, user: Account, desk: Desk, address: str, identity: str) -> subprocess.Popen[bytes]:
+        """Open the session at ``address``, ``:100`` or ``tcp://…``, as one of the people (or desks) that it tells apart."""
+        self._clients += 1
+        log = f"xpra-attach-{self._clients}"
+        client = user.start(
+            self._processes, [self.program, "attach", address, "--sharing=yes", *CLIENT], log,
+            DISPLAY=f":{desk.display}", XPRA_USER_UUID=identity, XPRA_SYSTEM_CONF_DIRS=str(self._settings),
+        )
+        wait_for("the client", lambda: "Attached to" in self._processes.log(log), SECONDS)
+        return client
+
+    def stop(self, user: Account, display: int) -> None:
+        user.run([self.program, "stop", f":{display}"])
+
+    def sessions(self, user: Account) -> set[int]:
+        """Return the displays of the sessions that xpra itself says run."""
+        return {int(number) for number in re.findall(r"LIVE session at :([0-9]+)", user.run([self.program, "list"]))}
+
+    def await_sessions(self, user: Account, *displays: int) -> None:
+        wait_for(f"xpra's sessions {displays}", lambda: self.sessions(user) == set(displays), SECONDS)
