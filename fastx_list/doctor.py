@@ -107,7 +107,9 @@ def _store(settings: Settings) -> Iterator[Finding]:
     if path.stat().st_mode & stat.S_IRWXO:
         yield Finding(False, f"store: {path} is open to other users; close it with: chmod o= {path}")
     try:
-        snapshot = open_store(settings.store, create=False).snapshot()
+        store = open_store(settings.store, create=False)
+        snapshot = store.snapshot()
+        store.close()
         yield Finding(True, f"store: {path} can be read; {_count(len(snapshot.records), 'session')} in it")
     except StoreError as error:
         yield Finding(False, str(error))

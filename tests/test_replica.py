@@ -766,10 +766,12 @@ TestFollowing.settings = settings(
 
 
 def test_several_followers_of_one_store_end_the_same(agent: Store, database: Path) -> None:
-    make: Callable[[], Replica] = lambda: Replica(open_store(f"sqlite:///{database}"))  # noqa: E731
-    eager, lazy = make(), make()
+    stores = [open_store(f"sqlite:///{database}") for _ in range(2)]
+    eager, lazy = map(Replica, stores)
     for number in range(20):
         _observe(agent, *(_session(each, clients=number % 3) for each in range(number % 5)))
         eager.refresh()
     lazy.refresh()
     assert eager.page("alice", ALL) == lazy.page("alice", ALL)
+    for store in stores:
+        store.close()

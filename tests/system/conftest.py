@@ -3,14 +3,18 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 from tests.support import Processes, Service, needs_root
 from tests.system.rdp import Xrdp
 from tests.system.servers import LOGINS, Account, Desk, end_all, remove
+from tests.system.sessions import User
+from tests.system.test_life import Feed
 from tests.system.x2go import X2Go
 from tests.system.xpra import Xpra
 
@@ -19,7 +23,7 @@ from tests.system.xpra import Xpra
 def accounts() -> Iterator[list[Account]]:
     """Three users who can log in; they are there for one test run at a time."""
     needs_root()
-    with open("/run/lock/fastx-list-tests", "w", encoding="utf-8") as lock:
+    with open(Path(tempfile.gettempdir()) / "fastx-list-tests.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             yield [Account.create(login) for login in LOGINS]
@@ -81,3 +85,14 @@ def watched(daemons: Processes, tmp_path_factory: pytest.TempPathFactory) -> Ite
     service.start_agent()
     yield service
     assert "Traceback" not in "".join(daemons.log(name) for name in ("agent", "list", "live"))
+
+
+@pytest.fixture
+def follow(watched: Service) -> Iterator[Callable[[User], Feed]]:
+    """Opens a WebSocket on the sessions of a user."""
+    with ExitStack() as stack:
+
+        def open_feed(user: User) -> Feed:
+            return Feed(stack.enter_context(connect(f"{watched.live_url}?token={watched.token(user.login)}")))
+
+        yield open_feed

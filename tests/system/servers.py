@@ -18,6 +18,7 @@ import pytest
 
 from tests.support import Processes, Service, missing, program, wait_for
 from tests.system.sessions import User
+from tests.system.test_life import Feed
 
 LOGINS = ("fastxlista", "fastxlistb", "fastxlistc")
 SECONDS = 60.0  # for what a whole desktop takes on a busy machine
@@ -147,6 +148,18 @@ def listed(service: Service, user: User, **members: Any) -> dict[str, Any]:
         return wait_for("the session", look, SECONDS)
     except AssertionError:
         pytest.fail(f"one session with {members} was expected, but these are listed: {seen}")
+
+
+def lived_once(feed: Feed, session: dict[str, Any]) -> None:
+    """Check that ``feed`` has told of ``session`` without a gap, of its end, and of nothing else."""
+
+    def has_ended() -> bool:
+        feed.take()
+        return bool(feed.messages) and not feed.state
+
+    wait_for("the message of the end", has_ended, SECONDS)
+    assert {message["id"] for message in feed.messages} == {session["id"]}
+    assert [message["data"] for message in feed.messages].count(None) == 1
 
 
 def has(session: Mapping[str, Any], members: Mapping[str, Any]) -> bool:

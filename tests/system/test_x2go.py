@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 
 import psutil
 
 from tests.support import Service, end, wait_for
-from tests.system.servers import SECONDS, Account, Desk, gone, listed, named, not_listed
+from tests.system.servers import SECONDS, Account, Desk, gone, listed, lived_once, named, not_listed
+from tests.system.sessions import User
+from tests.system.test_life import Feed
 from tests.system.x2go import Known, X2Go
 
 
@@ -22,12 +25,16 @@ def known(x2go: X2Go, user: Account, status: str) -> Known:
     return wait_for(f"X2Go to say {status}", look, SECONDS)
 
 
-def test_a_desktop_is_followed_from_start_to_end(watched: Service, x2go: X2Go, desk: Desk, users: list[Account]) -> None:
+def test_a_desktop_is_followed_from_start_to_end(
+    watched: Service, follow: Callable[[User], Feed], x2go: X2Go, desk: Desk, users: list[Account]
+) -> None:
     user = users[0]
+    feed = follow(user)
     began = time.time() * 1000
     client = x2go.start(user, desk, "desktop", "openbox")
     session = listed(watched, user, clients=1, geometry="1000x700", command="openbox")
-    [server] = named(user.processes, "x2goagent")
+    running = known(x2go, user, "R")
+    server = psutil.Process(running.agent)
     [window_manager] = named(user.processes, "openbox")
     assert {name: value for name, value in session.items() if name not in ("id", "started", "lastConnect", "display")} == {
         "serverPid": server.pid, "geometry": "1000x700", "windowMode": "desktop", "lastDisconnect": None,
@@ -36,8 +43,7 @@ def test_a_desktop_is_followed_from_start_to_end(watched: Service, x2go: X2Go, d
         "cpuPercentage": None, "videoRam": None, "sharing": None, "disconnectTimeout": None, "disconnectTImeout": None,
     }
     assert began - 50 <= session["started"] <= session["lastConnect"] <= time.time() * 1000
-    running = known(x2go, user, "R")
-    assert (running.agent, running.display) == (session["serverPid"], session["display"])
+    assert server.name() == "x2goagent" and running.display == session["display"]
 
     began = time.time() * 1000
     x2go.suspend(user, running.name)
@@ -58,6 +64,7 @@ def test_a_desktop_is_followed_from_start_to_end(watched: Service, x2go: X2Go, d
     not_listed(watched, user)
     wait_for("the end of the X server", lambda: gone(server), SECONDS)
     wait_for("X2Go to say so too", lambda: x2go.sessions(user) == [], SECONDS)
+    lived_once(feed, session)
 
 
 def test_an_application_is_rootless_and_a_lost_client_leaves_it_suspended(
@@ -68,11 +75,24 @@ def test_an_application_is_rootless_and_a_lost_client_leaves_it_suspended(
     session = listed(watched, user, clients=1, geometry="1600x1200", windowMode="rootless", command="xterm")
     [application] = named(user.processes, "xterm")
     assert session["appPid"] == application.pid
-    [proxy] = named(psutil.Process(client.pid).children(recursive=True), "nxproxy")
-    proxy.kill()
+    for proxy in named(psutil.Process(client.pid).children(recursive=True), "nxproxy"):
+        proxy.kill()
     left = listed(watched, user, clients=0)
     assert left["lastDisconnect"] >= left["lastConnect"]
-    assert known(x2go, user, "S").display == session["display"]
-    application.kill()  # of a session that is suspended, it does not take the server along
-    x2go.terminate(user, known(x2go, user, "S").name)
+    suspended = known(x2go, user, "S")
+    assert suspended.display == session["display"]
+    x2go.terminate(user, suspended.name)
     not_listed(watched, user)
+
+
+def test_a_session_killed_while_it_is_young_leaves_no_ghost(
+    watched: Service, follow: Callable[[User], Feed], x2go: X2Go, desk: Desk, users: list[Account]
+) -> None:
+    user = users[2]
+    feed = follow(user)
+    x2go.start(user, desk, "application", "xterm")
+    session = listed(watched, user)
+    psutil.Process(session["serverPid"]).kill()
+    not_listed(watched, user)
+    wait_for("the end of all of it", lambda: not named(user.processes, "x2goagent"), SECONDS)
+    lived_once(feed, session)

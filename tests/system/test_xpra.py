@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 from tests.support import Processes, Service, end, free_port, program, wait_for
-from tests.system.servers import SECONDS, Account, Desk, gone, listed, named, not_listed, seen_by, spare_display
+from tests.system.servers import SECONDS, Account, Desk, gone, listed, lived_once, named, not_listed, seen_by, spare_display
+from tests.system.sessions import User
+from tests.system.test_life import Feed
 from tests.system.xpra import Xpra
 
 
@@ -30,9 +33,10 @@ def server_of(user: Account) -> psutil.Process:
 
 
 def test_a_rootless_session_is_followed_from_start_to_stop(
-    watched: Service, xpra: Xpra, desk: Desk, users: list[Account]
+    watched: Service, follow: Callable[[User], Feed], xpra: Xpra, desk: Desk, users: list[Account]
 ) -> None:
     user, display, port = users[0], spare_display(), free_port()
+    feed = follow(user)
     began = time.time() * 1000
     xpra.start(user, "start", f":{display}", "--start-child=xterm -title work", f"--bind-tcp=127.0.0.1:{port}", "--sharing=yes")
     session = listed(watched, user, command="xterm -title work", geometry="5760x2560")
@@ -70,6 +74,7 @@ def test_a_rootless_session_is_followed_from_start_to_stop(
     not_listed(watched, user)
     wait_for("the end of the server", lambda: gone(server), SECONDS)
     xpra.await_sessions(user)
+    lived_once(feed, session)
 
 
 def test_a_desktop_is_a_desktop_of_the_size_that_it_has_now(

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import pytest
 
 from tests.support import Service, end, wait_for
 from tests.system.rdp import FIRST_DISPLAY, WINDOW_MANAGER, Xrdp
-from tests.system.servers import SECONDS, Account, Desk, gone, listed, named, not_listed, seen_by
+from tests.system.servers import SECONDS, Account, Desk, gone, listed, lived_once, named, not_listed, seen_by
+from tests.system.sessions import User
+from tests.system.test_life import Feed
 
 both_backends = pytest.mark.parametrize("backend", ["Xorg", "Xvnc"])
 
@@ -27,9 +30,10 @@ def log_out(session: dict[str, Any]) -> None:
 
 @both_backends
 def test_a_session_is_followed_from_log_in_to_log_out(
-    watched: Service, xrdp: Xrdp, desk: Desk, users: list[Account], tmp_path: Path, backend: str
+    watched: Service, follow: Callable[[User], Feed], xrdp: Xrdp, desk: Desk, users: list[Account], tmp_path: Path, backend: str
 ) -> None:
     user = users[0]
+    feed = follow(user)
     began = time.time() * 1000
     window = xrdp.connect(desk, user, backend)
     first = listed(watched, user, clients=1, geometry="1024x768", command=WINDOW_MANAGER)
@@ -66,6 +70,7 @@ def test_a_session_is_followed_from_log_in_to_log_out(
     wait_for("the end of the X server", lambda: gone(server), SECONDS)
     assert window.wait(SECONDS) is not None
     wait_for("xrdp to say so too", lambda: xrdp.sessions(user) == {}, SECONDS)
+    lived_once(feed, first)
 
 
 def test_a_window_that_takes_over_from_another_one_is_a_connect_and_a_disconnect(

@@ -44,7 +44,6 @@ class X2Go:
         )
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         Path("/tmp/.X11-unix").mkdir(mode=0o1777, exist_ok=True)
-        (self._place / "home").mkdir()
         processes.start([sshd, "-D", "-e", "-f", str(config)], "sshd")
         processes.start([cleaner, "--debug"], "x2gocleansessions")
         wait_for("sshd", lambda: is_listening(self.port), SECONDS)
@@ -59,13 +58,16 @@ class X2Go:
 
     def _connect(self, user: Account, desk: Desk, *options: str) -> subprocess.Popen[bytes]:
         # X2Go takes ports at random without asking whether they are free, so that it may have to try again.
+        before = self.sessions(user)
         for _ in range(3):
             self._clients += 1
             log = f"pyhoca-cli-{self._clients}"
+            home = self._place / log
+            home.mkdir()
             client = self._processes.start(
                 [self._client, "--server", "127.0.0.1", "-p", str(self.port), "-u", user.login, "--force-password", "--password",
                  user.password, "--add-to-known-hosts", "--sound", "none", *options],
-                log, {**desk.environ, "HOME": str(self._place / "home"), "LANG": "C.UTF-8"}, cwd="/",
+                log, {**desk.environ, "HOME": str(home), "LANG": "C.UTF-8"}, cwd="/",
             )
             try:
                 wait_for("the client", lambda: READY in self._processes.log(log) or client.poll() is not None, SECONDS / 2)
@@ -74,6 +76,9 @@ class X2Go:
             if client.poll() is None and READY in self._processes.log(log):
                 return client
             end(client)
+            for session in self.sessions(user):
+                if session not in before:
+                    self.terminate(user, session.name)
         raise AssertionError(f"X2Go's client did not get there: {self._processes.log(log)}")
 
     def suspend(self, user: Account, name: str) -> None:

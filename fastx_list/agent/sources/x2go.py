@@ -15,6 +15,7 @@ from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.xserver import XServers, XSession, parse_args
 
 MAX_OPTIONS_BYTES = 64 * 1024
+MAX_NAMES = 4096
 _WRAPPERS = ("x2goruncommand", "dbus-run-sessio", "dbus-launch")  # TASK_COMM_LEN cuts names
 _HELPERS = ("x2go", "dbus-")  # such as x2gosetkeyboard, which runs beside the command for a moment
 
@@ -56,8 +57,19 @@ class X2Go(XServers):
 
     programs = ("x2goagent", "nxagent")
 
+    def __init__(self, listed: bool = True) -> None:
+        super().__init__(listed)
+        self._servers: dict[tuple[int, str], str] = {}  # of each user's session of this name, the identity
+
     def recognises(self, process: Process, machine: Machine) -> bool:
-        return parse_args(process.args)[1].get("name", "").startswith("X2GO-")
+        name = parse_args(process.args)[1].get("name", "")
+        # Now and then a server forks children that look like itself, and they may outlive it. The name of a session holds when
+        # it was started and is not used again.
+        if not name.startswith("X2GO-") or machine.parent_name(process) in self.programs:
+            return False
+        if len(self._servers) >= MAX_NAMES:
+            del self._servers[next(iter(self._servers))]
+        return self._servers.setdefault((process.uid, name), process.identity) == process.identity
 
     def session(self, process: Process, machine: Machine) -> _Agent | None:
         display, options = parse_args(process.args)
