@@ -39,12 +39,16 @@ class Screen:
             return
         try:
             if self._watch is not None:
+                was_known = self._watch.size is not None
                 self._watch.poll()
             elif time.monotonic() >= self._retry_at:
+                was_known = False
                 self._watch = DisplayWatch(self._display, self._server.uid, self._authority, socket.gethostname())
                 machine.settle(subject)
         except X11Error as error:
             self.close()
+            if was_known:
+                return  # as a rule the server is just ending; if not, the next scan connects again
             if isinstance(error, Denied) or self._server.age > STARTING_SECONDS:
                 self._retry_at = time.monotonic() + RETRY_SECONDS
                 machine.explain(subject, f"the size of its screen is the one it was started with, since {error}")
