@@ -37,12 +37,11 @@ class Screen:
         if others < 1:
             self.close()
             return
+        was_known = self._watch is not None and self._watch.size is not None
         try:
             if self._watch is not None:
-                was_known = self._watch.size is not None
                 self._watch.poll()
             elif time.monotonic() >= self._retry_at:
-                was_known = False
                 self._watch = DisplayWatch(self._display, self._server.uid, self._authority, socket.gethostname())
                 machine.settle(subject)
         except X11Error as error:
