@@ -36,7 +36,7 @@ class Account(User):
         remove(login)
         useradd, chpasswd = program("useradd", "passwd"), program("chpasswd", "passwd")
         subprocess.run([useradd, "-m", "-s", "/bin/bash", "-c", "tests of fastx-list", login], check=True)
-        account = cls(login, Path(pwd.getpwnam(login).pw_dir), secrets.token_urlsafe(12))
+        account = cls(login, Path(pwd.getpwnam(login).pw_dir), secrets.token_hex(12))
         subprocess.run([chpasswd], input=f"{login}:{account.password}", text=True, check=True)
         return account
 
