@@ -23,7 +23,7 @@ from fastx_list import config, redaction
 from fastx_list.agent.machine import login_of
 from fastx_list.config import ConfigError, Settings
 from fastx_list.errors import AuthError
-from fastx_list.query import Query, QuerySchema
+from fastx_list.query import Query, QuerySchema, matches
 from fastx_list.replica import Entry, Replica
 from fastx_list.session import to_json
 from fastx_list.store import StoreError, open_store
@@ -230,8 +230,6 @@ def _watch_table(replica: Replica, login: str, query: Query) -> None:
 
 
 def _watch_lines(replica: Replica, login: str, query: Query) -> None:
-    from fastx_list.query import matches
-
     shown: set[str] = set()
     entries: list[tuple[str, Entry | None]] = [(entry.id, entry) for entry in replica.entries(login)]
     while True:

@@ -13,6 +13,7 @@ from fastx_list.agent.sources import load_sources
 from fastx_list.agent.xserver import XServers
 from fastx_list.config import PREFIX, ConfigError, Settings
 from fastx_list.store import StoreError, open_store
+from fastx_list.store.sqlite import database_path
 from fastx_list.tokens import read_secret
 
 PROGRAMS = {
@@ -100,7 +101,7 @@ def _secret(settings: Settings) -> Iterator[Finding]:
 
 
 def _store(settings: Settings) -> Iterator[Finding]:
-    path = Path(settings.store.removeprefix("sqlite://").replace("/", "", 1))
+    path = database_path(settings.store)
     if not path.exists():
         yield Finding(None, f"store: {path} will be made by the agent")
         return
@@ -122,7 +123,7 @@ def _spool(settings: Settings) -> Iterator[Finding]:
     mode = settings.spool.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         yield Finding(False, f"spool: in {settings.spool} anybody can remove anybody's files; mend with: chmod +t {settings.spool}")
-    elif not os.access(settings.spool, os.R_OK | os.X_OK):
+    elif not _may_look_into(settings.spool):
         yield Finding(False, f"spool: {settings.spool} cannot be read by {login_of(os.geteuid())}")
     else:
         yield Finding(True, f"spool: {settings.spool} can be read")

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 from marshmallow import Schema, fields, validate
 
@@ -101,6 +101,19 @@ def decode(text: str) -> Session:
 def to_json(value: object) -> str:
     """Return the compact JSON text of ``value``; raises ``ValueError`` for NaN and infinities, which JSON does not have."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def from_json(text: str | bytes) -> Any:
+    """Return what the JSON ``text`` says.
+
+    Raises ``ValueError`` if it is not well-formed as RFC 8259 has it (NaN and Infinity are Python's idea), ``RecursionError`` if
+    it is nested too deep.
+    """
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
 
 
 class ParamsError(ValueError):

@@ -12,7 +12,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
@@ -41,6 +42,25 @@ def needs_root() -> None:
     """Skip the test, or in CI fail it, unless we are root."""
     if os.geteuid() != 0:
         missing("it needs root, to run as several users")
+
+
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """For root, who may do everything: be somebody else for a while."""
+    was = os.geteuid()
+    if was == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
+
+
+def let_others_in(directory: Path) -> None:
+    """Let other users into a test's directory, which lies below pytest's own."""
+    for each in (directory, *directory.parents):
+        if each.stat().st_uid == os.geteuid() and (each == directory or each.name.startswith("pytest-")):
+            each.chmod(0o755)
 
 
 def missing(reason: str) -> None:

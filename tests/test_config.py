@@ -3,8 +3,6 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastx_list.config import ConfigError, Settings, load
+from tests.support import ordinary_user
 
 SECRET = secrets.token_hex(32)
 
@@ -29,18 +28,6 @@ def refusal(name: str, value: str) -> str:
     message = str(caught.value)
     assert message.startswith(f"FASTX_LIST_{name} takes ")
     return message
-
-
-@contextmanager
-def ordinary_user() -> Iterator[None]:
-    """For root, who may do everything: be somebody else for a while."""
-    was = os.geteuid()
-    if was == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(was)
 
 
 # As a whole

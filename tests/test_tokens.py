@@ -11,8 +11,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
@@ -29,6 +28,7 @@ from hypothesis import strategies as st
 from fastx_list.config import ConfigError, load
 from fastx_list.errors import AuthError
 from fastx_list.tokens import MAX_REMEMBERED, MAX_TOKEN_LENGTH, Claims, Tokens, read_secret
+from tests.support import ordinary_user
 
 SECRET = secrets.token_hex(32)
 HOUR = 3600.0
@@ -559,18 +559,6 @@ def test_more_tokens_than_are_remembered_are_all_verified() -> None:
 
 
 # The secret file
-
-@contextmanager
-def ordinary_user() -> Iterator[None]:
-    """For root, who may read everything: be somebody else for a while."""
-    was = os.geteuid()
-    if was == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(was)
-
 
 def write_secret(directory: Path, text: str, mode: int = 0o600) -> Path:
     path = directory / "secret"

@@ -54,6 +54,15 @@ def read_stat(pid: int) -> Stat | None:
     return None if stat.state in "ZXx" else stat
 
 
+def socket_inode(descriptor: str) -> int | None:
+    """Return the inode of the socket that ``/proc/PID/fd/NUMBER`` is; ``None`` if it is none, or if we may not know."""
+    try:
+        match = re.fullmatch(r"socket:\[([0-9]+)]", os.readlink(descriptor))
+    except OSError:
+        return None
+    return int(match[1]) if match else None
+
+
 @dataclass(eq=False)
 class Process:
     """One process, as it was when it was last looked at; ``uid`` is that of ``/proc/PID``.
@@ -249,15 +258,8 @@ class Machine:
             names = os.listdir(directory)
         except OSError:
             return None
-        found = set()
-        for name in names:
-            try:
-                match = re.fullmatch(r"socket:\[([0-9]+)]", os.readlink(f"{directory}/{name}"))
-            except OSError:
-                continue
-            if match:
-                found.add(int(match[1]))
-        return frozenset(found)
+        inodes = (socket_inode(f"{directory}/{name}") for name in names)
+        return frozenset(inode for inode in inodes if inode is not None)
 
     def explain(self, subject: str, problem: str, level: int = logging.WARNING) -> None:
         """Say, once for each ``subject``, what could not be seen and why."""

@@ -152,13 +152,13 @@ class XServers:
                     if not process.is_young:
                         others.add(identity)
                     continue
-                machine.claimed.add(identity)
-                session = self._make(process, machine) if self.listed else None
             elif not machine.still_runs(process):
                 continue
+            machine.claimed.add(identity)
+            if session is None and self.listed:
+                session = self._make(process, machine)
             if session is not None:
                 sessions[identity] = session
-                machine.claimed.add(identity)
                 if session.owns_display:
                     machine.claimed_displays.add(session.display)
         for identity in self._known.keys() - sessions.keys():
@@ -194,13 +194,19 @@ def parse_args(args: Iterable[str]) -> tuple[int | None, dict[str, str]]:
 
 
 def find_display(process: Process, machine: Machine) -> int | None:
-    """Return the display of a server that chose its number itself (``-displayfd``): the one whose socket it listens on."""
+    """Return the display of a server that chose its number itself (``-displayfd``): the one whose socket it listens on.
+
+    ``None`` if it listens on none yet, or if we may not know.
+    """
+    opened = machine.open_sockets(process)
+    if opened is None:
+        return None
     sockets = machine.sockets(process)
     prefix = socket_path(0)[:-1]
     for path in sockets.listening_paths():
         number = path.lstrip("@").removeprefix(prefix)
         if path.lstrip("@").startswith(prefix) and re.fullmatch(r"[0-9]{1,5}", number) \
-                and machine.own_sockets(process, sockets.unix_listeners(path)):
+                and sockets.unix_listeners(path) & opened:
             return int(number)
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -18,6 +17,7 @@ from fastx_list.errors import ValidationError
 from fastx_list.query import Query, QuerySchema, describe
 from fastx_list.replica import Page
 from fastx_list.services import Services, services
+from fastx_list.session import from_json
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -78,8 +78,9 @@ def short_cut(application: WSGIApplication, service: Services) -> WSGIApplicatio
     All else goes on to ``application``: other requests, and those that are to be refused. Both answer alike.
     """
     def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        token = environ["PATH_INFO"].removeprefix(_PREFIX)
-        if environ["REQUEST_METHOD"] != "GET" or not service.tokens.knows(token):
+        path = environ["PATH_INFO"]
+        token = path[len(_PREFIX):]
+        if environ["REQUEST_METHOD"] != "GET" or not path.startswith(_PREFIX) or not service.tokens.knows(token):
             return application(environ, start_response)
         try:
             service.replica.refresh()
@@ -145,16 +146,12 @@ def json_object(mimetype: str, body: bytes) -> dict[str, Any]:
             "Content-Type: takes application/json, application/x-www-form-urlencoded or multipart/form-data"
         )
     try:
-        value = json.loads(body, parse_constant=_refuse_constant)
+        value = from_json(body)
     except (ValueError, RecursionError):
         raise ValidationError("body: it is not well-formed JSON in UTF-8") from None
     if not isinstance(value, dict):
         raise ValidationError("body: takes a JSON object, such as {}")
     return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity are Python's idea, not RFC 8259's
 
 
 def _as_list(value: object) -> list[Any]:

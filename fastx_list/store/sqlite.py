@@ -41,11 +41,16 @@ COMMIT;
 """
 
 
+def database_path(url: str) -> Path:
+    """Return the file that ``sqlite:///PATH`` names."""
+    return Path(url.removeprefix("sqlite://").replace("/", "", 1))
+
+
 class SqliteStore:
     """See :class:`fastx_list.store.Store`. Not for use by several threads at once."""
 
     def __init__(self, url: str, *, create: bool = True) -> None:
-        self._path = Path(url.removeprefix("sqlite://").replace("/", "", 1))
+        self._path = database_path(url)
         self._create = create
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None

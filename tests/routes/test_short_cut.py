@@ -45,6 +45,13 @@ def test_both_ways_answer_alike(
                 assert quick == plain, (method, text, query, headers)
 
 
+def test_a_known_token_at_another_address_opens_nothing(both: tuple[FlaskClient, FlaskClient], token: Callable[..., str]) -> None:
+    good = token("alice")
+    for path in (f"/api/list/{good}", f"/api/lost/{good}", f"/{good}", f"/api/list{good}"):
+        quick, plain = (_ask(client, "GET", path, {}) for client in both)
+        assert quick == plain and (quick[0] == "200 OK") == path.startswith("/api/list/")
+
+
 def _ask(client: FlaskClient, method: str, url: str, headers: dict[str, str]) -> Any:
     answer = client.open(url, method=method, headers=headers)
     return answer.status, sorted(answer.headers.items()), answer.data

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from tests.support import Processes, Service, end, fetch, needs_root, program, wait_for
+from tests.support import Processes, Service, end, fetch, let_others_in, needs_root, program, wait_for
 from tests.system.sessions import USERS, User, Viewer, only, resize, start_application, start_vnc
 
 
@@ -26,10 +26,7 @@ JSON = {"Content-Type": "application/json"}
 @pytest.fixture
 def users(tmp_path: Path) -> list[User]:
     needs_root()
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents:
-        if parent.stat().st_uid == os.geteuid() and parent.name.startswith("pytest-"):
-            parent.chmod(0o755)
+    let_others_in(tmp_path)
     return [User.make(login, tmp_path) for login in USERS]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import Processes, Service, end, needs_root, program, wait_for
+from tests.support import Processes, Service, end, let_others_in, needs_root, program, wait_for
 from tests.system.sessions import USERS, User, Viewer, free_display, only
 
 
@@ -51,10 +51,7 @@ def test_where_proc_hides_other_users_own_sessions_are_listed_and_the_doctor_say
     namespaces: None, service: Service, processes: Processes, tmp_path: Path
 ) -> None:
     owner = User.make(USERS[0], tmp_path)
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory.name.startswith("pytest-"):
-            directory.chmod(0o755)
-    tmp_path.chmod(0o755)
+    let_others_in(tmp_path)
     uid, gid = owner.ids
     load = "import os, sys, fastx_list.agent.loop, fastx_list.cli, fastx_list.doctor, fastx_list.store.sqlite; "
     drop = f"os.setgroups([]); os.setgid({gid}); os.setuid({uid}); fastx_list.cli.main(sys.argv[1:])"

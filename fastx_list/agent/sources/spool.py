@@ -12,14 +12,14 @@ import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from marshmallow import ValidationError
 
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.machine import Machine
 from fastx_list.query import describe
-from fastx_list.session import ParamsError, SpoolSchema, check_params
+from fastx_list.session import ParamsError, SpoolSchema, check_params, from_json
 
 MAX_FILE_BYTES = 64 * 1024
 WRITING_SECONDS = 2.0  # a file that was written so recently may not be finished
@@ -144,7 +144,7 @@ class Spool:
 
 def _parse(data: bytes) -> dict[str, Any]:
     try:
-        members: dict[str, Any] = _schema.load(json.loads(data.decode("utf-8"), parse_constant=_refuse_constant))
+        members: dict[str, Any] = _schema.load(from_json(data.decode("utf-8")))
         members = {name: value for name, value in members.items() if value is not None}
         check_params(members.get("params", {}))
         json.dumps(members, ensure_ascii=False).encode("utf-8")
@@ -167,7 +167,3 @@ def _may_speak_for(uid: int, login: str) -> bool:
 def _one_line(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error)
     return "".join(character if character.isprintable() else "?" for character in text)[:300]
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 
-from fastx_list.agent.machine import Machine, Process
+from fastx_list.agent.machine import Machine, Process, socket_inode
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.xserver import XServers, XSession, find_display, parse_args
 
@@ -49,8 +48,5 @@ class TigerVnc(XServers):
 
 def _socket_of(process: Process) -> frozenset[int]:
     """Return the connection that a server for a single client was started with (``-inetd``)."""
-    try:
-        match = re.fullmatch(r"socket:\[([0-9]+)]", os.readlink(f"/proc/{process.pid}/fd/0"))
-    except OSError:
-        match = None
-    return frozenset({int(match[1])}) if match else frozenset()
+    inode = socket_inode(f"/proc/{process.pid}/fd/0")
+    return frozenset() if inode is None else frozenset({inode})

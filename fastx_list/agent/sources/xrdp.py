@@ -1,6 +1,7 @@
 """Sessions of xrdp, on its Xorg and its Xvnc backend.
 
 In 0.9 ``xrdp-sesman`` starts the X server, in 0.10 ``xrdp-sesexec`` does.
+
 What an RDP client connects to is not the X server but xrdp, which has one connection to the session for as long as the client is
 there: with Xorg to the module's own unix socket ``xrdp_display_N``, with Xvnc to its RFB port.
 """
