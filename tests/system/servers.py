@@ -63,7 +63,10 @@ def _processes_of(uid: int) -> list[psutil.Process]:
 
 
 def end_all(uid: int) -> None:
-    """End every process of user ``uid``, by pid; daemons have left their parents, so the user is what they are known by."""
+    """End every process of user ``uid``, by pid, and remove what they leave below /tmp.
+
+    Daemons have left their parents, so the user is what they are known by.
+    """
 
     def ended() -> bool:
         running = _processes_of(uid)
@@ -75,6 +78,11 @@ def end_all(uid: int) -> None:
         return not running
 
     wait_for("the end of the user's processes", ended, SECONDS)
+    # A killed X server leaves its lock and its socket, and another user's server of that number could not take them away.
+    for directory in ("/tmp", "/tmp/.X11-unix", "/run/xrdp/sockdir"):
+        for path in _entries(directory):
+            if path.lstat().st_uid == uid:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def remove(login: str) -> None:
@@ -84,10 +92,6 @@ def remove(login: str) -> None:
     except KeyError:
         return
     end_all(uid)
-    for directory in ("/tmp", "/tmp/.X11-unix", "/run/xrdp/sockdir"):
-        for path in _entries(directory):
-            if path.lstat().st_uid == uid:
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     subprocess.run([program("userdel", "passwd"), "-r", login], check=True, stderr=subprocess.DEVNULL)
 
 
