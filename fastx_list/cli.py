@@ -24,11 +24,12 @@ from fastx_list.agent.machine import login_of
 from fastx_list.config import ConfigError, Settings
 from fastx_list.errors import AuthError
 from fastx_list.query import Query, QuerySchema, matches
-from fastx_list.replica import Entry, Replica
+from fastx_list.replica import Replica
 from fastx_list.session import to_json
 from fastx_list.store import StoreError, open_store
 from fastx_list.text import ago, printable, state
 from fastx_list.tokens import Tokens
+from fastx_list.view import Entry
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -7,7 +7,7 @@ arguments; the replica calls it and the routes give it what came in.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,41 +70,12 @@ def matches(members: Members, filters: Iterable[Filter]) -> bool:
     return all(condition.matches(members) for condition in filters)
 
 
-def order(sessions: Iterable[Members], query: Query) -> list[Members]:
-    """Return those ``sessions`` that pass the filters, sorted as ``query`` asks, before paging.
+def sort_key(value: Any) -> tuple[int, Any] | None:
+    """Return the place of ``value`` in an order; ``None`` for what comes last in both directions.
 
     Numbers (and booleans, as 0 and 1) come by value and before strings; strings come casefolded; ``null``, missing, arrays
     and objects come last in both directions; ties come by ``id`` ascending in both directions.
     """
-    found = [members for members in sessions if matches(members, query.filters)]
-    found.sort(key=_id)  # sorting is stable, so this order decides ties below
-    name = query.sort_by or "started"
-    present: list[tuple[tuple[int, Any], Members]] = []
-    missing: list[Members] = []
-    for members in found:
-        key = _sort_key(look_up(members, name))
-        if key is None:
-            missing.append(members)
-        else:
-            present.append((key, members))
-    present.sort(key=_first, reverse=query.sort_reverse)  # reverse keeps equal items in their order, too
-    return [members for _, members in present] + missing
-
-
-def page(sessions: Sequence[Members], query: Query) -> Sequence[Members]:
-    """Return the part of the ordered ``sessions`` that ``start`` and ``limit`` name."""
-    return sessions[query.start:None if query.limit is None else query.start + query.limit]
-
-
-def _id(members: Members) -> str:
-    return str(members["id"])
-
-
-def _first(pair: tuple[tuple[int, Any], Members]) -> tuple[int, Any]:
-    return pair[0]
-
-
-def _sort_key(value: Any) -> tuple[int, Any] | None:
     if isinstance(value, (int, float)):
         return (0, value)
     if isinstance(value, str):

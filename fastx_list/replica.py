@@ -7,45 +7,26 @@ here: the same question over unchanged sessions is answered with the same bytes.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Collection, Iterator, Sequence
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from fastx_list import query as queries
-from fastx_list.frames import session_frame
 from fastx_list.query import Query
 from fastx_list.store import Changes, Record, SnapshotNeeded, Store, StoreError
+from fastx_list.view import Entry, View
 
 MAX_PAGES_BYTES = 64 * 1024 * 1024  # of finished answers kept, all logins together
 MAX_PAGES = 10_000
 RETRY_SECONDS = 1.0  # between attempts to reach a store that could not be reached
 
+MANY = 8  # more than an eighth of all sessions changed at once are quicker sorted anew than put in place one by one
+
+_NOBODY = View()
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One session: its JSON as UTF-8, and its members, parsed when first needed."""
-
-    id: str
-    login: str
-    text: bytes
-
-    @cached_property
-    def members(self) -> Mapping[str, Any]:
-        members: Mapping[str, Any] = json.loads(self.text)
-        return members
-
-    @cached_property
-    def frame(self) -> bytes:
-        """The published WebSocket message about this session, as one frame that all its subscribers share."""
-        return session_frame(self.id, self.text)
 
 
 class Change(NamedTuple):
@@ -65,26 +46,17 @@ class Page(NamedTuple):
     etag: str
 
 
-@dataclass
-class _Login:
-    """The sessions of one login; ``version`` changes with each of them."""
-
-    entries: dict[str, Entry] = field(default_factory=dict)
-    version: int = 0
-
-
 class Replica:
     """Follows one store. May be shared by threads."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._revision: int | None = None
-        self._logins: dict[str, _Login] = {}
-        self._entries: dict[str, Entry] = {}
+        self._all = View()
+        self._logins: dict[str, View] = {}
         self._revoked: dict[str, int] = {}
-        self._pages: OrderedDict[tuple[str, Query], tuple[int, Page]] = OrderedDict()
+        self._pages: OrderedDict[tuple[str | None, Query], tuple[int, Page]] = OrderedDict()
         self._pages_bytes = 0
-        self._version = 0
         self._lock = Lock()
         self._retry_at = 0.0
         self.problem: str | None = None
@@ -142,7 +114,7 @@ class Replica:
     def _restart(self, snapshot: Changes) -> list[Change]:
         """Make the copy what ``snapshot`` says; return how it differs from what it was."""
         running = {record.id for record in snapshot.records}
-        ended = [Record(entry.id, entry.login, "", None) for entry in self._entries.values() if entry.id not in running]
+        ended = [Record(entry.id, entry.login, "", None) for entry in self._all.entries.values() if entry.id not in running]
         self._revoked.clear()
         return self._take(Changes(snapshot.revision, [*ended, *snapshot.records], snapshot.revoked))
 
@@ -153,50 +125,49 @@ class Replica:
         self._revision = written.revision
         return changes
 
-    def _apply(self, records: Iterable[Record]) -> Iterator[Change]:
+    def _apply(self, records: Sequence[Record]) -> Iterator[Change]:
+        if len(records) > len(self._all.entries) / MANY:
+            self._all.forget()
         for record in records:
-            before = self._entries.get(record.id)
+            before = self._all.entries.get(record.id)
             entry = None if record.text is None else Entry(record.id, record.login, record.text.encode())
             if entry == before:
                 continue
-            if before is not None:
-                del self._entries[before.id], self._changed(before.login).entries[before.id]
-            if entry is not None:
-                self._entries[entry.id] = self._changed(entry.login).entries[entry.id] = entry
-            for login in {before.login if before else record.login, record.login}:
-                if not self._changed(login).entries:
-                    del self._logins[login]
+            self._all.update(before, entry)
+            if before is not None and before.login != record.login:
+                self._update_login(before.login, before, None)
+                self._update_login(record.login, None, entry)
+            else:
+                self._update_login(record.login, before, entry)
             yield Change(record.id, record.login, entry, before)
 
-    def _changed(self, login: str) -> _Login:
-        self._version += 1
-        state = self._logins.setdefault(login, _Login())
-        state.version = self._version
-        return state
+    def _update_login(self, login: str, before: Entry | None, entry: Entry | None) -> None:
+        view = self._logins.setdefault(login, View())
+        view.update(before, entry)
+        if not view.entries:
+            del self._logins[login]
 
-    def entries(self, login: str) -> Collection[Entry]:
-        """Return the sessions of ``login``, in no particular order."""
-        state = self._logins.get(login)
-        return state.entries.values() if state else ()
+    def _view(self, login: str | None) -> View:
+        return self._all if login is None else self._logins.get(login, _NOBODY)
 
-    def page(self, login: str, query: Query) -> Page:
-        """Return the answer to ``query`` over the sessions of ``login``."""
-        state = self._logins.get(login)
-        version = state.version if state else 0
-        kept = self._pages.get((login, query))
-        if kept is not None and kept[0] == version:
-            return kept[1]
+    def entries(self, login: str | None) -> Collection[Entry]:
+        """Return the sessions of ``login``, or with ``None`` those of all, in no particular order."""
+        return self._view(login).entries.values()
+
+    def page(self, login: str | None, query: Query) -> Page:
+        """Return the answer to ``query`` over the sessions of ``login``, or with ``None`` over those of all."""
         with self._lock:
-            page = self._make_page(state.entries if state else {}, query)
-            self._keep((login, query), version, page)
+            view = self._view(login).narrow(query.filters)
+            kept = self._pages.get((login, query))
+            if kept is not None and kept[0] == view.version:
+                return kept[1]
+            body = b"[" + b",".join([entry.text for entry in view.page(query)]) + b"]"
+            total = len(view.entries)
+            page = Page(body, total, hashlib.blake2b(body + b"%d" % total, digest_size=12).hexdigest())
+            self._keep((login, query), view.version, page)
         return page
 
-    def _make_page(self, entries: Mapping[str, Entry], query: Query) -> Page:
-        ordered = queries.order([entry.members for entry in entries.values()], query)
-        body = b"[" + b",".join(entries[members["id"]].text for members in queries.page(ordered, query)) + b"]"
-        return Page(body, len(ordered), hashlib.blake2b(body + b"%d" % len(ordered), digest_size=12).hexdigest())
-
-    def _keep(self, key: tuple[str, Query], version: int, page: Page) -> None:
+    def _keep(self, key: tuple[str | None, Query], version: int, page: Page) -> None:
         stale = self._pages.pop(key, None)
         self._pages[key] = (version, page)
         self._pages_bytes += len(page.body) - (len(stale[1].body) if stale else 0)

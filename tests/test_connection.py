@@ -26,8 +26,9 @@ from websockets.streams import StreamReader
 from fastx_list.bus import Mailbox
 from fastx_list.connection import CLOSE_SECONDS, MAX_CLIENT_MESSAGE, Connection
 from fastx_list.frames import session_frame
-from fastx_list.replica import Change, Entry
+from fastx_list.replica import Change
 from fastx_list.tokens import Claims
+from fastx_list.view import Entry
 
 INTERVAL = 25.0  # between pings
 GOING_AWAY = 1001

@@ -21,9 +21,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from fastx_list import replica as replica_module
 from fastx_list.frames import session_frame
 from fastx_list.query import Filter, Query
-from fastx_list.replica import Change, Entry, Replica
+from fastx_list.replica import Change, Replica
 from fastx_list.session import Session, encode
 from fastx_list.store import HISTORY_SECONDS, Changes, Record, SnapshotNeeded, Store, StoreError, open_store, sqlite
+from fastx_list.view import Entry
 
 FAR = 2**40  # seconds since the epoch: a token that outlives the tests
 ALL = Query()
