@@ -10,40 +10,46 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
+    from fastx_list.services import Services
+
 MAX_BODY_BYTES = 64 * 1024
 
 
 def create_app(environ: Mapping[str, str] | None = None) -> Flask:
-    """Return the list: ``/api/list``, ``/api/params``, the page. ``environ`` stands in for the process's environment.
+    """Return the list: ``/api/list``, ``/api/params``, ``/api/admin``, the page. ``environ`` stands in for the environment.
 
     Raises :class:`fastx_list.config.ConfigError` for a setting that cannot be used.
     """
-    from fastx_list.routes import health, list, page, params
-    from fastx_list.services import EXTENSION
+    from fastx_list import cors
+    from fastx_list.proxies import behind_proxies
+    from fastx_list.routes import admin, health, list, page, params
 
-    app = _create("list", environ)
-    for module in (list, params, page, health):
+    app, service = _create("list", environ)
+    for module in (list, params, admin, page, health):
         app.register_blueprint(module.blueprint)
-    app.wsgi_app = list.short_cut(app.wsgi_app, app.extensions[EXTENSION])  # type: ignore[method-assign, assignment]
+    cors.allow(app, service.settings.allowed_origins)
+    quick = list.short_cut(app.wsgi_app, service)
+    app.wsgi_app = behind_proxies(quick, service.settings.trusted_proxies)  # type: ignore[method-assign, assignment]
     return app
 
 
 def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
-    """Return the sidecar: the WebSocket ``/api/list``. It needs gevent's worker; see ``fastx_list.server``."""
+    """Return the sidecar: the WebSockets. It needs gevent's worker; see ``fastx_list.server``."""
     from werkzeug.routing import WebsocketMismatch
 
+    from fastx_list.proxies import behind_proxies
     from fastx_list.routes import live
-    from fastx_list.services import EXTENSION
 
-    app = _create("live", environ)
-    app.extensions[live.EXTENSION] = live.Live(app.extensions[EXTENSION])
+    app, service = _create("live", environ)
+    app.extensions[live.EXTENSION] = live.Live(service)
     app.config["SOCK_SERVER_OPTIONS"] = live.SOCK_SERVER_OPTIONS
     app.register_error_handler(WebsocketMismatch, live.plain_request)
     app.register_blueprint(live.blueprint)
+    app.wsgi_app = behind_proxies(app.wsgi_app, service.settings.trusted_proxies)  # type: ignore[method-assign, assignment]
     return app
 
 
-def _create(name: str, environ: Mapping[str, str] | None) -> Flask:
+def _create(name: str, environ: Mapping[str, str] | None) -> tuple[Flask, Services]:
     from flask import Flask
 
     from fastx_list import config, errors, redaction
@@ -57,6 +63,6 @@ def _create(name: str, environ: Mapping[str, str] | None) -> Flask:
     store = open_store(settings.store)
     app = Flask(f"fastx_list.{name}", root_path=__path__[0], static_folder="static" if name == "list" else None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    app.extensions[EXTENSION] = Services(settings, store, Replica(store), Tokens(settings))
+    service = app.extensions[EXTENSION] = Services(settings, store, Replica(store), Tokens(settings))
     errors.register(app)
-    return app
+    return app, service

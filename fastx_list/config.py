@@ -6,6 +6,7 @@ stays text. An empty variable counts as absent.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import socket
@@ -16,7 +17,10 @@ from pathlib import Path
 
 PREFIX = "FASTX_LIST_"
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key for HS256 has at least 256 bits
+UNIX = "unix"  # among the trusted proxies: whoever connects over a Unix socket
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ConfigError(ValueError):
@@ -28,8 +32,9 @@ class Settings:
     """The settings in force in this process.
 
     ``scan_interval`` and ``ping_interval`` are in seconds, ``max_subscribers_per_login`` is a number of WebSockets on one sidecar
-    worker, ``sources`` are names of kinds of session (``None``: the usual ones), and ``live_port`` is the TCP port of the
-    sidecar on the host that serves the page, or ``None`` where one proxy serves both on one port.
+    worker, ``sources`` are names of kinds of session (``None``: the usual ones), ``trusted_proxies`` are networks and perhaps
+    ``unix``, and ``live_port`` is the TCP port of the sidecar on the host that serves the page, or ``None`` where one proxy serves
+    both on one port.
     """
 
     state_dir: Path
@@ -42,6 +47,7 @@ class Settings:
     token_public_key: Path | None = None
     result_envelope: bool = False
     allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: frozenset[Network | str] = frozenset()
     scan_interval: float = 1.0
     max_subscribers_per_login: int = 100
     ping_interval: float = 25.0
@@ -66,11 +72,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         server_id=read.matching("SERVER_ID", r"[A-Za-z0-9._:-]{1,128}", "1 to 128 letters, digits and ._:-") or _hostname(),
         spool=Path(read.text("SPOOL") or state_dir / "spool").expanduser().absolute(),
         session_json=Path(read.text("SESSION_JSON") or state_dir / "session.json").expanduser().absolute(),
-        sources=read.names("SOURCES"),
+        sources=read.names("SOURCES") or None,
         secret_key=read.secret("SECRET_KEY"),
         token_public_key=read.file("TOKEN_PUBLIC_KEY"),
         result_envelope=read.boolean("RESULT_ENVELOPE", False),
         allowed_origins=read.origins("ALLOWED_ORIGINS"),
+        trusted_proxies=read.proxies("TRUSTED_PROXIES"),
         scan_interval=read.number("SCAN_INTERVAL", 1.0, 0.1, 3600),
         max_subscribers_per_login=int(read.number("MAX_SUBSCRIBERS_PER_LOGIN", 100, 1, 1_000_000, whole=True)),
         ping_interval=read.number("PING_INTERVAL", 25.0, 0.1, 3600),
@@ -125,16 +132,21 @@ class _Reader:
             raise ConfigError(takes)
         return number
 
-    def names(self, name: str) -> tuple[str, ...] | None:
-        value = self.text(name)
-        return None if value is None else tuple(value.replace(",", " ").split())
+    def names(self, name: str) -> tuple[str, ...]:
+        return tuple((self.text(name) or "").replace(",", " ").split())
 
     def origins(self, name: str) -> tuple[str, ...]:
-        values = tuple((self.text(name) or "").replace(",", " ").split())
+        values = self.names(name)
         for value in values:
             if not re.fullmatch(r"https?://[^/\s*]+", value):
                 raise ConfigError(f"{PREFIX}{name} takes origins such as https://portal.example.org, not {value!r}")
         return values
+
+    def proxies(self, name: str) -> frozenset[Network | str]:
+        try:
+            return frozenset(value if value == UNIX else ipaddress.ip_network(value) for value in self.names(name))
+        except ValueError as error:
+            raise ConfigError(f"{PREFIX}{name} takes addresses, networks such as 10.0.0.0/8, and unix: {error}") from None
 
 
 def _default_state_dir(environ: Mapping[str, str]) -> str:

@@ -33,6 +33,11 @@ worker_connections = 20_000  # of which each worker refuses what is over a login
 backlog = 4096
 limit_request_line = 8190  # gunicorn's highest: a token and filters of 4 KiB, percent-encoded, make a long one
 graceful_timeout = 10
+# Whose X-Forwarded-* headers count is the product's own setting, FASTX_LIST_TRUSTED_PROXIES; gunicorn would believe every peer on a
+# Unix socket.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
 # Two masters on one machine must not share these, and nothing here needs them.
 pidfile = None
 control_socket_disable = True

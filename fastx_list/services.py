@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flask import current_app, request
 
 from fastx_list.config import Settings
-from fastx_list.errors import AuthError, Unavailable
+from fastx_list.errors import AuthError, Forbidden, Unavailable
 from fastx_list.replica import Replica
 from fastx_list.store import Store, StoreError
 from fastx_list.tokens import Claims, Tokens
@@ -37,6 +37,13 @@ class Services:
         It stands in the path, in ``Authorization: Bearer`` (RFC 6750), in ``X-FASTX-TOKEN``, or is ``token`` in query or form.
         """
         return self.tokens.verify(token or _find_token(), self.replica.revoked)
+
+    def authenticate_admin(self, token: str | None) -> Claims:
+        """The same for what only administrators may see; raises also :class:`Forbidden`."""
+        claims = self.authenticate(token)
+        if not claims.admin:
+            raise Forbidden('token: this takes an administrator\'s, with the claim "admin"')
+        return claims
 
 
 def services() -> Services:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from fastx_list.bus import Bus, Mailbox
 from fastx_list.frames import session_frame
 from fastx_list.query import Filter
-from fastx_list.replica import Change, Entry
+from fastx_list.replica import Change
 from fastx_list.session import Session, encode
+from fastx_list.view import Entry
 
 ENOUGH = 10**6  # more frames than any mailbox here holds
 IDLE = (Filter("clients", frozenset({"0"})),)
@@ -335,21 +336,24 @@ def test_unsubscribing_twice_or_from_where_one_is_not_does_no_harm() -> None:
     for _ in range(2):
         bus.unsubscribe("alice", reader)
         bus.unsubscribe("bob", other)
-    assert bus.count("alice") == 1
+    bus.publish([_new(_entry("s1"))])
+    assert (reader.flushed, other.flushed) == (0, 1)
     bus.unsubscribe("alice", other)
-    assert bus.count("alice") == 0
+    bus.publish([_new(_entry("s2"))])
+    assert (reader.flushed, other.flushed) == (0, 1)
 
 
-def test_it_counts_the_subscribers_of_a_login() -> None:
-    bus, readers = Bus(), [Reader(), Reader()]
-    assert bus.count("alice") == 0
-    for number, reader in enumerate(readers, 1):
-        bus.subscribe("alice", reader)
-        assert bus.count("alice") == number
-    assert bus.count("bob") == 0
-
-
-# A spool file may name another login from one moment to the next, and stay the same session.
+def test_who_follows_all_logins_is_told_of_each() -> None:
+    bus, every, alice = Bus(), Reader(), Reader()
+    bus.subscribe(None, every)
+    bus.subscribe("alice", alice)
+    mine, theirs = _entry("s1"), _entry("s2", login="bob")
+    bus.publish([_new(mine), _new(theirs)])
+    assert every.mailbox.take(10) == [mine.frame, theirs.frame] and alice.mailbox.take(10) == [mine.frame]
+    assert (every.flushed, alice.flushed) == (1, 1)
+    given = _entry("s1", login="bob")
+    bus.publish([Change("s1", "bob", given, mine)])
+    assert every.mailbox.take(10) == [given.frame] and alice.mailbox.take(10) == [session_frame("s1", None)]
 
 
 def test_a_session_that_changes_hands_ends_for_whom_it_belonged_to() -> None:

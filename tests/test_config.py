@@ -32,6 +32,12 @@ def refusal(name: str, value: str) -> str:
 
 # As a whole
 
+@pytest.mark.parametrize("value", ["nginx", "10.0.0.0/33", "10.0.0.1/8", "unix:", "*"])
+def test_a_trusted_proxy_is_an_address_a_network_or_unix(value: str) -> None:
+    with pytest.raises(ConfigError, match="FASTX_LIST_TRUSTED_PROXIES takes addresses, networks"):
+        load({"FASTX_LIST_TRUSTED_PROXIES": f"127.0.0.1,{value}"})
+
+
 def test_without_any_setting_the_defaults_hold() -> None:
     found = load({"FASTX_LIST_STATE_DIR": "/state", "FASTX_LIST_SERVER_ID": "server"})
     assert found == Settings(

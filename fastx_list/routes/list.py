@@ -22,7 +22,8 @@ from fastx_list.session import from_json
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_PREFIX = "/api/list/"
+# Where a token in the path is followed by nothing else, and whether it takes an administrator's.
+_ADDRESSES = (("/api/list/", False), ("/api/admin/session/", True))
 _NO_QUESTION = Query()
 
 blueprint = Blueprint("list", __name__)
@@ -58,12 +59,16 @@ def list_sessions(token: str | None) -> Response:
     """Answer with a JSON array of sessions, or with 304 if the client has it already."""
     service = services()
     service.refresh()
-    claims = service.authenticate(token)
+    return answer(service, service.authenticate(token).login)
+
+
+def answer(service: Services, login: str | None) -> Response:
+    """Return what this request asks of the sessions of ``login``, or with ``None`` of all."""
     if request.method == "POST":
         query = cast(Query, parser.parse(_schema, request, location="anywhere"))
     else:
         query = _parse_query_string(request.query_string)
-    page = service.replica.page(claims.login, query)
+    page = service.replica.page(login, query)
     body, headers = _answer(service, page)
     if service.replica.problem:
         headers.append(("Warning", '110 - "the store cannot be read; this is its last known state"'))  # RFC 7234 section 5.5.1
@@ -78,15 +83,17 @@ def short_cut(application: WSGIApplication, service: Services) -> WSGIApplicatio
     All else goes on to ``application``: other requests, and those that are to be refused. Both answer alike.
     """
     def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        token = path[len(_PREFIX):]
-        if environ["REQUEST_METHOD"] != "GET" or not path.startswith(_PREFIX) or not service.tokens.knows(token):
+        path: str = environ["PATH_INFO"]
+        token, admin = next(((path[len(start):], admin) for start, admin in _ADDRESSES if path.startswith(start)), ("", False))
+        if environ["REQUEST_METHOD"] != "GET" or "HTTP_ORIGIN" in environ or not service.tokens.knows(token):
             return application(environ, start_response)
         try:
             service.replica.refresh()
             claims = service.tokens.verify(token, service.replica.revoked)
+            if admin and not claims.admin:
+                return application(environ, start_response)
             query = _parse_query_string(environ.get("QUERY_STRING", "").encode("latin-1"))  # PEP 3333: bytes as latin-1
-            body, headers = _answer(service, service.replica.page(claims.login, query))
+            body, headers = _answer(service, service.replica.page(None if admin else claims.login, query))
         except Exception:  # whatever it is, the application meets it again and says it in its own form
             return application(environ, start_response)
         condition = environ.get("HTTP_IF_NONE_MATCH")

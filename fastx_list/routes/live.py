@@ -1,10 +1,12 @@
-"""The WebSocket ``/api/list?token=…``: the sessions of the token's login, and every change of them."""
+"""The WebSockets ``/api/list?token=…`` and ``/api/admin/session?token=…``: the sessions of the token's login, or of all, and every
+change of them."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
@@ -26,6 +28,7 @@ FOLLOW_SECONDS = 1.0
 TEND_SECONDS = 0.5
 GOING_AWAY = 1001
 EXTENSION = "fastx-list-live"
+ADMIN_PATH = "/api/admin/session"
 
 blueprint = Blueprint("live", __name__)
 _schema = LiveQuerySchema()
@@ -38,6 +41,7 @@ class Live:
     def __init__(self, service: Services) -> None:
         self.bus = Bus()
         self.connections: set[Connection] = set()
+        self.of_login: Counter[str] = Counter()
         self._service = service
         self._greenlets: list[gevent.Greenlet[..., None]] = []
 
@@ -102,11 +106,11 @@ def admit() -> None:
     _check_origin(service.settings.allowed_origins)
     if not service.replica.loaded:
         raise Unavailable("the list cannot be read yet; try again soon")
-    g.claims = service.authenticate(None)
+    g.claims = service.authenticate_admin(None) if request.path == ADMIN_PATH else service.authenticate(None)
     asked = parser.parse(_schema, request, location="anywhere")
     g.filters, g.snapshot = asked["filter"], asked["snapshot"]
     cap = service.settings.max_subscribers_per_login
-    if live.bus.count(g.claims.login) >= cap:
+    if live.of_login[g.claims.login] >= cap:
         raise TooManyRequests(f"your login has {cap} connections already; close one first")
     # Compression is not negotiated: a frame is shared by all it goes to, and a compressor costs each connection 100 KiB.
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
@@ -114,19 +118,34 @@ def admit() -> None:
 
 @sock.route("/api/list", bp=blueprint)
 def follow(ws: Server) -> None:
+    """Send the sessions of the token's login, then every change of them."""
+    _serve(ws, g.claims.login)
+
+
+@sock.route(ADMIN_PATH, bp=blueprint)
+def follow_all(ws: Server) -> None:
+    """The same for the sessions of all logins."""
+    _serve(ws, None)
+
+
+def _serve(ws: Server, login: str | None) -> None:
     """Send the sessions there are (unless ``snapshot=0``), then every change, until either side ends it."""
     live, claims = live_of_app(), g.claims
     ws.connected = False  # from here on the connection is ours: simple_websocket has nothing more to send on it
     writable = gevent.get_hub().loop.io(ws.sock.fileno(), 2)
     connection = Connection(ws.sock, claims, Mailbox(g.filters), writable, time.monotonic())
     live.connections.add(connection)
-    live.bus.subscribe(claims.login, connection)  # before the snapshot is read, so that nothing falls between
+    live.of_login[claims.login] += 1
+    live.bus.subscribe(login, connection)  # before the snapshot is read, so that nothing falls between
     try:
-        connection.mailbox.fill(services().replica.entries(claims.login), send=g.snapshot)
+        connection.mailbox.fill(services().replica.entries(login), send=g.snapshot)
         connection.flush()
         connection.read(time.monotonic)
     finally:
-        live.bus.unsubscribe(claims.login, connection)
+        live.bus.unsubscribe(login, connection)
+        live.of_login[claims.login] -= 1
+        if not live.of_login[claims.login]:
+            del live.of_login[claims.login]
         live.connections.discard(connection)
         connection.drop()
         writable.close()

@@ -217,7 +217,7 @@ def test_an_overlong_body_is_refused(client: FlaskClient, token: Issue) -> None:
         assert "64 KiB" in error(answer, 413, "PayloadTooLarge")
 
 
-@pytest.mark.parametrize("path", ["/api", "/api/lists", "/api/list/a/b", "/nothing", "/api/admin/session/x"])
+@pytest.mark.parametrize("path", ["/api", "/api/lists", "/api/list/a/b", "/nothing", "/api/admin/x"])
 def test_an_unknown_address_is_not_found(client: FlaskClient, path: str) -> None:
     error(client.get(path), 404, "NotFound")
 

@@ -1,0 +1,36 @@
+"""Believes what a proxy says of its client (``X-Forwarded-For``, ``-Proto``, ``-Host``, ``-Prefix``), and nobody else."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from fastx_list.config import UNIX, Network
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+def behind_proxies(application: WSGIApplication, trusted: frozenset[Network | str]) -> WSGIApplication:
+    """Return ``application`` as it is seen through the ``trusted`` proxies, which are the peers that connect to it."""
+    if not trusted:
+        return application
+    forwarded = ProxyFix(application, x_for=1, x_proto=1, x_host=1, x_prefix=1)
+
+    @lru_cache(maxsize=1024)
+    def is_trusted(peer: str) -> bool:
+        if not peer:  # gunicorn has no address for the peer on a Unix socket
+            return UNIX in trusted
+        address = ipaddress.ip_address(peer)
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return any(not isinstance(network, str) and address in network for network in trusted)
+
+    def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return (forwarded if is_trusted(environ.get("REMOTE_ADDR", "")) else application)(environ, start_response)
+
+    return serve
