@@ -38,13 +38,14 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     from werkzeug.routing import WebsocketMismatch
 
     from fastx_list.proxies import behind_proxies
-    from fastx_list.routes import live
+    from fastx_list.routes import health, live
 
     app, service = _create("live", environ)
     app.extensions[live.EXTENSION] = live.Live(service)
     app.config["SOCK_SERVER_OPTIONS"] = live.SOCK_SERVER_OPTIONS
     app.register_error_handler(WebsocketMismatch, live.plain_request)
-    app.register_blueprint(live.blueprint)
+    for module in (live, health):
+        app.register_blueprint(module.blueprint)
     app.wsgi_app = behind_proxies(app.wsgi_app, service.settings.trusted_proxies)  # type: ignore[method-assign, assignment]
     return app
 
@@ -63,6 +64,7 @@ def _create(name: str, environ: Mapping[str, str] | None) -> tuple[Flask, Servic
     store = open_store(settings.store)
     app = Flask(f"fastx_list.{name}", root_path=__path__[0], static_folder="static" if name == "list" else None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    service = app.extensions[EXTENSION] = Services(settings, store, Replica(store), Tokens(settings))
+    service = Services(settings, store, Replica(store), Tokens(settings), follows=name == "live")
+    app.extensions[EXTENSION] = service
     errors.register(app)
     return app, service

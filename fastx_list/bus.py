@@ -19,37 +19,44 @@ from fastx_list.view import Entry
 class Mailbox:
     """What one subscriber is owed: frames in the order in which their sessions first changed."""
 
+    __slots__ = ("_owed", "_filters", "_shown")
+
     def __init__(self, filters: tuple[Filter, ...] = ()) -> None:
-        self._frames: dict[str, bytes] = {}
+        self._owed: dict[str, Entry | bytes] = {}  # an entry's frame is made when it is sent, not while all wait
         self._filters = filters
-        self._shown: set[str] = set()  # with filters: the sessions that the subscriber takes for matching
+        self._shown: set[str] | None = set() if filters else None  # the sessions that the subscriber takes for matching
 
     def fill(self, entries: Iterable[Entry], send: bool) -> None:
         """Start from the sessions there are; with ``send`` false the subscriber knows them already."""
         for entry in entries:
             if self._passes(entry):
-                if self._filters:
+                if self._shown is not None:
                     self._shown.add(entry.id)
                 if send:
-                    self._frames[entry.id] = entry.frame
+                    self._owed[entry.id] = entry
 
     def put(self, change: Change, ended: bytes) -> None:
         """Note ``change``; ``ended`` is the frame that says its session is no longer there."""
+        owed: Entry | bytes = ended
         if change.entry is not None and self._passes(change.entry):
-            frame = change.entry.frame
-            if self._filters:
+            owed = change.entry
+        if self._shown is not None:
+            if owed is not ended:
                 self._shown.add(change.id)
-        elif not self._filters or change.id in self._shown:
-            frame = ended
-            self._shown.discard(change.id)
-        else:
-            return
-        self._frames[change.id] = frame
+            elif change.id in self._shown:
+                self._shown.discard(change.id)
+            else:
+                return
+        self._owed[change.id] = owed
 
     def take(self, count: int) -> list[bytes]:
         """Remove and return the ``count`` oldest frames."""
-        taken = list(islice(self._frames, count))
-        return [self._frames.pop(session_id) for session_id in taken]
+        if len(self._owed) <= count:
+            taken = list(self._owed.values())
+            self._owed.clear()
+        else:
+            taken = [self._owed.pop(session_id) for session_id in list(islice(self._owed, count))]
+        return [owed if isinstance(owed, bytes) else owed.frame for owed in taken]
 
     def _passes(self, entry: Entry) -> bool:
         return not self._filters or matches(entry.members, self._filters)

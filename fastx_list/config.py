@@ -31,10 +31,10 @@ class ConfigError(ValueError):
 class Settings:
     """The settings in force in this process.
 
-    ``scan_interval`` and ``ping_interval`` are in seconds, ``max_subscribers_per_login`` is a number of WebSockets on one sidecar
-    worker, ``sources`` are names of kinds of session (``None``: the usual ones), ``trusted_proxies`` are networks and perhaps
-    ``unix``, and ``live_port`` is the TCP port of the sidecar on the host that serves the page, or ``None`` where one proxy serves
-    both on one port.
+    ``scan_interval``, ``ping_interval`` and ``slow_client_timeout`` are in seconds, ``max_subscribers_per_login`` is a number of
+    WebSockets on one sidecar worker, ``sources`` are names of kinds of session (``None``: the usual ones), ``trusted_proxies``
+    are networks and perhaps ``unix``, and ``live_port`` is the TCP port of the sidecar on the host that serves the page, or
+    ``None`` where one proxy serves both on one port.
     """
 
     state_dir: Path
@@ -51,6 +51,7 @@ class Settings:
     scan_interval: float = 1.0
     max_subscribers_per_login: int = 100
     ping_interval: float = 25.0
+    slow_client_timeout: float = 60.0
     live_port: int | None = None
 
     @property
@@ -81,6 +82,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         scan_interval=read.number("SCAN_INTERVAL", 1.0, 0.1, 3600),
         max_subscribers_per_login=int(read.number("MAX_SUBSCRIBERS_PER_LOGIN", 100, 1, 1_000_000, whole=True)),
         ping_interval=read.number("PING_INTERVAL", 25.0, 0.1, 3600),
+        slow_client_timeout=read.number("SLOW_CLIENT_TIMEOUT", 60.0, 0.1, 3600),
         live_port=int(read.number("LIVE_PORT", 0, 0, 65535, whole=True)) or None,
     )
 

@@ -150,6 +150,10 @@ class Replica:
     def _view(self, login: str | None) -> View:
         return self._all if login is None else self._logins.get(login, _NOBODY)
 
+    def entry(self, session_id: str) -> Entry | None:
+        """Return the session with this id, if there is one."""
+        return self._all.entries.get(session_id)
+
     def entries(self, login: str | None) -> Collection[Entry]:
         """Return the sessions of ``login``, or with ``None`` those of all, in no particular order."""
         return self._view(login).entries.values()

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import resource
 import socket
 import sys
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import gunicorn.util
@@ -29,7 +28,7 @@ proc_name = "fastx-list-live" if IS_LIVE else "fastx-list"
 bind = "127.0.0.1:8001" if IS_LIVE else "127.0.0.1:8000"
 worker_class = "gevent" if IS_LIVE else "sync"
 workers = int(os.environ.get("WEB_CONCURRENCY") or (1 if IS_LIVE else 2))
-worker_connections = 20_000  # of which each worker refuses what is over a login's share
+worker_connections = 20_000  # that shake hands at the same time; then they need no greenlet
 backlog = 4096
 limit_request_line = 8190  # gunicorn's highest: a token and filters of 4 KiB, percent-encoded, make a long one
 graceful_timeout = 10
@@ -46,6 +45,9 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 def on_starting(server: Arbiter) -> None:
     redaction.install()
+    if IS_LIVE:  # a file a connection, and a service manager's default may be 1,024
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     # What gunicorn itself refuses, such as a request line of over 8 KiB, would be an HTML page.
     gunicorn.util.write_error = _write_error
 
@@ -58,19 +60,18 @@ def _write_error(sock: socket.socket, status: int, reason: str, message: str) ->
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Start to follow the store before the first client comes, and say goodbye to all before the worker goes."""
-    if not IS_LIVE:
-        return
-    import gevent
+    """Start to follow the store before the first client comes."""
+    if IS_LIVE:
+        _live(worker).start()
 
+
+def worker_exit(server: Arbiter, worker: Worker) -> None:
+    """Say goodbye to all; by now the worker takes no new connections."""
+    if IS_LIVE and worker.booted:
+        _live(worker).close_all()
+
+
+def _live(worker: Worker) -> Any:
     from fastx_list.routes.live import EXTENSION
 
-    live = worker.wsgi.extensions[EXTENSION]
-    live.start()
-    stop: Any = signal.getsignal(signal.SIGTERM)
-
-    def say_goodbye(number: int, frame: FrameType | None) -> None:
-        gevent.spawn(live.close_all)
-        stop(number, frame)
-
-    signal.signal(signal.SIGTERM, say_goodbye)
+    return worker.wsgi.extensions[EXTENSION]

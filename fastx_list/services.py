@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flask import current_app, request
 
@@ -17,19 +17,27 @@ EXTENSION = "fastx-list"
 
 @dataclass(frozen=True)
 class Services:
-    """The settings, and what was made from them."""
+    """The settings, and what was made from them.
+
+    With ``follows`` somebody in this process follows the store for all requests. ``counts`` is what ``/health`` tells of it.
+    """
 
     settings: Settings
     store: Store
     replica: Replica
     tokens: Tokens
+    follows: bool = False
+    counts: dict[str, int] = field(default_factory=dict)
 
     def refresh(self) -> None:
         """Bring the replica up to date; raises :class:`Unavailable` if there never was a store to read."""
         try:
-            self.replica.refresh()
+            if not self.follows:
+                self.replica.refresh()
         except StoreError:
-            raise Unavailable("the list cannot be read yet; try again soon") from None
+            pass
+        if not self.replica.loaded:
+            raise Unavailable("the list cannot be read yet; try again soon")
 
     def authenticate(self, token: str | None) -> Claims:
         """Return what the request's token says; raises :class:`AuthError`.

@@ -1,13 +1,14 @@
 """A connection on a real socket: what its peer gets, whatever the peer does and however slowly.
 
-Everything runs in one thread, as in the sidecar: the connection reads in a greenlet, and where its socket has nothing more to
-read, the test goes on. So each test decides what happens when, and nothing depends on how long anything takes. What comes out is
-parsed by another implementation of the protocol than the one it was made with.
+Everything runs in one thread, as in the sidecar: the test stands in for the event loop and calls what would be called. So each test
+decides what happens when, and nothing depends on how long anything takes. What comes out is parsed by another implementation of the
+protocol than the one it was made with.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import random
 import select
 import socket
@@ -17,7 +18,6 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from greenlet import getcurrent, greenlet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
@@ -31,24 +31,12 @@ from fastx_list.tokens import Claims
 from fastx_list.view import Entry
 
 INTERVAL = 25.0  # between pings
+PATIENCE = 60.0  # with a socket that takes nothing
 GOING_AWAY = 1001
 
 
-class Greened(socket.socket):
-    """A socket that lets the test go on where it would wait for something to read."""
-
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        while True:
-            try:
-                return super().recv(size, flags)
-            except BlockingIOError:
-                test = getcurrent().parent
-                assert test is not None
-                test.switch()
-
-
 class Watching:
-    """In place of libev's io watcher: remembers whom to call when the socket takes more."""
+    """In place of a watcher of libev: remembers whom to call."""
 
     def __init__(self) -> None:
         self.callback: Callable[[], None] | None = None
@@ -62,45 +50,44 @@ class Watching:
     def stop(self) -> None:
         self.callback = None
 
+    close = stop
+
 
 class Wire:
     """A connection and its peer; the names of methods say what the peer does."""
 
     def __init__(self, send_buffer: int = 0) -> None:
-        ours, self.peer = socket.socketpair()
-        self.ours = Greened(fileno=ours.detach())
+        self.ours, self.peer = socket.socketpair()
         if send_buffer:
             self.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.ours.setblocking(False)
         self.peer.setblocking(False)
         self.now = 1000.0
-        self.watching = Watching()
+        self.patience = PATIENCE
+        self.reading, self.watching = Watching(), Watching()
         self.mailbox = Mailbox()
-        self.connection = Connection(self.ours, Claims("alice", 2**40, "jti", False), self.mailbox, self.watching, self.now)
         self.received = bytearray()
         self.ended = False  # whether the peer has read the end of the stream
-        self._reading = greenlet(self._read)
-        self._reading.switch()
+        self.is_served = True
+        claims = Claims("alice", 2**40, "jti", False)
+        self.connection = Connection(self.ours, claims, self.mailbox, "alice", self, self._end, lambda: self.now)
 
-    def _read(self) -> None:
-        # As the route does it.
-        try:
-            self.connection.read(lambda: self.now)
-        finally:
-            self.connection.drop()
+    def io(self, fd: int, events: int) -> Watching:
+        """Stand in for the loop."""
+        assert fd == self.ours.fileno()
+        return {1: self.reading, 2: self.watching}[events]
+
+    def _end(self, connection: Connection) -> None:
+        assert connection is self.connection and self.is_served, "it ends but once"
+        self.is_served = False
 
     def let_it_read(self) -> None:
-        if not self._reading.dead:
-            self._reading.switch()
-
-    @property
-    def is_served(self) -> bool:
-        """Whether the request that serves the connection still runs."""
-        return not self._reading.dead
+        while self.reading.callback is not None and select.select([self.ours], [], [], 0)[0]:
+            self.reading.callback()
 
     def sends(self, *frames: bytes) -> None:
         data = memoryview(b"".join(frames))
-        while data and not self._reading.dead:
+        while data and self.is_served:
             try:
                 data = data[self.peer.send(data):]
             except (BlockingIOError, BrokenPipeError, ConnectionResetError):
@@ -140,9 +127,9 @@ class Wire:
         self.put(session_id, text)
         self.connection.flush()
 
-    def tend(self, seconds: float) -> None:
+    def tend(self, seconds: float) -> bool:
         self.now += seconds
-        self.connection.tend(self.now, INTERVAL)
+        return self.connection.tend(self.now, INTERVAL, self.patience)
 
     def hangs_up(self) -> None:
         self.peer.close()
@@ -150,8 +137,8 @@ class Wire:
 
     def close(self) -> None:
         self.hangs_up()
-        assert self._reading.dead, "it goes on although there is nobody any more"
-        self.ours.close()
+        assert not self.is_served, "it goes on although there is nobody any more"
+        assert self.ours.fileno() == -1 and self.reading.callback is None and self.watching.callback is None
 
 
 @pytest.fixture
@@ -321,7 +308,7 @@ def test_nothing_is_sent_on_a_dropped_connection(wire: Wire) -> None:
     wire.connection.drop()
     wire.publish("s1", b"{}")
     wire.tend(INTERVAL)
-    wire.connection.close(GOING_AWAY, "", wire.now)
+    wire.connection.close(GOING_AWAY, "")
     wire.let_it_read()
     assert not wire.is_served
     assert wire.reads_all() == []
@@ -340,22 +327,22 @@ def test_dropping_twice_does_no_harm(narrow: Wire) -> None:
 
 
 def test_a_close_says_its_code_and_reason(wire: Wire) -> None:
-    wire.connection.close(4401, "the token has expired", wire.now)
+    wire.connection.close(4401, "the token has expired")
     assert _closes(wire.reads_all()) == [Close(4401, "the token has expired")]
 
 
 def test_what_is_out_before_the_close_arrives_before_it(wire: Wire) -> None:
     wire.publish("s1", b"{}")
-    wire.connection.close(GOING_AWAY, "", wire.now)
+    wire.connection.close(GOING_AWAY, "")
     assert _opcodes(wire.reads_all()) == [Opcode.TEXT, Opcode.CLOSE]
 
 
 def test_nothing_is_sent_after_a_close(wire: Wire) -> None:
-    wire.connection.close(GOING_AWAY, "", wire.now)
+    wire.connection.close(GOING_AWAY, "")
     wire.publish("s1", b"{}")
     wire.sends(client(Opcode.PING, b"x"), client(Opcode.TEXT, b"x" * 2000))
-    wire.connection.tend(wire.now + INTERVAL, INTERVAL)
-    wire.connection.close(4401, "", wire.now)
+    wire.tend(INTERVAL)
+    wire.connection.close(4401, "")
     assert _close_code(wire.reads_all()) == GOING_AWAY
 
 
@@ -364,7 +351,7 @@ def test_a_frame_that_is_partly_out_is_finished_before_the_close(narrow: Wire) -
     narrow.publish("s1", big)
     assert narrow.watching.callback is not None
     narrow.publish("s2", b"{}")
-    narrow.connection.close(GOING_AWAY, "", narrow.now)
+    narrow.connection.close(GOING_AWAY, "")
     narrow.publish("s3", b"{}")
     frames = narrow.reads_all()
     assert _messages(frames) == [("s1", json.loads(big))]  # what stood behind it is obsolete
@@ -379,12 +366,12 @@ def test_a_close_to_a_full_socket_waits_for_its_turn(seed: int) -> None:
         for _ in range(choose.randint(0, 20)):
             wire.reads(choose.randint(1, 5000))
             wire.lets_it_write()
-        wire.connection.close(GOING_AWAY, "the server restarts", wire.now)
+        wire.connection.close(GOING_AWAY, "the server restarts")
         assert _close_code(wire.reads_all()) == GOING_AWAY
 
 
 def test_the_peers_answer_to_a_close_ends_the_connection_at_once(wire: Wire) -> None:
-    wire.connection.close(GOING_AWAY, "", wire.now)
+    wire.connection.close(GOING_AWAY, "")
     wire.sends(client_close(GOING_AWAY))
     assert not wire.is_served
     assert _close_code(wire.reads_all()) == GOING_AWAY
@@ -392,7 +379,7 @@ def test_the_peers_answer_to_a_close_ends_the_connection_at_once(wire: Wire) -> 
 
 
 def test_a_peer_that_does_not_answer_a_close_is_dropped(wire: Wire) -> None:
-    wire.connection.close(GOING_AWAY, "", wire.now)
+    wire.connection.close(GOING_AWAY, "")
     wire.tend(CLOSE_SECONDS - 0.1)
     wire.let_it_read()
     assert wire.is_served
@@ -404,16 +391,16 @@ def test_a_peer_that_does_not_answer_a_close_is_dropped(wire: Wire) -> None:
 
 
 def test_a_second_close_does_not_give_the_peer_more_time(wire: Wire) -> None:
-    wire.connection.close(GOING_AWAY, "", wire.now)
+    wire.connection.close(GOING_AWAY, "")
     wire.tend(CLOSE_SECONDS / 2)
-    wire.connection.close(4401, "", wire.now)
+    wire.connection.close(4401, "")
     wire.tend(CLOSE_SECONDS / 2)
     wire.let_it_read()
     assert not wire.is_served
 
 
 def test_a_peer_that_talks_on_instead_of_answering_a_close_is_dropped(wire: Wire) -> None:
-    wire.connection.close(GOING_AWAY, "", wire.now)
+    wire.connection.close(GOING_AWAY, "")
     for _ in range(20):
         wire.sends(client(Opcode.TEXT, b"x"), client(Opcode.PING), client(Opcode.PONG))
         wire.tend(CLOSE_SECONDS / 10)
@@ -423,7 +410,7 @@ def test_a_peer_that_talks_on_instead_of_answering_a_close_is_dropped(wire: Wire
 
 def test_a_peer_that_does_not_even_read_the_close_is_dropped(narrow: Wire) -> None:
     _fill(narrow)
-    narrow.connection.close(GOING_AWAY, "", narrow.now)
+    narrow.connection.close(GOING_AWAY, "")
     narrow.tend(CLOSE_SECONDS)
     narrow.let_it_read()
     assert not narrow.is_served
@@ -695,9 +682,37 @@ def test_a_dead_peer_with_a_full_socket_is_dropped(narrow: Wire) -> None:
     assert narrow.watching.callback is None
 
 
+def test_a_reader_that_reads_nothing_for_too_long_is_dropped(narrow: Wire) -> None:
+    _fill(narrow)
+    for _ in range(5):
+        narrow.sends(client(Opcode.PONG))  # it is not dead
+        assert not narrow.tend(PATIENCE / 6) and narrow.is_served
+    narrow.publish("s1", _text(1000))  # what it is owed meanwhile does not count as reading
+    assert narrow.tend(PATIENCE / 6) and not narrow.is_served
+    assert not narrow.tend(0)
+
+
+def test_a_slow_reader_that_reads_now_and_then_stays(narrow: Wire) -> None:
+    _fill(narrow)
+    for _ in range(10):
+        narrow.sends(client(Opcode.PONG))
+        assert not narrow.tend(PATIENCE * 0.9)
+        while not narrow.reads(100_000):
+            pass
+        narrow.lets_it_write()
+    assert narrow.is_served
+
+
+def test_one_that_has_read_all_may_be_idle_for_as_long_as_it_likes(narrow: Wire) -> None:
+    _fill(narrow)
+    narrow.reads_all()
+    narrow.sends(client(Opcode.PONG))
+    assert not narrow.tend(PATIENCE) and narrow.is_served
+
+
 def test_a_connection_that_is_closing_is_not_pinged(wire: Wire) -> None:
     wire.now += INTERVAL
-    wire.connection.close(GOING_AWAY, "", wire.now)
+    wire.connection.close(GOING_AWAY, "")
     wire.tend(0)
     assert _opcodes(wire.reads_all()) == [Opcode.CLOSE]
 
@@ -718,6 +733,7 @@ def test_no_frame_is_ever_torn_whoever_writes_and_however_the_peer_reads(seed: i
 
 
 def _scribble(wire: Wire, choose: random.Random) -> None:
+    wire.patience = math.inf  # the clock here is for pings
     sizes = choose.choice([(0, 100), (0, 3000), (60_000, 70_000)])
     latest: dict[str, Any] = {}
     pings: list[bytes] = []
@@ -744,7 +760,7 @@ def _scribble(wire: Wire, choose: random.Random) -> None:
             wire.sends(*_fragments(choose.choice([Opcode.TEXT, Opcode.BINARY]), b"x" * 500, b"x" * 500))
     assert wire.is_served
     if ends == "server closes":
-        wire.connection.close(GOING_AWAY, "the server restarts", wire.now)
+        wire.connection.close(GOING_AWAY, "the server restarts")
     elif ends == "client closes":
         wire.sends(client_close(1000))
     elif ends == "client sends too much":

@@ -12,8 +12,8 @@ blueprint = Blueprint("health", __name__)
 
 @blueprint.get("/health")
 def health() -> Response:
-    """Answer with 200 for as long as the process can answer."""
-    return jsonify(status="ok")
+    """Answer with 200 for as long as the process can answer, and with what it has counted."""
+    return jsonify(status="ok", **services().counts)
 
 
 @blueprint.get("/ready")

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
+import resource
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -13,22 +16,31 @@ from urllib.parse import urlsplit
 import gevent
 from flask import Blueprint, Response, current_app, g, request
 from flask_sock import Sock
+from gevent.monkey import get_original
 from simple_websocket import Server
 from werkzeug.routing import WebsocketMismatch
 
 from fastx_list.bus import Bus, Mailbox
-from fastx_list.connection import TOKEN_ENDED, Connection
+from fastx_list.connection import CLOSE_SECONDS, TOKEN_ENDED, Connection
 from fastx_list.errors import Forbidden, TooManyRequests, Unavailable, ValidationError, error_response
 from fastx_list.query import LiveQuerySchema
 from fastx_list.replica import RETRY_SECONDS, Replica
 from fastx_list.routes.list import parser
 from fastx_list.services import Services, services
+from fastx_list.text import printable
+from fastx_list.tokens import Claims
 
 FOLLOW_SECONDS = 1.0
 TEND_SECONDS = 0.5
 GOING_AWAY = 1001
 EXTENSION = "fastx-list-live"
 ADMIN_PATH = "/api/admin/session"
+AT_ONCE = 500  # sessions of a snapshot, before others have their turn
+SPARE_FILES = 64
+
+log = logging.getLogger(__name__)
+# gevent's own sockets carry two watchers each, and wait.
+_plain_socket = get_original("socket", "socket")
 
 blueprint = Blueprint("live", __name__)
 _schema = LiveQuerySchema()
@@ -44,16 +56,40 @@ class Live:
         self.of_login: Counter[str] = Counter()
         self._service = service
         self._greenlets: list[gevent.Greenlet[..., None]] = []
+        # Connections each need a file, and without one to spare the store could not be opened either.
+        self.room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES
+        service.counts.update(connections=0, slowClientsDropped=0)
 
     def start(self) -> None:
         """Begin to follow the store, once per process; to be called after the last fork."""
         if not self._greenlets:
             self._greenlets = [gevent.spawn(self._follow), gevent.spawn(self._tend)]
 
+    def connect(self, sock: socket.socket, claims: Claims, mailbox: Mailbox, topic: str | None) -> Connection:
+        """Make a subscriber of ``topic`` on ``sock``."""
+        connection = Connection(sock, claims, mailbox, topic, gevent.get_hub().loop, self._disconnect)
+        self.connections.add(connection)
+        self.of_login[claims.login] += 1
+        self.bus.subscribe(topic, connection)
+        self._service.counts["connections"] = len(self.connections)
+        return connection
+
+    def _disconnect(self, connection: Connection) -> None:
+        login = connection.claims.login
+        self.bus.unsubscribe(connection.topic, connection)
+        self.connections.discard(connection)
+        self.of_login[login] -= 1
+        if not self.of_login[login]:
+            del self.of_login[login]
+        self._service.counts["connections"] = len(self.connections)
+
     def close_all(self) -> None:
-        """Tell every client that the server goes away."""
-        for connection in list(self.connections):
-            connection.close(GOING_AWAY, "the server restarts; connect again", time.monotonic())
+        """Tell every client that the server goes away, and wait until they have taken it, or for as long as a close may take."""
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while self.connections and time.monotonic() < deadline:
+            for connection in list(self.connections):
+                connection.close(GOING_AWAY, "the server restarts; connect again")
+            gevent.sleep(0.01)
 
     def _follow(self) -> None:
         replica: Replica = self._service.replica
@@ -63,21 +99,24 @@ class Live:
                 gevent.sleep(RETRY_SECONDS)
 
     def _tend(self) -> None:
-        interval = self._service.settings.ping_interval
+        settings = self._service.settings
         while True:
             gevent.sleep(TEND_SECONDS)
             revoked = self._service.replica.revoked
             now, wall = time.monotonic(), time.time()
             for connection in list(self.connections):
                 if connection.claims.jti in revoked:
-                    connection.close(TOKEN_ENDED, "the token has been revoked", now)
+                    connection.close(TOKEN_ENDED, "the token has been revoked")
                 elif connection.claims.expires <= wall:
-                    connection.close(TOKEN_ENDED, "the token has expired", now)
-                connection.tend(now, interval)
+                    connection.close(TOKEN_ENDED, "the token has expired")
+                if connection.tend(now, settings.ping_interval, settings.slow_client_timeout):
+                    self._service.counts["slowClientsDropped"] += 1
+                    login = printable(connection.claims.login)
+                    log.warning("dropped a connection of %s: it had read nothing for %g s", login, settings.slow_client_timeout)
 
 
 class _NoThread:
-    """In place of simple_websocket's reader thread: :class:`Connection` reads in the request's own greenlet."""
+    """In place of simple_websocket's reader thread: :class:`Connection` reads what the loop tells it of."""
 
     name = ""
 
@@ -104,14 +143,15 @@ def admit() -> None:
     live.start()
     _check_handshake()
     _check_origin(service.settings.allowed_origins)
-    if not service.replica.loaded:
-        raise Unavailable("the list cannot be read yet; try again soon")
+    service.refresh()
     g.claims = service.authenticate_admin(None) if request.path == ADMIN_PATH else service.authenticate(None)
     asked = parser.parse(_schema, request, location="anywhere")
     g.filters, g.snapshot = asked["filter"], asked["snapshot"]
     cap = service.settings.max_subscribers_per_login
     if live.of_login[g.claims.login] >= cap:
         raise TooManyRequests(f"your login has {cap} connections already; close one first")
+    if len(live.connections) >= live.room:
+        raise Unavailable("this sidecar has as many connections as it may have open files; try again soon")
     # Compression is not negotiated: a frame is shared by all it goes to, and a compressor costs each connection 100 KiB.
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
 
@@ -128,27 +168,24 @@ def follow_all(ws: Server) -> None:
     _serve(ws, None)
 
 
-def _serve(ws: Server, login: str | None) -> None:
-    """Send the sessions there are (unless ``snapshot=0``), then every change, until either side ends it."""
-    live, claims = live_of_app(), g.claims
+def _serve(ws: Server, topic: str | None) -> None:
+    """Send the sessions there are (unless ``snapshot=0``), and leave the rest to the loop.
+
+    The socket is taken away from the request, which ends here with all that it took: a connection needs none of it.
+    """
+    live, replica = live_of_app(), services().replica
     ws.connected = False  # from here on the connection is ours: simple_websocket has nothing more to send on it
-    writable = gevent.get_hub().loop.io(ws.sock.fileno(), 2)
-    connection = Connection(ws.sock, claims, Mailbox(g.filters), writable, time.monotonic())
-    live.connections.add(connection)
-    live.of_login[claims.login] += 1
-    live.bus.subscribe(login, connection)  # before the snapshot is read, so that nothing falls between
-    try:
-        connection.mailbox.fill(services().replica.entries(login), send=g.snapshot)
+    sock = _plain_socket(fileno=ws.sock.detach())
+    sock.setblocking(False)
+    # Subscribed before the snapshot is read, so that nothing falls between.
+    connection = live.connect(sock, g.claims, Mailbox(g.filters), topic)
+    ids = [entry.id for entry in replica.entries(topic)]
+    for start in range(0, len(ids), AT_ONCE):
+        entries = map(replica.entry, ids[start:start + AT_ONCE])
+        connection.mailbox.fill((entry for entry in entries if entry is not None), send=g.snapshot)
         connection.flush()
-        connection.read(time.monotonic)
-    finally:
-        live.bus.unsubscribe(login, connection)
-        live.of_login[claims.login] -= 1
-        if not live.of_login[claims.login]:
-            del live.of_login[claims.login]
-        live.connections.discard(connection)
-        connection.drop()
-        writable.close()
+        if len(ids) > AT_ONCE:
+            gevent.sleep(0)  # an administrator's snapshot must not keep everybody else waiting
 
 
 def plain_request(error: WebsocketMismatch) -> Response:
