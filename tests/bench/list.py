@@ -47,11 +47,11 @@ def product(directory: Path, count: int) -> Iterator[Product]:
 
 
 @contextmanager
-def bare(directory: Path, body: bytes) -> Iterator[common.Server]:
+def bare(directory: Path, body: bytes, workers: int = 2) -> Iterator[common.Server]:
     """Run the same gunicorn with a route that returns ``body``, at a path as long as the product's."""
     (directory / "body").write_bytes(body)
     port = common.free_port()
-    environ = common.environment(directory, WEB_CONCURRENCY="2", BENCH_BODY=str(directory / "body"))
+    environ = common.environment(directory, WEB_CONCURRENCY=str(workers), BENCH_BODY=str(directory / "body"))
     with common.running(common.gunicorn(port, "tests.bench.bare:create_app()"), environ, common.listens(port)) as pid:
         yield common.Server(f"http://127.0.0.1:{port}/api/list/{common.issue(directory, ASKED)}", pid)
 
