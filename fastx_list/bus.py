@@ -1,4 +1,4 @@
-"""The in-memory event bus: a topic for each login, one for all of them, and a conflating mailbox a subscriber.
+"""The in-memory event bus: a topic for each login, for all of them and for servers, and a conflating mailbox a subscriber.
 
 A mailbox keeps only the newest frame of each session, so what one slow reader costs is bounded by the number of its sessions;
 states in between may be skipped, the last one always arrives.
@@ -12,7 +12,7 @@ from typing import Protocol
 
 from fastx_list.frames import session_frame
 from fastx_list.query import Filter, matches
-from fastx_list.replica import Change
+from fastx_list.replica import Change, Everything, Topic
 from fastx_list.view import Entry
 
 
@@ -75,33 +75,33 @@ class Bus:
     """Hands each change to the subscribers of its login. For one thread, or the greenlets of one."""
 
     def __init__(self) -> None:
-        self._topics: dict[str | None, dict[Subscriber, None]] = {}
+        self._topics: dict[Topic, dict[Subscriber, None]] = {}
 
-    def subscribe(self, login: str | None, subscriber: Subscriber) -> None:
-        """Begin to tell ``subscriber`` of changes of the sessions of ``login``, or with ``None`` of all."""
-        self._topics.setdefault(login, {})[subscriber] = None
+    def subscribe(self, topic: Topic, subscriber: Subscriber) -> None:
+        self._topics.setdefault(topic, {})[subscriber] = None
 
-    def unsubscribe(self, login: str | None, subscriber: Subscriber) -> None:
-        topic = self._topics.get(login, {})
-        topic.pop(subscriber, None)
-        if not topic:
-            self._topics.pop(login, None)
+    def unsubscribe(self, topic: Topic, subscriber: Subscriber) -> None:
+        subscribers = self._topics.get(topic, {})
+        subscribers.pop(subscriber, None)
+        if not subscribers:
+            self._topics.pop(topic, None)
 
     def publish(self, changes: Iterable[Change]) -> None:
         """Put ``changes`` into the mailboxes they belong in, then have each of those sent once."""
         touched: dict[Subscriber, None] = {}
         for change in changes:
-            if change.before is not None and change.before.login != change.login:
-                touched.update(self._deliver(change.before.login, change._replace(entry=None)))
-            for login in (change.login, None):
-                touched.update(self._deliver(login, change))
+            if change.topic is not Everything.SERVERS:
+                if change.before is not None and change.before.login != change.topic:
+                    touched.update(self._deliver(change.before.login, change._replace(entry=None)))
+                touched.update(self._deliver(Everything.SESSIONS, change))
+            touched.update(self._deliver(change.topic, change))
         for subscriber in touched:
             subscriber.flush()
 
-    def _deliver(self, login: str | None, change: Change) -> Mapping[Subscriber, None]:
-        topic: Mapping[Subscriber, None] = self._topics.get(login, {})
-        if topic:
+    def _deliver(self, topic: Topic, change: Change) -> Mapping[Subscriber, None]:
+        subscribers: Mapping[Subscriber, None] = self._topics.get(topic, {})
+        if subscribers:
             ended = session_frame(change.id, None)
-            for subscriber in topic:
+            for subscriber in subscribers:
                 subscriber.mailbox.put(change, ended)
-        return topic
+        return subscribers

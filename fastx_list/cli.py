@@ -106,6 +106,7 @@ def up(bind: str, live_bind: str, demo: bool) -> None:
 @says_what_is_wrong
 def agent(once: bool, verbose: bool) -> None:
     """Look at this machine again and again, and write its sessions to the store."""
+    from fastx_list.agent import identity
     from fastx_list.agent.loop import Agent
 
     _log_to_stderr(logging.DEBUG if verbose else logging.INFO)
@@ -114,17 +115,18 @@ def agent(once: bool, verbose: bool) -> None:
         logging.getLogger(__name__).warning(
             "not running as root: of other users' sessions, command, pid of the command and geometry stay as far as they are public"
         )
-    looking = Agent(settings, open_store(settings.store))
-    if once:
-        count = looking.scan()
-        if looking.problem:
-            raise click.ClickException(looking.problem)
-        click.echo(f"{count} session{'' if count == 1 else 's'} on this machine")
-        return
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    looking.run(stop.wait)
+    with identity.only_one(settings):
+        looking = Agent(settings, open_store(settings.store))
+        if once:
+            count = looking.scan()
+            if looking.problem:
+                raise click.ClickException(looking.problem)
+            click.echo(f"{count} session{'' if count == 1 else 's'} on this machine")
+            return
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        looking.run(stop.wait)
 
 
 @main.command()
@@ -232,7 +234,7 @@ def _watch_table(replica: Replica, login: str, query: Query) -> None:
 
 def _watch_lines(replica: Replica, login: str, query: Query) -> None:
     shown: set[str] = set()
-    entries: list[tuple[str, Entry | None]] = [(entry.id, entry) for entry in replica.entries(login)]
+    entries: list[tuple[str, Entry | None]] = list(replica.entries(login).items())
     while True:
         for name, entry in entries:
             if entry is not None and matches(entry.members, query.filters):
@@ -241,7 +243,7 @@ def _watch_lines(replica: Replica, login: str, query: Query) -> None:
             elif name in shown:
                 shown.discard(name)
                 click.echo(to_json({"id": name, "data": None}))
-        entries = [(change.id, change.entry) for change in replica.follow(1.0) if change.login == login]
+        entries = [(change.id, change.entry) for change in replica.follow(1.0) if change.topic == login]
 
 
 def _replica(settings: Settings) -> Replica:

@@ -31,10 +31,10 @@ class ConfigError(ValueError):
 class Settings:
     """The settings in force in this process.
 
-    ``scan_interval``, ``ping_interval`` and ``slow_client_timeout`` are in seconds, ``max_subscribers_per_login`` is a number of
-    WebSockets on one sidecar worker, ``sources`` are names of kinds of session (``None``: the usual ones), ``trusted_proxies``
-    are networks and perhaps ``unix``, and ``live_port`` is the TCP port of the sidecar on the host that serves the page, or
-    ``None`` where one proxy serves both on one port.
+    ``scan_interval``, ``ping_interval``, ``slow_client_timeout`` and ``server_expiry`` are in seconds,
+    ``max_subscribers_per_login`` is a number of WebSockets on one sidecar worker, ``sources`` are names of kinds of session
+    (``None``: the usual ones), ``trusted_proxies`` are networks and perhaps ``unix``, and ``live_port`` is the TCP port of the
+    sidecar on the host that serves the page, or ``None`` where one proxy serves both on one port.
     """
 
     state_dir: Path
@@ -53,6 +53,9 @@ class Settings:
     ping_interval: float = 25.0
     slow_client_timeout: float = 60.0
     live_port: int | None = None
+    server_expiry: float = 60.0
+    server_pool: str | None = None
+    server_url: str | None = None
 
     @property
     def secret_file(self) -> Path:
@@ -84,6 +87,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         ping_interval=read.number("PING_INTERVAL", 25.0, 0.1, 3600),
         slow_client_timeout=read.number("SLOW_CLIENT_TIMEOUT", 60.0, 0.1, 3600),
         live_port=int(read.number("LIVE_PORT", 0, 0, 65535, whole=True)) or None,
+        server_expiry=read.number("SERVER_EXPIRY", 60.0, 1, 86_400),
+        server_pool=read.text("SERVER_POOL"),
+        server_url=read.matching("SERVER_URL", r"https?://[^\s]+", "a URL such as https://node1.example.org"),
     )
 
 

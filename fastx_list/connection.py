@@ -16,6 +16,7 @@ from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, ParseFail
 
 from fastx_list.bus import Mailbox
 from fastx_list.frames import close_frame, ping_frame, pong_frame
+from fastx_list.replica import Topic
 from fastx_list.tokens import Claims
 
 MAX_CLIENT_MESSAGE = 1024
@@ -53,10 +54,10 @@ class Connection:
     )
 
     def __init__(
-        self, sock: socket.socket, claims: Claims, mailbox: Mailbox, topic: str | None, loop: Loop,
+        self, sock: socket.socket, claims: Claims, mailbox: Mailbox, topic: Topic, loop: Loop,
         ended: Callable[[Connection], None], clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take over ``sock``, and close it in the end; ``ended`` is called then. ``topic`` is whose sessions it follows."""
+        """Take over ``sock``, and close it in the end; ``ended`` is called then. ``topic`` is what it follows."""
         self.claims = claims
         self.mailbox = mailbox
         self.topic = topic

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from fastx_list.agent import identity
 from fastx_list.agent.machine import Machine, login_of
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.xserver import XServers
 from fastx_list.config import PREFIX, ConfigError, Settings
-from fastx_list.store import StoreError, open_store
-from fastx_list.store.sqlite import database_path
+from fastx_list.store import Held, StoreError, open_store
+from fastx_list.store.sqlite_file import database_path
 from fastx_list.tokens import read_secret
 
 PROGRAMS = {
@@ -109,11 +110,24 @@ def _store(settings: Settings) -> Iterator[Finding]:
         yield Finding(False, f"store: {path} is open to other users; close it with: chmod o= {path}")
     try:
         store = open_store(settings.store, create=False)
-        snapshot = store.snapshot()
+        snapshot, held = store.snapshot(), store.holder(settings.server_id)
         store.close()
         yield Finding(True, f"store: {path} can be read; {_count(len(snapshot.records), 'session')} in it")
+        yield from _lease(settings, held)
     except StoreError as error:
         yield Finding(False, str(error))
+
+
+def _lease(settings: Settings, held: Held | None) -> Iterator[Finding]:
+    mend = f"give each machine another {PREFIX}SERVER_ID"
+    if held is None:
+        yield Finding(None, f"agent: none is running as {settings.server_id!r}")
+    elif held.holder != identity.find(settings):
+        yield Finding(False, f"agent: {settings.server_id!r} is in use by another agent, on {held.host}; {mend}")
+    elif held.rival is not None:
+        yield Finding(False, f"agent: another one, on {held.rival}, also calls itself {settings.server_id!r}; {mend}")
+    else:
+        yield Finding(True, f"agent: {settings.server_id!r} is kept up to date from {held.host}")
 
 
 def _spool(settings: Settings) -> Iterator[Finding]:

@@ -14,7 +14,6 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre_load
 
 from fastx_list.config import FALSE, TRUE
-from fastx_list.session import MEMBERS
 
 MAX_FILTERS = 32
 MAX_FILTER_BYTES = 4096
@@ -57,8 +56,8 @@ def look_up(members: Members, name: str) -> Any:
 
     ``params.name`` reaches a param that a member of the same name hides.
     """
-    if name in MEMBERS:
-        return members.get(name)
+    if name in members:
+        return members[name]
     params = members.get("params") or {}
     if name in params:
         return params[name]

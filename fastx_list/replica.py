@@ -10,12 +10,13 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
 from threading import Lock
 from typing import NamedTuple
 
 from fastx_list.query import Query
-from fastx_list.store import Changes, Record, SnapshotNeeded, Store, StoreError
+from fastx_list.store import Changes, Followed, Record, ServerRecord, SnapshotNeeded, StoreError
 from fastx_list.view import Entry, View
 
 MAX_PAGES_BYTES = 64 * 1024 * 1024  # of finished answers kept, all logins together
@@ -29,11 +30,24 @@ _NOBODY = View()
 log = logging.getLogger(__name__)
 
 
+class Everything(Enum):
+    """What an administrator may ask for: the sessions of all logins, and the servers."""
+
+    SESSIONS = "session"
+    SERVERS = "server"
+
+
+Topic = str | Everything  # the sessions of a login, or everything of a kind
+
+
 class Change(NamedTuple):
-    """A session's new state, ``None`` once it has ended, and the one before, ``None`` if it is new."""
+    """The new state of a session, or of a server, ``None`` once it has ended, and the one before, ``None`` if it is new.
+
+    ``topic`` is the session's login, or for a server :attr:`Everything.SERVERS`.
+    """
 
     id: str
-    login: str
+    topic: Topic
     entry: Entry | None
     before: Entry | None
 
@@ -49,13 +63,13 @@ class Page(NamedTuple):
 class Replica:
     """Follows one store. May be shared by threads."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Followed) -> None:
         self._store = store
         self._revision: int | None = None
-        self._all = View()
-        self._logins: dict[str, View] = {}
+        self._sessions, self._servers = View(), View()
+        self._views: dict[Topic, View] = {Everything.SESSIONS: self._sessions, Everything.SERVERS: self._servers}
         self._revoked: dict[str, int] = {}
-        self._pages: OrderedDict[tuple[str | None, Query], tuple[int, Page]] = OrderedDict()
+        self._pages: OrderedDict[tuple[Topic, Query], tuple[int, Page]] = OrderedDict()
         self._pages_bytes = 0
         self._lock = Lock()
         self._retry_at = 0.0
@@ -114,26 +128,29 @@ class Replica:
     def _restart(self, snapshot: Changes) -> list[Change]:
         """Make the copy what ``snapshot`` says; return how it differs from what it was."""
         running = {record.id for record in snapshot.records}
-        ended = [Record(entry.id, entry.login, "", None) for entry in self._all.entries.values() if entry.id not in running]
+        ended = [Record(entry.id, entry.login, "", None) for entry in self._sessions.entries.values() if entry.id not in running]
+        there = {server.id for server in snapshot.servers}
+        gone = [ServerRecord(name, None) for name in self._servers.entries if name not in there]
         self._revoked.clear()
-        return self._take(Changes(snapshot.revision, [*ended, *snapshot.records], snapshot.revoked))
+        records, servers = [*ended, *snapshot.records], [*gone, *snapshot.servers]
+        return self._take(Changes(snapshot.revision, records, snapshot.revoked, servers))
 
     def _take(self, written: Changes) -> list[Change]:
-        changes = list(self._apply(written.records))
+        changes = [*self._apply(written.records), *self._apply_servers(written.servers)]
         now = time.time()
         self._revoked = {jti: expires for jti, expires in {**self._revoked, **written.revoked}.items() if expires > now}
         self._revision = written.revision
         return changes
 
     def _apply(self, records: Sequence[Record]) -> Iterator[Change]:
-        if len(records) > len(self._all.entries) / MANY:
-            self._all.forget()
+        if len(records) > len(self._sessions.entries) / MANY:
+            self._sessions.forget()
         for record in records:
-            before = self._all.entries.get(record.id)
+            before = self._sessions.entries.get(record.id)
             entry = None if record.text is None else Entry(record.id, record.login, record.text.encode())
             if entry == before:
                 continue
-            self._all.update(before, entry)
+            self._sessions.update(before, entry)
             if before is not None and before.login != record.login:
                 self._update_login(before.login, before, None)
                 self._update_login(record.login, None, entry)
@@ -142,36 +159,37 @@ class Replica:
             yield Change(record.id, record.login, entry, before)
 
     def _update_login(self, login: str, before: Entry | None, entry: Entry | None) -> None:
-        view = self._logins.setdefault(login, View())
+        view = self._views.setdefault(login, View())
         view.update(before, entry)
         if not view.entries:
-            del self._logins[login]
+            del self._views[login]
 
-    def _view(self, login: str | None) -> View:
-        return self._all if login is None else self._logins.get(login, _NOBODY)
+    def _apply_servers(self, records: Iterable[ServerRecord]) -> Iterator[Change]:
+        for record in records:
+            before = self._servers.entries.get(record.id)
+            entry = None if record.text is None else Entry(record.id, "", record.text.encode())
+            if entry != before:
+                self._servers.update(before, entry)
+                yield Change(record.id, Everything.SERVERS, entry, before)
 
-    def entry(self, session_id: str) -> Entry | None:
-        """Return the session with this id, if there is one."""
-        return self._all.entries.get(session_id)
+    def entries(self, topic: Topic) -> Mapping[str, Entry]:
+        """Return the present sessions or servers of ``topic`` by id, in no particular order."""
+        return self._views.get(topic, _NOBODY).entries
 
-    def entries(self, login: str | None) -> Collection[Entry]:
-        """Return the sessions of ``login``, or with ``None`` those of all, in no particular order."""
-        return self._view(login).entries.values()
-
-    def page(self, login: str | None, query: Query) -> Page:
-        """Return the answer to ``query`` over the sessions of ``login``, or with ``None`` over those of all."""
+    def page(self, topic: Topic, query: Query) -> Page:
+        """Return the answer to ``query`` over ``topic``."""
         with self._lock:
-            view = self._view(login).narrow(query.filters)
-            kept = self._pages.get((login, query))
+            view = self._views.get(topic, _NOBODY).narrow(query.filters)
+            kept = self._pages.get((topic, query))
             if kept is not None and kept[0] == view.version:
                 return kept[1]
             body = b"[" + b",".join([entry.text for entry in view.page(query)]) + b"]"
             total = len(view.entries)
             page = Page(body, total, hashlib.blake2b(body + b"%d" % total, digest_size=12).hexdigest())
-            self._keep((login, query), view.version, page)
+            self._keep((topic, query), view.version, page)
         return page
 
-    def _keep(self, key: tuple[str | None, Query], version: int, page: Page) -> None:
+    def _keep(self, key: tuple[Topic, Query], version: int, page: Page) -> None:
         stale = self._pages.pop(key, None)
         self._pages[key] = (version, page)
         self._pages_bytes += len(page.body) - (len(stale[1].body) if stale else 0)

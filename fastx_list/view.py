@@ -27,7 +27,7 @@ _Item = tuple[int, Any, str]  # a sort key and an id
 
 @dataclass(frozen=True)
 class Entry:
-    """One session: its JSON as UTF-8, and its members, parsed when first needed."""
+    """One session, or one server, which is nobody's: its JSON as UTF-8, and its members, parsed when first needed."""
 
     id: str
     login: str

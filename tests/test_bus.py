@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fastx_list.bus import Bus, Mailbox
 from fastx_list.frames import session_frame
 from fastx_list.query import Filter
-from fastx_list.replica import Change
+from fastx_list.replica import Change, Everything
 from fastx_list.session import Session, encode
 from fastx_list.view import Entry
 
@@ -345,11 +345,14 @@ def test_unsubscribing_twice_or_from_where_one_is_not_does_no_harm() -> None:
 
 def test_who_follows_all_logins_is_told_of_each() -> None:
     bus, every, alice = Bus(), Reader(), Reader()
-    bus.subscribe(None, every)
+    bus.subscribe(Everything.SESSIONS, every)
     bus.subscribe("alice", alice)
     mine, theirs = _entry("s1"), _entry("s2", login="bob")
     bus.publish([_new(mine), _new(theirs)])
     assert every.mailbox.take(10) == [mine.frame, theirs.frame] and alice.mailbox.take(10) == [mine.frame]
+    assert (every.flushed, alice.flushed) == (1, 1)
+    server = Entry("here", "", b"{}")
+    bus.publish([Change("here", Everything.SERVERS, server, None)])
     assert (every.flushed, alice.flushed) == (1, 1)
     given = _entry("s1", login="bob")
     bus.publish([Change("s1", "bob", given, mine)])

@@ -44,7 +44,7 @@ def test_without_any_setting_the_defaults_hold() -> None:
         state_dir=Path("/state"), store="sqlite:////state/sessions.db", server_id="server", spool=Path("/state/spool"),
         session_json=Path("/state/session.json"), secret_key=None, token_public_key=None, result_envelope=False,
         allowed_origins=(), sources=None, scan_interval=1.0, max_subscribers_per_login=100, ping_interval=25.0,
-        live_port=None,
+        live_port=None, server_expiry=60.0, server_pool=None, server_url=None,
     )
 
 
@@ -65,6 +65,7 @@ def test_variables_without_the_prefix_are_not_ours() -> None:
 @pytest.mark.parametrize("name", [
     "STATE_DIR", "STORE", "SERVER_ID", "SPOOL", "SESSION_JSON", "SECRET_KEY", "TOKEN_PUBLIC_KEY", "RESULT_ENVELOPE",
     "ALLOWED_ORIGINS", "SOURCES", "SCAN_INTERVAL", "MAX_SUBSCRIBERS_PER_LOGIN", "PING_INTERVAL", "LIVE_PORT",
+    "SERVER_EXPIRY", "SERVER_POOL", "SERVER_URL",
 ])
 @pytest.mark.parametrize("value", ["", "  "], ids=repr)
 def test_an_empty_variable_is_an_absent_one(name: str, value: str) -> None:

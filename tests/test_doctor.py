@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fastx_list.config import load
+from fastx_list.agent import identity
+from fastx_list.config import Settings, load
 from fastx_list.doctor import examine
+from fastx_list.servers import Server
+from fastx_list.store import Lease, ServerTaken, Store
 from tests.support import Service, needs_root
 
 
@@ -46,6 +49,21 @@ def test_what_is_open_to_others_is_to_be_mended(said: Said, environ: dict[str, s
     (state / "secret").chmod(0o600)
     (state / "sessions.db").unlink()
     assert said()[False] == "" and "closed to other users" in said()[True]
+
+
+def test_it_says_who_keeps_the_list_up_to_date_and_whether_two_agents_have_one_name(
+    said: Said, settings: Settings, store: Store
+) -> None:
+    store.snapshot()
+    assert "none is running as 'here'" in said()[None]
+    server, lease = Server("here", "first.example"), Lease(identity.read(settings), "1", "first.example", 3600)
+    store.heartbeat(server, lease)
+    assert "'here' is kept up to date from first.example" in said()[True] and said()[False] == ""
+    with pytest.raises(ServerTaken):
+        store.heartbeat(server, Lease("other", "2", "second.example", 3600))
+    assert "second.example, also calls itself 'here'" in said()[False] and "FASTX_LIST_SERVER_ID" in said()[False]
+    identity.path(settings).write_text("0" * 32)
+    assert "in use by another agent, on first.example" in said()[False]
 
 
 def test_the_exit_status_is_for_scripts(service: Service) -> None:

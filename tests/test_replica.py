@@ -21,9 +21,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from fastx_list import replica as replica_module
 from fastx_list.frames import session_frame
 from fastx_list.query import Filter, Query
-from fastx_list.replica import Change, Replica
+from fastx_list.replica import Change, Everything, Replica
+from fastx_list.servers import Server, encode_server
 from fastx_list.session import Session, encode
-from fastx_list.store import HISTORY_SECONDS, Changes, Record, SnapshotNeeded, Store, StoreError, open_store, sqlite
+from fastx_list.store import (
+    HISTORY_SECONDS,
+    Changes,
+    Lease,
+    Record,
+    SnapshotNeeded,
+    Store,
+    StoreError,
+    open_store,
+    sqlite,
+    sqlite_leases,
+)
 from fastx_list.view import Entry
 
 FAR = 2**40  # seconds since the epoch: a token that outlives the tests
@@ -108,7 +120,7 @@ def _observe(store: Store, *sessions: Session) -> None:
 
 
 def _ids(replica: Replica, login: str) -> set[str]:
-    return {entry.id for entry in replica.entries(login)}
+    return set(replica.entries(login))
 
 
 def _listed(replica: Replica, login: str, query: Query = ALL) -> list[str]:
@@ -133,7 +145,7 @@ def test_it_holds_what_the_store_holds(agent: Store, replica: Replica) -> None:
     agent.revoke("token", FAR)
     replica.refresh()
     assert replica.loaded
-    assert {entry.id: entry for entry in replica.entries("alice")} == {"s1": _entry(_session(1)), "s2": _entry(_session(2))}
+    assert replica.entries("alice") == {"s1": _entry(_session(1)), "s2": _entry(_session(2))}
     assert list(replica.revoked) == ["token"]
 
 
@@ -150,7 +162,7 @@ def test_it_follows_changes_ends_and_revocations(agent: Store, replica: Replica)
     agent.set_params("s3", "alice", {"a": 1})
     agent.revoke("token", FAR)
     replica.refresh()
-    assert {entry.id: entry for entry in replica.entries("alice")} == {
+    assert replica.entries("alice") == {
         "s2": _entry(_session(2, clients=1)), "s3": _entry(_session(3), {"a": 1}),
     }
     assert "token" in replica.revoked
@@ -737,15 +749,15 @@ class Following(RuleBasedStateMachine):
             if change.entry is None:
                 del self.published[change.id]
             else:
-                assert (change.entry.id, change.entry.login) == (change.id, change.login)
+                assert (change.entry.id, change.entry.login) == (change.id, change.topic)
                 self.published[change.id] = change.entry
         assert self.replica.problem is None
         self.followed = True
 
     @invariant()
     def is_equal(self) -> None:
-        mine = {entry.id: entry for login in ("alice", "bob") for entry in self.replica.entries(login)}
-        assert mine == self.published
+        mine = {**self.replica.entries("alice"), **self.replica.entries("bob")}
+        assert mine == self.published == self.replica.entries(Everything.SESSIONS)
         for login in ("alice", "bob"):
             entries = [entry for entry in mine.values() if entry.login == login]
             page = self.replica.page(login, Query(sort_by="id"))
@@ -776,3 +788,55 @@ def test_several_followers_of_one_store_end_the_same(agent: Store, database: Pat
     assert eager.page("alice", ALL) == lazy.page("alice", ALL)
     for store in stores:
         store.close()
+
+
+# Servers.
+
+
+def _server(server_id: str = "server", **facts: Any) -> Entry:
+    return Entry(server_id, "", encode_server(Server(server_id, "host", **facts)).encode())
+
+
+def _beat(store: Store, server_id: str = "server", **facts: Any) -> None:
+    store.heartbeat(Server(server_id, "host", **facts), Lease("agent", "1", "host", 3600))
+
+
+def _server_change(before: Entry | None, entry: Entry | None) -> Change:
+    either = entry or before
+    assert either is not None
+    return Change(either.id, Everything.SERVERS, entry, before)
+
+
+def test_it_follows_servers(agent: Store, replica: Replica) -> None:
+    assert replica.follow(0) == [] and replica.entries(Everything.SERVERS) == {}
+    _beat(agent)
+    assert replica.follow(0) == [_server_change(None, _server())]
+    assert replica.entries(Everything.SERVERS) == {"server": _server()}
+    _beat(agent, sessions=2)
+    _beat(agent, "other")
+    assert replica.follow(0) == [_server_change(_server(), _server(sessions=2)), _server_change(None, _server("other"))]
+    assert replica.entries(Everything.SERVERS) == {"server": _server(sessions=2), "other": _server("other")}
+    assert replica.entries(Everything.SESSIONS) == {}  # servers are no sessions
+    page = replica.page(Everything.SERVERS, Query(sort_by="sessions", limit=1))
+    assert (page.body, page.total) == (b"[%s]" % _server("other").text, 2)
+
+
+def test_a_server_whose_lease_ran_out_is_gone(agent: Store, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    _beat(agent)
+    _observe(agent, _session(1))
+    replica.follow(0)
+    later = time.monotonic() + 3601
+    monkeypatch.setattr(sqlite_leases, "clock", lambda: later)
+    assert replica.follow(0) == [Change("s1", "alice", None, _entry(_session(1))), _server_change(_server(), None)]
+    assert replica.entries(Everything.SERVERS) == {}
+
+
+def test_starting_over_yields_the_differences_of_servers_too(agent: Store, replica: Replica, database: Path) -> None:
+    _beat(agent)
+    _beat(agent, "other")
+    replica.follow(0)
+    _remove(database)
+    _beat(agent, "other")
+    _beat(agent, "new")
+    assert replica.follow(0) == [_server_change(_server(), None), _server_change(None, _server("new"))]
+    assert set(replica.entries(Everything.SERVERS)) == {"new", "other"}

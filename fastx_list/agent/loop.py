@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import logging
+import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -12,15 +13,18 @@ from dataclasses import replace
 from typing import TypeVar
 
 from fastx_list.agent.display import STARTING_SECONDS
+from fastx_list.agent import identity
 from fastx_list.agent.facts import Facts, Source
+from fastx_list.agent.load import Load
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.start import SessionJson
-from fastx_list.config import Settings
+from fastx_list.config import PREFIX, Settings
 from fastx_list.session import Session, check_params, decode
-from fastx_list.store import Store, StoreError
+from fastx_list.store import Lease, ServerTaken, Store, StoreError
 
-CONFIRM_SECONDS = 30.0  # between writes of the complete view where nothing has changed, so that a restored store is right again
+BEATS_PER_LEASE = 4  # so that a lease outlives a few heartbeats that came to nothing
+MAX_BEAT_SECONDS = 15.0
 
 T = TypeVar("T")
 
@@ -41,7 +45,16 @@ class Agent:
         self._machine = Machine()
         self._hostname = socket.gethostname()
         self._view: dict[str, tuple[Facts | None, Session]] | None = None
-        self._written_at = -CONFIRM_SECONDS
+        self._load = Load(settings, self._hostname)
+        self._lease = Lease(
+            identity.read(settings), secrets.token_hex(8), host=self._hostname, seconds=settings.server_expiry, takes_over=True
+        )
+        self._beat_interval = min(settings.server_expiry / BEATS_PER_LEASE, MAX_BEAT_SECONDS)
+        self._next_beat = 0.0
+        # How many sessions and logins the last heartbeat told of; none while the lease is not ours.
+        self._told: tuple[int, int] | None = None
+        self._rival: str | None = None
+        self._written: str | None = None  # the store's name of the view that was written last
         self._unwritten = True
         self._found: list[Facts] = []
         self._seen: dict[str, Facts] = {}
@@ -73,20 +86,45 @@ class Agent:
             if self._unmerged:
                 self._update(self._view, self._seen, previous_look)
                 self._unmerged = False
-            if self._unwritten or time.monotonic() - self._written_at >= CONFIRM_SECONDS:
-                self._store.observe(self._server_id, {name: session for name, (_, session) in self._view.items()})
-                self._unwritten, self._written_at = False, time.monotonic()
-                # What is known now stays for long, so the garbage collector need not walk over it at every scan.
-                gc.collect()
-                gc.freeze()
-            if self.problem is not None:
-                log.warning("the store can be written again")
-                self.problem = None
+            if self._beat(self._view):
+                self._write(self._view)
         except StoreError as error:
+            if isinstance(error, ServerTaken):
+                self._told, self._next_beat = None, time.monotonic() + self._beat_interval
             if self.problem != str(error):
                 log.error("%s; will try again", error)
                 self.problem = str(error)
         return len(self._seen)
+
+    def _beat(self, view: dict[str, tuple[Facts | None, Session]]) -> bool:
+        """Renew the lease when it is time to, telling what the machine is like; return whether it is ours."""
+        now = time.monotonic()
+        counts = len(view), len({session.login for _, session in view.values()})
+        if now < self._next_beat and (self._told is None or counts == self._told):
+            return self._told is not None
+        rival = self._store.heartbeat(self._load.describe(*counts), self._lease)
+        if rival is not None and rival != self._rival:
+            log.error(
+                "another agent, on %s, also calls itself %r, and is refused; give one of the two another %sSERVER_ID",
+                rival, self._server_id, PREFIX,
+            )
+        self._rival, self._told, self._next_beat = rival, counts, now + self._beat_interval
+        # From here on, a later process that has our name is either our successor or the copy of another machine.
+        self._lease = replace(self._lease, takes_over=False)
+        return True
+
+    def _write(self, view: dict[str, tuple[Facts | None, Session]]) -> None:
+        """Write the view, if it has changed or if the store has lost it or let it run out."""
+        if self._unwritten or self._written is None or self._store.view(self._server_id) != self._written:
+            sessions = {name: session for name, (_, session) in view.items()}
+            self._written = self._store.observe(self._server_id, sessions, self._lease)
+            self._unwritten = False
+            # What is known now stays for long, so the garbage collector need not walk over it at every scan.
+            gc.collect()
+            gc.freeze()
+        if self.problem is not None:
+            log.warning("the store can be written again")
+            self.problem = None
 
     def _ask(self, source: Source) -> list[Facts]:
         """Return what ``source`` sees. One that fails costs the others nothing, and its sessions stay as they were."""
@@ -103,8 +141,8 @@ class Agent:
     def _recall(self) -> dict[str, tuple[Facts | None, Session]]:
         """Return what the store knows of this server: when clients came and went, which no process can tell."""
         view: dict[str, tuple[Facts | None, Session]] = {}
-        for record in self._store.snapshot().records:
-            if record.server_id == self._server_id and record.text is not None:
+        for record in self._store.recall(self._server_id):
+            if record.text is not None:
                 view[record.id] = (None, decode(record.text))
         return view
 

@@ -15,15 +15,17 @@ from werkzeug.datastructures import MultiDict
 
 from fastx_list.errors import ValidationError
 from fastx_list.query import Query, QuerySchema, describe
-from fastx_list.replica import Page
+from fastx_list.replica import Everything, Page, Topic
 from fastx_list.services import Services, services
 from fastx_list.session import from_json
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# Where a token in the path is followed by nothing else, and whether it takes an administrator's.
-_ADDRESSES = (("/api/list/", False), ("/api/admin/session/", True))
+# Where a token in the path is followed by nothing else, and what is listed there: nothing means the sessions of its login.
+_ADDRESSES = (
+    ("/api/list/", None), ("/api/admin/session/", Everything.SESSIONS), ("/api/admin/server/", Everything.SERVERS),
+)
 _NO_QUESTION = Query()
 
 blueprint = Blueprint("list", __name__)
@@ -62,13 +64,13 @@ def list_sessions(token: str | None) -> Response:
     return answer(service, service.authenticate(token).login)
 
 
-def answer(service: Services, login: str | None) -> Response:
-    """Return what this request asks of the sessions of ``login``, or with ``None`` of all."""
+def answer(service: Services, topic: Topic) -> Response:
+    """Return what this request asks of ``topic``."""
     if request.method == "POST":
         query = cast(Query, parser.parse(_schema, request, location="anywhere"))
     else:
         query = _parse_query_string(request.query_string)
-    page = service.replica.page(login, query)
+    page = service.replica.page(topic, query)
     body, headers = _answer(service, page)
     if service.replica.problem:
         headers.append(("Warning", '110 - "the store cannot be read; this is its last known state"'))  # RFC 7234 section 5.5.1
@@ -84,16 +86,16 @@ def short_cut(application: WSGIApplication, service: Services) -> WSGIApplicatio
     """
     def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path: str = environ["PATH_INFO"]
-        token, admin = next(((path[len(start):], admin) for start, admin in _ADDRESSES if path.startswith(start)), ("", False))
+        token, everything = next(((path[len(start):], what) for start, what in _ADDRESSES if path.startswith(start)), ("", None))
         if environ["REQUEST_METHOD"] != "GET" or "HTTP_ORIGIN" in environ or not service.tokens.knows(token):
             return application(environ, start_response)
         try:
             service.replica.refresh()
             claims = service.tokens.verify(token, service.replica.revoked)
-            if admin and not claims.admin:
+            if everything and not claims.admin:
                 return application(environ, start_response)
             query = _parse_query_string(environ.get("QUERY_STRING", "").encode("latin-1"))  # PEP 3333: bytes as latin-1
-            body, headers = _answer(service, service.replica.page(None if admin else claims.login, query))
+            body, headers = _answer(service, service.replica.page(everything or claims.login, query))
         except Exception:  # whatever it is, the application meets it again and says it in its own form
             return application(environ, start_response)
         condition = environ.get("HTTP_IF_NONE_MATCH")

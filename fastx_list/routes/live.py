@@ -1,5 +1,5 @@
-"""The WebSockets ``/api/list?token=…`` and ``/api/admin/session?token=…``: the sessions of the token's login, or of all, and every
-change of them."""
+"""The WebSockets ``/api/list``, ``/api/admin/session`` and ``/api/admin/server``: the sessions of the token's login, those of all
+logins, or the servers, and every change of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fastx_list.bus import Bus, Mailbox
 from fastx_list.connection import CLOSE_SECONDS, TOKEN_ENDED, Connection
 from fastx_list.errors import Forbidden, TooManyRequests, Unavailable, ValidationError, error_response
 from fastx_list.query import LiveQuerySchema
-from fastx_list.replica import RETRY_SECONDS, Replica
+from fastx_list.replica import RETRY_SECONDS, Everything, Replica, Topic
 from fastx_list.routes.list import parser
 from fastx_list.services import Services, services
 from fastx_list.text import printable
@@ -34,7 +34,7 @@ FOLLOW_SECONDS = 1.0
 TEND_SECONDS = 0.5
 GOING_AWAY = 1001
 EXTENSION = "fastx-list-live"
-ADMIN_PATH = "/api/admin/session"
+ADMIN = "/api/admin/"
 AT_ONCE = 500  # sessions of a snapshot, before others have their turn
 SPARE_FILES = 64
 
@@ -65,7 +65,7 @@ class Live:
         if not self._greenlets:
             self._greenlets = [gevent.spawn(self._follow), gevent.spawn(self._tend)]
 
-    def connect(self, sock: socket.socket, claims: Claims, mailbox: Mailbox, topic: str | None) -> Connection:
+    def connect(self, sock: socket.socket, claims: Claims, mailbox: Mailbox, topic: Topic) -> Connection:
         """Make a subscriber of ``topic`` on ``sock``."""
         connection = Connection(sock, claims, mailbox, topic, gevent.get_hub().loop, self._disconnect)
         self.connections.add(connection)
@@ -144,7 +144,7 @@ def admit() -> None:
     _check_handshake()
     _check_origin(service.settings.allowed_origins)
     service.refresh()
-    g.claims = service.authenticate_admin(None) if request.path == ADMIN_PATH else service.authenticate(None)
+    g.claims = service.authenticate_admin(None) if request.path.startswith(ADMIN) else service.authenticate(None)
     asked = parser.parse(_schema, request, location="anywhere")
     g.filters, g.snapshot = asked["filter"], asked["snapshot"]
     cap = service.settings.max_subscribers_per_login
@@ -162,14 +162,20 @@ def follow(ws: Server) -> None:
     _serve(ws, g.claims.login)
 
 
-@sock.route(ADMIN_PATH, bp=blueprint)
-def follow_all(ws: Server) -> None:
+@sock.route(f"{ADMIN}session", bp=blueprint)
+def follow_sessions(ws: Server) -> None:
     """The same for the sessions of all logins."""
-    _serve(ws, None)
+    _serve(ws, Everything.SESSIONS)
 
 
-def _serve(ws: Server, topic: str | None) -> None:
-    """Send the sessions there are (unless ``snapshot=0``), and leave the rest to the loop.
+@sock.route(f"{ADMIN}server", bp=blueprint)
+def follow_servers(ws: Server) -> None:
+    """The same for the servers."""
+    _serve(ws, Everything.SERVERS)
+
+
+def _serve(ws: Server, topic: Topic) -> None:
+    """Send what there is (unless ``snapshot=0``), and leave the rest to the loop.
 
     The socket is taken away from the request, which ends here with all that it took: a connection needs none of it.
     """
@@ -179,10 +185,11 @@ def _serve(ws: Server, topic: str | None) -> None:
     sock.setblocking(False)
     # Subscribed before the snapshot is read, so that nothing falls between.
     connection = live.connect(sock, g.claims, Mailbox(g.filters), topic)
-    ids = [entry.id for entry in replica.entries(topic)]
+    ids = list(replica.entries(topic))
     for start in range(0, len(ids), AT_ONCE):
-        entries = map(replica.entry, ids[start:start + AT_ONCE])
-        connection.mailbox.fill((entry for entry in entries if entry is not None), send=g.snapshot)
+        entries = replica.entries(topic)
+        present = (entries[name] for name in ids[start:start + AT_ONCE] if name in entries)
+        connection.mailbox.fill(present, send=g.snapshot)
         connection.flush()
         if len(ids) > AT_ONCE:
             gevent.sleep(0)  # an administrator's snapshot must not keep everybody else waiting

@@ -3,6 +3,9 @@
 Every change has a place in one order, its revision. A reader takes a snapshot once and then asks for the changes after the last
 revision that it has seen; nothing between the two can be missed. One that has fallen off the kept history is told to take a
 snapshot again.
+
+An agent writes under a lease, which it renews. Whoever touches the store when a lease has run out carries that out: the server and
+its sessions have ended, as one change each, and are kept in mind in case the machine was only cut off.
 """
 
 from __future__ import annotations
@@ -11,13 +14,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from fastx_list.servers import Server
 from fastx_list.session import Session
 
 HISTORY_SECONDS = 600  # how long the end of a session stays in the order
+REMEMBER_SECONDS = 86_400  # how long the sessions that ended with a lease are kept in mind
 
 
 class StoreError(Exception):
     """The store cannot be reached or written now; the message says why. Trying again later may help."""
+
+
+class ServerTaken(StoreError):
+    """Another agent holds the lease of this server id; nothing was written."""
+
+    def __init__(self, server_id: str, host: str) -> None:
+        super().__init__(
+            f"the server id {server_id!r} is in use by another agent, on {host}; nothing is written until that one is gone: "
+            "give each machine an id of its own with FASTX_LIST_SERVER_ID"
+        )
 
 
 class SnapshotNeeded(Exception):
@@ -33,20 +48,85 @@ class Record(NamedTuple):
     text: str | None
 
 
+class ServerRecord(NamedTuple):
+    """A server as the store keeps it: ``text`` is its JSON, ``None`` once its lease has run out."""
+
+    id: str
+    text: str | None
+
+
 @dataclass(frozen=True)
 class Changes:
-    """What was written up to ``revision``: the sessions changed or ended, and the tokens revoked (jti: expiry, in seconds)."""
+    """What was written up to ``revision``: sessions changed or ended, tokens revoked (jti: expiry, in seconds), and servers."""
 
     revision: int
     records: Sequence[Record] = ()
     revoked: Mapping[str, int] = field(default_factory=dict)
+    servers: Sequence[ServerRecord] = ()
 
 
-class Store(Protocol):
+@dataclass(frozen=True)
+class Lease:
+    """An agent's claim to be the one that writes for a server.
+
+    ``holder`` is a random name that the agent keeps over restarts, ``instance`` one of the process; ``host`` is where it runs, for
+    people to read. The claim runs out after ``seconds`` by the clock of the store. With ``takes_over`` it also replaces that of
+    an earlier process of the same holder: once taken over, that one is refused, even if it lives, as it does in a copied machine.
+    """
+
+    holder: str
+    instance: str
+    host: str
+    seconds: float
+    takes_over: bool = False
+
+
+class Held(NamedTuple):
+    """Who holds the lease of a server: the holder's name, its host, and the host of another agent that lately wanted it."""
+
+    holder: str
+    host: str
+    rival: str | None
+
+
+class Followed(Protocol):
+    """What readers ask of a store. Every method may raise :class:`StoreError`."""
+
+    def snapshot(self) -> Changes:
+        """Return all sessions that run, all servers that are there and all tokens that are revoked."""
+
+    def changes(self, revision: int, timeout: float = 0) -> Changes | None:
+        """Return what was written after ``revision``; ``None`` if nothing was within ``timeout`` seconds.
+
+        Raises :class:`SnapshotNeeded` if what followed ``revision`` is no longer kept.
+        """
+
+
+class Store(Followed, Protocol):
     """What a store does. Every method may raise :class:`StoreError`."""
 
-    def observe(self, server_id: str, sessions: Mapping[str, Session]) -> None:
-        """Take a server's complete view, atomically: what is new or changed is written, what is missing has ended."""
+    def observe(self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None) -> str:
+        """Take a server's complete view, atomically: what is new or changed is written, what is missing has ended.
+
+        It renews ``lease``, and raises :class:`ServerTaken` if that is another's; sessions that are written without one stay until
+        they are missing. Sessions that had ended with the lease come back with the params they had. Returns what :meth:`view`
+        will say for as long as nobody else writes the server's sessions.
+        """
+
+    def view(self, server_id: str) -> str | None:
+        """Return a name of the view that the store has of this server; ``None`` if it has none (any more)."""
+
+    def heartbeat(self, server: Server, lease: Lease) -> str | None:
+        """Write what a server is like and renew its lease; return the host of another agent that lately wanted the same lease.
+
+        Raises :class:`ServerTaken` if another agent holds it.
+        """
+
+    def holder(self, server_id: str) -> Held | None:
+        """Return who holds the lease of this server, if anybody does."""
+
+    def recall(self, server_id: str) -> Sequence[Record]:
+        """Return the sessions of this server: those that run, and those that ended with its lease and are kept in mind."""
 
     def set_params(self, session_id: str, login: str, patch: Mapping[str, Any]) -> str | None:
         """Merge ``patch`` into the params of ``login``'s session; return its JSON, or ``None`` if there is no such session.
@@ -56,15 +136,6 @@ class Store(Protocol):
 
     def revoke(self, jti: str, expires: int) -> None:
         """Revoke the token ``jti``; it is remembered until ``expires``, in seconds since the Unix epoch."""
-
-    def snapshot(self) -> Changes:
-        """Return all sessions that run and all tokens that are revoked."""
-
-    def changes(self, revision: int, timeout: float = 0) -> Changes | None:
-        """Return what was written after ``revision``; ``None`` if nothing was within ``timeout`` seconds.
-
-        Raises :class:`SnapshotNeeded` if what followed ``revision`` is no longer kept.
-        """
 
     def close(self) -> None:
         """Let go of the connection; the next call opens it again."""

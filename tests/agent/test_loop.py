@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
 import logging
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +16,7 @@ import pytest
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.loop import Agent, session_id
 from fastx_list.agent.machine import Machine
-from fastx_list.config import Settings
+from fastx_list.config import Settings, load
 from fastx_list.session import Session, decode
 from fastx_list.store import Store, StoreError
 
@@ -155,14 +159,10 @@ def test_what_has_not_changed_is_not_written(settings: Settings, store: Store) -
     assert store.changes(revision) is None
 
 
-def test_a_store_that_was_emptied_is_filled_again(
-    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_was_emptied_is_filled_again_at_once(settings: Settings, store: Store) -> None:
     agent = Agent(settings, store, [Scripted(facts())])
     agent.scan()
     store.observe("here", {})
-    now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + 31)
     agent.scan()
     assert only(store).login == "alice"
 
@@ -206,6 +206,110 @@ def test_what_happens_while_the_store_is_away_is_not_lost(
         agent.scan()
     assert (only(store).last_connect, only(store).last_disconnect) == (1_800_000_010_000, 1_800_000_020_000)
     assert caplog.text.count("disk full") == 1 and "can be written again" in caplog.text
+
+
+def heard(store: Store) -> dict[str, Any]:
+    [server] = store.snapshot().servers
+    found: dict[str, Any] = json.loads(server.text or "null")
+    return found
+
+
+def test_it_tells_what_the_machine_is_like(environ: dict[str, str], store: Store) -> None:
+    settings = load({**environ, "FASTX_LIST_SERVER_POOL": "gpu", "FASTX_LIST_SERVER_URL": "https://here.example"})
+    source = Scripted(facts("x"), facts("y", login="bob"), facts("z"))
+    agent = Agent(settings, store, [source])
+    agent.scan()
+    server = heard(store)
+    assert {name: server[name] for name in ("serverId", "id", "serverPool", "url", "hostname", "loggedInUsers", "sessions")} == {
+        "serverId": "here", "id": "here", "serverPool": "gpu", "url": "https://here.example", "hostname": socket.gethostname(),
+        "loggedInUsers": 2, "sessions": 3,
+    }
+    assert 0 <= server["cpu"] <= 100 and 0 < server["freemem"] < server["totalmem"]
+    assert server["totalmem"] == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with open("/proc/uptime", encoding="ascii") as file:
+        assert abs(server["uptime"] - float(file.read().split()[0])) < 60
+    assert len(server["loadavg"]) == 3
+    source.facts.pop()  # told at once, not with the next regular heartbeat
+    agent.scan()
+    assert heard(store)["sessions"] == 2
+
+
+def test_it_renews_its_lease_several_times_before_that_runs_out(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    agent = Agent(settings, store, [Scripted(facts())])
+    agent.scan()
+    beats = 0
+    for second in range(1, 61):
+        revision = store.snapshot().revision
+        now += 1
+        agent.scan()
+        beats += store.changes(revision) is not None
+        assert only(store).login == "alice"
+    assert beats == 4
+
+
+def test_an_agent_that_was_cut_off_brings_its_sessions_back(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch, clock: Any
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    source = Scripted(facts("x"), facts("y"))
+    agent = Agent(settings, store, [source])
+    agent.scan()
+    clock(1_800_000_010)
+    source.facts = [facts("x", clients=1), facts("y")]
+    agent.scan()
+    store.set_params(session_id("here", "x"), "alice", {"name": "Thesis"})
+    before = listed(store)
+    now += settings.server_expiry + 1
+    assert listed(store) == {} and list(store.snapshot().servers) == []
+    clock(1_800_000_090)
+    agent.scan()
+    assert listed(store) == before
+    # The same if it was started again meanwhile.
+    now += settings.server_expiry + 1
+    assert listed(store) == {}
+    Agent(settings, store, [source]).scan()
+    assert listed(store) == before
+
+
+def test_of_two_agents_with_one_server_id_one_writes_and_both_say_so(
+    settings: Settings, environ: dict[str, str], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    first = Agent(settings, store, [Scripted(facts("x"))])
+    other = replace(load({**environ, "FASTX_LIST_STATE_DIR": str(tmp_path / "other")}), store=settings.store)
+    second = Agent(other, store, [Scripted(facts("y"))])
+    first.scan()
+    written = listed(store)
+    for _ in range(100):
+        now += 1
+        second.scan()
+        first.scan()
+        assert listed(store) == written
+    assert [record.message for record in caplog.records if "is in use by another agent" in record.message] == [
+        second.problem + "; will try again" if second.problem else ""]
+    assert [record.message.partition(",")[0] for record in caplog.records if "also calls itself" in record.message] == [
+        "another agent"]
+    assert first.problem is None and "FASTX_LIST_SERVER_ID" in caplog.text
+    # The first one dies; once its lease has run out, the second one has the server to itself.
+    for _ in range(round(settings.server_expiry) + 16):
+        now += 1
+        second.scan()
+    assert listed(store).keys() == {session_id("here", "y")} and second.problem is None
+
+
+def test_an_agent_that_is_started_again_after_a_kill_writes_at_once(settings: Settings, store: Store) -> None:
+    Agent(settings, store, [Scripted(facts("x"))]).scan()
+    again = Agent(settings, store, [Scripted(facts("y"))])
+    again.scan()
+    assert again.problem is None
+    assert listed(store).keys() == {session_id("here", "y")}
 
 
 def test_it_looks_again_and_again_until_it_is_stopped(settings: Settings, store: Store) -> None:

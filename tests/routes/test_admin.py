@@ -8,6 +8,8 @@ from flask.testing import FlaskClient
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from fastx_list.servers import Server
+from fastx_list.store import Lease, Store
 from tests.conftest import session
 from tests.routes.test_list import error
 from tests.routes.test_live import take
@@ -70,3 +72,38 @@ def test_changes_of_all_logins_are_told(service: Service, observe: Observe) -> N
         observe(session("b", "bob", clients=1), session("c", "carol"))
         changes = dict([take(connection), take(connection)])
         assert changes["a"] is None and changes["b"] is not None and changes["b"]["clients"] == 1
+
+
+@pytest.fixture
+def servers(store: Store) -> None:
+    for name, cpu in (("north", 7.5), ("south", 50.0)):
+        store.heartbeat(Server(name, f"{name}.example.org", cpu=cpu), Lease(name, "1", name, 3600))
+
+
+@pytest.mark.usefixtures("servers")
+def test_an_administrator_sees_the_servers(client: FlaskClient, token: Issue) -> None:
+    admin = token("root", admin=True)
+    for _ in range(2):
+        answer = client.get(f"/api/admin/server/{admin}?sortBy=cpu&sortReverse=1")
+        assert ids(answer) == ["south", "north"]
+    assert ids(client.post("/api/admin/server", data={"token": admin, "filter": "hostname==north.example.org"})) == ["north"]
+    assert " ".join((answer.json or [{}])[0]) == (
+        "serverId id serverPool hostname url cpu freemem totalmem loggedInUsers sessions uptime loadavg"
+    )
+    alice = token("alice")
+    client.get(f"/api/list/{alice}")
+    assert "admin" in error(client.get(f"/api/admin/server/{alice}"), 403, "Forbidden")
+
+
+def test_changes_of_servers_are_told(service: Service, store: Store) -> None:
+    service.environ["FASTX_LIST_SERVER_ID"] = "here"
+    service.start_live()
+    lease = Lease("north", "1", "north", 2)
+    store.heartbeat(Server("north", "north.example.org", sessions=1), lease)
+    url = service.live_url.replace("/api/list", "/api/admin/server")
+    with connect(f"{url}?token={service.token('root', admin=True)}") as connection:
+        name, data = take(connection)
+        assert name == "north" and data is not None and data["sessions"] == 1
+        store.heartbeat(Server("north", "north.example.org", sessions=2), lease)
+        assert (take(connection)[1] or {})["sessions"] == 2
+        assert take(connection) == ("north", None)  # its lease has run out

@@ -1,0 +1,140 @@
+"""The file of the SQLite store: made, opened, and opened again when it is no longer the one that was opened."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastx_list.state import give_to_owner_of, make_state_dir
+from fastx_list.store import StoreError, sqlite_leases
+
+BUSY_SECONDS = 5.0
+WAL_POLL_SECONDS = 0.01
+VERSION = 2
+
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, horizon INTEGER NOT NULL,
+    store TEXT NOT NULL);
+INSERT OR IGNORE INTO meta VALUES (1, 0, 0, hex(randomblob(16)));
+CREATE TABLE IF NOT EXISTS session (
+    id TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, server_id TEXT NOT NULL, login TEXT NOT NULL,
+    digest TEXT, params TEXT NOT NULL, text TEXT, ended INTEGER
+);
+CREATE INDEX IF NOT EXISTS session_ended ON session (ended) WHERE ended IS NOT NULL;
+CREATE INDEX IF NOT EXISTS session_server ON session (server_id) WHERE ended IS NULL;
+CREATE TABLE IF NOT EXISTS revoked (jti TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, expires INTEGER NOT NULL);
+{sqlite_leases.SCHEMA}
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+
+
+def database_path(url: str) -> Path:
+    """Return the file that ``sqlite:///PATH`` names."""
+    return Path(url.removeprefix("sqlite://").replace("/", "", 1))
+
+
+class SqliteFile:
+    """One connection to the database at ``path``; ``on_open`` is called whenever it was opened.
+
+    ``which`` is the file that is open and the random name in it: another one is another store, and so is the same one once it
+    was restored from an older copy.
+    """
+
+    def __init__(self, path: Path, create: bool, on_open: Callable[[], None]) -> None:
+        self.path = path
+        self.which: tuple[object, ...] | None = None
+        self._on_open = on_open
+        self._create = create
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection for statements that read."""
+        try:
+            yield self._open()
+        except (sqlite3.Error, OSError) as error:
+            self.close()  # a replaced or repaired file is found again by opening it again
+            raise StoreError(f"the store {self.path} cannot be read: {error}") from error
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection within a transaction, which is rolled back if anything goes wrong."""
+        try:
+            db = self._open()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                if db.in_transaction:  # a full disk may have rolled it back already
+                    db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise StoreError(f"the store {self.path} cannot be written: {error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        """Return the connection, a new one if there is none yet or if the file is no longer the one that was opened."""
+        identity = _identity(self.path)
+        if self._connection is not None and identity == self._identity:
+            return self._connection
+        self.close()
+        if identity is None:
+            if not self._create:
+                raise StoreError(f"there is no store at {self.path} yet; start one with: fastx-list up, or fastx-list agent")
+            make_state_dir(self.path.parent)
+            # SQLite gives its -wal and -shm files the mode and, for root, the owner of the database.
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            give_to_owner_of(self.path.parent, self.path)
+        # One thread at a time uses a connection, though not always the same one.
+        db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version > VERSION:
+                raise StoreError(f"the store {self.path} was made by a newer fastx-list; install that, or use another store")
+            if version < VERSION:
+                _use_write_ahead_log(db)
+                db.executescript(_SCHEMA)
+                sqlite_leases.upgrade(db)
+            self._identity = _identity(self.path)
+            self.which = (self._identity, db.execute("SELECT store FROM meta").fetchone()[0])
+            db.execute("PRAGMA synchronous = FULL")  # with WAL, anything less may lose the last commits in a power failure
+        except BaseException:
+            db.close()
+            raise
+        self._connection = db
+        self._on_open()
+        return db
+
+
+def _use_write_ahead_log(db: sqlite3.Connection) -> None:
+    # Unlike other statements this one does not wait for a process that is just doing the same.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(WAL_POLL_SECONDS)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,73 @@
+"""What the tests of the stores share."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+from fastx_list.servers import Server
+from fastx_list.session import Session
+from fastx_list.store import Lease, Store
+
+SPAWN = multiprocessing.get_context("spawn")  # processes of their own: none shares an open database with its parent
+NOW = 1_700_000_000
+FAR = 2**40  # an expiry that no clock reaches here: what has expired may be forgotten before it was seen
+NOBODY = 65534
+PATIENCE = 60.0  # seconds until a test gives up on what should happen at once
+
+
+class OpenStore(Protocol):
+    """Opens the store under test once more, as another process would."""
+
+    def __call__(self, *, create: bool = True) -> Store: ...
+
+
+def address(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def make_session(number: int = 1, server_id: str = "s1", login: str = "alice", **facts: Any) -> Session:
+    return Session(id=f"{server_id}-{number}", login=login, server_id=server_id, hostname="host", **facts)
+
+
+def make_server(server_id: str = "s1", **facts: Any) -> Server:
+    return Server(id=server_id, hostname="host", **facts)
+
+
+def make_lease(holder: str = "one", instance: str = "1", seconds: float = 3600, takes_over: bool = False) -> Lease:
+    return Lease(holder, instance, f"host of {holder}", seconds, takes_over)
+
+
+def view_of(*sessions: Session) -> dict[str, Session]:
+    return {session.id: session for session in sessions}
+
+
+def running_in(store: Store) -> dict[str, Any]:
+    return {record.id: json.loads(record.text or "null") for record in store.snapshot().records}
+
+
+def params_in(store: Store, session_id: str = "s1-1") -> Any:
+    return running_in(store)[session_id]["params"]
+
+
+def remove(database: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+
+
+def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call ``function`` in a process that is not used again; what it raises is raised here."""
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        return pool.submit(function, *arguments).result(PATIENCE)
+
+
+def drop_rights() -> None:
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fastx_list.store import Store, open_store, sqlite
+from tests.store.common import NOW, SPAWN, OpenStore, address
+
+
+@pytest.fixture(params=["sqlite"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a store that does not exist yet. One more implementation is one more param here."""
+    return {"sqlite": address(tmp_path / "sessions.db")}[request.param]
+
+
+@pytest.fixture
+def opened(url: str) -> Iterator[OpenStore]:
+    stores: list[Store] = []
+
+    def open_again(*, create: bool = True) -> Store:
+        stores.append(open_store(url, create=create))
+        return stores[-1]
+
+    yield open_again
+    for each in stores:
+        each.close()
+
+
+@pytest.fixture
+def store(opened: OpenStore) -> Store:
+    return opened()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """Where the SQLite store of :func:`opened` keeps its file."""
+    return tmp_path / "sessions.db"
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the wall clock of the SQLite store, and nobody else's."""
+    clock = SimpleNamespace(now=float(NOW))
+    times = SimpleNamespace(time=lambda: clock.now, monotonic=time.monotonic, sleep=time.sleep)
+    monkeypatch.setattr(sqlite, "time", times)
+
+    def forward(seconds: float) -> None:
+        clock.now += seconds
+
+    return forward
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[ProcessPoolExecutor]:
+    """Processes of their own, kept over the tests because each takes a while to start."""
+    with ProcessPoolExecutor(4, mp_context=SPAWN) as pool:
+        yield pool
+
+
+@pytest.fixture
+def public_dir() -> Iterator[Path]:
+    """A directory that every user may pass through, unlike those of tmp_path."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)

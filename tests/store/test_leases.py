@@ -1,0 +1,289 @@
+"""Leases: servers that come, go, are cut off and come back, and two agents of one name. Run against each store."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fastx_list.servers import encode_server
+from fastx_list.session import encode
+from fastx_list.store import Held, Record, ServerRecord, ServerTaken, Store, open_store
+from tests.store.common import OpenStore, make_lease, make_server, make_session, params_in, running_in, view_of
+from tests.support import wait_for
+
+SHORT = 0.05  # seconds; over before anybody looks
+
+
+def _servers_in(store: Store) -> dict[str, Any]:
+    return {server.id: json.loads(server.text or "null") for server in store.snapshot().servers}
+
+
+def _until_it_ran_out(store: Store, session_id: str = "s1-1") -> None:
+    wait_for("the end of a lease", lambda: session_id not in running_in(store))
+
+
+# Servers.
+
+
+def test_a_heartbeat_writes_the_server(store: Store) -> None:
+    server = make_server(
+        cpu=12.5, free_memory=2**34, total_memory=2**35, logged_in_users=2, sessions=3, uptime=60, load=(0.5, 1, 2)
+    )
+    before = store.snapshot().revision
+    store.heartbeat(server, make_lease())
+    text = encode_server(server)
+    assert json.loads(text) == {
+        "serverId": "s1", "id": "s1", "serverPool": None, "hostname": "host", "url": None, "cpu": 12.5, "freemem": 2**34,
+        "totalmem": 2**35, "loggedInUsers": 2, "sessions": 3, "uptime": 60, "loadavg": [0.5, 1, 2],
+    }
+    changes = store.changes(before)
+    assert changes is not None
+    assert (list(changes.records), list(changes.servers)) == ([], [ServerRecord("s1", text)])
+    assert changes.revision == before + 1
+    assert list(store.snapshot().servers) == [ServerRecord("s1", text)]
+
+
+def test_of_several_heartbeats_the_last_one_counts(store: Store) -> None:
+    before = store.snapshot().revision
+    for sessions in range(3):
+        store.heartbeat(make_server(sessions=sessions), make_lease())
+        store.heartbeat(make_server("s2", sessions=sessions), make_lease())
+    changes = store.changes(before)
+    assert changes is not None
+    assert [(server.id, json.loads(server.text or "")["sessions"]) for server in changes.servers] == [("s1", 2), ("s2", 2)]
+    assert {name: server["sessions"] for name, server in _servers_in(store).items()} == {"s1": 2, "s2": 2}
+
+
+def test_a_view_under_a_lease_needs_no_heartbeat(store: Store) -> None:
+    store.observe("s1", view_of(make_session()), make_lease())
+    assert running_in(store).keys() == {"s1-1"}
+    assert store.holder("s1") == Held("one", "host of one", None)
+
+
+# The end of a lease.
+
+
+def test_a_server_that_dies_takes_its_sessions_with_it_once_and_nobody_elses(opened: OpenStore) -> None:
+    writer, readers = opened(), [opened(), opened()]
+    sessions = make_session(1), make_session(2, login="bob")
+    revisions = [reader.snapshot().revision for reader in readers]
+    writer.heartbeat(make_server("s2"), make_lease())
+    writer.observe("s2", view_of(make_session(1, "s2")), make_lease())
+    writer.observe("s3", view_of(make_session(1, "s3")))
+    writer.heartbeat(make_server(), make_lease(seconds=SHORT))
+    writer.observe("s1", view_of(*sessions), make_lease(seconds=SHORT))
+    told: list[list[tuple[str, bool]]] = [[], []]
+    told_servers: list[list[tuple[str, bool]]] = [[], []]
+
+    def follow() -> bool:
+        for number, reader in enumerate(readers):
+            while (changes := reader.changes(revisions[number])) is not None:
+                revisions[number] = changes.revision
+                told[number] += [(record.id, record.text is None) for record in changes.records]
+                told_servers[number] += [(server.id, server.text is None) for server in changes.servers]
+        return all(("s1", True) in servers for servers in told_servers)
+
+    wait_for("the end of the lease", follow)
+    for _ in range(3):
+        follow()
+    for number in range(2):
+        ends = [name for name, ended in told[number] if ended]
+        assert sorted(ends) == ["s1-1", "s1-2"]
+        assert [server for server, ended in told_servers[number] if ended] == ["s1"]
+    for store in (writer, *readers):
+        assert running_in(store).keys() == {"s2-1", "s3-1"}
+        assert _servers_in(store).keys() == {"s2"}
+    assert store.holder("s1") is None
+
+
+def test_the_end_of_a_session_that_left_with_its_server_says_whose_it_was(store: Store) -> None:
+    store.observe("s1", view_of(make_session(login="żółw")), make_lease(seconds=3600))
+    before = store.snapshot().revision
+    store.observe("s1", view_of(make_session(login="żółw")), make_lease(seconds=SHORT))
+    changes = wait_for("the end of the lease", lambda: store.changes(before))
+    assert list(changes.records) == [Record("s1-1", "żółw", "s1", None)]
+
+
+def test_a_lease_that_is_renewed_does_not_run_out(store: Store) -> None:
+    store.observe("s1", view_of(make_session()), make_lease(seconds=SHORT))
+    store.heartbeat(make_server(), make_lease(seconds=3600))
+    store.observe("s2", view_of(make_session(1, "s2")), make_lease(seconds=SHORT))
+    _until_it_ran_out(store, "s2-1")
+    assert running_in(store).keys() == {"s1-1"}
+
+
+def test_whoever_writes_carries_out_the_end_of_a_lease_too(store: Store, opened: OpenStore) -> None:
+    store.observe("s1", view_of(make_session()), make_lease(seconds=SHORT))
+    other = opened()
+
+    def has_ended() -> bool:
+        other.heartbeat(make_server("s2"), make_lease())
+        return store.view("s1") is None
+
+    wait_for("the end of the lease", has_ended)
+
+
+# Coming back.
+
+
+def test_a_server_that_was_cut_off_brings_its_sessions_back_as_they_were(store: Store) -> None:
+    sessions = make_session(1, clients=1, last_connect=5, params={"a": 0}), make_session(2)
+    store.observe("s1", view_of(*sessions), make_lease(seconds=SHORT))
+    text = store.set_params("s1-1", "alice", {"name": "Thesis", "a": 1})
+    _until_it_ran_out(store)
+    before = store.snapshot().revision
+    assert store.set_params("s1-1", "alice", {"b": 1}) is None
+    store.heartbeat(make_server(), make_lease())
+    store.observe("s1", view_of(*sessions), make_lease())
+    changes = store.changes(before)
+    assert changes is not None
+    assert {record.id: record.text for record in changes.records} == {"s1-1": text, "s1-2": encode(sessions[1], {})}
+    assert params_in(store) == {"name": "Thesis", "a": 1}
+    assert store.set_params("s1-1", "alice", {"name": None}) == encode(sessions[0], {"a": 1})
+
+
+def test_what_did_not_come_back_with_its_server_has_ended(store: Store) -> None:
+    store.observe("s1", view_of(make_session(1), make_session(2, params={"a": 1})), make_lease(seconds=SHORT))
+    store.set_params("s1-2", "alice", {"a": 2})
+    _until_it_ran_out(store)
+    store.observe("s1", view_of(make_session(1)), make_lease())
+    assert [record.id for record in store.recall("s1")] == ["s1-1"]
+    store.observe("s1", view_of(make_session(1), make_session(2, params={"a": 1})), make_lease())
+    assert params_in(store, "s1-2") == {"a": 1}
+
+
+def test_an_agent_that_starts_is_told_of_its_sessions_that_run_and_of_those_that_left_with_the_lease(store: Store) -> None:
+    assert list(store.recall("s1")) == []
+    first, second = make_session(1, last_connect=5), make_session(2)
+    store.observe("s1", view_of(first, second), make_lease(seconds=SHORT))
+    store.observe("s2", view_of(make_session(1, "s2")))
+    expected = {Record("s1-1", "alice", "s1", encode(first, {})), Record("s1-2", "alice", "s1", encode(second, {}))}
+    assert set(store.recall("s1")) == expected
+    _until_it_ran_out(store)
+    assert set(store.recall("s1")) == expected
+    store.observe("s1", view_of(second), make_lease())
+    assert set(store.recall("s1")) == {Record("s1-2", "alice", "s1", encode(second, {}))}
+
+
+def test_a_server_can_go_and_come_back_again_and_again(store: Store) -> None:
+    store.observe("s1", view_of(make_session()), make_lease())
+    store.set_params("s1-1", "alice", {"a": 1})
+    for number in range(3):
+        store.observe("s1", view_of(make_session(clients=number)), make_lease(seconds=SHORT))
+        _until_it_ran_out(store)
+        store.heartbeat(make_server(), make_lease())
+        store.observe("s1", view_of(make_session(clients=number)), make_lease())
+        assert running_in(store)["s1-1"]["clients"] == number
+        assert params_in(store) == {"a": 1}
+        assert _servers_in(store).keys() == {"s1"}
+
+
+# The name of a view.
+
+
+def test_a_view_keeps_its_name_until_somebody_changes_it(store: Store) -> None:
+    assert store.view("s1") is None
+    name = store.observe("s1", view_of(make_session()), make_lease())
+    assert store.view("s1") == name == store.observe("s1", view_of(make_session()), make_lease())
+    store.set_params("s1-1", "alice", {"a": 1})
+    store.observe("s2", view_of(make_session(1, "s2")))
+    assert store.view("s1") == name
+    other = store.observe("s1", view_of(make_session(clients=1)), make_lease())
+    assert store.view("s1") == other != name
+    assert store.observe("s1", {}, make_lease()) != other
+
+
+def test_an_empty_view_has_a_name_too(store: Store) -> None:
+    name = store.observe("s1", {}, make_lease())
+    assert store.view("s1") == name
+
+
+def test_the_view_of_a_server_whose_lease_ran_out_has_no_name(store: Store) -> None:
+    store.observe("s1", view_of(make_session()), make_lease(seconds=SHORT))
+    _until_it_ran_out(store)
+    assert store.view("s1") is None
+
+
+# Two agents of one name.
+
+
+def test_an_agent_that_does_not_hold_the_lease_writes_nothing_and_both_are_told(store: Store) -> None:
+    store.heartbeat(make_server(sessions=1), make_lease())
+    store.observe("s1", view_of(make_session(1)), make_lease())
+    before = store.snapshot()
+    rival = make_lease("two", "2", takes_over=True)
+    with pytest.raises(ServerTaken, match="'s1'.*host of one.*FASTX_LIST_SERVER_ID"):
+        store.heartbeat(make_server(sessions=2), rival)
+    with pytest.raises(ServerTaken, match="'s1'.*host of one.*FASTX_LIST_SERVER_ID"):
+        store.observe("s1", view_of(make_session(2)), rival)
+    assert store.snapshot() == before
+    assert store.holder("s1") == Held("one", "host of one", "host of two")
+    assert store.heartbeat(make_server(sessions=1), make_lease()) == "host of two"
+
+
+def test_a_rival_that_is_gone_is_forgotten(store: Store) -> None:
+    store.heartbeat(make_server(), make_lease())
+    assert store.heartbeat(make_server(), make_lease()) is None
+    with pytest.raises(ServerTaken):
+        store.heartbeat(make_server(), make_lease("two", "2", seconds=SHORT))
+    wait_for("the rival to be forgotten", lambda: store.heartbeat(make_server(), make_lease()) is None)
+
+
+def test_a_lease_that_ran_out_is_anybodys(store: Store) -> None:
+    store.observe("s1", view_of(make_session(params={"a": 1})), make_lease(seconds=SHORT))
+    _until_it_ran_out(store)
+    assert store.heartbeat(make_server(), make_lease("two", "2")) is None
+    with pytest.raises(ServerTaken, match="host of two"):
+        store.heartbeat(make_server(), make_lease())
+
+
+def test_an_agent_that_was_killed_and_started_again_goes_on_at_once(store: Store) -> None:
+    store.observe("s1", view_of(make_session()), make_lease(instance="1"))
+    name = store.observe("s1", view_of(make_session(), make_session(2)), make_lease(instance="2", takes_over=True))
+    assert store.view("s1") == name
+    assert running_in(store).keys() == {"s1-1", "s1-2"}
+
+
+def test_of_two_agents_that_were_copied_with_their_names_the_later_one_writes(store: Store) -> None:
+    store.observe("s1", view_of(make_session(1)), make_lease(instance="1", takes_over=True))
+    store.observe("s1", view_of(make_session(2)), make_lease(instance="2", takes_over=True))
+    for _ in range(2):
+        with pytest.raises(ServerTaken):
+            store.observe("s1", view_of(make_session(1)), make_lease(instance="1"))
+    assert running_in(store).keys() == {"s1-2"}
+    assert store.heartbeat(make_server(), make_lease(instance="2")) == "host of one"
+
+
+def test_leases_of_several_servers_do_not_touch_each_other(store: Store) -> None:
+    store.heartbeat(make_server("s1"), make_lease("one"))
+    store.heartbeat(make_server("s2"), make_lease("two"))
+    assert store.heartbeat(make_server("s1"), make_lease("one")) is None
+    assert (store.holder("s1"), store.holder("s2")) == (Held("one", "host of one", None), Held("two", "host of two", None))
+    assert store.holder("s3") is None
+
+
+def test_of_many_agents_that_want_one_lease_at_once_one_gets_it(store: Store, url: str, workers: ProcessPoolExecutor) -> None:
+    store.snapshot()
+    claims = [workers.submit(_claim, url, f"agent{number}") for number in range(8)]
+    won = [claim.result(60) for claim in claims]
+    held = store.holder("s1")
+    assert held is not None
+    assert [holder for holder in won if holder] == [held.holder]
+
+
+def _claim(url: str, holder: str) -> str | None:
+    store = open_store(url)
+    lease = make_lease(holder, takes_over=True)
+    try:
+        for number in range(5):
+            store.heartbeat(make_server(sessions=number), lease)
+            lease = replace(lease, takes_over=False)
+    except ServerTaken:
+        return None
+    finally:
+        store.close()
+    return holder

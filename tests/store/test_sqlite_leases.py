@@ -1,0 +1,164 @@
+"""What leases are in SQLite alone: their clock, older stores, and readers that cannot write."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fastx_list.store import REMEMBER_SECONDS, sqlite, sqlite_file, sqlite_leases
+from tests.store.common import OpenStore, make_lease, make_server, make_session, params_in, running_in, view_of
+
+
+class Clock:
+    """The clock of the leases, in the hands of a test."""
+
+    def __init__(self) -> None:
+        self.now, self.boot = 1000.0, "first"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(sqlite_leases, "clock", lambda: clock.now)
+    monkeypatch.setattr(sqlite_leases, "boot", lambda: clock.boot)
+    return clock
+
+
+def test_a_lease_lasts_as_long_as_it_says(opened: OpenStore, clock: Clock) -> None:
+    writer, reader = opened(), opened()
+    writer.observe("s1", view_of(make_session()), make_lease(seconds=60))
+    revision = reader.snapshot().revision
+    clock.now += 59.9
+    assert reader.changes(revision) is None
+    assert running_in(opened()).keys() == {"s1-1"}
+    clock.now += 0.1
+    changes = reader.changes(revision)
+    assert changes is not None
+    assert [(record.id, record.text) for record in changes.records] == [("s1-1", None)]
+
+
+def test_what_is_read_until_the_lease_ends_touches_no_row(
+    opened: OpenStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements: list[str] = []
+    connect = sqlite3.connect
+
+    def connect_and_trace(path: Path, **options: object) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(path, **options)  # type: ignore[call-overload]
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    opened().heartbeat(make_server(), make_lease(seconds=60))
+    monkeypatch.setattr(sqlite3, "connect", connect_and_trace)
+    reader = opened()
+    revision = reader.snapshot().revision
+    statements.clear()
+    for _ in range(3):
+        clock.now += 10
+        assert reader.changes(revision) is None
+    assert statements == ["PRAGMA data_version"] * 3
+
+
+def test_setting_the_wall_clock_ends_no_lease(opened: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened()
+    store.observe("s1", view_of(make_session()), make_lease(seconds=60))
+    times = SimpleNamespace(time=lambda: 2e9, monotonic=time.monotonic, sleep=time.sleep)
+    monkeypatch.setattr(sqlite, "time", times)
+    assert running_in(opened()).keys() == running_in(store).keys() == {"s1-1"}
+
+
+@pytest.mark.parametrize("now", [5.0, 5000.0])
+def test_after_a_boot_leases_begin_anew(opened: OpenStore, clock: Clock, now: float) -> None:
+    opened().observe("s1", view_of(make_session()), make_lease(seconds=60))
+    clock.boot, clock.now = "second", now
+    reader = opened()
+    assert running_in(reader).keys() == {"s1-1"}
+    clock.now += 59
+    assert running_in(reader).keys() == {"s1-1"}
+    clock.now += 1
+    assert running_in(reader) == {}
+
+
+def test_what_left_with_a_lease_is_kept_in_mind_for_a_day(opened: OpenStore, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = SimpleNamespace(now=1_700_000_000.0)
+    times = SimpleNamespace(time=lambda: wall.now, monotonic=time.monotonic, sleep=time.sleep)
+    monkeypatch.setattr(sqlite, "time", times)
+    monkeypatch.setattr(sqlite_leases, "time", times)
+    store = opened()
+    for since, expected in ((REMEMBER_SECONDS, {"a": 2}), (REMEMBER_SECONDS + 1, {"a": 1})):
+        store.observe("s1", view_of(make_session(params={"a": 1})), make_lease(seconds=60))
+        store.set_params("s1-1", "alice", {"a": 2})
+        clock.now += 60
+        assert running_in(store) == {}
+        wall.now += since
+        store.heartbeat(make_server("s2"), make_lease())
+        store.observe("s1", view_of(make_session(params={"a": 1})), make_lease(seconds=60))
+        assert params_in(store) == expected
+
+
+def test_servers_that_have_gone_are_told_of_as_long_as_history_is_kept(
+    opened: OpenStore, clock: Clock, database: Path
+) -> None:
+    writer, reader = opened(), opened()
+    writer.heartbeat(make_server(), make_lease(seconds=60))
+    revision = reader.snapshot().revision
+    clock.now += 60
+    writer.heartbeat(make_server("s2"), make_lease())
+    changes = reader.changes(revision)
+    assert changes is not None
+    assert [(server.id, server.text is None) for server in changes.servers] == [("s1", True), ("s2", False)]
+
+
+def test_readers_go_on_while_the_end_of_a_lease_cannot_be_written(
+    opened: OpenStore, clock: Clock, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.05)
+    reader = opened()
+    reader.observe("s1", view_of(make_session()), make_lease(seconds=60))
+    revision = reader.snapshot().revision
+    other = sqlite3.connect(database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    clock.now += 60
+    assert reader.changes(revision) is None
+    assert running_in(reader).keys() == {"s1-1"}
+    other.execute("ROLLBACK")
+    other.close()
+    clock.now += sqlite.EXPIRE_RETRY_SECONDS
+    assert reader.changes(revision) is not None
+    assert running_in(reader) == {}
+
+
+_VERSION_1 = """
+CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, horizon INTEGER NOT NULL,
+    store TEXT NOT NULL);
+INSERT INTO meta VALUES (1, 1, 0, 'random');
+CREATE TABLE session (
+    id TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, server_id TEXT NOT NULL, login TEXT NOT NULL,
+    digest TEXT, params TEXT NOT NULL, text TEXT, ended INTEGER
+);
+CREATE INDEX session_ended ON session (ended) WHERE ended IS NOT NULL;
+CREATE INDEX session_server ON session (server_id) WHERE ended IS NULL;
+CREATE TABLE revoked (jti TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, expires INTEGER NOT NULL);
+INSERT INTO session VALUES ('s1-1', 1, 's1', 'alice', 'digest', '{"a":1}', '{"id":"s1-1","params":{"a":1}}', NULL);
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.mark.parametrize("agent", [True, False])
+def test_a_store_of_the_first_version_is_taken_over_with_its_sessions(
+    opened: OpenStore, clock: Clock, database: Path, agent: bool
+) -> None:
+    with sqlite3.connect(database) as old:
+        old.executescript(_VERSION_1)
+    old.close()
+    store = opened()
+    assert params_in(store) == {"a": 1}
+    if agent:
+        store.observe("s1", view_of(make_session()), make_lease(seconds=3600))
+    clock.now += sqlite_leases.UPGRADE_SECONDS
+    assert running_in(store).keys() == ({"s1-1"} if agent else set())
+    assert not agent or params_in(store) == {"a": 1}
