@@ -12,8 +12,11 @@ import re
 import socket
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+
+from fastx_list.store import redis_address
 
 PREFIX = "FASTX_LIST_"
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key for HS256 has at least 256 bits
@@ -38,7 +41,7 @@ class Settings:
     """
 
     state_dir: Path
-    store: str
+    store: str = field(repr=False)  # it may hold a password
     server_id: str
     spool: Path
     session_json: Path
@@ -72,7 +75,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     state_dir = Path(read.text("STATE_DIR") or _default_state_dir(read.environ)).expanduser().absolute()
     return Settings(
         state_dir=state_dir,
-        store=read.matching("STORE", r"sqlite://.*", "sqlite:///PATH") or f"sqlite:///{state_dir / 'sessions.db'}",
+        store=read.store("STORE") or f"sqlite:///{state_dir / 'sessions.db'}",
         server_id=read.matching("SERVER_ID", r"[A-Za-z0-9._:-]{1,128}", "1 to 128 letters, digits and ._:-") or _hostname(),
         spool=Path(read.text("SPOOL") or state_dir / "spool").expanduser().absolute(),
         session_json=Path(read.text("SESSION_JSON") or state_dir / "session.json").expanduser().absolute(),
@@ -106,6 +109,18 @@ class _Reader:
         value = self.text(name)
         if value is not None and not re.fullmatch(pattern, value):
             raise ConfigError(f"{PREFIX}{name} takes {takes}, not {value!r}")
+        return value
+
+    def store(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is None or value.startswith("sqlite://"):
+            return value
+        try:
+            redis_address.parse(value)
+        except ValueError as error:  # which does not repeat the value, since that may hold a password
+            raise ConfigError(f"{PREFIX}{name} takes {redis_address.TAKES}; {error}") from None
+        if find_spec("redis") is None:
+            raise ConfigError(f"{PREFIX}{name} takes Redis only with its client: pip install 'fastx-list[redis]'")
         return value
 
     def secret(self, name: str) -> str | None:

@@ -125,7 +125,7 @@ def test_store_and_spool_may_be_elsewhere() -> None:
 @pytest.mark.parametrize("value", ["/var/lib/sessions.db", "sqlite:", "mysql://host/db", "SQLITE:///x", "file:///x"])
 def test_it_refuses_a_store_of_another_kind(value: str) -> None:
     message = refusal("STORE", value)
-    assert "sqlite:///" in message and repr(value) in message
+    assert "sqlite:///" in message and "redis://" in message
 
 
 # Who this is

@@ -144,8 +144,12 @@ class Store(Followed, Protocol):
 def open_store(url: str, *, create: bool = True) -> Store:
     """Return the store at ``url``. Nothing is opened before the first call of a method.
 
-    With ``create`` false a store that does not exist is an error (:class:`StoreError`) instead of being made.
+    With ``create`` false a file that does not exist is an error (:class:`StoreError`) instead of being made.
     """
+    if not url.startswith("sqlite:"):
+        from fastx_list.store.redis import RedisStore  # needs the extra "redis"
+
+        return RedisStore(url)
     from fastx_list.store.sqlite import SqliteStore
 
     return SqliteStore(url, create=create)

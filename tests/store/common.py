@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from fastx_list.servers import Server
 from fastx_list.session import Session
-from fastx_list.store import Lease, Store
+from fastx_list.store import Lease, Store, redis
 
 SPAWN = multiprocessing.get_context("spawn")  # processes of their own: none shares an open database with its parent
 NOW = 1_700_000_000
@@ -60,9 +60,14 @@ def remove(database: Path) -> None:
         database.with_name(database.name + suffix).unlink(missing_ok=True)
 
 
+def be_patient() -> None:
+    """Let stores wait for Redis as long as it takes: how quickly a request gives up is no matter of most tests."""
+    redis.QUICK = redis.PATIENT = PATIENCE, PATIENCE
+
+
 def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call ``function`` in a process that is not used again; what it raises is raised here."""
-    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+    with ProcessPoolExecutor(1, mp_context=SPAWN, initializer=be_patient) as pool:
         return pool.submit(function, *arguments).result(PATIENCE)
 
 

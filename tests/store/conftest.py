@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -10,14 +11,28 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastx_list.store import Store, open_store, sqlite
-from tests.store.common import NOW, SPAWN, OpenStore, address
+from fastx_list.store import Store, open_store, redis, sqlite
+from tests.redis_server import RedisServer, redis_server
+from tests.store.common import NOW, SPAWN, OpenStore, address, be_patient
 
 
-@pytest.fixture(params=["sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of a store that does not exist yet. One more implementation is one more param here."""
-    return {"sqlite": address(tmp_path / "sessions.db")}[request.param]
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a store that does not exist yet: each shared test is run with each implementation."""
+    if request.param == "sqlite":
+        return address(tmp_path / "sessions.db")
+    monkeypatch.setattr(redis, "QUICK", redis.QUICK)
+    monkeypatch.setattr(redis, "PATIENT", redis.PATIENT)
+    be_patient()
+    server: RedisServer = request.getfixturevalue("shared_redis")
+    return f"{server.socket_url}?prefix={secrets.token_hex(8)}"
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[RedisServer]:
+    """A server for all tests that do it no harm, each with a prefix of its own."""
+    with redis_server() as server:
+        yield server
 
 
 @pytest.fixture
@@ -60,7 +75,7 @@ def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 @pytest.fixture(scope="module")
 def workers() -> Iterator[ProcessPoolExecutor]:
     """Processes of their own, kept over the tests because each takes a while to start."""
-    with ProcessPoolExecutor(4, mp_context=SPAWN) as pool:
+    with ProcessPoolExecutor(4, mp_context=SPAWN, initializer=be_patient) as pool:
         yield pool
 
 

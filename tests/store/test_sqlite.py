@@ -17,6 +17,11 @@ from fastx_list.store import HISTORY_SECONDS, Record, SnapshotNeeded, Store, Sto
 from tests.store.common import NOW, PATIENCE, OpenStore, address, make_session, remove, running_in, view_of
 
 
+@pytest.fixture
+def url(database: Path) -> str:
+    return address(database)
+
+
 def test_readers_go_on_while_a_writer_holds_the_lock(opened: OpenStore, database: Path) -> None:
     reader = opened()
     reader.observe("s1", view_of(make_session()))

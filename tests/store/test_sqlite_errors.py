@@ -19,6 +19,11 @@ from tests.store.common import NOW, OpenStore, address, drop_rights, in_new_proc
 from tests.support import needs_root
 
 
+@pytest.fixture
+def url(database: Path) -> str:
+    return address(database)
+
+
 def _errors_without_rights(url: str) -> list[str]:
     store = open_store(url)  # its modules may lie where only root can read
     drop_rights()

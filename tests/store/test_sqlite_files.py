@@ -13,6 +13,11 @@ from tests.store.common import NOBODY, OpenStore, address, drop_rights, in_new_p
 from tests.support import needs_root
 
 
+@pytest.fixture
+def url(database: Path) -> str:
+    return address(database)
+
+
 def _files(database: Path) -> list[Path]:
     return [database.with_name(database.name + suffix) for suffix in ("", "-wal", "-shm")]
 

@@ -10,7 +10,12 @@ from types import SimpleNamespace
 import pytest
 
 from fastx_list.store import REMEMBER_SECONDS, sqlite, sqlite_file, sqlite_leases
-from tests.store.common import OpenStore, make_lease, make_server, make_session, params_in, running_in, view_of
+from tests.store.common import OpenStore, address, make_lease, make_server, make_session, params_in, running_in, view_of
+
+
+@pytest.fixture
+def url(database: Path) -> str:
+    return address(database)
 
 
 class Clock:

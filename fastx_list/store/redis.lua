@@ -1,0 +1,228 @@
+-- One atomic step on the store in Redis. KEYS[1] is its head; all other keys have the same prefix, and in it the same hash tag.
+--
+-- ARGV: what to do, a random name for this step, how many changes are kept and for how many seconds, then what the step takes.
+-- A step fails, if it does, at its first write: Redis refuses all of them alike (full disk, no memory, a replica) or none.
+
+local operation, name, max_changes, history = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local prefix = string.sub(KEYS[1], 1, -5)
+local REMEMBER_SECONDS = 86400
+local LONGEST_STEP = 15000 -- ms, until a lease says otherwise
+local TRIM_AT_ONCE = 100
+
+local time = redis.call('TIME')
+local seconds = tonumber(time[1])
+
+local function key(rest)
+  return prefix .. rest
+end
+
+local function integer(number)
+  return string.format('%.0f', number)
+end
+
+-- The order of changes. The head is the last revision and the name of the step that made it; each change says the name before it,
+-- so that a reader notices when the order that it followed is no longer the one that is kept, as after losing the last writes.
+
+local revision, tip
+
+local function append(...)
+  if not revision then
+    local head = redis.call('GET', KEYS[1])
+    if head then
+      local number
+      number, tip = string.match(head, '^(%d+) (%x*)$')
+      revision = tonumber(number)
+    else
+      redis.call('DEL', key('changes'))
+      revision, tip = 0, ''
+    end
+  end
+  revision = revision + 1
+  redis.call('XADD', key('changes'), 'MAXLEN', '~', max_changes, integer(revision) .. '-0', 'p', tip, 't', integer(seconds), ...)
+  tip = name
+  redis.call('SET', KEYS[1], integer(revision) .. ' ' .. tip)
+end
+
+local function forget()
+  redis.call('ZREMRANGEBYSCORE', key('revoked'), '-inf', '(' .. integer(seconds))
+  local keep
+  for _, entry in ipairs(redis.call('XRANGE', key('changes'), '-', '+', 'COUNT', TRIM_AT_ONCE)) do
+    if tonumber(entry[2][4]) >= seconds - history then
+      break
+    end
+    keep = tonumber(string.match(entry[1], '^%d+')) + 1
+  end
+  if keep then
+    redis.call('XTRIM', key('changes'), 'MINID', integer(keep) .. '-0')
+  end
+end
+
+-- Leases run by a clock of their own, which is the machine's but for long steps: those were of a clock that was set, of another
+-- machine after a failover, or of a time when nobody could reach this store to renew anything, and count for little.
+
+local function now(advance)
+  local wall = seconds * 1000 + math.floor(tonumber(time[2]) / 1000)
+  local kept = redis.call('HMGET', key('clock'), 'wall', 'now', 'longest')
+  local step = wall - (tonumber(kept[1]) or wall)
+  local clock = (tonumber(kept[2]) or 0) + math.max(0, math.min(step, tonumber(kept[3]) or LONGEST_STEP))
+  if advance then
+    redis.call('HSET', key('clock'), 'wall', integer(wall), 'now', integer(clock))
+  end
+  return clock
+end
+
+local function expire(clock)
+  for _, server in ipairs(redis.call('ZRANGEBYSCORE', key('expires'), '-inf', integer(clock))) do
+    local digests, gone, gone_params = key('digests:' .. server), key('gone:' .. server), key('gone-params:' .. server)
+    local known = redis.call('HGETALL', digests)
+    for index = 1, #known, 2 do
+      local id, login = known[index], string.match(known[index + 1], '^%S+ (.*)$') or ''
+      local text, params = redis.call('HGET', key('sessions'), id), redis.call('HGET', key('params'), id)
+      if text and params then
+        redis.call('HSET', gone, id, text)
+        redis.call('HSET', gone_params, id, params)
+      end
+      redis.call('HDEL', key('sessions'), id)
+      redis.call('HDEL', key('params'), id)
+      append('s', id, 'l', login, 'v', server)
+    end
+    redis.call('EXPIRE', gone, REMEMBER_SECONDS)
+    redis.call('EXPIRE', gone_params, REMEMBER_SECONDS)
+    redis.call('DEL', digests, key('view:' .. server), key('lease:' .. server))
+    redis.call('HDEL', key('servers'), server)
+    redis.call('ZREM', key('expires'), server)
+    append('m', server)
+  end
+end
+
+-- Takes or renews a lease; returns the host of the agent that holds it, if that is another.
+local function claim(clock, server, holder, instance, host, milliseconds, takes_over)
+  local lease = key('lease:' .. server)
+  local has = redis.call('HMGET', lease, 'holder', 'instance', 'host', 'expires')
+  if has[1] and tonumber(has[4]) > clock and (has[1] ~= holder or (has[2] ~= instance and takes_over ~= '1')) then
+    redis.call('HSET', lease, 'rival', host, 'rival_until', integer(clock + tonumber(milliseconds)))
+    return has[3]
+  end
+  local expires = integer(clock + tonumber(milliseconds))
+  redis.call('HSET', lease, 'holder', holder, 'instance', instance, 'host', host, 'expires', expires)
+  redis.call('ZADD', key('expires'), expires, server)
+  redis.call('HSET', key('clock'), 'longest', integer(math.ceil(tonumber(milliseconds) / 4)))
+  return nil
+end
+
+local function rival(clock, server)
+  local has = redis.call('HMGET', key('lease:' .. server), 'rival', 'rival_until')
+  return has[1] and tonumber(has[2]) > clock and has[1] or ''
+end
+
+local steps = {}
+
+-- The server, the name of the view that the caller compared with, a lease (empty: none), and how many sessions have changed; for each
+-- of those its id, login, digest, JSON before and after its params, and the params it was started with; then the ids of those that
+-- have ended. They are too many to be arguments of a function in Lua.
+function steps.observe(server, compared, holder, instance, host, milliseconds, takes_over, count)
+  local clock = now(true)
+  if holder ~= '' then
+    local taken_by = claim(clock, server, holder, instance, host, milliseconds, takes_over)
+    if taken_by then
+      return { 'taken', taken_by }
+    end
+  end
+  expire(clock)
+  local digests, gone_params = key('digests:' .. server), key('gone-params:' .. server)
+  local view = redis.call('GET', key('view:' .. server))
+  if (view or '') ~= compared then
+    return { 'again' }
+  end
+  local first_ended = 13 + count * 6
+  for index = 13, first_ended - 1, 6 do
+    local id, login, digest, before, after, initial = unpack(ARGV, index, index + 5)
+    local params = redis.call('HGET', key('params'), id) or redis.call('HGET', gone_params, id) or initial
+    local text = before .. params .. after
+    redis.call('HSET', key('sessions'), id, text)
+    redis.call('HSET', key('params'), id, params)
+    redis.call('HSET', digests, id, digest .. ' ' .. login)
+    append('s', id, 'd', text)
+  end
+  for index = first_ended, #ARGV do
+    local id = ARGV[index]
+    local login = string.match(redis.call('HGET', digests, id) or '', '^%S+ (.*)$') or ''
+    redis.call('HDEL', digests, id)
+    redis.call('HDEL', key('sessions'), id)
+    redis.call('HDEL', key('params'), id)
+    append('s', id, 'l', login, 'v', server)
+  end
+  redis.call('DEL', key('gone:' .. server), gone_params) -- what did not come back has ended
+  if not view or #ARGV >= 13 then
+    view = name
+    redis.call('SET', key('view:' .. server), view)
+  end
+  forget()
+  return { 'ok', view }
+end
+
+function steps.heartbeat(server, holder, instance, host, milliseconds, takes_over, text)
+  local clock = now(true)
+  local taken_by = claim(clock, server, holder, instance, host, milliseconds, takes_over)
+  if taken_by then
+    return { 'taken', taken_by }
+  end
+  expire(clock)
+  redis.call('HSET', key('servers'), server, text)
+  append('m', server, 'd', text)
+  forget()
+  return { 'ok', rival(clock, server) }
+end
+
+-- The session's JSON as the caller read it, and what it is to be.
+function steps.params(id, old, new, params)
+  if redis.call('HGET', key('sessions'), id) ~= old then
+    return 0
+  end
+  redis.call('HSET', key('sessions'), id, new)
+  redis.call('HSET', key('params'), id, params)
+  append('s', id, 'd', new)
+  return 1
+end
+
+function steps.revoke(jti, expires)
+  redis.call('ZADD', key('revoked'), expires, jti)
+  append('j', jti, 'e', expires)
+  return 1
+end
+
+-- Carries out what has run out; returns in how many milliseconds to look again.
+function steps.look()
+  local clock = now(true)
+  expire(clock)
+  local again = math.min(tonumber(redis.call('HGET', key('clock'), 'longest')) or LONGEST_STEP, LONGEST_STEP) / 2
+  local first = redis.call('ZRANGE', key('expires'), 0, 0, 'WITHSCORES')
+  if first[2] then
+    again = math.min(again, tonumber(first[2]) - clock)
+  end
+  return math.ceil(again)
+end
+
+function steps.holder(server)
+  local clock = now(false)
+  local has = redis.call('HMGET', key('lease:' .. server), 'holder', 'host', 'expires')
+  if not has[1] or tonumber(has[3]) <= clock then
+    return {}
+  end
+  return { has[1], has[2], rival(clock, server) }
+end
+
+-- The ids and the JSON of a server's sessions: those that left with its lease, then those that run.
+function steps.recall(server)
+  local found = redis.call('HGETALL', key('gone:' .. server))
+  for _, id in ipairs(redis.call('HKEYS', key('digests:' .. server))) do
+    local text = redis.call('HGET', key('sessions'), id)
+    if text then
+      table.insert(found, id)
+      table.insert(found, text)
+    end
+  end
+  return found
+end
+
+return steps[operation](unpack(ARGV, 5, math.min(#ARGV, 12)))

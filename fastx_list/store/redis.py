@@ -1,0 +1,267 @@
+"""The store of several machines: Redis or Valkey, 6.2 or newer, through redis-py.
+
+Every write is one call of the script ``redis.lua``, and so one atomic step. Changes are a stream whose ids are the revisions. A
+reader that finds the head as it left it, which is one short question, has missed nothing; else it reads the stream from where it
+was, and each entry says which one it follows, so that a reader of an order that is no longer kept (a server that was emptied, or
+took over without the last writes) starts over.
+
+Keys, all beginning with ``{prefix}:1:``, where 1 is the version of this layout: ``head``, ``changes``, ``sessions`` (id: JSON),
+``params`` (id: JSON), ``servers`` (id: JSON), ``revoked`` (jti by expiry), ``clock``, ``expires`` (server by end of its lease), and
+for each server ``lease:``, ``view:``, ``digests:`` (session id: digest and login), ``gone:`` and ``gone-params:``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from fastx_list.servers import Server, encode_server
+from fastx_list.session import Session, encode, merge_params, to_json
+from fastx_list.store import HISTORY_SECONDS, Changes, Held, Lease, Record, ServerRecord, ServerTaken, SnapshotNeeded, StoreError
+from fastx_list.store.redis_address import parse
+from fastx_list.store.redis_link import Link
+
+MAX_CHANGES = 20_000
+# How long one waits for a connection to be made, and for each answer, in seconds: a request, and an agent.
+QUICK = 0.1, 0.14
+PATIENT = 1.0, 5.0
+PAGE = 1000  # sessions read at once
+TRIES = 100  # to write when others write the same
+
+_SCRIPT = files("fastx_list.store").joinpath("redis.lua").read_text(encoding="utf-8")
+_DIGEST = hashlib.sha1(_SCRIPT.encode()).hexdigest()  # what EVALSHA knows a script by
+_NO_PARAMS = '"params":{}'  # with quotes that are not escaped it stands in no string
+
+log = logging.getLogger(__name__)
+
+
+class RedisStore:
+    """See :class:`fastx_list.store.Store`. Not for use by several threads at once."""
+
+    def __init__(self, url: str) -> None:
+        self._address = parse(url)
+        # Requests wait on one connection, an agent on the other.
+        self._quick = Link(self._address, *QUICK)
+        self._patient = Link(self._address, *PATIENT)
+        self._prefix = f"{{{self._address.prefix}}}:1:"
+        self._head = self._key("head")
+        self._seen: tuple[int, bytes | None] = (-1, None)  # the last revision that was answered, and the head then
+        self._look_at = 0.0
+        self._malformed: set[str] = set()
+
+    def observe(self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None) -> str:
+        for _ in range(TRIES):
+            view, digests = self._patient.transaction(
+                ("GET", self._key("view:" + server_id)), ("HGETALL", self._key("digests:" + server_id))
+            )
+            known = {name.decode(): value.partition(b" ")[0].decode() for name, value in _pairs(digests)}
+            changed = [session for name, session in sessions.items() if known.pop(name, None) != session.digest]
+            status, *rest = self._run(
+                self._patient, "observe", server_id, view or b"", *_claim(lease), len(changed),
+                *(part for session in changed for part in _parts(session)), *known,
+            )
+            if status == b"taken":
+                raise ServerTaken(server_id, rest[0].decode())
+            self._look_at = 0.0  # this lease may be the first to run out
+            if status == b"ok":
+                return str(rest[0].decode())
+        raise StoreError(f"the store, {self._address}, was changed by others again and again while {server_id!r} was written")
+
+    def view(self, server_id: str) -> str | None:
+        [name] = self._patient.ask(("GET", self._key("view:" + server_id)))
+        return None if name is None else str(name.decode())
+
+    def heartbeat(self, server: Server, lease: Lease) -> str | None:
+        status, host = self._run(self._patient, "heartbeat", server.id, *_claim(lease), encode_server(server))
+        if status == b"taken":
+            raise ServerTaken(server.id, host.decode())
+        self._look_at = 0.0
+        return host.decode() or None
+
+    def holder(self, server_id: str) -> Held | None:
+        found = [value.decode() for value in self._run(self._quick, "holder", server_id)]
+        return Held(found[0], found[1], found[2] or None) if found else None
+
+    def recall(self, server_id: str) -> list[Record]:
+        found = self._run(self._patient, "recall", server_id)
+        return [record for name, text in _pairs(found) for record in self._record(name, text)]
+
+    def set_params(self, session_id: str, login: str, patch: Mapping[str, Any]) -> str | None:
+        for _ in range(TRIES):
+            [text] = self._quick.ask(("HGET", self._key("sessions"), session_id))
+            found = list(self._record(session_id.encode(), text)) if text is not None else []
+            if not found or found[0].login != login:
+                return None
+            old = str(found[0].text)
+            members = json.loads(old)
+            params = merge_params(members["params"], patch)
+            if to_json(params) == to_json(members["params"]):  # as text, for in Python 1 equals true
+                return old
+            new = to_json({**members, "params": params})
+            if self._run(self._quick, "params", session_id, old, new, to_json(params)):
+                return new
+        raise StoreError(f"the store, {self._address}, was changed by others again and again while params were written")
+
+    def revoke(self, jti: str, expires: int) -> None:
+        self._run(self._quick, "revoke", jti, expires)
+
+    def snapshot(self) -> Changes:
+        for _ in range(TRIES):
+            self._look()
+            try:
+                return self._read_all()
+            except SnapshotNeeded:  # more was written meanwhile than is kept, or Redis was emptied
+                continue
+        raise StoreError(f"the store, {self._address}, changes faster than it can be read")
+
+    def _read_all(self) -> Changes:
+        """Read the sessions a page at a time, for all at once would keep everybody else waiting; then what changed meanwhile."""
+        [head] = self._quick.ask(("GET", self._head))
+        records: dict[str, Record] = {}
+        cursor = b"0"
+        while True:
+            [[cursor, page]] = self._quick.ask(("HSCAN", self._key("sessions"), cursor, "COUNT", PAGE))
+            records.update((record.id, record) for name, text in _pairs(page) for record in self._record(name, text))
+            if cursor == b"0":
+                break
+        revoked, servers = self._quick.transaction(
+            ("ZRANGE", self._key("revoked"), 0, -1, "WITHSCORES"), ("HGETALL", self._key("servers"))
+        )
+        tokens = {jti.decode(): int(float(expires)) for jti, expires in _pairs(revoked)}
+        there = {record.id: record for name, text in _pairs(servers) for record in self._server_record(name, text)}
+        revision = _position(head)[0]
+        later = self._read_changes(revision, head)
+        records.update((record.id, record) for record in later.records)
+        there.update((record.id, record) for record in later.servers)
+        return Changes(
+            later.revision, [record for record in records.values() if record.text is not None], {**tokens, **later.revoked},
+            tuple(record for record in there.values() if record.text is not None),
+        )
+
+    def changes(self, revision: int, timeout: float = 0) -> Changes | None:
+        deadline = time.monotonic() + timeout
+        while True:
+            self._look()
+            [head] = self._quick.ask(("GET", self._head))
+            if (revision, head) != self._seen:
+                changes = self._read_changes(revision, self._seen[1] if self._seen[0] == revision else None)
+                if changes.servers:
+                    self._look_at = 0.0  # the lease of one of them may be the first to run out
+                if changes.revision != revision:
+                    return changes
+            now = time.monotonic()
+            if now >= deadline:
+                return None
+            wait = max(0.001, min(deadline, self._look_at) - now)
+            self._quick.ask(
+                ("XREAD", "COUNT", 1, "BLOCK", round(wait * 1000) or 1, "STREAMS", self._key("changes"), f"{revision}-0"), more=wait
+            )
+
+    def _read_changes(self, revision: int, head_then: bytes | None) -> Changes:
+        """Read what followed ``revision``; ``head_then`` is the head that was read with it, if that is known."""
+        head, entries = self._quick.transaction(("GET", self._head), ("XRANGE", self._key("changes"), f"({revision}-0", "+"))
+        current, tip = _position(head)
+        fields = [dict(_pairs(values)) for _, values in entries]
+        follows = fields[0].get(b"p") if fields else tip
+        if current < revision or len(entries) != current - revision or head_then is not None and follows != _position(head_then)[1]:
+            raise SnapshotNeeded
+        self._seen = current, head
+        return self._decode(current, fields)
+
+    def _decode(self, revision: int, entries: Iterable[Mapping[bytes, bytes]]) -> Changes:
+        records: dict[str, Record] = {}
+        servers: dict[str, ServerRecord] = {}
+        revoked: dict[str, int] = {}
+        for entry in entries:
+            for record in self._change(entry):
+                records.pop(record.id, None)  # it stands where it was last changed
+                records[record.id] = record
+            if b"m" in entry:
+                for server in self._server_record(entry[b"m"], entry.get(b"d")):
+                    servers.pop(server.id, None)
+                    servers[server.id] = server
+            if b"j" in entry:
+                revoked[entry[b"j"].decode()] = int(entry[b"e"])
+        return Changes(revision, list(records.values()), revoked, tuple(servers.values()))
+
+    def _change(self, entry: Mapping[bytes, bytes]) -> Iterator[Record]:
+        if b"d" in entry and b"s" in entry:
+            yield from self._record(entry[b"s"], entry[b"d"])
+        elif b"s" in entry:
+            yield Record(entry[b"s"].decode(), entry[b"l"].decode(), entry[b"v"].decode(), None)
+
+    def _record(self, name: bytes, text: bytes) -> Iterator[Record]:
+        """Yield the session, unless what Redis holds is none: then it is reported once and left out."""
+        try:
+            members = json.loads(text)
+            session_id, login, server_id = members["id"], members["login"], members["serverId"]
+            if session_id.encode() != name or not isinstance(members["params"], dict):
+                raise ValueError("it is another one, or has no params")
+            yield Record(session_id, str(login), str(server_id), text.decode())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._report("session", name, error)
+
+    def _server_record(self, name: bytes, text: bytes | None) -> Iterator[ServerRecord]:
+        try:
+            if text is not None and json.loads(text)["id"].encode() != name:
+                raise ValueError("it is another one")
+            yield ServerRecord(name.decode(), None if text is None else text.decode())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._report("server", name, error)
+
+    def _report(self, what: str, name: bytes, error: Exception) -> None:
+        shown = repr(name.decode(errors="replace"))
+        if shown not in self._malformed:
+            self._malformed.add(shown)
+            log.error("the store, %s, holds as %s %s what is none, which is left out: %r", self._address, what, shown, error)
+
+    def _look(self) -> None:
+        """Carry out the ends of leases, when it is time to."""
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + self._run(self._quick, "look") / 1000
+
+    def _run(self, link: Link, step: str, *arguments: str | bytes | int) -> Any:
+        """Call the script."""
+        values = self._head, step, secrets.token_hex(8), MAX_CHANGES, HISTORY_SECONDS, *arguments
+        try:
+            return link.ask(("EVALSHA", _DIGEST, 1, *values))[0]
+        except NoScriptError:
+            return link.ask(("EVAL", _SCRIPT, 1, *values))[0]
+
+    def _key(self, name: str) -> str:
+        return self._prefix + name
+
+    def close(self) -> None:
+        self._quick.close()
+        self._patient.close()
+
+
+def _pairs(values: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    return zip(values[::2], values[1::2], strict=True)
+
+
+def _position(head: bytes | None) -> tuple[int, bytes]:
+    """Return the revision that ``head`` is at, and the name of the step that made it."""
+    if head is None:
+        return 0, b""
+    revision, _, name = head.partition(b" ")
+    return int(revision), name
+
+
+def _claim(lease: Lease | None) -> tuple[str | int, ...]:
+    if lease is None:
+        return "", "", "", 0, 0
+    return lease.holder, lease.instance, lease.host, max(1, round(lease.seconds * 1000)), int(lease.takes_over)
+
+
+def _parts(session: Session) -> tuple[str, ...]:
+    before, _, after = encode(session, {}).partition(_NO_PARAMS)
+    return session.id, session.login, session.digest, before + '"params":', after, to_json(session.params)

@@ -1,0 +1,90 @@
+"""Real Redis servers for tests: each with a directory of its own, on a free port of 127.0.0.1 and on a socket in that directory."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tests.support import Processes, free_port, program, wait_for
+
+PACKAGE = "redis-server"
+
+
+class RedisServer:
+    """One ``redis-server``; ``options`` are those of its configuration file, such as ``requirepass``."""
+
+    def __init__(self, processes: Processes, directory: Path, **options: str) -> None:
+        directory.mkdir(exist_ok=True)
+        self._processes = processes
+        self.directory = directory
+        self.socket = directory / "redis.sock"
+        self.port = free_port()
+        self.options = {"save": '""', "appendonly": "no", **{name.replace("_", "-"): value for name, value in options.items()}}
+        self.process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def socket_url(self) -> str:
+        return f"redis+unix://{self.socket}"
+
+    def client(self, **options: Any) -> redis.Redis:
+        """Return a plain client, for looking at and for doing harm."""
+        return redis.Redis(unix_socket_path=str(self.socket), password=self.options.get("requirepass"), **options)
+
+    def start(self) -> RedisServer:
+        settings = {
+            "port": str(self.port), "bind": "127.0.0.1", "unixsocket": str(self.socket), "dir": str(self.directory), **self.options
+        }
+        file = self.directory / "redis.conf"
+        file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8")
+        self.process = self._processes.start([program("redis-server", PACKAGE), str(file)], f"redis-{self.port}")
+        wait_for("redis-server", self.answers)
+        return self
+
+    def answers(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.exceptions.RedisError:
+            return False
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Stop in order, as an administrator does; what is to be saved is saved."""
+        self.process.terminate()
+        self.process.wait()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it hang, so that it takes connections and answers nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def redis_server(**options: str) -> Iterator[RedisServer]:
+    """Run a server for as long as the block lasts."""
+    directory = Path(tempfile.mkdtemp(prefix="fastx-list-redis-"))  # the path of a socket may not be long
+    processes = Processes(directory)
+    try:
+        yield RedisServer(processes, directory / "data", **options).start()
+    finally:
+        processes.stop()
+        shutil.rmtree(directory)
