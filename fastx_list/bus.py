@@ -51,6 +51,8 @@ class Mailbox:
 
     def take(self, count: int) -> list[bytes]:
         """Remove and return the ``count`` oldest frames."""
+        if not self._owed:
+            return []
         if len(self._owed) <= count:
             taken = list(self._owed.values())
             self._owed.clear()
