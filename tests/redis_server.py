@@ -22,7 +22,8 @@ class RedisServer:
     """One ``redis-server``; ``options`` are those of its configuration file, such as ``requirepass``."""
 
     def __init__(self, processes: Processes, directory: Path, **options: str) -> None:
-        directory.mkdir(exist_ok=True)
+        self.data = directory / "data"
+        self.data.mkdir(parents=True)
         self._processes = processes
         self.directory = directory
         self.socket = directory / "redis.sock"
@@ -43,14 +44,17 @@ class RedisServer:
         return redis.Redis(unix_socket_path=str(self.socket), password=self.options.get("requirepass"), **options)
 
     def start(self) -> RedisServer:
+        self.start_without_waiting()
+        wait_for("redis-server", self.answers)
+        return self
+
+    def start_without_waiting(self) -> None:
         settings = {
-            "port": str(self.port), "bind": "127.0.0.1", "unixsocket": str(self.socket), "dir": str(self.directory), **self.options
+            "port": str(self.port), "bind": "127.0.0.1", "unixsocket": str(self.socket), "dir": str(self.data), **self.options
         }
         file = self.directory / "redis.conf"
         file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8")
         self.process = self._processes.start([program("redis-server", PACKAGE), str(file)], f"redis-{self.port}")
-        wait_for("redis-server", self.answers)
-        return self
 
     def answers(self) -> bool:
         try:
@@ -84,7 +88,7 @@ def redis_server(**options: str) -> Iterator[RedisServer]:
     directory = Path(tempfile.mkdtemp(prefix="fastx-list-redis-"))  # the path of a socket may not be long
     processes = Processes(directory)
     try:
-        yield RedisServer(processes, directory / "data", **options).start()
+        yield RedisServer(processes, directory, **options).start()
     finally:
         processes.stop()
         shutil.rmtree(directory)

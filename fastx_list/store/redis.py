@@ -173,8 +173,9 @@ class RedisStore:
         follows = fields[0].get(b"p") if fields else tip
         if current < revision or len(entries) != current - revision or head_then is not None and follows != _position(head_then)[1]:
             raise SnapshotNeeded
+        changes = self._decode(current, fields)
         self._seen = current, head
-        return self._decode(current, fields)
+        return changes
 
     def _decode(self, revision: int, entries: Iterable[Mapping[bytes, bytes]]) -> Changes:
         records: dict[str, Record] = {}
