@@ -304,6 +304,22 @@ def test_of_two_agents_with_one_server_id_one_writes_and_both_say_so(
     assert listed(store).keys() == {session_id("here", "y")} and second.problem is None
 
 
+def test_of_two_agents_that_were_copied_the_later_one_stays(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    first, second = (Agent(settings, store, [Scripted(facts(identity))]) for identity in "xy")
+    first.scan()
+    second.scan()
+    for _ in range(100):
+        now += 1
+        first.scan()
+        second.scan()
+        assert listed(store).keys() == {session_id("here", "y")}
+    assert first.problem is not None and second.problem is None
+
+
 def test_an_agent_that_is_started_again_after_a_kill_writes_at_once(settings: Settings, store: Store) -> None:
     Agent(settings, store, [Scripted(facts("x"))]).scan()
     again = Agent(settings, store, [Scripted(facts("y"))])

@@ -205,6 +205,37 @@ def test_a_reader_of_a_redis_that_was_emptied_needs_a_snapshot(opened: OpenStore
     assert changes is not None
 
 
+def test_a_head_that_was_lost_alone_keeps_nobody_from_writing(opened: OpenStore, raw: Raw) -> None:
+    writer, reader = opened(), opened()
+    writer.observe("s1", view_of(make_session(1), make_session(2)))
+    revision = reader.snapshot().revision
+    raw.client.delete(raw.key("head"))
+    writer.observe("s1", view_of(make_session(1), make_session(2, clients=1)))
+    with pytest.raises(SnapshotNeeded):
+        reader.changes(revision)
+    assert running_in(reader).keys() == {"s1-1", "s1-2"}
+
+
+def test_a_view_that_is_written_between_the_look_and_the_write_of_another_does_not_mix_with_it(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = opened(), opened()
+    store.observe("s1", view_of(make_session(1)))
+    transaction = store._patient.transaction  # type: ignore[attr-defined]
+    interleaved = [view_of(make_session(1), make_session(2)), view_of(make_session(3))]
+
+    def look_and_let_another_write(*commands: Any) -> Any:
+        answer = transaction(*commands)
+        if interleaved:
+            other.observe("s1", interleaved.pop())
+        return answer
+
+    monkeypatch.setattr(store._patient, "transaction", look_and_let_another_write)  # type: ignore[attr-defined]
+    store.observe("s1", view_of(make_session(1, clients=5), make_session(4)))
+    assert not interleaved
+    assert running_in(other).keys() == {"s1-1", "s1-4"}
+
+
 def test_a_reader_that_waits_notices_that_redis_was_emptied(opened: OpenStore, raw: Raw) -> None:
     writer, reader = opened(), opened()
     writer.observe("s1", view_of(make_session(1)))
