@@ -289,7 +289,7 @@ def test_after_a_failover_nobody_goes_on_from_writes_that_were_lost(
     for number in range(more):
         other.observe("s1", view_of(make_session(1), make_session(3, clients=number)), make_lease())
     wait_for("the copy", lambda: _is_current(copy))
-    assert {entry.id: entry.text.decode() for entry in copy.entries("alice")} == {
+    assert {entry.id: entry.text.decode() for entry in copy.entries("alice").values()} == {
         record.id: record.text for record in other.snapshot().records}
     for each in (store, reader, other):
         each.close()
