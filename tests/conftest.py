@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser, sync_playwright
 
 from fastx_list import create_app
 from fastx_list.config import Settings, load
 from fastx_list.session import Session
 from fastx_list.store import Store, open_store
 from fastx_list.tokens import Tokens
-from tests.support import Processes, Service
+from tests.support import Processes, Service, program
 
 
 @pytest.fixture(autouse=True)
@@ -87,3 +88,15 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 def service(tmp_path: Path, processes: Processes) -> Service:
     """The product, with nothing of it started yet."""
     return Service(tmp_path / "state", processes)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = program("chromium", "chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+        )
+        yield browser
+        browser.close()

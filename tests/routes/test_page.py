@@ -8,10 +8,10 @@ from typing import Any
 import jwt
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.conftest import session
-from tests.support import Service, program
+from tests.support import Service
 
 Observe = Callable[..., None]
 
@@ -25,18 +25,6 @@ def test_it_loads_from_nowhere_else(client: FlaskClient) -> None:
     for name in ("page.js", "page.css", "icon.svg"):
         with client.get(f"/static/{name}") as file:
             assert file.status_code == 200
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    chromium = program("chromium", "chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
