@@ -61,7 +61,7 @@ def _create(name: str, environ: Mapping[str, str] | None) -> tuple[Flask, Servic
 
     redaction.install()
     settings = config.load(environ)
-    store = open_store(settings.store)
+    store = open_store(settings.store, serving=True)
     app = Flask(f"fastx_list.{name}", root_path=__path__[0], static_folder="static" if name == "list" else None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     service = Services(settings, store, Replica(store), Tokens(settings), follows=name == "live")

@@ -141,15 +141,16 @@ class Store(Followed, Protocol):
         """Let go of the connection; the next call opens it again."""
 
 
-def open_store(url: str, *, create: bool = True) -> Store:
+def open_store(url: str, *, create: bool = True, serving: bool = False) -> Store:
     """Return the store at ``url``. Nothing is opened before the first call of a method.
 
-    With ``create`` false a file that does not exist is an error (:class:`StoreError`) instead of being made.
+    With ``create`` false a file that does not exist is an error (:class:`StoreError`) instead of being made. With ``serving``
+    requests wait for what is read and for params: if it is away, a store on the network is given up after a quarter of a second.
     """
     if not url.startswith("sqlite:"):
         from fastx_list.store.redis import RedisStore  # needs the extra "redis"
 
-        return RedisStore(url)
+        return RedisStore(url, serving=serving)
     from fastx_list.store.sqlite import SqliteStore
 
     return SqliteStore(url, create=create)

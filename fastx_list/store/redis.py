@@ -30,7 +30,7 @@ from fastx_list.store.redis_address import parse
 from fastx_list.store.redis_link import Link
 
 MAX_CHANGES = 20_000
-# How long one waits for a connection to be made, and for each answer, in seconds: a request, and an agent.
+# How long one waits for a connection to be made, and for each answer, in seconds: a request, and everybody else.
 QUICK = 0.1, 0.14
 PATIENT = 1.0, 5.0
 PAGE = 1000  # sessions read at once
@@ -46,10 +46,10 @@ log = logging.getLogger(__name__)
 class RedisStore:
     """See :class:`fastx_list.store.Store`. Not for use by several threads at once."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, serving: bool = False) -> None:
         self._address = parse(url)
         # Requests wait on one connection, an agent on the other.
-        self._quick = Link(self._address, *QUICK)
+        self._quick = Link(self._address, *(QUICK if serving else PATIENT))
         self._patient = Link(self._address, *PATIENT)
         self._prefix = f"{{{self._address.prefix}}}:1:"
         self._head = self._key("head")

@@ -35,7 +35,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def store(server: RedisServer) -> Iterator[Store]:
-    store = open_store(server.url)
+    store = open_store(server.url, serving=True)
     yield store
     store.close()
 
@@ -94,7 +94,7 @@ def test_no_request_waits_for_whoever_takes_connections_and_says_nothing() -> No
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://:{secrets.token_hex(4)}@127.0.0.1:{silent.getsockname()[1]}"
         for each in (url, url.replace("redis:", "rediss:"), url.replace("redis:", "redis+sentinel:") + "/main"):
-            store = open_store(each)
+            store = open_store(each, serving=True)
             for _ in range(2):
                 began = time.monotonic()
                 assert "does not answer" in _said(lambda: store.changes(0))
@@ -111,7 +111,7 @@ def test_no_request_waits_for_a_name_that_is_not_found_soon(monkeypatch: pytest.
         raise socket.gaierror("away")
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up_slowly)
-    store = open_store("redis://redis.example")
+    store = open_store("redis://redis.example", serving=True)
     began = time.monotonic()
     assert "Redis at redis.example:6379" in _said(lambda: store.changes(0))
     assert time.monotonic() - began < BOUND_SECONDS
