@@ -44,6 +44,7 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     app.extensions[live.EXTENSION] = live.Live(service)
     app.config["SOCK_SERVER_OPTIONS"] = live.SOCK_SERVER_OPTIONS
     app.register_error_handler(WebsocketMismatch, live.plain_request)
+    app.register_error_handler(ConnectionError, live.gone)
     for module in (live, health):
         app.register_blueprint(module.blueprint)
     app.wsgi_app = behind_proxies(app.wsgi_app, service.settings.trusted_proxies)  # type: ignore[method-assign, assignment]

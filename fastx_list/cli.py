@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastx_list import config, redaction
-from fastx_list.agent.machine import login_of
+from fastx_list.agent.machine import login_of, sees_everything
 from fastx_list.config import ConfigError, Settings
 from fastx_list.errors import AuthError
 from fastx_list.query import Query, QuerySchema, matches
@@ -111,9 +111,9 @@ def agent(once: bool, verbose: bool) -> None:
 
     _log_to_stderr(logging.DEBUG if verbose else logging.INFO)
     settings = config.load()
-    if os.geteuid() != 0:
+    if not sees_everything():
         logging.getLogger(__name__).warning(
-            "not running as root: of other users' sessions, command, pid of the command and geometry stay as far as they are public"
+            "without root's rights: of other users' sessions, command, its pid and geometry stay as far as they are public"
         )
     with identity.only_one(settings):
         looking = Agent(settings, open_store(settings.store))

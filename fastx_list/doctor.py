@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastx_list.agent import identity
-from fastx_list.agent.machine import Machine, login_of
+from fastx_list.agent.machine import Machine, login_of, sees_everything
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.xserver import XServers
 from fastx_list.config import PREFIX, ConfigError, Settings
@@ -54,10 +54,11 @@ def _may_look_into(directory: Path) -> bool:
 
 
 def _rights(machine: Machine) -> Iterator[Finding]:
-    if os.geteuid() == 0:
-        yield Finding(True, "running as root: the sessions of all users can be seen in full")
+    who = login_of(os.geteuid())
+    if sees_everything():
+        yield Finding(True, f"running as {who}: the sessions of all users can be seen in full")
     else:
-        yield Finding(None, f"running as {login_of(os.geteuid())}: of other users' sessions, command, geometry and clients of some "
+        yield Finding(None, f"running as {who}: of other users' sessions, command, geometry and clients of some "
                             "kinds stay unknown; the agent sees them as root, or with the capabilities CAP_SYS_PTRACE and "
                             "CAP_DAC_READ_SEARCH")
     if not any(process.pid == 1 for process in machine.processes.values()):

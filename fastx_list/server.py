@@ -55,7 +55,7 @@ def on_starting(server: Arbiter) -> None:
 def _write_error(sock: socket.socket, status: int, reason: str, message: str) -> None:
     name = "ValidationError" if status < 500 else "InternalError"
     body = json.dumps({"error": {"name": name, "message": redaction.redact(message) or reason}}).encode()
-    head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
     gunicorn.util.write_nonblock(sock, f"{head}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body)
 
 

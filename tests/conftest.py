@@ -92,6 +92,7 @@ def service(tmp_path: Path, processes: Processes) -> Service:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    """One Chromium for all tests; each opens a context of its own in it."""
     chromium = program("chromium", "chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

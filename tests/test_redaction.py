@@ -109,10 +109,18 @@ def test_a_token_with_percent_encoded_dots_is_taken_out(before: str, dot: str) -
     assert not survives(TOKEN, redact(f"GET {before}{TOKEN.replace('.', dot)}&x=1 HTTP/1.1"))
 
 
-@pytest.mark.parametrize("before", ["/api/list/", "/api/params/", "/api/admin/session/", "/api/list?token=", "Bearer "])
+@pytest.mark.parametrize(
+    "before", ["/api/list/", "/api/params/", "/api/admin/session/", "/api/list?token=", "Bearer ", "/static/", "/"]
+)
 def test_a_token_that_is_percent_encoded_throughout_is_taken_out(before: str) -> None:
     encoded = "".join(f"%{ord(letter):02x}" for letter in TOKEN)
     assert redact(f"GET {before}{encoded} HTTP/1.1") == f"GET {before}[token] HTTP/1.1"
+
+
+@pytest.mark.parametrize("before", ["/%61pi/list/", "/api/%6cist/", "/api/list?%74oken=", "/api/list?toke%6E="])
+def test_where_a_token_belongs_may_be_percent_encoded(before: str) -> None:
+    for token in (TOKEN, "0123456789abcdef"):
+        assert token not in redact(f"GET {before}{token} HTTP/1.1")
 
 
 def test_all_tokens_of_a_text_are_taken_out() -> None:

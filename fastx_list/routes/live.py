@@ -200,6 +200,11 @@ def plain_request(error: WebsocketMismatch) -> Response:
     return error_response(400, "ValidationError", "this address takes WebSockets only; the list over HTTP is on another port")
 
 
+def gone(error: ConnectionError) -> Response:
+    """Give up on a client that left before its handshake was answered, as one does that waited too long; nobody reads this."""
+    return Response(status=400)
+
+
 def _check_handshake() -> None:
     if request.headers.get("Sec-WebSocket-Version") != "13":
         raise ValidationError("Sec-WebSocket-Version: takes 13")

@@ -1,0 +1,151 @@
+"""Clients of a site behind nginx, for tests of what they notice of it."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import threading
+from collections.abc import Coroutine, Sequence
+from contextlib import ExitStack
+from typing import Any, TypeVar
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.support import Answer, wait_for
+from tests.system.nginx import HOST, Site
+from tests.system.test_life import Feed
+
+T = TypeVar("T")
+
+
+class Follower:
+    """A WebSocket client, for threads that wait for it.
+
+    The library's own such client reads and writes from two threads at once, which an OpenSSL connection does not bear: with TLS 1.3
+    one handshake in some hundreds got lost on the way.
+    """
+
+    def __init__(self, site: Site, url: str, **options: Any) -> None:
+        self._loop = site.loop
+        self._connection: ClientConnection = self._run(self._open(url, ssl=site.tls, **options))
+
+    @staticmethod
+    async def _open(url: str, **options: Any) -> ClientConnection:
+        return await connect(url, **options)
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def recv(self, timeout: float | None = None) -> str | bytes:
+        """Return the next message; raises ``TimeoutError`` if there is none for ``timeout`` seconds."""
+        try:
+            return self._run(asyncio.wait_for(self._connection.recv(), timeout))
+        except asyncio.TimeoutError:  # until Python 3.11 it is another
+            raise TimeoutError from None
+
+    @property
+    def extensions(self) -> Sequence[object]:
+        return self._connection.protocol.extensions
+
+    def __enter__(self) -> Follower:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._run(self._connection.close())
+
+
+def follow(site: Site, token: str, url: str = "", **options: Any) -> Follower:
+    """Open a WebSocket at ``url``, else at the site's own address."""
+    return Follower(site, f"{url or site.live_url}?token={token}", **options)
+
+
+def refusal(site: Site, token: str, url: str = "", **options: Any) -> Answer:
+    """Return the answer to a WebSocket's handshake that fails."""
+    with pytest.raises(InvalidStatus) as caught:
+        follow(site, token, url, **options)
+    response = caught.value.response
+    answer = Answer(response.status_code, http.client.HTTPMessage(), bytes(response.body or b""))
+    for name, value in response.headers.raw_items():
+        answer.headers[name] = value
+    return answer
+
+
+class Traffic:
+    """Clients that ask for the list all the time, each over new connections or over one for as long as that lasts."""
+
+    def __init__(self, site: Site, token: str) -> None:
+        self._site, self._path = site, f"/api/list/{token}"
+        self.failures: list[str] = []
+        self.answered = 0
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(kept,)) for kept in (False, False, True)]
+
+    def __enter__(self) -> Traffic:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _connect(self) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection(HOST, self._site.port, context=self._site.tls, timeout=60)
+
+    def _ask(self, kept: bool) -> None:
+        connection, used = self._connect(), False
+        while not self._over.is_set():
+            try:
+                connection.request("GET", self._path)
+                response = connection.getresponse()
+                body = response.read()
+                if response.status != 200 or not isinstance(json.loads(body), list):
+                    self.failures.append(f"{response.status} {body[:200]!r}")
+                self.answered += 1
+                used = True
+            except (ConnectionError, http.client.HTTPException) as error:
+                # RFC 9112 section 9.3.1: a server may close an idle connection at any time, and a client then asks again.
+                if not used:
+                    self.failures.append(repr(error))
+                connection.close()
+                connection, used = self._connect(), False
+            if not kept:
+                connection.close()
+                connection, used = self._connect(), False
+        connection.close()
+
+    def more(self, count: int = 30) -> None:
+        """Wait until so many more requests were answered."""
+        wanted = self.answered + count
+        wait_for("answers", lambda: self.failures or self.answered >= wanted)
+        assert self.failures == []
+
+
+class Client(threading.Thread):
+    """Does what a client of the WebSocket does: told that the server restarts, it connects again, at once. That has to do."""
+
+    def __init__(self, site: Site, token: str, stack: ExitStack) -> None:
+        super().__init__()
+        self._site, self._token, self._stack = site, token, stack
+        self._connection = self._connect()
+        self.feed: Feed | None = None  # of the second connection
+        self.problems: list[str] = []
+        self.start()
+
+    def _connect(self) -> Follower:
+        return self._stack.enter_context(follow(self._site, self._token, open_timeout=60))
+
+    def run(self) -> None:
+        try:
+            while True:
+                self._connection.recv(timeout=60)
+        except ConnectionClosed as closed:
+            if closed.rcvd is None or closed.rcvd.code != 1001:
+                self.problems.append(f"closed with {closed.rcvd}")
+            self.feed = Feed(self._connect())
+        except TimeoutError:
+            self.problems.append("never closed")
