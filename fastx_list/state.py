@@ -14,5 +14,6 @@ def make_state_dir(path: Path) -> None:
 def give_to_owner_of(directory: Path, path: Path) -> None:
     """Give what root made at ``path`` to the owner of ``directory``; for other users, who own what they make, do nothing."""
     if os.geteuid() == 0:
-        owner = directory.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)
+        owner, made = directory.stat(), path.stat()
+        if (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):  # a confined root may not even change it to the same
+            os.chown(path, owner.st_uid, owner.st_gid)

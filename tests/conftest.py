@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from fastx_list import create_app
 from fastx_list.config import Settings, load
 from fastx_list.session import Session
 from fastx_list.store import Store, open_store
 from fastx_list.tokens import Tokens
-from tests.support import Processes, Service, program
+from tests.support import WAIT_SECONDS, Processes, Service, program
+
+expect.set_options(timeout=WAIT_SECONDS * 1000)  # as with everything else, nothing depends on how long it takes
 
 
 @pytest.fixture(autouse=True)
