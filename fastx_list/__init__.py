@@ -56,7 +56,7 @@ def _create(name: str, environ: Mapping[str, str] | None) -> tuple[Flask, Servic
 
     from fastx_list import config, errors, redaction
     from fastx_list.replica import Replica
-    from fastx_list.services import EXTENSION, Services
+    from fastx_list.services import EXTENSION, ApiRequest, Services
     from fastx_list.store import open_store
     from fastx_list.tokens import Tokens
 
@@ -64,6 +64,7 @@ def _create(name: str, environ: Mapping[str, str] | None) -> tuple[Flask, Servic
     settings = config.load(environ)
     store = open_store(settings.store, serving=True)
     app = Flask(f"fastx_list.{name}", root_path=__path__[0], static_folder="static" if name == "list" else None)
+    app.request_class = ApiRequest
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     service = Services(settings, store, Replica(store), Tokens(settings), follows=name == "live")
     app.extensions[EXTENSION] = service

@@ -93,8 +93,10 @@ class _Whole(fields.Field[int]):
     """A whole number of 0 or more, in decimal digits or as a JSON number."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
-        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,1000}", value.strip()):
-            return int(value)
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,1000}", digits := value.strip()):
+            return int(digits)  # which takes off less than strip() does
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return value
         raise ValidationError("takes a whole number, 0 or more")

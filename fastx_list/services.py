@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flask import current_app, request
+from typing import IO, Any
+
+from flask import Request, current_app, request
+from werkzeug.formparser import FormDataParser
 
 from fastx_list.config import Settings
-from fastx_list.errors import AuthError, Forbidden, Unavailable
+from fastx_list.errors import AuthError, Forbidden, Unavailable, ValidationError
 from fastx_list.replica import Replica
 from fastx_list.store import Store, StoreError
 from fastx_list.tokens import Claims, Tokens
@@ -52,6 +55,23 @@ class Services:
         if not claims.admin:
             raise Forbidden('token: this takes an administrator\'s, with the claim "admin"')
         return claims
+
+
+class _StrictForm(FormDataParser):
+    """Refuses a form that is malformed or cut off, which would otherwise pass for one without fields."""
+
+    def parse(self, stream: IO[bytes], mimetype: str, content_length: int | None, options: dict[str, str] | None = None) -> Any:
+        self.silent = not content_length
+        try:
+            return super().parse(stream, mimetype, content_length, options)
+        except ValueError:
+            raise ValidationError("body: it is not a well-formed form") from None
+
+
+class ApiRequest(Request):
+    """A request as the routes read it."""
+
+    form_data_parser_class = _StrictForm
 
 
 def services() -> Services:

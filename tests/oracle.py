@@ -158,8 +158,8 @@ def read_boolean(parameter: str, raw: Any) -> bool:
 def read_whole(parameter: str, raw: Any) -> int | None:
     if raw is None:
         return None
-    if isinstance(raw, int) and not isinstance(raw, bool) and raw >= 0:
-        return raw
+    if isinstance(raw, (int, float)) and not isinstance(raw, bool) and raw >= 0 and Fraction(raw).denominator == 1:
+        return int(raw)
     if isinstance(raw, str) and raw != "" and all(character in "0123456789" for character in raw):
         return int(raw)
     raise Refused(parameter)

@@ -66,10 +66,9 @@ def list_sessions(token: str | None) -> Response:
 
 def answer(service: Services, topic: Topic) -> Response:
     """Return what this request asks of ``topic``."""
+    query = _parse_query_string(request.query_string)  # of a POST, too: what is wrong there is refused also where the body wins
     if request.method == "POST":
         query = cast(Query, parser.parse(_schema, request, location="anywhere"))
-    else:
-        query = _parse_query_string(request.query_string)
     page = service.replica.page(topic, query)
     body, headers = _answer(service, page)
     if service.replica.problem:

@@ -197,6 +197,13 @@ def test_a_wrong_parameter_is_named_with_what_it_takes(
         (b'{"filter": {"a": 1}}', "application/json", "filter: takes text"),
         (b'{"sortBy": ["id"]}', "application/json", "sortBy: takes the name"),
         (b'{"sortReverse": {}}', "application/json", "sortReverse: takes true or false"),
+        (b'{"limit": 1.5}', "application/json", "limit: takes a whole number, 0 or more"),
+        (b'{"limit": 1e999}', "application/json", "limit: takes a whole number, 0 or more"),
+        (b"limit=1", "multipart/form-data; boundary=b", "body: it is not a well-formed form"),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="limit"\r\n\r\n0', "multipart/form-data; boundary=b",
+            "body: it is not a well-formed form",
+        ),
         (b'{"filter": "\\ud800==1"}', "application/json", None),
     ],
 )
@@ -208,6 +215,21 @@ def test_a_wrong_body_is_refused_and_said_why(
         assert ids(answer) == []
     else:
         assert error(answer, 400, "ValidationError").startswith(message)
+
+
+def test_what_is_wrong_in_the_query_is_refused_also_where_the_body_wins(client: FlaskClient, token: Issue) -> None:
+    answer = client.post(f"/api/list/{token('alice')}?limit=-1", json={"limit": 1})
+    assert error(answer, 400, "ValidationError") == "limit: takes a whole number, 0 or more"
+
+
+@pytest.mark.parametrize("two", [2, 2.0, "2", " 2 ", "\x1c\x852\u2003"])
+def test_a_whole_number_is_one_however_it_is_written(client: FlaskClient, token: Issue, two: Any) -> None:
+    assert ids(client.post(f"/api/list/{token('alice')}", json={"limit": two})) == ["a", "b"]
+
+
+def test_a_form_without_fields_asks_for_everything(client: FlaskClient, token: Issue) -> None:
+    for content_type in ("multipart/form-data; boundary=b", "multipart/form-data", "application/x-www-form-urlencoded"):
+        assert ids(client.post(f"/api/list/{token('alice')}", data=b"", content_type=content_type)) == ["a", "b", "c"]
 
 
 def test_an_overlong_body_is_refused(client: FlaskClient, token: Issue) -> None:
