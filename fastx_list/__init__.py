@@ -22,10 +22,10 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     """
     from fastx_list import cors
     from fastx_list.proxies import behind_proxies
-    from fastx_list.routes import admin, health, list, page, params
+    from fastx_list.routes import admin, docs, health, list, page, params
 
     app, service = _create("list", environ)
-    for module in (list, params, admin, page, health):
+    for module in (list, params, admin, page, docs, health):
         app.register_blueprint(module.blueprint)
     cors.allow(app, service.settings.allowed_origins)
     quick = list.short_cut(app.wsgi_app, service)

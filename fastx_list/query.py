@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre_load
 
@@ -89,8 +89,20 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+# Each field below says beside its code what it takes, for the API's documents: in a URL or a form the first of these, in JSON all.
+JsonSchema = dict[str, Any]
+_BLANK = r"\s\x1c-\x1f\x85"  # what strip() takes off; by itself \s means less to JavaScript
+_FILTER: JsonSchema = {
+    "type": "string", "pattern": rf"^[{_BLANK}]*([^{_BLANK}=]|=[^=])[\s\S]*==", "examples": ["clients==0"],
+}
+
+
 class _Whole(fields.Field[int]):
     """A whole number of 0 or more, in decimal digits or as a JSON number."""
+
+    takes: ClassVar[list[JsonSchema]] = [
+        {"type": "integer", "minimum": 0}, {"type": "string", "pattern": rf"^[{_BLANK}]*[0-9]{{1,1000}}[{_BLANK}]*$"},
+    ]
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
         if isinstance(value, str) and re.fullmatch(r"[0-9]{1,1000}", digits := value.strip()):
@@ -103,6 +115,12 @@ class _Whole(fields.Field[int]):
 
 
 class _Boolean(fields.Field[bool]):
+    """``true`` or ``false``, or one of the other words and numbers that settings take, too."""
+
+    takes: ClassVar[list[JsonSchema]] = [
+        {"type": "string", "enum": [*TRUE, *FALSE]}, {"type": "boolean"}, {"type": "integer", "enum": [0, 1]},
+    ]
+
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
         text = str(value).strip().lower() if isinstance(value, (str, bool, int)) else ""
         if text not in TRUE + FALSE:
@@ -111,6 +129,8 @@ class _Boolean(fields.Field[bool]):
 
 
 class _Name(fields.Field[str]):
+    takes: ClassVar[list[JsonSchema]] = [{"type": "string", "maxLength": 256}]
+
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
         if not isinstance(value, str) or len(value) > 256:
             raise ValidationError("takes the name of a member or of one of the params, at most 256 characters")
@@ -119,6 +139,8 @@ class _Name(fields.Field[str]):
 
 class _Filters(fields.Field[tuple[Filter, ...]]):
     """One filter or an array of them."""
+
+    takes: ClassVar[list[JsonSchema]] = [{"type": "array", "items": _FILTER}, _FILTER]
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
@@ -146,11 +168,13 @@ class QuerySchema(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    sortBy = _Name(metadata={"description": "member, or one of the params, to sort by; without it: started"})
+    sortBy = _Name(metadata={"description": "member, or one of the params, to sort by; without it started, then id"})
     sortReverse = _Boolean(metadata={"description": "true sorts from last to first"})
-    start = _Whole(metadata={"description": "how many sessions to pass over"})
-    limit = _Whole(metadata={"description": "how many sessions to return at most; 0 returns none"})
-    filter = _Filters(metadata={"description": "name==value1,value2; comma is OR, repetition is AND"})
+    start = _Whole(metadata={"description": "how many to pass over"})
+    limit = _Whole(metadata={"description": "how many to return at most; 0 returns none"})
+    filter = _Filters(metadata={
+        "description": f"name==value1,value2; comma is OR, repetition is AND; at most {MAX_FILTERS}, of {MAX_FILTER_BYTES} bytes",
+    })
 
     @pre_load
     def drop_null(self, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -185,5 +209,5 @@ class LiveQuerySchema(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    filter = _Filters(load_default=(), metadata={"description": "as over HTTP; a session that stops matching gets null"})
-    snapshot = _Boolean(load_default=True, metadata={"description": "0 leaves out the sessions there are on connecting"})
+    filter = _Filters(load_default=(), metadata={"description": "as over HTTP; what stops matching gets null"})
+    snapshot = _Boolean(load_default=True, metadata={"description": "0 leaves out what there is on connecting"})

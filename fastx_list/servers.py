@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from marshmallow import Schema, fields
+from marshmallow import Schema, fields, validate
 
-from fastx_list.session import to_json
+from fastx_list.session import fact, to_json
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,25 @@ class Server:
 
 
 class ServerSchema(Schema):
-    """A server as the published page writes it."""
+    """A server as the published page writes it. As to ``required`` and the like see :class:`fastx_list.session.SessionSchema`."""
 
-    serverId = fields.Function(lambda server: server.id)
-    id = fields.String()
-    serverPool = fields.String(attribute="pool")
-    hostname = fields.String()
-    url = fields.String()
-    cpu = fields.Float()
-    freemem = fields.Integer(attribute="free_memory")
-    totalmem = fields.Integer(attribute="total_memory")
-    loggedInUsers = fields.Integer(attribute="logged_in_users")
-    sessions = fields.Integer()
-    uptime = fields.Integer()
-    loadavg = fields.List(fields.Float(), attribute="load")
+    serverId = fields.String(attribute="id", required=True, dump_only=True, metadata={"description": "the same as id"})
+    id = fields.String(required=True, metadata={"description": "the server's name, which is its sessions' serverId"})
+    serverPool = fact(fields.String, "pool", "the pool that it belongs to")
+    hostname = fields.String(required=True, metadata={"description": "the name of the machine"})
+    url = fact(fields.String, "url", "where its users connect to it")
+    cpu = fact(fields.Float, "cpu", "load of all its processors together, in percent")
+    freemem = fact(fields.Integer, "free_memory", "memory that is free, in bytes")
+    totalmem = fact(fields.Integer, "total_memory", "all its memory, in bytes")
+    loggedInUsers = fields.Integer(
+        attribute="logged_in_users", required=True, metadata={"description": "how many logins have sessions there"}
+    )
+    sessions = fields.Integer(required=True, metadata={"description": "how many sessions it has"})
+    uptime = fact(fields.Integer, "uptime", "seconds since it was started")
+    loadavg = fields.List(
+        fields.Float(), attribute="load", required=True, allow_none=True, validate=validate.Length(equal=3),
+        metadata={"description": "load averages of one, five and fifteen minutes"},
+    )
 
 
 _schema = ServerSchema()

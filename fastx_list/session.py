@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NoReturn
 
-from marshmallow import Schema, fields, validate
+from marshmallow import EXCLUDE, Schema, fields, validate
 
 MAX_PARAMS = 64
 MAX_PARAMS_BYTES = 8192
@@ -56,30 +56,45 @@ class Session:
         return hashlib.blake2b(encode(self, {}).encode(), digest_size=16).hexdigest()
 
 
-class SessionSchema(Schema):
-    """A session as the published page writes it. Dumped once per change of a session, never per request."""
+def fact(kind: type[fields.Field[Any]], attribute: str, description: str, check: Callable[[Any], Any] | None = None) -> Any:
+    """Return a member that is always there, and ``null`` where it can't be known."""
+    return kind(attribute=attribute, required=True, allow_none=True, validate=check, metadata={"description": description})
 
-    id = fields.String()
-    serverPid = fields.Integer(attribute="server_pid")
-    geometry = fields.String()
-    windowMode = fields.String(attribute="window_mode", metadata={"enum": WINDOW_MODES})
-    started = fields.Integer()
-    lastConnect = fields.Integer(attribute="last_connect")
-    lastDisconnect = fields.Integer(attribute="last_disconnect")
-    command = fields.String()
-    appPid = fields.Integer(attribute="app_pid")
-    clients = fields.Integer()
-    params = fields.Dict(keys=fields.String())
-    hostname = fields.String()
-    login = fields.String()
-    display = fields.Integer()
-    serverId = fields.String(attribute="server_id")
-    cpuPercentage = fields.Float(attribute="cpu_percentage")
-    videoRam = fields.Integer(attribute="video_ram")
-    sharing = fields.Boolean()
-    disconnectTimeout = fields.Integer(attribute="disconnect_timeout")
+
+class SessionSchema(Schema):
+    """A session as the published page writes it. Dumped once per change of a session, never per request.
+
+    Dumping asks neither ``required`` nor ``allow_none`` nor validators; they say what a reader can rely on.
+    """
+
+    id = fields.String(
+        required=True, metadata={"description": "stable for the session's life; no other session of any server has it"}
+    )
+    serverPid = fact(fields.Integer, "server_pid", "pid of its display server")
+    geometry = fact(
+        fields.String, "geometry", "size of its screen as it is now, WIDTHxHEIGHT", validate.Regexp(GEOMETRY + r"\Z")
+    )
+    windowMode = fact(fields.String, "window_mode", "a whole desktop, or single windows", validate.OneOf(WINDOW_MODES))
+    started = fact(fields.Integer, "started", "milliseconds since 1970-01-01 UTC")
+    lastConnect = fact(fields.Integer, "last_connect", "milliseconds since 1970-01-01 UTC; null until a client connects")
+    lastDisconnect = fact(fields.Integer, "last_disconnect", "milliseconds since 1970-01-01 UTC; null until a client leaves")
+    command = fact(fields.String, "command", "what was executed when the session started")
+    appPid = fact(fields.Integer, "app_pid", "pid of that command")
+    clients = fact(fields.Integer, "clients", "how many clients are connected now")
+    params = fields.Dict(keys=fields.String(), required=True, metadata={"description": "what was set with the params call"})
+    hostname = fields.String(required=True, metadata={"description": "the machine it runs on"})
+    login = fields.String(required=True, metadata={"description": "the user whose session it is"})
+    display = fact(fields.Integer, "display", "number of its X display")
+    serverId = fields.String(attribute="server_id", required=True, metadata={"description": "the server whose agent found it"})
+    cpuPercentage = fact(fields.Float, "cpu_percentage", "as it was when the session started")
+    videoRam = fact(fields.Integer, "video_ram", "in kB, as it was when the session started")
+    sharing = fact(fields.Boolean, "sharing", "as it was when the session started")
+    disconnectTimeout = fact(fields.Integer, "disconnect_timeout", "in minutes, as it was when the session started")
     # The published page spells it so; portals read either.
-    disconnectTImeout = fields.Function(lambda session: session.disconnect_timeout)
+    disconnectTImeout = fields.Integer(
+        attribute="disconnect_timeout", required=True, allow_none=True, dump_only=True,
+        metadata={"description": "the same as disconnectTimeout"},
+    )
 
 
 _schema = SessionSchema()
@@ -150,6 +165,27 @@ def _is_deeper(value: object, limit: int) -> bool:
         inner = [item.values() if isinstance(item, Mapping) else item for item in level if isinstance(item, (Mapping, list))]
         level = [value for values in inner for value in values]
     return bool(level)
+
+
+_WRONG = ("required", "invalid", "null")
+_ID = "takes the id of one of your sessions"
+_PARAMS = "takes a JSON object; a null in it removes a param"
+
+
+class ParamsSchema(Schema):
+    """What the params call takes: a session's id, and what to merge into its params."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    id = fields.String(
+        required=True, validate=validate.Regexp(r"[!-~]{1,256}\Z", error=_ID), error_messages=dict.fromkeys(_WRONG, _ID),
+        metadata={"description": _ID},
+    )
+    params = fields.Dict(
+        keys=fields.String(), required=True, error_messages=dict.fromkeys(_WRONG, _PARAMS),
+        metadata={"description": f"{_PARAMS}; in all a session holds at most {MAX_PARAMS}, and {MAX_PARAMS_BYTES} bytes of JSON"},
+    )
 
 
 class StartSchema(Schema):

@@ -15,13 +15,19 @@ blueprint = Blueprint("page", __name__)
 def page() -> Response:
     """Answer with the page, which may load from and connect to nothing but this host."""
     live_port = services().settings.live_port
-    response = Response(render_template("page.html", live_port=live_port or ""), mimetype="text/html")
     host = urlsplit(f"//{request.host}").hostname or ""
     host = f"[{host}]" if ":" in host else host
     live = f"{host}:{live_port}" if live_port else request.host
+    return html(
+        render_template("page.html", live_port=live_port or ""), f"script-src 'self'; connect-src 'self' ws://{live} wss://{live}; "
+    )
+
+
+def html(text: str, policy: str = "") -> Response:
+    """Return a page that may load its own style and images, what ``policy`` (CSP directives) lets it besides, and nothing else."""
+    response = Response(text, mimetype="text/html")
     response.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' ws://{live} wss://{live}; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src 'self'; img-src 'self'; {policy}base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -5,32 +5,15 @@ from __future__ import annotations
 from typing import Any, cast
 
 from flask import Blueprint, Request, Response, request
-from marshmallow import EXCLUDE, Schema, fields, validate
+from marshmallow import Schema
 
 from fastx_list.errors import NotFound, Unavailable, ValidationError
 from fastx_list.routes.list import json_object, parser
 from fastx_list.services import services
-from fastx_list.session import ParamsError
+from fastx_list.session import ParamsError, ParamsSchema
 from fastx_list.store import StoreError
 
 blueprint = Blueprint("params", __name__)
-
-_WRONG = ("required", "invalid", "null")
-_ID = "takes the id of one of your sessions"
-_PARAMS = "takes a JSON object; a null in it removes a param"
-
-
-class ParamsSchema(Schema):
-    """What the call takes: a session's id, and what to merge into its params."""
-
-    class Meta:
-        unknown = EXCLUDE
-
-    id = fields.String(
-        required=True, validate=validate.Regexp(r"[!-~]{1,256}\Z", error=_ID), error_messages=dict.fromkeys(_WRONG, _ID)
-    )
-    params = fields.Dict(keys=fields.String(), required=True, error_messages=dict.fromkeys(_WRONG, _PARAMS))
-
 
 _schema = ParamsSchema()
 
