@@ -16,7 +16,17 @@ from fastx_list.store import Store, open_store
 from fastx_list.tokens import Tokens
 from tests.support import WAIT_SECONDS, Processes, Service, program
 
+TESTS = Path(__file__).parent
+LOOKING = {"test_cli.py", "test_doctor.py"}
+
 expect.set_options(timeout=WAIT_SECONDS * 1000)  # as with everything else, nothing depends on how long it takes
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep those tests in one process that start what an agent finds anywhere on the machine, or look for it."""
+    for item in items:
+        if item.path.is_relative_to(TESTS / "system") or item.path.is_relative_to(TESTS / "agent") or item.path.name in LOOKING:
+            item.add_marker(pytest.mark.xdist_group("machine"))
 
 
 @pytest.fixture(autouse=True)

@@ -59,7 +59,7 @@ def ordinary_user() -> Iterator[None]:
 def let_others_in(directory: Path) -> None:
     """Let other users into a test's directory, which lies below pytest's own."""
     for each in (directory, *directory.parents):
-        if each.stat().st_uid == os.geteuid() and (each == directory or each.name.startswith("pytest-")):
+        if each.stat().st_uid == os.geteuid() and (each == directory or each.name.startswith(("pytest-", "popen-"))):
             each.chmod(0o755)
 
 

@@ -124,7 +124,13 @@ def test_params_are_set_and_arrive_over_the_websocket(site: Site, token: Token, 
         assert feed.one(params={"name": "Thesis", "long": "x" * 7000}) == other.one(params={"name": "Thesis", "long": "x" * 7000})
         assert connection.extensions == []
     with follow(site, token("root", admin=True), site.live_url.replace("api/list", "api/admin/session")) as connection:
-        Feed(connection).one(login="alice")
+        everybody = Feed(connection)  # whatever else there is on this machine
+
+        def alice_is_there() -> bool:
+            everybody.take()
+            return "a" in everybody.state
+
+        wait_for("the session of alice", alice_is_there)
 
 
 @pytest.fixture
