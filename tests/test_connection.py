@@ -595,7 +595,7 @@ def test_what_is_malformed_closes_with_1002(wire: Wire, data: bytes) -> None:
 @pytest.mark.parametrize("data", [
     client(Opcode.TEXT, b"\xff"), client(Opcode.TEXT, b"\xc3"), client(Opcode.TEXT, b"\xed\xa0\x80"),
     client(Opcode.CLOSE, b"\x03\xe8\xff"), b"".join(_fragments(Opcode.TEXT, b"\xc3", b"x")),
-])
+], ids=["no character", "half a character", "a surrogate", "a reason", "in fragments"])  # the frames have random masks
 def test_text_that_is_not_utf8_closes_with_1007(wire: Wire, data: bytes) -> None:
     wire.sends(data)
     assert _close_code(wire.reads_all()) == 1007

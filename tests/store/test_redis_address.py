@@ -21,7 +21,7 @@ PASSWORD = secrets.token_hex(8)
     ("redis+unix:///run/redis/redis.sock?db=2", Address(socket="/run/redis/redis.sock", database=2)),
     ("redis+sentinel://a,b:7000,c/main/4", Address((("a", 26379), ("b", 7000), ("c", 26379)), master="main", database=4)),
     ("rediss+sentinel://a/main", Address((("a", 26379),), master="main", tls=True)),
-])
+], ids=["host", "port", "IPv6", "password", "user", "socket", "sentinels", "TLS"])  # a password is another one each time
 def test_a_url_says_where_the_store_is(url: str, expected: Address) -> None:
     assert parse(url) == expected
 
