@@ -27,7 +27,7 @@ NO_NUMBER = -2
 _SO_TIMESTAMPNS = 35  # of Linux; the socket module does not name it
 _STAMP = struct.Struct("qq")
 _RESET = struct.pack("ii", 1, 0)  # a close that leaves no TIME_WAIT behind
-_NUMBER = re.compile(rb'"seq":(\d+)')
+_NUMBER = re.compile(rb'seq\W{1,2}(\d+)')  # as a member, or in a text
 _TEXT, _COMPRESSED_TEXT, _CLOSE, _PING, _PONG = 0x81, 0xC1, 0x88, 0x89, 0x8A
 
 

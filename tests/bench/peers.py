@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ SETTLE_SECONDS = 15.0
 NCHAN_MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 
 Publish = Callable[[int], int]
+PublishText = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,15 @@ def sidecar(directory: Path, port: int, **settings: str) -> Iterator[int]:
 
 
 @contextmanager
+def http_list(directory: Path) -> Iterator[str]:
+    """Run the list over HTTP on the store in ``directory``. Yields its address, which a token completes."""
+    port = common.free_port()
+    command = common.gunicorn(port, "fastx_list:create_app()")
+    with common.running(command, common.environment(directory, WEB_CONCURRENCY="2"), common.listens(port)):
+        yield f"http://127.0.0.1:{port}/api/list/"
+
+
+@contextmanager
 def ours(directory: Path) -> Iterator[Peer]:
     sessions = list(common.fill(directory, SESSIONS).values())
     store = open_store(config.load(common.environment(directory)).store)
@@ -83,32 +93,49 @@ def message(number: int) -> str:
     return frame[4:].decode()  # without its header; it is more than 125 bytes long and less than 64 KiB
 
 
+@dataclass(frozen=True)
+class Broadcast:
+    """A server that is told over a WebSocket what to send: ``publish`` takes a login and a message."""
+
+    port: int
+    pid: int
+    publish: PublishText
+
+    def peer(self) -> Peer:
+        def publish(number: int) -> int:
+            began = time.time_ns()
+            self.publish("all", message(number))
+            return began
+
+        return Peer(self.port, "/all", self.pid, publish)
+
+
 @contextmanager
-def _asked_over_websocket(command: Sequence[str], environ: dict[str, str], port: int) -> Iterator[Peer]:
+def _told_what_to_send(command: Sequence[str], environ: dict[str, str], port: int) -> Iterator[Broadcast]:
     with common.running(command, environ, common.listens(port)) as pid:
         with connect(f"ws://127.0.0.1:{port}/publish", proxy=None) as publisher:
-            def publish(number: int) -> int:
-                began = time.time_ns()
-                publisher.send(f"all\n{message(number)}")
-                return began
-
-            yield Peer(port, "/all", pid, publish)
+            yield Broadcast(port, pid, lambda login, text: publisher.send(f"{login}\n{text}"))
 
 
 @contextmanager
-def _websockets(directory: Path, compression: str) -> Iterator[Peer]:
+def broadcast(directory: Path, compression: str) -> Iterator[Broadcast]:
+    """Run :mod:`tests.bench.broadcast`; ``compression`` is ``deflate`` or ``none``."""
     port = common.free_port()
     command = [sys.executable, "-m", "tests.bench.broadcast", str(port), compression]
-    with _asked_over_websocket(command, common.environment(directory), port) as peer:
-        yield peer
+    with _told_what_to_send(command, common.environment(directory), port) as server:
+        yield server
 
 
-def websockets(directory: Path) -> AbstractContextManager[Peer]:
-    return _websockets(directory, "deflate")
+@contextmanager
+def websockets(directory: Path) -> Iterator[Peer]:
+    with broadcast(directory, "deflate") as server:
+        yield server.peer()
 
 
-def websockets_plain(directory: Path) -> AbstractContextManager[Peer]:
-    return _websockets(directory, "none")
+@contextmanager
+def websockets_plain(directory: Path) -> Iterator[Peer]:
+    with broadcast(directory, "none") as server:
+        yield server.peer()
 
 
 @contextmanager
@@ -118,8 +145,8 @@ def flask_sock(directory: Path) -> Iterator[Peer]:
         sys.executable, "-m", "gunicorn", "--worker-class", "gevent", "--worker-connections", "20000", "--backlog", "4096",
         "--no-control-socket", "--config", os.devnull, "--bind", f"127.0.0.1:{port}", "tests.bench.bare_live:create_app()",
     ]
-    with _asked_over_websocket(command, common.environment(directory), port) as peer:
-        yield peer
+    with _told_what_to_send(command, common.environment(directory), port) as server:
+        yield server.peer()
 
 
 @contextmanager
