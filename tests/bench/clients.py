@@ -130,7 +130,9 @@ class Clients:
                 self._clients[client.sock.fileno()] = client
                 self._epoll.register(client.sock, select.EPOLLOUT)
             if time.monotonic() - self._opening.began > CONNECT_SECONDS:
-                self._opening.failed["not served in time"] += self._opening.under_way
+                for client in list(self._clients.values()):
+                    if client.due or not client.shaken:
+                        self._end(client, "not served in time")
             if self._opening.started == len(self._opening.targets) and not self._opening.under_way:
                 self._pipe.send((self._opening.seconds, self._opening.failed, self._opening.extensions))
                 self._opening = None
