@@ -27,6 +27,7 @@ NO_NUMBER = -2
 _SO_TIMESTAMPNS = 35  # of Linux; the socket module does not name it
 _STAMP = struct.Struct("qq")
 _RESET = struct.pack("ii", 1, 0)  # a close that leaves no TIME_WAIT behind
+_ETHERNET_SEGMENT, _NARROW_BUFFER = 1448, 8192
 _NUMBER = re.compile(rb'seq\W{1,2}(\d+)')  # as a member, or in a text
 _TEXT, _COMPRESSED_TEXT, _CLOSE, _PING, _PONG = 0x81, 0xC1, 0x88, 0x89, 0x8A
 
@@ -57,7 +58,7 @@ class Opening:
     at_once: int
     first: int
     keep: bool
-    segment: int | None
+    narrow: bool
     began: float = field(default_factory=time.monotonic)
     started: int = 0
     seconds: list[float] = field(default_factory=list)
@@ -77,8 +78,9 @@ class Opening:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        if self.segment is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, self.segment)
+        if self.narrow:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _ETHERNET_SEGMENT)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW_BUFFER)
         sock.connect_ex(("127.0.0.1", self.port))
         client = Client(self.started, sock, self.targets[self.started], self.first, {} if self.keep else None)
         self.started += 1
@@ -227,7 +229,10 @@ class Clients:
             if found and self._seen.setdefault(number, payload) != payload:
                 raise FrameError("a frame is torn: the same message has other bytes")
             if client.sessions is not None:
-                message = json.loads(payload)
+                try:
+                    message = json.loads(payload)
+                except ValueError:
+                    raise FrameError("a frame is torn: its message is no JSON") from None
                 client.sessions[message["id"]] = message["data"]
             self._record(client, number, stamp)
         elif first == _COMPRESSED_TEXT:

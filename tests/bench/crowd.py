@@ -60,14 +60,14 @@ class Crowd:
         self._process.join(REPLY_SECONDS)
 
     def connect(
-        self, port: int, targets: Sequence[str], *, at_once: int, first: int = 0, keep: bool = False, segment: int | None = None
+        self, port: int, targets: Sequence[str], *, at_once: int, first: int = 0, keep: bool = False, narrow: bool = False
     ) -> Connected:
         """Open a WebSocket to each of ``targets``, paths on ``port``, of which ``at_once`` may be under way. To be called once.
 
-        One is served when it has got ``first`` messages. With ``keep`` it remembers the sessions that messages tell of. ``segment``
-        is the most bytes of a TCP segment to it, where loopback would take 64 KiB.
+        One is served when it has got ``first`` messages. With ``keep`` it remembers the sessions that messages tell of. With
+        ``narrow`` the kernel holds little for one that does not read; for it loopback would hold megabytes.
         """
-        return Connected(*self._ask("connect", port, targets, at_once, first, keep, segment, within=clients.CONNECT_SECONDS))
+        return Connected(*self._ask("connect", port, targets, at_once, first, keep, narrow, within=clients.CONNECT_SECONDS))
 
     def connect_all(self, port: int, targets: Sequence[str], *, at_once: int = 200, **options: Any) -> Connected:
         """Connect as ``connect`` does; it is an error if anyone is not served."""
@@ -96,10 +96,10 @@ class Crowd:
         return cast("dict[int, dict[str, Any]]", self._ask("states"))
 
     def _ask(self, command: str, *arguments: Any, within: float = 0) -> Any:
-        self._pipe.send((command, arguments))
         try:
+            self._pipe.send((command, arguments))
             if self._pipe.poll(within + REPLY_SECONDS):
                 return self._pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             pass
         raise BenchmarkError(f"the clients' process does not answer: {command}")
