@@ -90,12 +90,14 @@ class ToBroadcast:
 
 
 class Found(NamedTuple):
-    """Milliseconds to each client, changes that a newer one overtook, bytes of the server second by second, changes a second."""
+    """Milliseconds to each client, changes that a newer one overtook, bytes of the server second by second, changes a second, and
+    which part of a core the server used."""
 
     taken: list[float]
     overtaken: int
     memory: list[int]
     rate: float
+    share: float
 
 
 @contextmanager
@@ -122,18 +124,18 @@ def change(machines: Machines, sender: Sender, pid: int, crowd: Crowd, options: 
     first, sent_at = machines.count, []
     each = options.rate // COMMITS_PER_SECOND
     with watching(pid) as memory:
-        began = time.monotonic()
+        began, used = time.monotonic(), common.used(pid, children=True)
         for number in range(options.seconds * COMMITS_PER_SECOND):
             time.sleep(max(0.0, began + number / COMMITS_PER_SECOND - time.monotonic()))
             at = sender.send(*machines.change(each))
             sent_at.extend([at] * each)
-        seconds = time.monotonic() - began
+        seconds, used = time.monotonic() - began, common.used(pid, children=True) - used
     expected = len(sent_at) * options.connections
     arrivals = crowd.collect(expected, GRACE_SECONDS)
     if crowd.lost():
         raise common.BenchmarkError(f"connections were lost: {dict(crowd.lost())}")
     taken = [(at - sent_at[number - first]) / 1e6 for number, at in zip(arrivals.numbers, arrivals.times, strict=True)]
-    return Found(taken, expected - len(taken), memory, len(sent_at) / seconds)
+    return Found(taken, expected - len(taken), memory, len(sent_at) / seconds, used / seconds)
 
 
 def differing(states: Mapping[int, Mapping[str, Any]], url: str, tokens: Sequence[str], connections: int) -> int:
@@ -180,6 +182,7 @@ def show(report: common.Report, found: Found) -> float:
     report.figure("50 of 100 at the client within", [common.percentile(found.taken, 50)], "ms")
     p99 = report.figure("99 of 100", [common.percentile(found.taken, 99)], "ms")
     report.figure("all", [max(found.taken)], "ms")
+    report.figure("processor time of the server", [found.share * 100], "% of a core")
     report.figure("memory, second by second", [each / 2**20 for each in found.memory], "MiB")
     return p99
 

@@ -53,12 +53,15 @@ class Subject:
         self.seconds = max(crowd.connect_all(peer.port, [peer.target] * clients, first=peer.first).seconds)
         self.connected = self.kib()
         self._number = 0
+        self._used = 0.0
         self.send()  # before the first message a server has not yet sent anything to anyone
 
     def send(self) -> Taken:
         """Send one message to all; it is an error if anyone does not get it, or not as it was sent."""
+        before = common.used(self._peer.pid, children=True)
         began = self._peer.publish(self._number)
         arrivals = self._crowd.collect(self._clients, MESSAGE_SECONDS)
+        self._used += common.used(self._peer.pid, children=True) - before
         numbers = set(arrivals.numbers)
         if len(set(arrivals.clients)) != self._clients or numbers not in ({self._number}, {COMPRESSED}):
             raise common.BenchmarkError(
@@ -67,6 +70,10 @@ class Subject:
         self.compresses = numbers == {COMPRESSED}
         taken = [(each - began) / 1e6 for each in arrivals.times]
         return Taken(common.percentile(taken, 50), common.percentile(taken, 99), max(taken) - min(taken))
+
+    def cost(self) -> float:
+        """Return the microseconds of processor time that the server, with the kernel for it, took for each client of a message."""
+        return self._used / self._number / self._clients * 1e6
 
     def kib(self) -> float:
         """Return the KiB of memory that each connection now costs the server."""
@@ -105,6 +112,7 @@ def measure(options: argparse.Namespace, report: common.Report, names: Sequence[
             print(subject.title + (", which compresses the messages" if subject.compresses else ""))
             for member, what in (("p50", "50 of 100 within"), ("p99", "99 of 100 within"), ("spread", "from first client to last")):
                 report.figure(what, [getattr(each, member) for each in taken[name]], "ms")
+            report.figure("processor time of the server for each client", [subject.cost()], "µs")
             used = subject.kib()
             report.figure("memory of the server, all connected", [subject.connected], "KiB a connection")
             report.figure("memory of the server, after the messages", [used], "KiB a connection")
