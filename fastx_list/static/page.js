@@ -1,147 +1,270 @@
-// The page follows the WebSocket; what it shows is what the API says, put in with textContent, never as markup.
+// The page: the API says what is listed, the WebSocket says when to ask again, and everything shown is text, never markup.
+
+import { claimsOf, liveAddress, PAGE_SIZE, parametersOf, readQuery, requestFor, send } from "./api.js";
+import { Bench } from "./bench.js";
+import { Backoff, Live, Repeater } from "./live.js";
+import { News } from "./news.js";
+import { QueryForm } from "./query.js";
+import { Table } from "./table.js";
+import { sessions as sessionsOf, visible } from "./words.js";
+
+const POLL_LIVE = 30_000; // milliseconds; finds a WebSocket that has died without a word
+const POLL = 5000;
+const AWAY = `asking every ${POLL / 1000} s, since the live connection is away`;
+const ALL = { path: "api/admin/session", admin: true }, MINE = { path: "api/list", admin: false };
+const REFUSALS = new Set([400, 413, 414, 431]);
 
 const $ = (id) => document.getElementById(id);
-const sessions = new Map();
-const rows = new Map();
-let token = takeToken();
-let socket = null;
-let wait = 500; // milliseconds until the next attempt to connect
+let token = null;
+let view = MINE;
+let query = null;
+let method = "get";
+let etag = null; // of the last answer to this question
+let answered = null; // { rows, total } of it
+let heard = false; // whether the list has answered at all
+let problem = null; // why it does not
+let told = new Map(); // what the WebSocket said since the last request: whether the session has gone, by id
 
-// The address may carry the token behind "#", which browsers send to nobody; it is taken out of the address and its history.
-function takeToken() {
-  const given = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (given) {
-    sessionStorage.setItem("token", given);
-    history.replaceState(null, "", location.pathname);
-  }
-  return given || sessionStorage.getItem("token");
+const news = new News($("news"));
+const bench = new Bench();
+const backoff = new Backoff();
+const repeater = new Repeater(ask);
+const form = new QueryForm(change);
+const table = new Table($("table").tHead, $("rows"), (name) => {
+  const reverse = (query.sortBy || "started") === name && !query.sortReverse;
+  change({ sortBy: name, sortReverse: reverse, start: "" });
+});
+const live = new Live({
+  opened() {
+    bench.took("open", true);
+    repeater.soon(); // what has happened until now, nobody has told
+    drawState();
+  },
+  message(text) {
+    const { id, data } = JSON.parse(text);
+    told.set(id, data === null);
+    bench.took(text);
+    repeater.soon();
+  },
+  closed(code, reason) {
+    bench.took(`closed, ${code} ${reason}`.trim(), true);
+    repeater.soon(); // it may be the token, which only the list tells
+    drawState();
+  },
+  tokenEnded: forget,
+});
+
+// The address may hold the token behind "#", which browsers send to nobody; it is taken out of the address and its history. What
+// stays there is the question, by the API's names, so that a view can be kept as a bookmark.
+function readAddress() {
+  const parameters = new URLSearchParams(location.hash.slice(1));
+  query = readQuery(parameters);
+  writeAddress();
+  const given = parameters.get("token") || sessionStorage.getItem("token");
+  if (!given) forget("");
+  else if (given === token) change({});
+  else begin(given);
 }
 
-function forget(message) {
+function writeAddress() {
+  const pairs = parametersOf(query).filter(([name, text]) => name !== "limit" || text !== PAGE_SIZE);
+  if (query.limit === "") pairs.push(["limit", ""]);
+  history.replaceState(null, "", location.pathname + location.search + (pairs.length ? `#${new URLSearchParams(pairs)}` : ""));
+}
+
+function begin(given) {
+  if (!/^[\w-]+\.[\w-]+\.[\w-]*$/.test(given)) return forget("This is no token, which has three parts with dots between them.");
+  clear();
+  token = given;
+  bench.begin(token);
+  sessionStorage.setItem("token", token);
+  $("ask").hidden = true;
+  $("view").hidden = $("forget").hidden = false;
+  look(claimsOf(token).admin === true ? ALL : MINE);
+  change({});
+}
+
+function look(at) {
+  view = at;
+  table.admin = at.admin;
+  const login = visible(claimsOf(token).sub ?? "");
+  $("who").textContent = at.admin ? `${login}, administrator` : login;
+  $("table").caption.textContent = at.admin ? "Sessions of all logins" : "Your sessions";
+}
+
+function forget(reason) {
+  clear();
   sessionStorage.removeItem("token");
   token = null;
-  socket?.close();
-  sessions.clear();
-  draw();
-  say("offline", message);
+  bench.begin(null);
+  $("who").textContent = "";
+  $("why").textContent = reason;
   $("ask").hidden = false;
-  $("table").hidden = $("empty").hidden = $("forget").hidden = true;
+  $("view").hidden = $("forget").hidden = true;
   $("token").focus();
+  drawState();
 }
 
-function say(state, text) {
-  $("connection").dataset.state = state;
-  $("connection").textContent = text;
+function clear() {
+  etag = answered = problem = null;
+  heard = false;
+  repeater.stop();
+  live.stop();
+  backoff.reset();
+  told.clear();
+  table.clear();
+  news.clear();
+  $("table").hidden = $("empty").hidden = $("warning").hidden = $("refused").hidden = true;
 }
 
-function liveAddress() {
-  const port = document.body.dataset.livePort;
-  const host = port ? `${location.hostname}:${port}` : location.host;
-  const path = new URL("api/list", document.baseURI).pathname;
-  return `${location.protocol === "https:" ? "wss" : "ws"}://${host}${path}`;
+/** Ask another question: the last one but for these parts of it, and by this method. */
+function change(parts, by = method) {
+  query = { ...query, ...parts };
+  method = by;
+  etag = answered = null;
+  $("refused").hidden = true;
+  writeAddress();
+  form.showQuestion(query);
+  table.sorted(query.sortBy || "started", query.sortReverse);
+  backoff.reset();
+  repeater.now();
+  drawState();
 }
 
-// The list tells what has ended while we were away, and why a token is refused, which a WebSocket does not.
-async function connect() {
-  if (!token) return forget("no token");
-  $("ask").hidden = true;
-  $("forget").hidden = false;
-  say("offline", "connecting …");
-  const mine = token;
+async function ask(signal) {
+  const request = requestFor(view.path, token, query, method);
+  const sent = etag ? { ...request, headers: { ...request.headers, "If-None-Match": etag } } : request;
+  bench.asks({
+    sent, request, url: requestFor(view.path, token, query, "get").url, live: liveAddress(view.path, token, query),
+  });
+  const before = told;
+  told = new Map();
   try {
-    const response = await fetch(new URL("api/list", document.baseURI), { headers: { Authorization: `Bearer ${mine}` } });
-    const answer = await response.json();
-    if (response.status === 401) return forget(answer.error.message);
-    if (!response.ok) throw new Error(answer.error.message);
-    const list = answer.result ?? answer;
-    sessions.clear();
-    for (const session of list) sessions.set(session.id, session);
-    draw();
+    const answer = await send(sent, signal);
+    bench.answered(answer);
+    take(answer, before);
   } catch (error) {
-    return retry(error.message);
-  }
-  if (token !== mine) return;
-  socket = new WebSocket(`${liveAddress()}?token=${encodeURIComponent(mine)}`);
-  socket.onopen = () => { wait = 500; say("live", "live"); };
-  socket.onmessage = (event) => take(JSON.parse(event.data));
-  socket.onclose = (event) => {
-    if (token !== mine) return;
-    if (event.code === 4401) forget(event.reason);
-    else retry(event.reason || "the live connection is away");
-  };
-}
-
-function retry(reason) {
-  const seconds = Math.round(wait / 1000) || 1;
-  say("offline", `${reason}; next attempt in ${seconds} s`);
-  setTimeout(connect, wait * (0.75 + Math.random() / 2));
-  wait = Math.min(wait * 2, 30000);
-}
-
-function take({ id, data }) {
-  const before = sessions.get(id);
-  if (JSON.stringify(before) === JSON.stringify(data ?? undefined)) return;
-  if (data) sessions.set(id, data); else sessions.delete(id);
-  const name = nameOf(data ?? before ?? {});
-  $("news").textContent = !before ? `New: ${name}` : data ? `Changed: ${name}` : `Ended: ${name}`;
-  draw(id);
-}
-
-const nameOf = (session) => String(session.params?.name ?? session.command ?? `Display :${session.display}`);
-
-function stateOf(session) {
-  if (session.clients === null) return "unknown";
-  if (session.clients > 0) return session.clients === 1 ? "connected" : `connected (${session.clients} clients)`;
-  if (session.lastDisconnect !== null) return `disconnected ${ago(session.lastDisconnect)}`;
-  return session.lastConnect === null ? "never connected" : "disconnected";
-}
-
-function ago(time) {
-  const seconds = Math.max(0, (Date.now() - time) / 1000);
-  for (const [limit, unit, name] of [[60, 1, "s"], [3600, 60, "min"], [86400, 3600, "h"], [Infinity, 86400, "d"]]) {
-    if (seconds < limit) return seconds < 5 ? "just now" : `${Math.floor(seconds / unit)} ${name} ago`;
+    if (signal.aborted) return;
+    told = new Map([...before, ...told]);
+    bench.failed(error.message);
+    failed(error.message);
   }
 }
 
-function draw(changed) {
-  const ordered = [...sessions.values()].sort((a, b) => (a.started ?? Infinity) - (b.started ?? Infinity) || (a.id < b.id ? -1 : 1));
-  for (const id of rows.keys()) if (!sessions.has(id)) { rows.get(id).remove(); rows.delete(id); }
-  for (const session of ordered) {
-    const row = rows.get(session.id) ?? document.createElement("tr");
-    fill(row, session);
-    if (session.id === changed) { row.classList.remove("fresh"); void row.offsetWidth; row.classList.add("fresh"); }
-    rows.set(session.id, row);
-    $("rows").append(row);
+function take({ status, data, headers }, before) {
+  const message = data?.error?.message ?? `the answer has status ${status}`;
+  if (status === 401) return forget(message);
+  if (view.admin && (status === 403 || status === 404)) {
+    look(MINE);
+    return change({});
   }
-  $("table").hidden = !token || sessions.size === 0;
-  $("empty").hidden = !token || sessions.size > 0;
+  const list = data?.result ?? data;
+  if (status === 200 && Array.isArray(list)) show(list, headers, before);
+  else if (REFUSALS.has(status)) refuse(message);
+  else if (status !== 304) return failed(status === 200 ? "the answer is no list" : message);
+  if (problem) live.tryNow(); // what cut us off from the list may have cut off the WebSocket without a word
+  problem = null;
+  heard = true;
+  backoff.reset();
+  const warning = headers.get("Warning");
+  repeater.in(live.open && !warning ? POLL_LIVE : POLL);
+  $("warning").hidden = !warning;
+  $("warning").textContent = warning ? `Out of date: ${/"(.*)"/.exec(warning)?.[1] ?? warning}.` : "";
+  drawState();
 }
 
-function fill(row, session) {
-  const host = session.display === null ? session.hostname : `${session.hostname} :${session.display}`;
-  const started = document.createElement("time");
-  if (session.started !== null) {
-    started.textContent = ago(session.started);
-    started.dateTime = started.title = new Date(session.started).toISOString();
+function failed(reason) {
+  problem = reason;
+  repeater.in(backoff.next());
+  drawState();
+}
+
+function refuse(message) {
+  table.clear();
+  news.clear();
+  form.showRows(query, null, []);
+  $("refused").hidden = false;
+  $("refused").firstElementChild.textContent = `The list refused this: ${message}`;
+  $("table").hidden = $("empty").hidden = true;
+}
+
+function show(rows, headers, before) {
+  const total = Number(headers.get("X-Total-Count") ?? rows.length);
+  if (answered?.rows && !rows.length && total) { // the last page has ended under us
+    return change({ start: String(Math.floor((total - 1) / query.limit) * query.limit || "") });
   }
-  const cells = [["", nameOf(session)], ["Kind", session.windowMode], ["State", stateOf(session)], ["Host", host],
-    ["Geometry", session.geometry], ["Started", started]];
-  row.replaceChildren(...cells.map(([label, value]) => {
-    const cell = document.createElement("td");
-    if (label) cell.dataset.label = label;
-    cell.append(value ?? "–");
-    return cell;
-  }));
+  const happened = table.show(rows, answered && reasons(rows, total, new Map([...before, ...told])));
+  if (answered) news.add(happened);
+  else news.say(sessionsOf(total));
+  live.follow(liveAddress(view.path, token, query)); // only now, for what the list refuses the WebSocket does, too
+  etag = headers.get("ETag");
+  answered = { rows: rows.length, total };
+  form.showRows(query, total, rows);
+  drawEmpty();
+}
+
+// Why a session comes or is missing: if all are on one page, because it is new or has gone; else that is what the WebSocket told.
+function reasons(rows, total, since) {
+  if (rows.length === total && answered.rows === answered.total) return (id, missing) => (missing ? "gone" : "fresh");
+  const ended = [...since.values()].filter(Boolean).length;
+  const more = total - answered.total + ended > 0;
+  return (id, missing) => (missing !== since.get(id) ? null : missing ? "gone" : more ? "fresh" : "changed");
+}
+
+function drawEmpty() {
+  const { rows, total } = answered;
+  const first = { start: "", limit: PAGE_SIZE };
+  const [text, label, parts] = total ? [`None of ${sessionsOf(total)} is on this page.`, "First page", first]
+    : query.filter.length ? ["No session matches the filter.", "Clear the filter", { start: "", filter: [] }]
+      : view.admin ? ["Nobody has a session now. When somebody starts one, it appears here by itself."]
+        : ["You have no session now. Start one, and it appears here by itself."];
+  const [said, button] = $("empty").children;
+  $("empty").hidden = rows > 0;
+  said.textContent = text;
+  button.hidden = !label;
+  button.textContent = label ?? "";
+  button.onclick = () => change(parts);
+  drawTable();
+}
+
+function drawTable() {
+  $("table").hidden = !$("rows").children.length;
+}
+
+function drawState() {
+  const [kind, text, next] = !token ? ["none", "not connected"]
+    : problem ? ["offline", `offline: ${problem}`, repeater.nextAt]
+      : live.open && heard ? ["live", "live"]
+        : live.failed && heard ? ["polling", AWAY, live.nextAt] : ["connecting", "connecting …"];
+  $("connection").dataset.state = kind;
+  if ($("state").textContent !== text) $("state").textContent = text; // a screen reader says it each time it is set
+  $("next").textContent = next ? `; next attempt in ${Math.max(0, Math.ceil((next - Date.now()) / 1000))} s` : "";
+  const away = kind === "offline" || kind === "polling";
+  if (!away && document.activeElement === $("now")) $("connection").focus();
+  $("now").hidden = !away;
+}
+
+function tryNow() {
+  if (!token) return;
+  if (!live.open) live.tryNow();
+  repeater.soon();
 }
 
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();
-  token = $("token").value.trim();
+  const given = $("token").value.trim();
   $("token").value = "";
-  sessionStorage.setItem("token", token);
-  wait = 500;
-  connect();
+  begin(/#token=([^&\s]+)/.exec(given)?.[1] ?? given); // a whole link will do
 });
-$("forget").addEventListener("click", () => forget("token forgotten"));
-setInterval(() => draw(), 10000); // "3 min ago" moves on
-connect();
+$("forget").addEventListener("click", () => forget("The token is forgotten."));
+$("now").addEventListener("click", tryNow);
+$("refused").lastElementChild.addEventListener("click", () => change(readQuery(new URLSearchParams())));
+addEventListener("online", tryNow);
+addEventListener("offline", () => token && repeater.soon());
+addEventListener("hashchange", readAddress);
+setInterval(() => {
+  table.tick();
+  if (answered) drawTable();
+  drawState();
+}, 1000);
+readAddress();

@@ -1,0 +1,109 @@
+// One question to the list: its parameters, how it is asked, shown, copied and sent. Addresses are relative to the page's own.
+
+export const PAGE_SIZE = "50";
+const ANSWER_MILLISECONDS = 15_000;
+const MAX_ADDRESS = 6000; // servers take request lines of 8 KiB, and a WebSocket has no body to put the rest in
+export const MEMBERS = [
+  "id", "serverPid", "geometry", "windowMode", "started", "lastConnect", "lastDisconnect", "command", "appPid", "clients",
+  "hostname", "login", "display", "serverId", "cpuPercentage", "videoRam", "sharing", "disconnectTimeout",
+];
+
+/** A question, all texts as the user typed them; an empty one is left out. Wrong ones too are the server's to refuse. */
+export function readQuery(parameters) {
+  return {
+    sortBy: parameters.get("sortBy") ?? "", sortReverse: parameters.get("sortReverse") === "true",
+    start: parameters.get("start") ?? "", limit: parameters.get("limit") ?? PAGE_SIZE, filter: parameters.getAll("filter"),
+  };
+}
+
+/** The question as the API's parameters: pairs of name and text. */
+export function parametersOf({ sortBy, sortReverse, start, limit, filter }) {
+  const single = [["sortBy", sortBy], ["sortReverse", sortReverse ? "true" : ""], ["start", start], ["limit", limit]];
+  return [...single.filter(([, text]) => text), ...filter.map((text) => ["filter", text])];
+}
+
+/** What the token says of itself. Only the server can tell whether it is true; this chooses what to ask for, no more. */
+export function claimsOf(token) {
+  try {
+    const bytes = Uint8Array.from(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/")), (byte) => byte.charCodeAt(0));
+    return Object(JSON.parse(new TextDecoder().decode(bytes)));
+  } catch {
+    return {};
+  }
+}
+
+/** The request that asks `path` (api/list) this question: "get", "form" or "json". */
+export function requestFor(path, token, query, method) {
+  const url = new URL(`${path}/${encodeURIComponent(token)}`, document.baseURI);
+  const pairs = parametersOf(query);
+  const form = new URLSearchParams(pairs).toString();
+  if (method === "get") {
+    url.search = form;
+    return { method: "GET", url: url.href, headers: {}, body: undefined };
+  }
+  const [type, body] = method === "form" ? ["application/x-www-form-urlencoded", form] : ["application/json", toJson(pairs)];
+  return { method: "POST", url: url.href, headers: { "Content-Type": type }, body };
+}
+
+function toJson(pairs) {
+  const body = {};
+  for (const [name, text] of pairs) {
+    if (name === "filter") (body.filter ??= []).push(text);
+    else body[name] = name === "sortReverse" ? true : name !== "sortBy" && /^\d{1,15}$/.test(text) ? Number(text) : text;
+  }
+  // What a terminal might take for an order, or show out of order, is escaped: the text is there to be copied as well.
+  return JSON.stringify(body).replace(/[\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g, (character) =>
+    `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
+/** The WebSocket that tells of changes to what the question finds; the list has told what there is, so no snapshot. */
+export function liveAddress(path, token, query) {
+  const url = new URL(path, document.baseURI);
+  const port = document.body.dataset.livePort;
+  if (port) url.port = port;
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  const told = [["token", token], ["snapshot", "0"]];
+  url.search = new URLSearchParams([...told, ...query.filter.map((text) => ["filter", text])]);
+  if (url.href.length > MAX_ADDRESS) url.search = new URLSearchParams(told); // then it tells of more than need be
+  return url.href;
+}
+
+/** The request as it goes over the wire. */
+export function textOf({ method, url, headers, body }) {
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
+  return [`${method} ${url}`, ...lines, ...(body === undefined ? [] : ["", body])].join("\n");
+}
+
+/** The request as a command for a POSIX shell. */
+export function curlOf({ url, headers, body }) {
+  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const options = Object.entries(headers).map(([name, value]) => `-H ${quoted(`${name}: ${value}`)} `);
+  return `curl ${options.join("")}${body === undefined ? "" : `--data-raw ${quoted(body)} `}${quoted(url)}`;
+}
+
+/** Send it. Resolves to the answer, whatever its status; throws an Error for people if there is none, an AbortError on `signal`. */
+export async function send({ method, url, headers, body }, signal) {
+  const begun = performance.now();
+  const late = AbortSignal.timeout(ANSWER_MILLISECONDS);
+  try {
+    // no-store: the URL holds the token, so the answer is not to lie in the browser's cache under it.
+    const response = await fetch(url, { method, headers, body, cache: "no-store", signal: AbortSignal.any([signal, late]) });
+    const bytes = await response.arrayBuffer();
+    const text = new TextDecoder().decode(bytes);
+    return {
+      status: response.status, statusText: response.statusText, headers: response.headers, data: parse(text), text,
+      bytes: bytes.byteLength, milliseconds: performance.now() - begun,
+    };
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new Error(late.aborted ? "the list does not answer" : "the list cannot be reached");
+  }
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

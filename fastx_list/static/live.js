@@ -1,0 +1,156 @@
+// Staying up to date: a WebSocket that comes back by itself, and a request that is repeated, but never too often.
+
+const FIRST_WAIT = 500, LONGEST_WAIT = 30_000; // milliseconds between attempts
+const OPEN_MILLISECONDS = 10_000;
+const BETWEEN_REQUESTS = 250; // at most four a second, however much changes
+const TOKEN_ENDED = 4401;
+
+/** How long to wait before the next attempt: twice as long each time, and not in step with everybody else's browser. */
+export class Backoff {
+  #wait = FIRST_WAIT;
+
+  next() {
+    const wait = this.#wait * (0.75 + Math.random() / 2);
+    this.#wait = Math.min(this.#wait * 2, LONGEST_WAIT);
+    return wait;
+  }
+
+  reset() {
+    this.#wait = FIRST_WAIT;
+  }
+}
+
+/** A WebSocket that reconnects until it is stopped. A new address takes over from the old one without a gap. */
+export class Live {
+  open = false;
+  failed = false;
+  nextAt = null; // when the next attempt is due, in milliseconds as Date.now() counts
+  #address = null;
+  #socket = null;
+  #timer = null;
+  #backoff = new Backoff();
+  #on;
+
+  /** `on` has opened(), message(text), closed(code, reason) and tokenEnded(reason). */
+  constructor(on) {
+    this.#on = on;
+  }
+
+  follow(address) {
+    if (address === this.#address) return;
+    this.#address = address;
+    this.tryNow();
+  }
+
+  /** Make the next attempt at once; a connection that stands stays until the new one does. */
+  tryNow() {
+    if (!this.#address) return;
+    this.#backoff.reset();
+    this.#connect();
+  }
+
+  stop() {
+    clearTimeout(this.#timer);
+    this.#socket?.close();
+    this.#socket = this.#address = this.nextAt = null;
+    this.open = this.failed = false;
+  }
+
+  #connect() {
+    clearTimeout(this.#timer);
+    this.nextAt = null;
+    const before = this.#socket;
+    const socket = this.#socket = new WebSocket(this.#address);
+    const late = setTimeout(() => socket.close(), OPEN_MILLISECONDS);
+    socket.onopen = () => {
+      clearTimeout(late);
+      before?.close();
+      if (socket !== this.#socket) return;
+      this.open = true;
+      this.failed = false;
+      this.#backoff.reset();
+      this.#on.opened();
+    };
+    socket.onmessage = ({ data }) => {
+      if (socket === this.#socket) this.#on.message(data);
+    };
+    socket.onclose = ({ code, reason }) => {
+      clearTimeout(late);
+      before?.close();
+      if (socket !== this.#socket) return;
+      this.open = false;
+      this.failed = true;
+      if (code === TOKEN_ENDED) return this.#on.tokenEnded(reason);
+      const wait = this.#backoff.next();
+      this.nextAt = Date.now() + wait;
+      this.#timer = setTimeout(() => this.#connect(), wait);
+      this.#on.closed(code, reason);
+    };
+  }
+}
+
+/** Runs one action again and again, one at a time: what is wanted meanwhile is done once, after it. Rests while nobody looks. */
+export class Repeater {
+  nextAt = null;
+  #action;
+  #running = null;
+  #wanted = false;
+  #begun = -Infinity;
+  #timer = null;
+  #later = null;
+
+  constructor(action) {
+    this.#action = action;
+    document.addEventListener("visibilitychange", () => this.#go());
+  }
+
+  soon() {
+    this.#wanted = true;
+    this.#go();
+  }
+
+  /** Give up what is running, for something else is to be asked. */
+  now() {
+    this.#abort();
+    this.#begun = -Infinity;
+    this.soon();
+  }
+
+  in(milliseconds) {
+    clearTimeout(this.#later);
+    this.nextAt = Date.now() + milliseconds;
+    this.#later = setTimeout(() => this.soon(), milliseconds);
+  }
+
+  stop() {
+    this.#abort();
+    clearTimeout(this.#later);
+    this.#wanted = false;
+    this.nextAt = null;
+  }
+
+  #abort() {
+    clearTimeout(this.#timer);
+    this.#running?.abort();
+    this.#timer = this.#running = null;
+  }
+
+  #go() {
+    if (!this.#wanted || this.#running || this.#timer || document.hidden) return;
+    this.#timer = setTimeout(() => this.#run(), Math.max(0, this.#begun + BETWEEN_REQUESTS - performance.now()));
+  }
+
+  async #run() {
+    const running = this.#running = new AbortController();
+    this.#timer = this.nextAt = null;
+    clearTimeout(this.#later);
+    this.#wanted = false;
+    this.#begun = performance.now();
+    try {
+      await this.#action(running.signal);
+    } finally {
+      if (this.#running === running) this.#running = null;
+      this.#go();
+    }
+  }
+}

@@ -1,0 +1,220 @@
+// The table: one row a session, kept as long as the session is listed, changed only where the session has.
+
+import { ago, exact, nameOf, shorten, stateOf, visible } from "./words.js";
+
+const FRESH = 4000, GONE = 3000; // milliseconds that what is new stands out, and that what has gone stays to be seen
+const TIMES = new Set(["started", "lastConnect", "lastDisconnect"]);
+
+const plain = (value) => ({ text: value === null || value === undefined ? "–" : shorten(visible(value)) });
+const timed = (time) => (time === null ? plain(null) : { since: time });
+const COLUMNS = [
+  { label: "Session", sortBy: "name", part: "name", show: (session) => plain(nameOf(session)) },
+  { label: "Login", sortBy: "login", part: "login", show: ({ login }) => plain(login), admin: true },
+  { label: "State", sortBy: "clients", part: "state", show: stateOf },
+  { label: "Kind", sortBy: "windowMode", part: "kind", show: ({ windowMode }) => plain(windowMode) },
+  { label: "Host", sortBy: "hostname", part: "host", show: ({ hostname }) => plain(hostname) },
+  { label: "Display", sortBy: "display", part: "display", show: ({ display }) => plain(display === null ? null : `:${display}`) },
+  { label: "Geometry", sortBy: "geometry", part: "geometry", show: ({ geometry }) => plain(geometry) },
+  { label: "Started", sortBy: "started", part: "started", show: ({ started }) => timed(started) },
+];
+
+/** Make an element: `make("td", { className: "name" }, child, …)`. */
+export function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+export class Table {
+  #head = make("tr", { role: "row" });
+  #body;
+  #admin = false;
+  #rows = new Map(); // by session id
+  #fresh = new Map(); // elements that stand out, and until when
+
+  /** `head` gets a row of buttons that call `sort(name)`; `body` gets the sessions. */
+  constructor(head, body, sort) {
+    this.#body = body;
+    head.append(this.#head);
+    for (const { label, sortBy, part } of COLUMNS) {
+      const button = make("button", { type: "button", textContent: label });
+      button.addEventListener("click", () => sort(sortBy));
+      this.#head.append(make("th", { role: "columnheader", scope: "col", className: part }, button));
+    }
+  }
+
+  /** Whether an administrator looks, who is shown whose each session is. */
+  set admin(admin) {
+    if (admin !== this.#admin) this.clear();
+    this.#admin = admin;
+    this.#body.parentElement.classList.toggle("admin", admin);
+  }
+
+  get #columns() {
+    return COLUMNS.filter((column) => this.#admin || !column.admin);
+  }
+
+  clear() {
+    this.#rows.clear();
+    this.#fresh.clear();
+    this.#body.replaceChildren();
+  }
+
+  /** Say by which name, and which way, the rows are sorted. */
+  sorted(name, reverse) {
+    COLUMNS.forEach(({ sortBy, admin }, index) => {
+      const cell = this.#head.children[index];
+      cell.hidden = Boolean(admin) && !this.#admin;
+      cell.ariaSort = sortBy !== name ? null : reverse ? "descending" : "ascending";
+    });
+  }
+
+  /**
+   * Make these the rows, in this order. What is new, has changed or has gone stands out, and is returned. `why(id, missing)` tells
+   * which of these ("fresh", "changed", "gone") has become of a session that comes or is missing; null if it has only moved from or
+   * to another page. Without `why` another question was asked, and nothing is news.
+   */
+  show(sessions, why = null) {
+    const news = { fresh: [], changed: [], gone: [] };
+    const focused = this.#body.contains(document.activeElement) ? document.activeElement : null;
+    const listed = new Set(sessions.map(({ id }) => id));
+    for (const [id, row] of this.#rows) {
+      if (listed.has(id) || (row.goneAt && why)) continue;
+      if (why?.(id, true)) {
+        this.#setGone(row, Date.now() + GONE);
+        news.gone.push(row.session);
+      } else {
+        this.#remove(id, row);
+      }
+    }
+    let place = this.#body.firstElementChild;
+    for (const session of sessions) {
+      const row = this.#rows.get(session.id) ?? this.#add(session.id);
+      const text = JSON.stringify(session);
+      const comes = !row.session || row.goneAt;
+      if (comes || row.text !== text) {
+        this.#setGone(row, null);
+        const changed = this.#fill(row, session, text);
+        const become = comes ? why?.(session.id, false) : why && "changed";
+        if (become) {
+          this.#stress(row.element, become);
+          if (!comes) changed.forEach((cell) => this.#stress(cell, "fresh"));
+          news[become].push(session);
+        }
+      }
+      while (this.#rows.get(place?.dataset.id)?.goneAt) place = after(place);
+      if (place === row.element) place = after(place);
+      else this.#body.insertBefore(row.element, place);
+      if (row.details && row.details.previousSibling !== row.element) row.element.after(row.details);
+    }
+    if (focused?.isConnected) focused.focus({ preventScroll: true }); // a row that moves loses it
+    return news;
+  }
+
+  /** Time goes on: "3 min ago" becomes "4 min ago", news get old, and what has gone goes. */
+  tick() {
+    const now = Date.now();
+    for (const [id, row] of this.#rows) {
+      if (row.goneAt && row.goneAt <= now) this.#remove(id, row);
+      else for (const time of row.times) setTime(time, now);
+    }
+    for (const [element, until] of this.#fresh) {
+      if (until > now) continue;
+      element.classList.remove("fresh", "changed");
+      this.#fresh.delete(element);
+    }
+  }
+
+  #add(id) {
+    const cells = this.#columns.map(({ part }) => make("td", { role: "cell", className: part }, make("bdi")));
+    const values = cells.map((cell) => cell.firstChild);
+    const button = make("button", { type: "button", ariaExpanded: "false" });
+    cells[0].append(button);
+    button.append(values[0]);
+    const row = { element: make("tr", { role: "row" }, ...cells), cells, values, keys: [], times: [], details: null, goneAt: null };
+    row.element.dataset.id = id;
+    button.addEventListener("click", () => this.#toggle(row, button));
+    this.#rows.set(id, row);
+    return row;
+  }
+
+  #remove(id, { element, details }) {
+    if (element.contains(document.activeElement)) {
+      (after(element) ?? before(element))?.querySelector("button").focus({ preventScroll: true });
+    }
+    details?.remove();
+    element.remove();
+    this.#rows.delete(id);
+  }
+
+  #setGone(row, at) {
+    row.goneAt = at;
+    row.element.classList.toggle("gone", at !== null);
+  }
+
+  /** Write the session into its row; return the cells that say something else than before. */
+  #fill(row, session, text) {
+    Object.assign(row, { session, text });
+    const changed = this.#columns.flatMap(({ show }, index) => {
+      const { text: label, since = null, kind } = show(session);
+      const key = JSON.stringify([label, since, kind]);
+      if (row.keys[index] === key) return [];
+      row.keys[index] = key;
+      if (kind) row.cells[index].dataset.kind = kind;
+      row.values[index].replaceChildren(...(since === null ? [label] : label ? [label, " ", timeOf(since)] : [timeOf(since)]));
+      return [row.cells[index]];
+    });
+    row.times = [...row.element.getElementsByTagName("time")];
+    row.details?.replaceChildren(this.#members(session));
+    return changed;
+  }
+
+  #stress(element, how) {
+    element.classList.add(how);
+    this.#fresh.set(element, Date.now() + FRESH);
+  }
+
+  #toggle(row, button) {
+    button.ariaExpanded = String(!row.details);
+    if (row.details) {
+      row.details.remove();
+      row.details = null;
+    } else {
+      row.details = make("tr", { role: "row", className: "details" }, this.#members(row.session));
+      row.element.after(row.details);
+    }
+  }
+
+  /** Every member as the API names it, in full. */
+  #members({ params, ...members }) {
+    const all = [...Object.entries(members), ...Object.entries(params ?? {}).map(([name, value]) => [`params.${name}`, value])];
+    const list = make("dl", {}, ...all.map(([name, value]) => {
+      const text = TIMES.has(name) && value !== null ? exact(value) : typeof value === "string" ? value : JSON.stringify(value);
+      const [term, said] = [name, text].map((part) => make("bdi", { textContent: visible(part) }));
+      return make("div", {}, make("dt", {}, term), make("dd", { className: value === null ? "nothing" : "" }, said));
+    }));
+    return make("td", { role: "cell", colSpan: this.#columns.length }, list);
+  }
+}
+
+// Details belong to the row before them and are no row of their own.
+function after(element) {
+  const next = element.nextElementSibling;
+  return next && !next.dataset.id ? next.nextElementSibling : next;
+}
+
+function before(element) {
+  const previous = element.previousElementSibling;
+  return previous && !previous.dataset.id ? previous.previousElementSibling : previous;
+}
+
+function timeOf(since) {
+  const time = make("time", { title: exact(since), since });
+  setTime(time, Date.now());
+  return time;
+}
+
+function setTime(time, now) {
+  const text = ago(time.since, now);
+  if (time.textContent !== text) time.textContent = text;
+}

@@ -1,0 +1,49 @@
+// What people read of a session: its name, its state, its times. Always text, never markup.
+
+const exactly = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+const MINUTE = 60, HOUR = 3600, DAY = 86_400, YEAR = 365.25 * DAY; // seconds
+// Up to how long, in steps of what, and its name.
+const UNITS = [[MINUTE, 1, "s"], [HOUR, MINUTE, "min"], [DAY, HOUR, "h"], [2 * YEAR, DAY, "d"], [Infinity, YEAR, "y"]];
+
+/** The text with control characters made visible, so that a name cannot pass for another or break a line. */
+export const visible = (text) => String(text)
+  .replace(/[\0-\x1f]/g, (character) => String.fromCharCode(0x2400 + character.charCodeAt(0)))
+  .replace(/[\x7f-\x9f]/g, "\ufffd");
+
+/** The text cut to so many characters; what is cut off stands where a session's members are shown in full. */
+export const shorten = (text, most = 160) =>
+  text.length <= most ? text : `${text.slice(0, most).replace(/[\ud800-\udbff]$/, "")}…`; // not half of a surrogate pair
+
+/** `params.name`, else the command, else the display. */
+export function nameOf({ params, command, display, id }) {
+  const given = [params?.name, command].find((text) => ["string", "number"].includes(typeof text) && String(text).trim());
+  return visible(given ?? (display === null ? id : `Display :${display}`));
+}
+
+/** Whether somebody is connected: a kind for the eye, a text, and, if there is one, the time that goes with it. */
+export function stateOf({ clients, lastConnect, lastDisconnect }) {
+  if (clients === null) return { kind: "unknown", text: "unknown" };
+  if (clients > 0) return { kind: "connected", text: clients === 1 ? "connected" : `connected, ${count(clients)} clients` };
+  if (lastConnect === null && lastDisconnect === null) return { kind: "never", text: "never connected" };
+  return { kind: "away", text: "disconnected", since: lastDisconnect };
+}
+
+/** "3 h ago". */
+export function ago(time, now = Date.now()) {
+  const seconds = Math.max(0, (now - time) / 1000);
+  if (seconds < 5) return "just now";
+  const [, divisor, unit] = UNITS.find(([limit]) => seconds < limit);
+  return `${count(Math.floor(seconds / divisor))} ${unit} ago`;
+}
+
+/** The time where the reader is, and as ISO 8601 in UTC; a number that is no time stays a number. */
+export function exact(time) {
+  const date = new Date(time);
+  return Number.isNaN(date.valueOf()) ? String(time) : `${exactly.format(date)} (${date.toISOString()})`;
+}
+
+/** The number as English text writes it: 1,000. */
+export const count = (number) => number.toLocaleString("en");
+
+/** "1 session", "2 sessions". */
+export const sessions = (number) => `${count(number)} session${number === 1 ? "" : "s"}`;

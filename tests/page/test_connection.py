@@ -1,0 +1,184 @@
+"""What the page does while a part of the service is away, and that it is right again afterwards."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from itertools import count
+
+from playwright.sync_api import expect
+
+from tests.page.conftest import Tab, User
+from tests.support import end
+
+TWO = {"a": {"command": "ends meanwhile"}, "b": {"command": "stays"}}
+
+
+def test_while_the_sidecar_is_away_the_list_goes_on(tab: Tab, own: User) -> None:
+    own.has(TWO)
+    tab.open(own)
+    tab.shows("ends meanwhile", "stays")
+    end(own.service.running["live"])
+    said = "asking every 5 s, since the live connection is away"
+    expect(tab.connection).to_have_text(re.compile(rf"^{said}; next attempt in \d+ s$"))
+    expect(tab.page.get_by_role("status").filter(has_text="away")).to_have_text(said)  # the seconds are not read out
+    tab.open_bench()
+    expect(tab.page.locator("#messages")).to_contain_text("closed, 1001 the server restarts; connect again")
+    own.has({"b": TWO["b"], "c": {"command": "comes meanwhile"}})
+    expect(tab.row("a")).to_have_class(re.compile("gone"))
+    tab.shows("stays", "comes meanwhile")
+    expect(tab.page.locator("#request")).to_contain_text("If-None-Match")
+    with tab.page.expect_response(lambda response: response.status == 304):
+        pass
+    own.has({"c": {"command": "comes meanwhile"}})
+    own.service.start_live()
+    tab.page.get_by_role("button", name="Try now").click()
+    expect(tab.connection).to_have_text("live")
+    expect(tab.connection).to_be_focused()  # the button that had the focus has gone
+    tab.shows("comes meanwhile")
+    own.has({"c": {"command": "comes meanwhile", "clients": 1}})
+    expect(tab.rows.locator(".state")).to_have_text("connected")
+
+
+def test_it_comes_back_by_itself_after_an_outage_of_everything(tab: Tab, own: User) -> None:
+    own.has(TWO)
+    tab.open(own)
+    tab.shows("ends meanwhile", "stays")
+    end(own.service.running["list"])
+    end(own.service.running["live"])
+    expect(tab.connection).to_have_text(re.compile(r"^offline: the list cannot be reached; next attempt in \d+ s$"))
+    tab.shows("ends meanwhile", "stays")
+    own.has({"b": {"command": "stays", "clients": 2}})
+    own.service.start_list()
+    own.service.start_live()
+    expect(tab.connection).to_have_text("live")
+    tab.shows("stays")
+    expect(tab.rows.locator(".state")).to_have_text("connected, 2 clients")
+    expect(tab.page.get_by_role("button", name="Try now")).to_be_hidden()
+
+
+def test_attempts_become_rarer_and_not_every_browser_makes_them_at_once(tab: Tab, alice: User) -> None:
+    tab.open(alice)
+    browsers = tab.page.evaluate(
+        "async () => { const { Backoff } = await import(new URL('static/live.js', document.baseURI));"
+        " const waits = () => { const backoff = new Backoff(); return Array.from({ length: 9 }, () => backoff.next()); };"
+        " return Array.from({ length: 30 }, waits); }"
+    )
+    for attempt, middle in enumerate([500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]):
+        waits = [browser[attempt] for browser in browsers]
+        assert all(middle * 0.75 <= wait <= middle * 1.25 for wait in waits) and len(set(waits)) > 20
+
+
+def test_a_quiet_connection_is_looked_after_now_and_then(tab: Tab, alice: User) -> None:
+    tab.page.clock.install()
+    tab.open(alice)
+    tab.page.clock.run_for(1000)
+    with tab.page.expect_response(lambda response: response.status == 304):
+        tab.page.clock.run_for(31_000)
+
+
+def test_the_network_coming_back_is_reason_enough_to_try(tab: Tab, own: User) -> None:
+    own.has(TWO)
+    tab.open(own)
+    tab.shows("ends meanwhile", "stays")
+    end(own.service.running["live"])
+    tab.page.context.set_offline(True)
+    expect(tab.connection).to_have_text(re.compile("^offline: the list cannot be reached"))
+    own.has({"b": TWO["b"]})
+    own.service.start_live()
+    tab.page.clock.install()  # from here on no timer runs unless it is told to
+    tab.page.clock.pause_at(tab.page.evaluate("Date.now() + 1000"))
+    tab.page.context.set_offline(False)
+    tab.page.clock.run_for(500)
+    expect(tab.connection).to_have_text("live")
+    tab.page.clock.run_for(500)
+    tab.shows("stays")
+
+
+def test_a_list_that_cannot_read_its_store_says_how_old_it_is(tab: Tab, own: User) -> None:
+    own.has(TWO)
+    tab.open(own)
+    tab.shows("ends meanwhile", "stays")
+    tab.page.get_by_role("columnheader", name="State").get_by_role("button").click()
+    database, away = own.service.state / "sessions.db", own.service.state / "away"
+    os.rename(database, away)
+    database.mkdir()
+    warning = tab.page.get_by_text("Out of date: the store cannot be read; this is its last known state.")
+    tab.page.get_by_role("columnheader", name="Kind").get_by_role("button").click()
+    expect(warning).to_be_visible()
+    tab.shows("ends meanwhile", "stays")
+    database.rmdir()
+    os.rename(away, database)
+    own.has({"b": TWO["b"]})
+    tab.shows("stays")
+    expect(warning).to_be_hidden(timeout=15_000)
+
+
+def test_after_an_outage_the_websocket_is_made_anew(tab: Tab, alice: User) -> None:
+    tab.open(alice)
+    tab.page.route(re.compile("/api/list/"), lambda route: route.abort())
+    alice.has(TWO)
+    expect(tab.connection).to_have_text(re.compile("^offline"))
+    with tab.page.expect_websocket():  # the old one looks fine, but a cut cable would leave it so, too
+        tab.page.unroute_all()
+    tab.shows("ends meanwhile", "stays")
+
+
+def test_nothing_is_asked_while_nobody_looks(tab: Tab, alice: User) -> None:
+    alice.has(TWO)
+    tab.open(alice)
+    tab.shows("ends meanwhile", "stays")
+    tab.open_bench()
+    hide = "(hidden) => { Object.defineProperty(document, 'hidden', { configurable: true, value: hidden });"
+    tab.page.evaluate(hide + "document.dispatchEvent(new Event('visibilitychange')); }", True)
+    asked = len(tab.requests)
+    alice.has({"b": TWO["b"]})
+    expect(tab.page.locator("#messages")).to_contain_text('"data":null')
+    tab.page.evaluate("() => new Promise((done) => setTimeout(done, 600))")  # twice as long as it would have waited
+    assert len(tab.requests) == asked
+    tab.page.evaluate(hide + "document.dispatchEvent(new Event('visibilitychange')); }", False)
+    tab.shows("stays")
+
+
+def test_an_answer_of_something_else_is_no_list(tab: Tab, alice: User) -> None:
+    alice.has(TWO)
+    tab.open(alice)
+    page = {"status": 502, "body": "<h1>Bad gateway</h1>", "content_type": "text/html"}
+    tab.page.route(re.compile("/api/list/"), lambda route: route.fulfill(**page))
+    alice.has({"b": TWO["b"]})
+    expect(tab.connection).to_have_text(re.compile("^offline: the answer has status 502; next attempt in"))
+    tab.open_bench()
+    expect(tab.page.locator("#response")).to_have_text("<h1>Bad gateway</h1>")
+    tab.page.unroute_all()
+    expect(tab.connection).to_have_text("live")
+    tab.shows("stays")
+
+
+def test_many_changes_make_few_requests(tab: Tab, alice: User) -> None:
+    with tab.page.expect_websocket() as caught:
+        tab.open(alice)
+    messages: list[str] = []
+    caught.value.on("framereceived", lambda text: messages.append(str(text)))
+    begun, asked = time.monotonic(), len(tab.requests)
+    for number in count():
+        alice.has({"a": {"command": f"change {number}"}})
+        tab.page.evaluate("0")  # lets what has come in be noted
+        if len(messages) > 50:
+            break
+    tab.shows(f"change {number}")
+    assert len(tab.requests) - asked <= 4 * (time.monotonic() - begun) + 2
+
+
+def test_answers_in_an_envelope_are_understood(tab: Tab, own: User) -> None:
+    end(own.service.running["list"])
+    own.service.environ["FASTX_LIST_RESULT_ENVELOPE"] = "true"
+    own.service.start_list()
+    del own.service.environ["FASTX_LIST_RESULT_ENVELOPE"]
+    own.has(TWO)
+    tab.open(own)
+    tab.shows("ends meanwhile", "stays")
+    tab.open_bench()
+    tab.page.get_by_label("POST JSON").check()
+    expect(tab.page.locator("#response")).to_contain_text('"result": [')
+    end(own.service.running["list"])

@@ -1,0 +1,204 @@
+"""For everybody: both themes, narrow and wide, keyboard alone, and what axe checks of the Web Content Accessibility Guidelines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.page.conftest import Tab, User
+
+SESSIONS: dict[str, dict[str, Any]] = {
+    "a": {
+        "command": "startxfce4", "params": {"name": "Thesis"}, "clients": 1, "window_mode": "desktop", "geometry": "1920x1080",
+        "display": 9, "started": 1_700_000_000_000,
+    },
+    "b": {"command": "xterm", "clients": 0, "last_disconnect": 1_700_000_000_000, "window_mode": "rootless"},
+    "c": {"command": "a name that goes on and on, as names do that somebody has made up " * 5, "clients": 0},
+    "d": {"command": "unknown"},
+}
+THEMES = ["light", "dark"]
+WIDTHS = [360, 768, 1280, 1920]
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+@pytest.fixture(params=THEMES)
+def themed(request: pytest.FixtureRequest, browser: Browser, alice: User) -> Iterator[Tab]:
+    with browser.new_context(color_scheme=request.param, reduced_motion="reduce") as context:
+        yield Tab(context.new_page(), alice.service)
+
+
+def complaints(page: Page) -> str:
+    """Return what axe finds; it is put in by the debugger, for the page's policy lets no script in."""
+    page.evaluate("scrollTo(0, 0)")  # a row that is halfway below the sticky header would count as too small to hit
+    found = Axe().run(page, options={"runOnly": RULES, "resultTypes": ["violations"]})
+    return "" if found.violations_count == 0 else str(found.generate_report())
+
+
+def fits(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+def states(tab: Tab, alice: User) -> Iterator[str]:
+    """Bring the page into each of its states in turn, and yield the state's name."""
+    page, now = tab.page, datetime.now()
+    page.goto(alice.service.url)
+    page.get_by_label("Your token").fill("nonsense")
+    page.keyboard.press("Enter")
+    expect(page.locator("#why")).not_to_be_empty()
+    yield "ask"
+    tab.open(alice)
+    expect(page.get_by_text("You have no session now.")).to_be_visible()
+    yield "empty"
+    alice.has({"a": SESSIONS["a"], "d": SESSIONS["d"], "e": {"command": "gone soon"}})
+    tab.open(alice, "&sortBy=command")
+    expect(tab.rows).to_have_count(3)
+    page.clock.set_fixed_time(now)  # so that rows stay as they are
+    alice.has({**SESSIONS, "d": {**SESSIONS["d"], "clients": 3, "geometry": "5x5"}})
+    expect(tab.row("e")).to_have_class(re.compile("gone"))
+    expect(tab.page.locator("tr.fresh, tr.changed")).to_have_count(3)
+    yield "new, changed and gone rows"
+    page.clock.set_fixed_time(now + timedelta(seconds=10))
+    page.get_by_role("button", name="Thesis").click()
+    tab.filter("login", alice.login)
+    expect(tab.rows).to_have_count(4)
+    tab.open_bench()
+    expect(page.locator("#response")).to_contain_text("Thesis")
+    alice.has(SESSIONS)
+    page.locator("#messages summary").first.click()
+    page.get_by_role("button", name="Pause").click()
+    yield "bench"
+    page.evaluate("location.hash = '#limit=-1'")
+    expect(page.get_by_text("The list refused this")).to_be_visible()
+    yield "refused"
+    page.route(re.compile("/api/list/"), lambda route: route.abort())
+    page.get_by_role("button", name="Ask for all again").click()
+    expect(tab.connection).to_contain_text("offline")
+    yield "offline"
+    page.unroute_all()
+    tab.open(alice, admin=True)
+    expect(page.get_by_role("columnheader", name="Login")).to_be_visible()
+    yield "administrator"
+
+
+def test_axe_finds_nothing_and_nothing_sticks_out(themed: Tab, alice: User, tmp_path: Path) -> None:
+    seen = []
+    for state in states(themed, alice):
+        for width in WIDTHS:
+            themed.page.set_viewport_size({"width": width, "height": 800})
+            assert fits(themed.page), f"{state} at {width}"
+            picture = themed.page.screenshot(path=tmp_path / f"{state}-{width}.png")
+            assert int.from_bytes(picture[16:20], "big") == width  # so says a PNG's header
+            assert len(picture) > 5000, f"{state} at {width}"  # an empty one has 3 KB
+            if width in (360, 1280):
+                assert complaints(themed.page) == "", f"{state} at {width}"
+        seen.append(state)
+    assert len(seen) == 7
+
+
+def test_axe_would_find_something(themed: Tab, alice: User) -> None:
+    themed.open(alice)
+    themed.page.evaluate("document.getElementById('who').style.color = 'color-mix(in srgb, currentColor 30%, var(--ground))'")
+    assert "color-contrast" in complaints(themed.page)
+
+
+def test_the_themes_differ(browser: Browser, alice: User) -> None:
+    grounds = []
+    for theme in THEMES:
+        with browser.new_context(color_scheme=theme) as context:  # type: ignore[arg-type]
+            page = context.new_page()
+            page.goto(alice.service.url)
+            grounds.append(page.locator("body").evaluate("(body) => getComputedStyle(body).backgroundColor"))
+    [light, dark] = [sum(map(int, re.findall(r"\d+", ground))) for ground in grounds]
+    assert light > 600 and dark < 150
+
+
+def test_what_moves_can_be_stilled(tab: Tab, alice: User) -> None:
+    alice.has(SESSIONS)
+    tab.open(alice)
+    moving = (
+        "() => [...document.querySelectorAll('*')]"
+        ".some((element) => parseFloat(getComputedStyle(element).transitionDuration) > 0)"
+    )
+    expect(tab.rows).to_have_count(4)
+    assert tab.page.evaluate(moving) is True
+    tab.page.emulate_media(reduced_motion="reduce")
+    assert tab.page.evaluate(moving) is False
+    alice.has({"a": {**SESSIONS["a"], "clients": 2}})
+    expect(tab.row("a")).to_have_class(re.compile("changed"))  # it is seen all the same
+
+
+def go_to(page: Page, wanted: Locator, key: str = "Tab") -> None:
+    """Press ``key`` until ``wanted`` has the focus, which must be seen on all the way."""
+    look = """(wanted) => {
+        const { activeElement: element } = document, { outlineStyle, outlineWidth } = getComputedStyle(element);
+        const seen = element === document.body || (outlineStyle !== 'none' && parseFloat(outlineWidth) >= 1);
+        return [element === wanted, seen ? '' : element.outerHTML];
+    }"""
+    for _ in range(60):
+        page.keyboard.press(key)
+        there, unseen = wanted.evaluate(look)
+        assert unseen == ""
+        if there:
+            return
+    raise AssertionError(f"{wanted} cannot be reached")
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_everything_can_be_done_by_keyboard_alone(tab: Tab, alice: User, width: int) -> None:
+    page, press, write = tab.page, tab.page.keyboard.press, tab.page.keyboard.type
+    page.set_viewport_size({"width": width, "height": 800})
+    alice.has({f"{number:02}": {"command": f"n{number:02}", "started": number, "clients": number % 2} for number in range(60)})
+    page.goto(alice.service.url)
+    write(alice.token())
+    press("Enter")
+    expect(tab.connection).to_have_text("live")
+    expect(tab.rows).to_have_count(50)
+    go_to(page, page.get_by_label("Filter by member"))
+    write("clients")
+    go_to(page, page.get_by_label("Values, separated by commas"))
+    write("1")
+    press("Enter")
+    expect(tab.rows).to_have_count(30)
+    go_to(page, page.get_by_role("button", name="Remove filter clients==1"))
+    press("Enter")
+    expect(tab.rows).to_have_count(50)
+    expect(page.get_by_label("Filter by member")).to_be_focused()
+    go_to(page, page.get_by_label("Next page"))
+    press("Enter")
+    expect(tab.rows).to_have_count(10)
+    go_to(page, page.get_by_label("Previous page"), "Shift+Tab")
+    press("Space")
+    expect(tab.rows).to_have_count(50)
+    go_to(page, page.get_by_label("Rows"))
+    press("ArrowUp")
+    expect(tab.rows).to_have_count(25)
+    press("ArrowUp")
+    expect(tab.rows).to_have_count(10)
+    go_to(page, page.get_by_role("button", name="Started"))
+    press("Enter")
+    expect(tab.names.first).to_have_text("n59")
+    go_to(page, page.get_by_role("button", name="n59"))
+    press("Enter")
+    expect(page.locator(".details")).to_be_visible()
+    go_to(page, page.locator("#bench > summary"))
+    press("Enter")
+    go_to(page, page.get_by_label("GET", exact=True))
+    press("ArrowDown")
+    expect(page.locator("#request")).to_contain_text("POST")
+    go_to(page, page.get_by_label("limit"))
+    press("Control+A")
+    write("3")
+    press("Enter")
+    expect(tab.rows).to_have_count(3)
+    for name in ("Copy as curl", "Pause", "Clear"):
+        go_to(page, page.get_by_role("button", name=name, exact=True))
+    go_to(page, page.get_by_role("button", name="Forget token"), "Shift+Tab")
+    press("Enter")
+    expect(page.get_by_label("Your token")).to_be_focused()
