@@ -5,6 +5,7 @@ import { Bench } from "./bench.js";
 import { Backoff, Live, Repeater } from "./live.js";
 import { News } from "./news.js";
 import { QueryForm } from "./query.js";
+import { Servers } from "./servers.js";
 import { Table } from "./table.js";
 import { sessions as sessionsOf, visible } from "./words.js";
 
@@ -34,6 +35,7 @@ const table = new Table($("table").tHead, $("rows"), (name) => {
   const reverse = (query.sortBy || "started") === name && !query.sortReverse;
   change({ sortBy: name, sortReverse: reverse, start: "" });
 });
+const servers = new Servers($("machines"), (id) => change({ start: "", filter: [`serverId==${id}`] }));
 const live = new Live({
   opened() {
     bench.took("open", true);
@@ -87,6 +89,7 @@ function begin(given) {
 function look(at) {
   view = at;
   table.admin = at.admin;
+  if (!at.admin) servers.stop();
   const login = visible(claimsOf(token).sub ?? "");
   $("who").textContent = at.admin ? `${login}, administrator` : login;
   $("table").caption.textContent = at.admin ? "Sessions of all logins" : "Your sessions";
@@ -110,6 +113,7 @@ function clear() {
   heard = false;
   repeater.stop();
   live.stop();
+  servers.stop();
   backoff.reset();
   told.clear();
   table.clear();
@@ -197,6 +201,7 @@ function show(rows, headers, before) {
   if (answered) news.add(happened);
   else news.say(sessionsOf(total));
   live.follow(liveAddress(view.path, token, query)); // only now, for what the list refuses the WebSocket does, too
+  if (view.admin) servers.follow(token);
   etag = headers.get("ETag");
   answered = { rows: rows.length, total };
   form.showRows(query, total, rows);
@@ -247,6 +252,7 @@ function drawState() {
 function tryNow() {
   if (!token) return;
   if (!live.open) live.tryNow();
+  if (view.admin) servers.tryNow();
   repeater.soon();
 }
 

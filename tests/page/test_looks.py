@@ -13,6 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.page.conftest import Tab, User
+from tests.page.test_servers import beat
 
 SESSIONS: dict[str, dict[str, Any]] = {
     "a": {
@@ -82,7 +83,9 @@ def states(tab: Tab, alice: User) -> Iterator[str]:
     expect(tab.connection).to_contain_text("offline")
     yield "offline"
     page.unroute_all()
+    beat(alice.store, "north", cpu=93.4, free_memory=2**30, total_memory=2**35, sessions=17, uptime=7200, pool="teaching")
     tab.open(alice, admin=True)
+    expect(page.locator("#servers")).to_contain_text("teaching")
     expect(page.get_by_role("columnheader", name="Login")).to_be_visible()
     yield "administrator"
 
