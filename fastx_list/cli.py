@@ -17,17 +17,17 @@ import click
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from fastx_list import config, redaction
 from fastx_list.agent.machine import login_of, sees_everything
 from fastx_list.config import ConfigError, Settings
 from fastx_list.errors import AuthError
 from fastx_list.query import Query, QuerySchema, matches
-from fastx_list.replica import Replica
+from fastx_list.replica import Everything, Replica, Topic
 from fastx_list.session import to_json
 from fastx_list.store import StoreError, open_store
-from fastx_list.text import ago, printable, state
+from fastx_list.tables import server_table, session_table
+from fastx_list.text import printable
 from fastx_list.tokens import Tokens
 from fastx_list.view import Entry
 
@@ -77,7 +77,7 @@ def says_what_is_wrong(command: F) -> F:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fastx-list")
 def main() -> None:
-    """The sessions of this machine's remote desktops: xrdp, TigerVNC, xpra, X2Go, and whatever registers itself.
+    """The sessions of remote desktops on this machine, or on several: xrdp, TigerVNC, xpra, X2Go, and whatever registers itself.
 
     Settings are environment variables, FASTX_LIST_*; docs/deploy.md lists them. To see it work: fastx-list up --demo
     """
@@ -181,6 +181,7 @@ def list_options(command: F) -> F:
         click.option("--filter", "filters", multiple=True, type=Filters(), help="Only those that match: clients==0; repeatable."),
         click.option("--reverse", is_flag=True, help="From last to first."),
         click.option("--sort-by", metavar="MEMBER", help="Sort by this member or param; without it: by start."),
+        click.option("--all", "everybody", is_flag=True, help="The sessions of all logins, with whose they are."),
         click.option("--login", help="Whose sessions; without it: yours."),
     ):
         command = option(command)
@@ -191,50 +192,66 @@ def list_options(command: F) -> F:
 @list_options
 @click.option("--json", "as_json", is_flag=True, help="Print what the API would answer.")
 @says_what_is_wrong
-def ls(login: str | None, sort_by: str | None, reverse: bool, filters: tuple[str, ...], as_json: bool) -> None:
-    """List the sessions that run now."""
+def ls(login: str | None, everybody: bool, sort_by: str | None, reverse: bool, filters: tuple[str, ...], as_json: bool) -> None:
+    """List the sessions that run now, on all machines that share the store."""
+    topic = _topic(login, everybody)
     replica = _replica(config.load())
     replica.refresh()
-    login = login or login_of(os.geteuid())
-    body = replica.page(login, _query(sort_by, reverse, filters)).body.decode()
+    body = replica.page(topic, _query(sort_by, reverse, filters)).body.decode()
     if as_json:
         click.echo(body)
         return
     sessions = json.loads(body)
     if sessions:
-        console = Console()
-        console.print(_table(sessions), soft_wrap=not console.is_terminal)  # what is piped on is not cut to a width
+        _print(session_table(sessions, everybody))
     else:
-        click.echo(f"{printable(login)} has no session{' that matches' if filters else ''}", err=True)
+        who = "nobody has a" if isinstance(topic, Everything) else f"{printable(topic)} has no"
+        click.echo(f"{who} session{' that matches' if filters else ''}", err=True)
 
 
 @main.command()
 @list_options
 @says_what_is_wrong
-def watch(login: str | None, sort_by: str | None, reverse: bool, filters: tuple[str, ...]) -> None:
+def watch(login: str | None, everybody: bool, sort_by: str | None, reverse: bool, filters: tuple[str, ...]) -> None:
     """Follow the sessions until Ctrl-C: a live table, or, piped on, the published messages, one a line."""
+    topic, query = _topic(login, everybody), _query(sort_by, reverse, filters)
     replica = _replica(config.load())
-    login, query = login or login_of(os.geteuid()), _query(sort_by, reverse, filters)
     replica.refresh()
     try:
         if sys.stdout.isatty():
-            _watch_table(replica, login, query)
+            _watch_table(replica, topic, query)
         else:
-            _watch_lines(replica, login, query)
+            _watch_lines(replica, topic, query)
     except KeyboardInterrupt:
         pass
 
 
-def _watch_table(replica: Replica, login: str, query: Query) -> None:
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print what the API would answer.")
+@says_what_is_wrong
+def servers(as_json: bool) -> None:
+    """List the machines whose agents write to the store, and their load."""
+    replica = _replica(config.load())
+    replica.refresh()
+    body = replica.page(Everything.SERVERS, Query()).body.decode()
+    if as_json:
+        click.echo(body)
+    elif found := json.loads(body):
+        _print(server_table(found))
+    else:
+        click.echo("no server is there: no agent writes to this store now", err=True)
+
+
+def _watch_table(replica: Replica, topic: Topic, query: Query) -> None:
     with Live(screen=True, auto_refresh=False) as display:
         while True:
-            display.update(_table(json.loads(replica.page(login, query).body)), refresh=True)
+            display.update(session_table(json.loads(replica.page(topic, query).body), isinstance(topic, Everything)), refresh=True)
             replica.follow(1.0)  # the table says "3 s ago", so it is drawn anew each second at the latest
 
 
-def _watch_lines(replica: Replica, login: str, query: Query) -> None:
+def _watch_lines(replica: Replica, topic: Topic, query: Query) -> None:
     shown: set[str] = set()
-    entries: list[tuple[str, Entry | None]] = list(replica.entries(login).items())
+    entries: list[tuple[str, Entry | None]] = list(replica.entries(topic).items())
     while True:
         for name, entry in entries:
             if entry is not None and matches(entry.members, query.filters):
@@ -243,7 +260,23 @@ def _watch_lines(replica: Replica, login: str, query: Query) -> None:
             elif name in shown:
                 shown.discard(name)
                 click.echo(to_json({"id": name, "data": None}))
-        entries = [(change.id, change.entry) for change in replica.follow(1.0) if change.topic == login]
+        entries = [
+            (change.id, change.entry) for change in replica.follow(1.0)
+            if change.topic == topic or topic is Everything.SESSIONS and change.topic is not Everything.SERVERS
+        ]
+
+
+def _topic(login: str | None, everybody: bool) -> Topic:
+    if everybody and login is not None:
+        raise click.UsageError("--all and --login: take one of the two")
+    return Everything.SESSIONS if everybody else login or login_of(os.geteuid())
+
+
+def _print(table: Table) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console.width = 10_000  # what is piped on is not folded to any width
+    console.print(table)
 
 
 def _replica(settings: Settings) -> Replica:
@@ -253,20 +286,6 @@ def _replica(settings: Settings) -> Replica:
 def _query(sort_by: str | None, reverse: bool, filters: Iterable[str]) -> Query:
     query: Query = QuerySchema().load({"sortBy": sort_by, "sortReverse": reverse, "filter": list(filters)})
     return query
-
-
-def _table(sessions: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("SESSION", "DISPLAY", "STATE", "STARTED", "GEOMETRY"):
-        table.add_column(heading, no_wrap=heading != "SESSION", overflow="fold")
-    for members in sessions:
-        where = "" if members["display"] is None else f":{members['display']}"
-        cells = (
-            members["params"].get("name") or members["command"], f"{members['hostname']}{where}",
-            state(members), ago(members["started"]), members["geometry"],
-        )
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    return table
 
 
 def _log_to_stderr(level: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 
 def printable(value: object) -> str:
@@ -11,18 +12,36 @@ def printable(value: object) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
+def duration(seconds: float | None) -> str:
+    """Return a time in the largest unit that fits, such as ``3 h``."""
+    if seconds is None:
+        return "–"
+    for limit, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h"), (float("inf"), 86400, "d")):
+        if seconds < limit:
+            return f"{int(seconds // unit)} {name}"
+    raise AssertionError("every number is below infinity")
+
+
 def ago(milliseconds: int | None, now: float | None = None) -> str:
     """Return how long ago a time in milliseconds since the Unix epoch was, such as ``3 h ago``."""
     if milliseconds is None:
         return "–"
     seconds = (time.time() if now is None else now) - milliseconds / 1000
-    for limit, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h"), (float("inf"), 86400, "d")):
-        if seconds < limit:
-            return "now" if seconds < 1 else f"{int(seconds // unit)} {name} ago"
-    raise AssertionError("every number is below infinity")
+    return "now" if seconds < 1 else f"{duration(seconds)} ago"
 
 
-def state(members: dict[str, object]) -> str:
+def size(count: int) -> str:
+    """Return a number of bytes in the largest unit that fits, such as ``7.7 GiB``."""
+    number, units = float(count), iter(("B", "KiB", "MiB", "GiB", "TiB"))
+    unit = next(units)
+    for larger in units:
+        if number < 1024:
+            break
+        number, unit = number / 1024, larger
+    return f"{number:.0f} {unit}" if number >= 10 or unit == "B" else f"{number:.1f} {unit}"
+
+
+def state(members: Mapping[str, object]) -> str:
     """Return whether anybody is connected to the session with these members."""
     clients, left = members.get("clients"), members.get("lastDisconnect")
     if clients is None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastx_list.text import ago, printable, state
+from fastx_list.text import ago, duration, printable, size, state
 
 NOW = 1_700_000_000.0
 
@@ -56,7 +56,22 @@ def test_a_time_is_told_in_the_largest_unit_that_fits(seconds: float, wanted: st
 
 
 def test_an_unknown_time_is_a_dash() -> None:
-    assert ago(None) == ago(None, NOW) == "–"
+    assert ago(None) == ago(None, NOW) == duration(None) == "–"
+
+
+@pytest.mark.parametrize("seconds, wanted", [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (7200, "2 h"), (86_400 * 12, "12 d")])
+def test_a_duration_is_told_in_the_largest_unit_that_fits(seconds: float, wanted: str) -> None:
+    assert duration(seconds) == wanted
+
+
+# size
+
+@pytest.mark.parametrize("count, wanted", [
+    (0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (10 * 1024, "10 KiB"), (2**20, "1.0 MiB"),
+    (8_267_812_864, "7.7 GiB"), (2**40, "1.0 TiB"), (2**50, "1024 TiB"),
+])
+def test_a_number_of_bytes_is_told_in_the_largest_unit_that_fits(count: int, wanted: str) -> None:
+    assert size(count) == wanted
 
 
 @pytest.mark.parametrize("seconds", [-0.001, -1, -3600, -10**9])
