@@ -1,4 +1,5 @@
-"""Real Redis servers for tests: each with a directory of its own, on a free port of 127.0.0.1 and on a socket in that directory."""
+"""Real Redis servers for tests: each with a directory of its own, on a free port of 127.0.0.1 (or of another
+address), and on a socket in that directory."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,19 @@ PACKAGE = "redis-server"
 
 
 class RedisServer:
-    """One ``redis-server``; ``options`` are those of its configuration file, such as ``requirepass``."""
+    """One ``redis-server``; ``options`` are those of its configuration file, such as ``requirepass``.
 
-    def __init__(self, processes: Processes, directory: Path, **options: str) -> None:
+    ``within`` is the beginning of a command that runs it on the host that has ``address``.
+    """
+
+    def __init__(
+        self, processes: Processes, directory: Path, *, address: str = "127.0.0.1", within: Sequence[str] = (), **options: str
+    ) -> None:
         self.data = directory / "data"
         self.data.mkdir(parents=True)
         self._processes = processes
+        self.address = address
+        self._within = within
         self.directory = directory
         self.socket = directory / "redis.sock"
         self.port = free_port()
@@ -33,7 +41,7 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://{self.address}:{self.port}"
 
     @property
     def socket_url(self) -> str:
@@ -50,11 +58,12 @@ class RedisServer:
 
     def start_without_waiting(self) -> None:
         settings = {
-            "port": str(self.port), "bind": "127.0.0.1", "unixsocket": str(self.socket), "dir": str(self.data), **self.options
+            "port": str(self.port), "bind": self.address, "unixsocket": str(self.socket), "dir": str(self.data), **self.options
         }
         file = self.directory / "redis.conf"
         file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8")
-        self.process = self._processes.start([program("redis-server", PACKAGE), str(file)], f"redis-{self.port}")
+        command = [*self._within, program("redis-server", PACKAGE), str(file)]
+        self.process = self._processes.start(command, f"redis-{self.port}")
 
     def answers(self) -> bool:
         try:
