@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import Processes, Service, needs_root, program, wait_for
-from tests.system.nginx import UNITS, command_of, confined, unit
 from tests.system.sessions import User, start_application, start_vnc
+from tests.system.units import SERVICES, UNITS, command_of, confined, unit
 
-AGENT = "fastx-list-agent.service"
+AGENT = SERVICES["agent"]
 
 
 def test_the_units_are_well_formed_and_only_the_agent_has_rights(tmp_path: Path) -> None:
