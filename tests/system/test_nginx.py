@@ -441,6 +441,21 @@ def test_a_slow_sender_keeps_nobody_waiting(site: Site, token: Token) -> None:
         assert time.monotonic() - began < 10  # the application would wait for them for 30 s
 
 
+def test_no_worker_waits_for_nginx_to_have_read_an_answer(site: Site, token: Token, issued: list[str]) -> None:
+    issued.append(f"{token()}x")
+    long = b'{"filter": "' + b"x" * 60_000 + b'"}'
+    for _ in range(5):  # its bytes are left unread, and yet the answer arrives
+        is_error(site.ask(f"/api/list/{issued[-1]}", "POST", long, JSON, source="127.0.0.8"), 401, "AuthError")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(f"{site.place}/list.sock")
+        connection.settimeout(60)
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while connection.recv(4096):
+            pass
+        with pytest.raises(BrokenPipeError):  # as opposed to one that is only half closed
+            connection.send(b"x")
+
+
 def test_two_sidecars_share_the_work(site: Site, token: Token, observe: Observe) -> None:
     mine = token()
     site.listen("live-2")
