@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, expect, sync_playwright
+from xdist.scheduler import LoadScopeScheduling
 
 from fastx_list import create_app
 from fastx_list.config import Settings, load
@@ -17,16 +18,21 @@ from fastx_list.tokens import Tokens
 from tests.support import WAIT_SECONDS, Processes, Service, program
 
 TESTS = Path(__file__).parent
-LOOKING = {"test_cli.py", "test_doctor.py"}
+LOOKING = {"system", "agent", "test_cli.py", "test_doctor.py"}
 
 expect.set_options(timeout=WAIT_SECONDS * 1000)  # as with everything else, nothing depends on how long it takes
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep those tests in one process that start what an agent finds anywhere on the machine, or look for it."""
-    for item in items:
-        if item.path.is_relative_to(TESTS / "system") or item.path.is_relative_to(TESTS / "agent") or item.path.name in LOOKING:
-            item.add_marker(pytest.mark.xdist_group("machine"))
+class ByPlace(LoadScopeScheduling):
+    """Hands out tests one by one, but all in one process that look at the whole machine or start what others find on it."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        where = nodeid.split("::")[0].split("/")[1]
+        return "machine" if where in LOOKING else where if where == "page" else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlace:
+    return ByPlace(config, log)
 
 
 @pytest.fixture(autouse=True)

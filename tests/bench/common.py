@@ -64,10 +64,10 @@ def environment(state_dir: Path, **more: str) -> dict[str, str]:
     return {**kept, "FASTX_LIST_STATE_DIR": str(state_dir), "FASTX_LIST_SERVER_ID": SERVER_ID, "PYTHONPATH": str(ROOT), **more}
 
 
-def fill(state_dir: Path, count: int) -> dict[str, Session]:
-    """Put ``count`` sessions into the store of ``state_dir`` and return them."""
+def fill(state_dir: Path, count: int, **environ: str) -> dict[str, Session]:
+    """Put ``count`` sessions into the store of ``state_dir``, or of the settings ``environ``, and return them."""
     sessions = {session.id: session for session in map(make_session, range(count))}
-    store = open_store(config.load(environment(state_dir)).store)
+    store = open_store(config.load(environment(state_dir, **environ)).store)
     store.observe(SERVER_ID, sessions)
     store.close()
     return sessions

@@ -34,13 +34,13 @@ class Product(common.Server):
 
 
 @contextmanager
-def product(directory: Path, count: int) -> Iterator[Product]:
+def product(directory: Path, count: int, **environ: str) -> Iterator[Product]:
     directory.mkdir()
-    sessions = common.fill(directory, count)
+    sessions = common.fill(directory, count, **environ)
     port = common.free_port()
     url = f"http://127.0.0.1:{port}/api/list/{common.issue(directory, ASKED)}"
     command = common.gunicorn(port, "fastx_list:create_app()")
-    with common.running(command, common.environment(directory, WEB_CONCURRENCY="2"), common.listens(port)) as pid:
+    with common.running(command, common.environment(directory, WEB_CONCURRENCY="2", **environ), common.listens(port)) as pid:
         began = time.monotonic()
         common.get(url)
         yield Product(url, pid, sessions, time.monotonic() - began)

@@ -25,11 +25,11 @@ MESSAGE_SECONDS = 10
 
 
 @contextmanager
-def sidecar(directory: Path) -> Iterator[ClientConnection]:
+def sidecar(directory: Path, **more: str) -> Iterator[ClientConnection]:
     """Run the sidecar, and connect to it as the login of the first sessions."""
     port = common.free_port()
     command = common.gunicorn(port, "fastx_list:create_live_app()")
-    environ = common.environment(directory, WEB_CONCURRENCY="1")
+    environ = common.environment(directory, WEB_CONCURRENCY="1", **more)
     token = common.issue(directory, common.login_name(0))
     with common.running(command, environ, common.listens(port)):
         time.sleep(1)  # it reads its store before it lets anyone in
