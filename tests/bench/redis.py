@@ -98,8 +98,8 @@ class Bare:
     """A publisher and a subscriber of a channel."""
 
     def __init__(self, server: RedisServer) -> None:
-        self._publisher: Any = Redis(port=server.port)  # its types leave out half of what is asked here
-        self._subscriber: Any = self._publisher.pubsub(ignore_subscribe_messages=True)
+        client: Any = Redis(port=server.port)  # half of it has no types
+        self._publisher, self._subscriber = client, client.pubsub(ignore_subscribe_messages=True)
         self._subscriber.subscribe("bare")
         self._subscriber.get_message(timeout=MESSAGE_SECONDS)
         self._body = b"x" * 600
