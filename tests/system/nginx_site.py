@@ -29,6 +29,7 @@ class Site(Nginx):
             place / "state", Processes(self.logs), {"FASTX_LIST_SCAN_INTERVAL": "0.25", "FASTX_LIST_SOURCES": "spool"}
         )
         self.sockets: dict[str, socket.socket] = {}
+        self.tokens: list[str] = []  # that were used, and may be in no log
         self.loop = asyncio.new_event_loop()
         self._looping = threading.Thread(target=self.loop.run_forever)
         self._looping.start()
@@ -155,8 +156,12 @@ class Site(Nginx):
         """Return all that nginx and the services have logged so far."""
         return "".join(path.read_text(encoding="utf-8", errors="replace") for path in sorted(self.logs.iterdir()))
 
-    def access_log(self) -> list[str]:
-        return (self.logs / "fastx-list.access.log").read_text(encoding="utf-8").splitlines()
+    def await_line(self, *parts: str) -> None:
+        """Wait for a line with these ``parts`` in the list's access log, which is written after an answer."""
+        log = self.logs / "fastx-list.access.log"
+        wait_for(f"a line with {parts}", lambda: any(
+            all(part in line for part in parts) for line in log.read_text(encoding="utf-8").splitlines()
+        ))
 
 
 def _accepts(worker: int) -> bool:
