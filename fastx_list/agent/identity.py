@@ -32,7 +32,7 @@ def read(settings: Settings) -> str:
         name = secrets.token_hex(16)
         draft = file.with_name(f"{file.name}.{name}")
         draft.touch(0o600)
-        draft.write_text(name, encoding="ascii")
+        draft.write_text(name, encoding="utf-8")
         give_to_owner_of(file.parent, draft)
         with suppress(FileExistsError):  # another process was quicker
             os.link(draft, file)
@@ -52,7 +52,7 @@ def find(settings: Settings) -> str | None:
 
 def _name_in(file: Path) -> str | None:
     try:
-        text = file.read_text(encoding="ascii").strip()
+        text = file.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         return None
     if not re.fullmatch("[0-9a-f]{32}", text):

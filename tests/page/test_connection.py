@@ -130,6 +130,7 @@ def test_nothing_is_asked_while_nobody_looks(tab: Tab, alice: User) -> None:
     tab.open(alice)
     tab.shows("ends meanwhile", "stays")
     tab.open_bench()
+    tab.page.evaluate("() => new Promise((done) => setTimeout(done, 600))")  # until what opening it asks for has been asked
     hide = "(hidden) => { Object.defineProperty(document, 'hidden', { configurable: true, value: hidden });"
     tab.page.evaluate(hide + "document.dispatchEvent(new Event('visibilitychange')); }", True)
     asked = len(tab.requests)

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,9 @@ def end_all(uid: int) -> None:
     # A killed X server leaves its lock and its socket, and another user's server of that number could not take them away.
     for directory in ("/tmp", "/tmp/.X11-unix", "/run/xrdp/sockdir"):
         for path in _entries(directory):
-            if path.lstat().st_uid == uid:
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            with suppress(FileNotFoundError):  # others' come and go meanwhile
+                if path.lstat().st_uid == uid:
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def remove(login: str) -> None:
