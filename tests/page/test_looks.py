@@ -22,7 +22,7 @@ SESSIONS: dict[str, dict[str, Any]] = {
     },
     "b": {"command": "xterm", "clients": 0, "last_disconnect": 1_700_000_000_000, "window_mode": "rootless"},
     "c": {"command": "a name that goes on and on, as names do that somebody has made up " * 5, "clients": 0},
-    "d": {"command": "unknown"},
+    "d": {"command": "unknown", "hostname": "a-host-of-a-long-name." * 10, "display": 65535},
 }
 THEMES = ["light", "dark"]
 WIDTHS = [360, 768, 1280, 1920]
@@ -43,7 +43,11 @@ def complaints(page: Page) -> str:
 
 
 def fits(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+    """Whether nothing is wider than the window, nor text wider than its cell, which a row would cut off."""
+    return bool(page.evaluate(
+        "document.documentElement.scrollWidth <= innerWidth"
+        " && [...document.querySelectorAll('#rows td')].every((cell) => cell.scrollWidth <= cell.clientWidth)"
+    ))
 
 
 def states(tab: Tab, alice: User) -> Iterator[str]:
