@@ -124,7 +124,7 @@ def read_secret(path: Path) -> str:
     try:
         if not path.exists():
             _make_secret(path)
-        with path.open(encoding="ascii") as file:
+        with path.open(encoding="utf-8") as file:
             mode = os.fstat(file.fileno()).st_mode
             secret = file.read().strip()
     except (OSError, ValueError) as error:
@@ -143,7 +143,7 @@ def _make_secret(path: Path) -> None:
     make_state_dir(path.parent)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".secret-")  # mode 0600
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(secrets.token_hex(32) + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -37,7 +37,7 @@ def clock() -> float:
 @cache
 def boot() -> str:
     """Return the name of this boot of the machine, within which :func:`clock` is one clock."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
 
 
 def first_end(db: sqlite3.Connection) -> float | None:
