@@ -69,6 +69,8 @@ def load(options: argparse.Namespace, report: common.Report, directory: Path) ->
             "plain": common.Server(f"http://{HOST}:{plain}{asked}", pid),
             "tls": common.Server(f"https://{HOST}:{nginx.port}{asked}", pid),
         }
+        for name in ("direct", "plain"):
+            common.get(servers[name].url)  # once a worker of each has read the store
         for server in servers.values():
             common.wrk(server, 1, options.connections)
         found = common.alternate(
