@@ -31,6 +31,7 @@ SERVERS: Mapping[str, tuple[str, Callable[[Path], AbstractContextManager[peers.P
     "websockets": ("websockets, as it comes", peers.websockets),
     "websockets-plain": ("websockets without compression", peers.websockets_plain),
     "nchan": ("Nchan", peers.nchan),
+    "nchan-2": ("Nchan, two workers", partial(peers.nchan, workers=2)),
     "flask-sock": ("flask-sock on gevent", peers.flask_sock),
 }
 

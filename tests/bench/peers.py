@@ -150,7 +150,7 @@ def flask_sock(directory: Path) -> Iterator[Peer]:
 
 
 @contextmanager
-def nchan(directory: Path) -> Iterator[Peer]:
+def nchan(directory: Path, workers: int = 1) -> Iterator[Peer]:
     if not NCHAN_MODULE.exists():
         raise common.BenchmarkError("Nchan is not installed; docs/performance.md says what the benchmarks need")
     port = common.free_port()
@@ -162,7 +162,7 @@ load_module {NCHAN_MODULE};
 daemon off;
 pid {directory}/pid;
 error_log stderr;
-worker_processes 1;
+worker_processes {workers};
 events {{ worker_connections 19000; }}
 http {{
   access_log off;
