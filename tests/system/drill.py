@@ -191,7 +191,8 @@ class Drill:
     # Redis.
 
     def _under_load(self, disturb: Callable[[], None], sure: bool) -> None:
-        """Disturb Redis while sessions change and params are set."""
+        """Disturb Redis while sessions change and params are set. What was there before is kept."""
+        self._site.redis.settle()
         self._work.set_params(2, sure)
         with ThreadPoolExecutor(1) as other:
             disturbing = other.submit(disturb)

@@ -113,8 +113,14 @@ class RedisPair:
         new.options.pop("replicaof", None)
 
     def settle(self) -> None:
-        """Wait until the replica follows and the Sentinel knows it, so that the next failover can be."""
+        """Wait until the replica has all that the master has now, and the Sentinel knows it: no failover can lose that any more."""
         self._await_replica()
+        with self.master.client() as client:
+            # When the replica says that it is connected, the master may not send to it yet.
+            wait_for("the replica", lambda: client.info("replication").get("slave0", {}).get("state") == "online")
+            there = client.info("replication")["master_repl_offset"]
+        with self.replica.client() as client:
+            wait_for("the replica to catch up", lambda: client.info("replication")["slave_repl_offset"] >= there)
 
     def _hasten(self) -> bool:
         try:
