@@ -25,6 +25,7 @@ from fastx_list.store import Lease, ServerTaken, Store, StoreError
 
 BEATS_PER_LEASE = 4  # so that a lease outlives a few heartbeats that came to nothing
 MAX_BEAT_SECONDS = 15.0
+FIRST_SECONDS = 5.0  # in which no session that was known before ends while its process runs: one look can miss what a second sees
 
 T = TypeVar("T")
 
@@ -59,6 +60,7 @@ class Agent:
         self._found: list[Facts] = []
         self._seen: dict[str, Facts] = {}
         self._unmerged = True  # whether what was seen is not in the view yet
+        self._began = time.monotonic()
         self.problem: str | None = None  # why the store could not be written at the last scan
 
     def run(self, stopped: Callable[[float], bool]) -> None:
@@ -85,7 +87,7 @@ class Agent:
                 self._view = self._recall()
             if self._unmerged:
                 self._update(self._view, self._seen, previous_look)
-                self._unmerged = False
+                self._unmerged = self._is_new
             if self._beat(self._view):
                 self._write(self._view)
         except StoreError as error:
@@ -161,8 +163,28 @@ class Agent:
             view[name] = (facts, session)
             self._unwritten = self._unwritten or changed
         for name in view.keys() - seen.keys():
-            del view[name]
-            self._unwritten = True
+            if not self._may_still_be_found(*view[name]):
+                del view[name]
+                self._unwritten = True
+
+    @property
+    def _has_unanswered(self) -> bool:
+        """Whether a source has not succeeded yet since this process started."""
+        return any(source not in self._facts for source in self._sources)
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether what was not seen yet may still be there: what has ended is decided when this is over."""
+        return self._has_unanswered or time.monotonic() - self._began < FIRST_SECONDS
+
+    def _may_still_be_found(self, facts: Facts | None, session: Session) -> bool:
+        """Whether a session that only a former agent saw runs on, as far as can be told from the process that serves it."""
+        if facts is not None or not self._is_new:
+            return False
+        process = self._machine.processes.get(session.server_pid or 0)
+        if self._has_unanswered:
+            return process is not None or session.server_pid is None
+        return process is not None and session_id(self._server_id, process.identity) == session.id
 
     def _make_session(
         self, name: str, facts: Facts, known: tuple[Facts | None, Session] | None, now: int, previous_look: float | None

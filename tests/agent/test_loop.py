@@ -184,6 +184,62 @@ def test_a_source_that_fails_costs_the_others_nothing(
     assert set(listed(store)) == {session_id("here", identity) for identity in "yz"}
 
 
+@pytest.mark.parametrize("server_pid", [None, os.getpid()])
+def test_a_source_that_fails_at_the_first_look_ends_nothing(settings: Settings, store: Store, server_pid: int | None) -> None:
+    source, gone = Scripted(facts("x", clients=2, server_pid=server_pid)), Scripted(facts("y", server_pid=2**22 + 1))
+    before = Agent(settings, store, [source, gone])
+    before.scan()
+    store.set_params(session_id("here", "x"), "alice", {"name": "kept"})
+    source.broken, gone.facts = True, []
+    agent = Agent(settings, store, [source, gone])
+    agent.scan()
+    agent.scan()
+    assert set(listed(store)) == {session_id("here", "x")}  # of the other one even the process has gone
+    source.broken = False
+    agent.scan()
+    assert only(store).params == {"name": "kept"}
+    source.facts = []
+    agent.scan()
+    assert not listed(store)
+
+
+def test_a_source_that_failed_and_then_finds_nothing_ends_what_was_known(settings: Settings, store: Store) -> None:
+    source = Scripted(facts("x", server_pid=os.getpid()))
+    Agent(settings, store, [source]).scan()
+    source.broken, source.facts = True, []
+    agent = Agent(settings, store, [source])
+    agent.scan()
+    assert listed(store)
+    source.broken = False
+    agent.scan()
+    assert not listed(store)
+
+
+def test_a_session_whose_server_runs_is_not_ended_by_one_look_that_misses_it(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine()
+    machine.look()
+    mine = machine.processes[os.getpid()]
+    served = facts(mine.identity, server_pid=mine.pid)
+    Agent(settings, store, [Scripted(served, facts("of another boot", server_pid=mine.pid))]).scan()
+    store.set_params(session_id("here", mine.identity), "alice", {"name": "kept"})
+    source = Scripted()
+    agent = Agent(settings, store, [source])
+    agent.scan()
+    assert only(store).params == {"name": "kept"}
+    source.facts = [served]
+    agent.scan()
+    assert only(store).params == {"name": "kept"}
+    later = Agent(settings, store, [Scripted()])
+    later.scan()
+    assert only(store)
+    began = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: began + 10)
+    later.scan()
+    assert not listed(store)
+
+
 def test_what_happens_while_the_store_is_away_is_not_lost(
     settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, clock: Any
 ) -> None:
