@@ -119,6 +119,8 @@ class Connection:
         if self._writable is not None:
             self._writable.close()
             self._writable = None
+            # A ping that had to wait behind all the rest says nothing about the peer.
+            self._last_ping, self._answered = self._clock(), True
 
     def _forget(self, sent: int) -> None:
         for index, frame in enumerate(self._out):
@@ -160,7 +162,7 @@ class Connection:
             pass
 
     def tend(self, now: float, ping_interval: float, slow_timeout: float) -> bool:
-        """Ping, and drop a peer that answers neither ping nor close or reads nothing; to be called now and then.
+        """Ping, or drop a peer that answers neither ping nor close or reads nothing; to be called now and then.
 
         Return whether it was dropped because its socket had taken nothing for ``slow_timeout`` seconds.
         """
@@ -169,9 +171,10 @@ class Connection:
         if self._closing_at is not None:
             if now - self._closing_at >= CLOSE_SECONDS:
                 self.drop()
-        elif self._stuck_at is not None and now - self._stuck_at >= slow_timeout:
-            self.drop()
-            return True
+        elif self._writable is not None:  # who reads late answers late, too, so it is not asked whether it lives
+            if self._stuck_at is not None and now - self._stuck_at >= slow_timeout:
+                self.drop()
+                return True
         elif now - self._last_ping >= ping_interval:
             if not self._answered:
                 self.drop()

@@ -673,34 +673,39 @@ def test_a_peer_that_stops_answering_is_dropped(wire: Wire) -> None:
     assert not wire.is_served
 
 
-def test_a_dead_peer_with_a_full_socket_is_dropped(narrow: Wire) -> None:
+def test_a_reader_that_reads_nothing_is_given_its_time_and_then_dropped(narrow: Wire) -> None:
     _fill(narrow)
-    narrow.tend(INTERVAL)
-    narrow.tend(INTERVAL)
-    narrow.let_it_read()
-    assert not narrow.is_served
-    assert narrow.watching.callback is None
-
-
-def test_a_reader_that_reads_nothing_for_too_long_is_dropped(narrow: Wire) -> None:
-    _fill(narrow)
-    for _ in range(5):
-        narrow.sends(client(Opcode.PONG))  # it is not dead
-        assert not narrow.tend(PATIENCE / 6) and narrow.is_served
+    for _ in range(int(PATIENCE) - 1):  # the whole of it, although it answers no ping
+        assert not narrow.tend(1) and narrow.is_served
     narrow.publish("s1", _text(1000))  # what it is owed meanwhile does not count as reading
-    assert narrow.tend(PATIENCE / 6) and not narrow.is_served
+    assert narrow.tend(1) and not narrow.is_served
+    assert narrow.watching.callback is None
     assert not narrow.tend(0)
 
 
-def test_a_slow_reader_that_reads_now_and_then_stays(narrow: Wire) -> None:
+def test_a_slow_reader_that_reads_now_and_then_stays_although_no_ping_comes_to_it(narrow: Wire) -> None:
     _fill(narrow)
     for _ in range(10):
-        narrow.sends(client(Opcode.PONG))
         assert not narrow.tend(PATIENCE * 0.9)
         while not narrow.reads(100_000):
             pass
         narrow.lets_it_write()
+        assert narrow.watching.callback is not None
     assert narrow.is_served
+
+
+def test_a_ping_that_waited_behind_the_rest_does_not_count(narrow: Wire) -> None:
+    narrow.tend(INTERVAL)
+    _fill(narrow)
+    narrow.tend(PATIENCE / 2)
+    assert _opcodes(narrow.reads_all()).count(Opcode.PING) == 1
+    narrow.tend(INTERVAL - 1)
+    assert _opcodes(narrow.reads_all()).count(Opcode.PING) == 1
+    narrow.tend(1)
+    assert _opcodes(narrow.reads_all()).count(Opcode.PING) == 2
+    narrow.tend(INTERVAL)  # now it has had the time to answer
+    narrow.let_it_read()
+    assert not narrow.is_served
 
 
 def test_one_that_has_read_all_may_be_idle_for_as_long_as_it_likes(narrow: Wire) -> None:

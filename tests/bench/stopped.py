@@ -24,8 +24,7 @@ FILL_BYTES = 4000
 MAX_FILLING = 1000  # changes until the sockets of the stopped ones are full
 FULL_SECONDS = 5.0  # without more in the sockets; when the kernel asks again whether anyone reads, it may make room
 MESSAGE_SECONDS = 60.0
-# Who does not read does not answer a ping, either.
-AWAY = {"FASTX_LIST_PING_INTERVAL": "3600", "FASTX_LIST_SLOW_CLIENT_TIMEOUT": "3600"}
+AWAY = {"FASTX_LIST_SLOW_CLIENT_TIMEOUT": "3600"}  # however many rounds there are
 MAX_RATIO = 1.2
 MAX_GROWTH = 1.05
 
