@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from fastx_list.connection import MAX_CLIENT_MESSAGE, TOKEN_ENDED
+from fastx_list.connection import MAX_CLIENT_FRAMES, MAX_CLIENT_MESSAGE, TOKEN_ENDED
 from fastx_list.openapi import DESCRIPTION, ERRORS, LISTINGS, NAME, SECURITY_SCHEMES, VERSION, Document, Listing
 from fastx_list.openapi import as_text, items, json_schema
 from fastx_list.query import LiveQuerySchema
@@ -13,6 +13,7 @@ CLOSE_CODES = {
     "1001": "the server restarts: connect again",
     "1002": "the client broke the protocol (RFC 6455)",
     "1007": "the client sent text that is not UTF-8",
+    "1008": f"the client sent more than {MAX_CLIENT_FRAMES} frames in half a second",
     "1009": f"the client sent a message of over {MAX_CLIENT_MESSAGE} bytes; shorter ones are ignored",
     str(TOKEN_ENDED): "the token has expired or was revoked",
 }

@@ -20,6 +20,7 @@ from fastx_list.replica import Topic
 from fastx_list.tokens import Claims
 
 MAX_CLIENT_MESSAGE = 1024
+MAX_CLIENT_FRAMES = 100  # from one call of tend() to the next; a client has nothing to send but pings and pongs
 CLOSE_SECONDS = 2.0  # how long a peer has to answer a close
 TOKEN_ENDED = 4401
 _FRAMES_PER_WRITE = 64
@@ -50,7 +51,7 @@ class Connection:
     # There are ten thousands of these.
     __slots__ = (
         "claims", "mailbox", "topic", "_sock", "_loop", "_ended", "_clock", "_readable", "_writable", "_out", "_protocol",
-        "_length", "_last_ping", "_answered", "_closing_at", "_hang_up_how", "_stuck_at", "_gone", "__weakref__",
+        "_length", "_frames", "_last_ping", "_answered", "_closing_at", "_hang_up_how", "_stuck_at", "_gone", "__weakref__",
     )
 
     def __init__(
@@ -68,6 +69,7 @@ class Connection:
         self._out: list[bytes | memoryview] = []
         self._protocol = FrameProtocol(client=False, extensions=[])
         self._length = 0
+        self._frames = 0
         self._last_ping = clock()
         self._answered = True
         self._closing_at: float | None = None
@@ -162,12 +164,13 @@ class Connection:
             pass
 
     def tend(self, now: float, ping_interval: float, slow_timeout: float) -> bool:
-        """Ping, or drop a peer that answers neither ping nor close or reads nothing; to be called now and then.
+        """Ping, or drop a peer that answers neither ping nor close or reads nothing; to be called twice a second.
 
         Return whether it was dropped because its socket had taken nothing for ``slow_timeout`` seconds.
         """
         if self._gone:
             return False
+        self._frames = 0
         if self._closing_at is not None:
             if now - self._closing_at >= CLOSE_SECONDS:
                 self.drop()
@@ -198,6 +201,10 @@ class Connection:
             try:
                 self._protocol.receive_bytes(data)
                 for frame in self._protocol.received_frames():
+                    self._frames += frame.frame_finished
+                    if self._frames > MAX_CLIENT_FRAMES:
+                        self._hang_up(CloseReason.POLICY_VIOLATION, socket.SHUT_WR)
+                        return
                     if frame.opcode is Opcode.CLOSE:
                         code = cast("tuple[int, str]", frame.payload)[0]
                         self._hang_up(CloseReason.NORMAL_CLOSURE if code in _ABSENT else code, socket.SHUT_RDWR)

@@ -24,7 +24,7 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.streams import StreamReader
 
 from fastx_list.bus import Mailbox
-from fastx_list.connection import CLOSE_SECONDS, MAX_CLIENT_MESSAGE, Connection
+from fastx_list.connection import CLOSE_SECONDS, MAX_CLIENT_FRAMES, MAX_CLIENT_MESSAGE, Connection
 from fastx_list.frames import session_frame
 from fastx_list.replica import Change
 from fastx_list.tokens import Claims
@@ -493,7 +493,8 @@ def test_a_frame_that_comes_byte_by_byte_is_understood(wire: Wire) -> None:
 def test_pings_of_a_peer_that_reads_nothing_are_not_piled_up(narrow: Wire) -> None:
     ping = client(Opcode.PING, b"x" * 125)
     for _ in range(100):
-        narrow.sends(*[ping] * 100)
+        narrow.sends(*[ping] * MAX_CLIENT_FRAMES)
+        narrow.tend(0)
     narrow.publish("s1", b"{}")
     frames = narrow.reads_all()
     assert _opcodes(frames).count(Opcode.PONG) < 200
@@ -507,7 +508,7 @@ def _is_open(wire: Wire) -> bool:
     return wire.is_served and before == [] and _opcodes(wire.reads_all()) == [Opcode.PONG]
 
 
-@pytest.mark.parametrize("parts", [[0], [1], [1024], [0, 0, 0], [1000, 24], [1024, 0], [0, 1024], [1] * 1024])
+@pytest.mark.parametrize("parts", [[0], [1], [1024], [0, 0, 0], [1000, 24], [1024, 0], [0, 1024], [16] * 64])
 @pytest.mark.parametrize("opcode", [Opcode.TEXT, Opcode.BINARY])
 def test_messages_of_up_to_1_kib_are_ignored(wire: Wire, opcode: Opcode, parts: list[int]) -> None:
     assert MAX_CLIENT_MESSAGE == 1024
@@ -516,12 +517,50 @@ def test_messages_of_up_to_1_kib_are_ignored(wire: Wire, opcode: Opcode, parts: 
 
 
 def test_any_number_of_messages_of_1_kib_is_ignored(wire: Wire) -> None:
-    for opcode in (Opcode.TEXT, Opcode.BINARY) * 50:
+    for opcode in (Opcode.TEXT, Opcode.BINARY) * 150:
         wire.sends(client(opcode, b"x" * 1024))
+        wire.tend(0)
     assert _is_open(wire)
 
 
-@pytest.mark.parametrize("parts", [[1025], [70_000], [1024, 1], [600, 600], [0, 1025], [1] * 1025, [1000, 1000, 1000]])
+FLOODS = {
+    "empty messages": client(Opcode.TEXT), "empty fragments": client(Opcode.CONT, fin=False),
+    "messages": client(Opcode.BINARY, b"x" * 50), "pings": client(Opcode.PING), "pongs": client(Opcode.PONG, b"x"),
+}
+
+
+@pytest.mark.parametrize("frame", FLOODS.values(), ids=FLOODS)
+def test_more_frames_at_a_time_than_anybody_needs_close_with_1008(wire: Wire, frame: bytes) -> None:
+    first = client(Opcode.TEXT, fin=False) if frame == FLOODS["empty fragments"] else frame
+    wire.sends(first, *[frame] * (MAX_CLIENT_FRAMES - 1))
+    wire.tend(0)
+    wire.sends(*[frame] * MAX_CLIENT_FRAMES)
+    assert _closes(wire.reads_all()) == []
+    wire.sends(*[frame] * 10_000)
+    frames = wire.reads_all()
+    assert _close_code(frames) == 1008
+    assert _opcodes(frames).count(Opcode.PONG) == (2 * MAX_CLIENT_FRAMES if frame == FLOODS["pings"] else 0)
+    wire.tend(CLOSE_SECONDS)  # no longer, whatever else it sends
+    wire.let_it_read()
+    assert not wire.is_served
+
+
+def test_whoever_is_told_goodbye_and_floods_is_not_listened_to_any_more(wire: Wire) -> None:
+    wire.connection.close(GOING_AWAY, "")
+    wire.sends(*[client(Opcode.TEXT)] * (MAX_CLIENT_FRAMES + 1), client_close(GOING_AWAY))
+    assert _close_code(wire.reads_all()) == GOING_AWAY
+    assert wire.ended and wire.is_served  # its answer was not read
+    wire.tend(CLOSE_SECONDS)
+    assert not wire.is_served
+
+
+def test_a_message_that_comes_in_many_pieces_is_one_frame(wire: Wire) -> None:
+    for byte in client(Opcode.TEXT, b"x" * 1000):
+        wire.sends(bytes([byte]))
+    assert _is_open(wire)
+
+
+@pytest.mark.parametrize("parts", [[1025], [70_000], [1024, 1], [600, 600], [0, 1025], [16] * 64 + [1], [1000, 1000, 1000]])
 @pytest.mark.parametrize("opcode", [Opcode.TEXT, Opcode.BINARY])
 def test_a_message_over_1_kib_closes_with_1009(wire: Wire, opcode: Opcode, parts: list[int]) -> None:
     wire.sends(*_fragments(opcode, *(b"x" * part for part in parts)))
@@ -558,7 +597,7 @@ def test_a_message_that_would_be_endless_is_not_waited_for(wire: Wire) -> None:
 
 
 def test_a_message_over_1_kib_is_read_to_its_end_so_that_the_answer_is_understood(wire: Wire) -> None:
-    wire.sends(*_fragments(Opcode.BINARY, *[b"x" * 5000] * 100), client(Opcode.PING), client_close(1009))
+    wire.sends(*_fragments(Opcode.BINARY, *[b"x" * 10_000] * 50), client(Opcode.PING), client_close(1009))
     assert _close_code(wire.reads_all()) == 1009
     assert not wire.is_served
 
