@@ -42,7 +42,8 @@ def _channel(listing: Listing) -> Document:
         "address": listing.address,
         "description": (
             f"On connecting there is one message for each of {listing.what}, then one for every change. If a client reads too "
-            "slowly, states in between may be skipped; the last one always arrives. A refused connection gets an error over HTTP."
+            "slowly, states in between may be skipped, and what has begun and ended meanwhile; the last state always arrives. A "
+            "refused connection gets an error over HTTP."
         ),
         "messages": {listing.item: {"$ref": f"#/components/messages/{listing.item}"}},
         "bindings": {"ws": {"method": "GET", "query": {"type": "object", "properties": as_text(json_schema(LiveQuerySchema))}}},

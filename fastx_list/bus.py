@@ -1,19 +1,30 @@
 """The in-memory event bus: a topic for each login, for all of them and for servers, and a conflating mailbox a subscriber.
 
-A mailbox keeps only the newest frame of each session, so what one slow reader costs is bounded by the number of its sessions;
-states in between may be skipped, the last one always arrives.
+A mailbox keeps only the newest frame of each session, and none of one that began and ended without the reader's having heard of it.
+So what a slow reader costs is bounded by the number of sessions that it knows and of those there are; states in between may be
+skipped, the last one always arrives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fastx_list.frames import session_frame
 from fastx_list.query import Filter, matches
 from fastx_list.replica import Change, Everything, Topic
 from fastx_list.view import Entry
+
+
+class _Unheard(NamedTuple):
+    """A session that the subscriber has never heard of, so that it need not hear of its end either."""
+
+    entry: Entry
+
+    @property
+    def frame(self) -> bytes:
+        return self.entry.frame
 
 
 class Mailbox:
@@ -22,7 +33,7 @@ class Mailbox:
     __slots__ = ("_owed", "_filters", "_shown")
 
     def __init__(self, filters: tuple[Filter, ...] = ()) -> None:
-        self._owed: dict[str, Entry | bytes] = {}  # an entry's frame is made when it is sent, not while all wait
+        self._owed: dict[str, Entry | _Unheard | bytes] = {}  # an entry's frame is made when it is sent, not while all wait
         self._filters = filters
         self._shown: set[str] | None = set() if filters else None  # the sessions that the subscriber takes for matching
 
@@ -37,15 +48,24 @@ class Mailbox:
 
     def put(self, change: Change, ended: bytes) -> None:
         """Note ``change``; ``ended`` is the frame that says its session is no longer there."""
-        owed: Entry | bytes = ended
+        owed: Entry | _Unheard | bytes = ended
         if change.entry is not None and self._passes(change.entry):
             owed = change.entry
+        is_known = change.before is not None
         if self._shown is not None:
-            if owed is not ended:
-                self._shown.add(change.id)
-            elif change.id in self._shown:
+            if owed is ended:
+                if change.id not in self._shown:
+                    return
                 self._shown.discard(change.id)
-            else:
+            elif change.id not in self._shown:
+                self._shown.add(change.id)
+                is_known = change.before is not None and self._passes(change.before)
+        waiting = self._owed.get(change.id)
+        if isinstance(waiting, _Unheard) or waiting is None and not is_known:
+            if isinstance(owed, Entry):
+                owed = _Unheard(owed)
+            elif waiting is not None:
+                del self._owed[change.id]
                 return
         self._owed[change.id] = owed
 

@@ -111,7 +111,7 @@ def test_only_the_newest_state_of_a_session_is_kept() -> None:
 
 def test_an_end_takes_the_place_of_what_was_before_it() -> None:
     mailbox = Mailbox()
-    _put(mailbox, _new(_entry(clients=1)), _end(_entry(clients=1)))
+    _put(mailbox, _new(_entry(clients=1), _entry(clients=0)), _end(_entry(clients=1)))
     assert _clients(mailbox) == [("s1", None)]
 
 
@@ -140,8 +140,48 @@ def test_a_mailbox_holds_no_more_than_one_frame_a_session() -> None:
     mailbox = Mailbox()
     for number in range(1000):
         entry = _entry(f"s{number % 7}", clients=number)
-        _put(mailbox, _new(entry), *([_end(entry)] if number % 3 else []))
+        _put(mailbox, _new(entry, _entry(entry.id)), *([_end(entry)] if number % 3 else []))
     assert len(mailbox.take(ENOUGH)) == 7
+
+
+@pytest.mark.parametrize("filters", [(), IDLE])
+def test_nothing_is_kept_of_sessions_that_began_and_ended_unheard_of(filters: tuple[Filter, ...]) -> None:
+    mailbox, there = Mailbox(filters), _entry("there", clients=0)
+    mailbox.fill([there], send=False)
+    for number in range(1000):
+        entry, later = _entry(f"s{number}", clients=0), _entry(f"s{number}", clients=0, geometry="800x600")
+        _put(mailbox, _new(entry), _new(later, entry), _end(later))
+    _put(mailbox, _end(there))
+    assert _clients(mailbox) == [("there", None)]
+
+
+def test_nothing_is_kept_of_a_session_that_matched_for_a_while_unheard_of() -> None:
+    mailbox, busy, idle = Mailbox(IDLE), _entry(clients=1), _entry(clients=0)
+    _put(mailbox, _new(busy), _new(idle, busy), _new(busy, idle), _end(busy))
+    assert mailbox.take(ENOUGH) == []
+    _put(mailbox, _new(busy), _new(idle, busy))
+    assert _clients(mailbox) == [("s1", 0)]
+    _put(mailbox, _end(idle))
+    assert _clients(mailbox) == [("s1", None)]
+
+
+@pytest.mark.parametrize("filters", [(), IDLE])
+def test_an_end_is_told_of_whatever_was_told_before_it(filters: tuple[Filter, ...]) -> None:
+    mailbox, entry = Mailbox(filters), _entry(clients=0)
+    _put(mailbox, _new(entry))
+    mailbox.take(1)
+    _put(mailbox, _end(entry), _new(entry), _end(entry), _new(entry))  # it comes back before its end was told
+    assert _clients(mailbox) == [("s1", 0)]
+    _put(mailbox, _end(entry), _new(entry), _end(entry))
+    assert _clients(mailbox) == [("s1", None)]
+
+
+def test_a_session_that_is_unheard_of_is_so_no_longer_once_its_frame_was_taken_among_others() -> None:
+    mailbox, one, other = Mailbox(), _entry("s1", clients=0), _entry("s2", clients=0)
+    _put(mailbox, _new(one), _new(other))
+    assert _messages(mailbox.take(1))[0][0] == "s1"
+    _put(mailbox, _end(one), _end(other))
+    assert _clients(mailbox) == [("s1", None)]
 
 
 def test_all_subscribers_share_the_frame() -> None:
@@ -272,8 +312,9 @@ def test_all_subscribers_of_a_login_get_its_changes() -> None:
     for reader in readers:
         bus.subscribe("alice", reader)
     bus.publish([_new(_entry(clients=0))])
+    assert [_clients(reader.mailbox) for reader in readers] == [[("s1", 0)]] * 3
     bus.publish([_end(_entry(clients=0))])
-    assert [_taken(reader.mailbox) for reader in readers] == [[("s1", None)]] * 3
+    assert [_clients(reader.mailbox) for reader in readers] == [[("s1", None)]] * 3
 
 
 def test_it_flushes_each_subscriber_once_a_batch() -> None:
@@ -294,8 +335,8 @@ def test_everything_is_in_the_mailbox_when_a_subscriber_is_flushed() -> None:
     sent: list[list[str]] = []
     bus = Bus()
     bus.subscribe("alice", Sending())
-    bus.publish([_new(_entry("s1")), _new(_entry("s2")), _end(_entry("s1"))])
-    assert sent == [["s1", "s2"]]
+    bus.publish([_end(_entry("s1")), _new(_entry("s2")), _new(_entry("s3"))])
+    assert sent == [["s1", "s2", "s3"]]
 
 
 def test_publishing_nothing_flushes_nobody() -> None:
@@ -403,7 +444,7 @@ def test_the_last_state_always_arrives(
     def receive(frames: Iterable[bytes]) -> None:
         for name, data in _messages(frames):
             if data is None:
-                assert name in ever_passed
+                assert name in known or name in at_first
                 known.pop(name, None)
             else:
                 known[name] = data
@@ -412,7 +453,7 @@ def test_the_last_state_always_arrives(
     bus.subscribe("alice", reader)
     now = {name: made(name, state) for name, state in start.items()}
     reader.mailbox.fill(now.values(), send)
-    ever_passed = {name for name, entry in now.items() if passes(entry)}
+    at_first = {name for name, entry in now.items() if passes(entry)}
     # Who asks for no snapshot has one from elsewhere.
     known = {} if send else {name: entry.members for name, entry in now.items() if passes(entry)}
     for step in steps:
@@ -427,7 +468,6 @@ def test_the_last_state_always_arrives(
             del now[name]
         else:
             now[name] = entry
-            ever_passed |= {name} if passes(entry) else set()
         bus.publish([Change(name, "alice", entry, before)])
     waiting = reader.mailbox.take(ENOUGH)
     assert len(waiting) <= 3
