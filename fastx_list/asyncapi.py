@@ -17,7 +17,7 @@ CLOSE_CODES = {
     "1009": f"the client sent a message of over {MAX_CLIENT_MESSAGE} bytes; shorter ones are ignored",
     str(TOKEN_ENDED): "the token has expired or was revoked",
 }
-REFUSALS = {str(status): ERRORS[status][1] for status in (400, 401, 403, 429, 500, 503)}
+REFUSALS = {str(status): ERRORS[status][1] for status in (400, 401, 403, 426, 429, 500, 503)}
 
 
 @cache

@@ -8,6 +8,8 @@ import logging
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
+WEBSOCKET_VERSION = "13"  # RFC 6455
+
 log = logging.getLogger(__name__)
 
 
@@ -38,6 +40,10 @@ class NotFound(ApiError):
     status, name = 404, "NotFound"
 
 
+class UpgradeRequired(ApiError):
+    status, name = 426, "UpgradeRequired"
+
+
 class TooManyRequests(ApiError):
     status, name = 429, "TooManyRequests"
 
@@ -60,6 +66,8 @@ def error_response(status: int, name: str, message: str) -> Response:
     response.headers["Cache-Control"] = "no-store"
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"  # RFC 9110 section 11.6.1: a 401 names a challenge
+    if status == 426:  # RFC 9110 section 15.5.22 and RFC 6455 section 4.4: it says to what, and to which version of that
+        response.headers.update({"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": WEBSOCKET_VERSION})
     return response
 
 

@@ -55,6 +55,7 @@ ERRORS = {
     405: ("MethodNotAllowed", "the header Allow names the methods that are taken"),
     413: ("PayloadTooLarge", "a body of over 64 KiB"),
     414: ("ValidationError", "an address of over 8 KiB: longer questions go into a body"),
+    426: ("UpgradeRequired", "a WebSocket handshake of a version that is not 13"),
     429: ("TooManyRequests", "too many WebSockets of one login"),
     431: ("ValidationError", "a header of over 8 KiB"),
     500: ("InternalError", "a mistake of ours; our log says more"),

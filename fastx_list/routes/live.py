@@ -22,7 +22,15 @@ from werkzeug.routing import WebsocketMismatch
 
 from fastx_list.bus import Bus, Mailbox
 from fastx_list.connection import CLOSE_SECONDS, TOKEN_ENDED, Connection
-from fastx_list.errors import Forbidden, TooManyRequests, Unavailable, ValidationError, error_response
+from fastx_list.errors import (
+    WEBSOCKET_VERSION,
+    Forbidden,
+    TooManyRequests,
+    Unavailable,
+    UpgradeRequired,
+    ValidationError,
+    error_response,
+)
 from fastx_list.query import LiveQuerySchema
 from fastx_list.replica import RETRY_SECONDS, Everything, Replica, Topic
 from fastx_list.routes.list import parser
@@ -206,8 +214,8 @@ def gone(error: ConnectionError) -> Response:
 
 
 def _check_handshake() -> None:
-    if request.headers.get("Sec-WebSocket-Version") != "13":
-        raise ValidationError("Sec-WebSocket-Version: takes 13")
+    if request.headers.get("Sec-WebSocket-Version") != WEBSOCKET_VERSION:
+        raise UpgradeRequired(f"Sec-WebSocket-Version: takes {WEBSOCKET_VERSION}")
     try:
         key = base64.b64decode(request.headers.get("Sec-WebSocket-Key", ""), validate=True)
     except (binascii.Error, ValueError):
@@ -221,6 +229,13 @@ def _check_origin(allowed: Collection[str]) -> None:
     origin = request.headers.get("Origin")
     if origin is None or origin in allowed:
         return
-    host = urlsplit(f"//{request.host}").hostname
-    if urlsplit(origin).hostname != host:
+    host = _host_name(origin)
+    if host is None or host != _host_name(f"//{request.host}"):
         raise Forbidden("Origin: pages of this origin may not connect; FASTX_LIST_ALLOWED_ORIGINS can allow it")
+
+
+def _host_name(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:  # such as of http://[
+        return None

@@ -210,17 +210,31 @@ def test_compression_is_not_negotiated(live: Service, alice: str) -> None:
         assert connection.response is not None and "Sec-WebSocket-Extensions" not in connection.response.headers
 
 
-@pytest.mark.parametrize(
-    ("headers", "word"),
-    [({"Sec-WebSocket-Version": "8"}, "Sec-WebSocket-Version"), ({"Sec-WebSocket-Key": "short"}, "Sec-WebSocket-Key")],
-)
-def test_a_wrong_handshake_is_refused(live: Service, alice: str, headers: dict[str, str], word: str) -> None:
-    with socket.create_connection(("127.0.0.1", live.live_port), timeout=20) as connection:
-        connection.sendall(_upgrade(live, alice, **headers))
+def _raw_answer(service: Service, request: bytes) -> tuple[str, str]:
+    """Return the head of the answer to ``request``, which is an error, and its message."""
+    with socket.create_connection(("127.0.0.1", service.live_port), timeout=20) as connection:
+        connection.sendall(request)
         answer = connection.recv(65536)
         while b"}}" not in answer:
             answer += connection.recv(65536)
-    assert answer.startswith(b"HTTP/1.1 400") and word.encode() in answer
+    head, _, body = answer.decode().partition("\r\n\r\n")
+    return head, json.loads(body)["error"]["message"]
+
+
+def test_a_wrong_handshake_is_refused(live: Service, alice: str) -> None:
+    here = f"http://127.0.0.1:{live.live_port}"
+    for headers, status, word in (
+        ({"Sec-WebSocket-Version": "8"}, 426, "Sec-WebSocket-Version: takes 13"),
+        ({"Sec-WebSocket-Version": ""}, 426, "Sec-WebSocket-Version: takes 13"),
+        ({"Sec-WebSocket-Key": "short"}, 400, "Sec-WebSocket-Key"),
+        ({"Origin": "http://["}, 403, "Origin"), ({"Origin": here, "Host": "[x"}, 403, "Origin"),
+        ({"Origin": "null"}, 403, "Origin"), ({"Origin": "null", "Host": ":80"}, 403, "Origin"),
+    ):
+        head, message = _raw_answer(live, _upgrade(live, alice, **headers))
+        assert head.startswith(f"HTTP/1.1 {status}") and word in message
+        # RFC 6455 section 4.4 and RFC 9110 section 15.5.22: who speaks another version is told which one is understood.
+        for header in ("Sec-WebSocket-Version: 13", "Upgrade: websocket", "Connection: upgrade"):
+            assert (header in head) == (status == 426)
 
 
 def test_a_request_without_an_upgrade_is_told_where_it_is(live: Service, alice: str) -> None:
