@@ -34,6 +34,9 @@ worker_connections = 20_000  # that shake hands at the same time; then they need
 backlog = 4096
 limit_request_line = 8190  # gunicorn's highest: a token and filters of 4 KiB, percent-encoded, make a long one
 graceful_timeout = 10
+# Of these the sidecar's worker waits so long for requests under way. Then it has to end them (up to 4 s, as gunicorn looks around
+# once a second) and to say goodbye to all others (up to 2 s), before the master's patience is over.
+REQUEST_SECONDS = 3
 # Whose X-Forwarded-* headers count is the product's own setting, FASTX_LIST_TRUSTED_PROXIES; gunicorn would believe every peer on a
 # Unix socket.
 forwarded_allow_ips = ""
@@ -81,8 +84,9 @@ def _close(lingering: Callable[[socket.socket], None], sock: socket.socket) -> N
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Start to follow the store before the first client comes."""
+    """Start to follow the store before the first client comes, and leave time for :func:`worker_exit`."""
     if IS_LIVE:
+        worker.cfg.set("graceful_timeout", REQUEST_SECONDS)
         _live(worker).start()
 
 

@@ -188,8 +188,8 @@ class Service:
         self.running["list"] = self._gunicorn("list", self.list_port, "fastx_list:create_app()")
         wait_for("the list", lambda: self._answers(self.list_port))
 
-    def start_live(self) -> None:
-        self.running["live"] = self._gunicorn("live", self.live_port, "fastx_list:create_live_app()")
+    def start_live(self, app: str = "fastx_list:create_live_app()") -> None:
+        self.running["live"] = self._gunicorn("live", self.live_port, app)
         wait_for("the sidecar", lambda: self._answers(self.live_port))
 
     def _gunicorn(self, name: str, port: int, app: str) -> subprocess.Popen[bytes]:

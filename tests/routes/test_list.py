@@ -116,6 +116,7 @@ def test_the_token_may_stand_elsewhere_than_in_the_path(client: FlaskClient, tok
         assert ids(client.get(path, headers={"X-FASTX-TOKEN": good})) == ["d"]
         assert ids(client.get(path, query_string={"token": good})) == ["d"]
         assert ids(client.post(path, data={"token": good})) == ["d"]
+        assert client.get(path, data={"token": good}).status_code == 401  # a GET has no body that anybody would read
 
 
 def test_total_count_is_that_before_paging(client: FlaskClient, token: Issue) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -167,6 +168,44 @@ def test_a_shutdown_says_goodbye(live: Service, alice: str, observe: Observe) ->
             connection.recv(timeout=20)
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
     assert live.running["live"].wait(20) == 0
+
+
+def test_a_body_that_never_comes_is_not_waited_for(live: Service, alice: str, observe: Observe) -> None:
+    observe(session("a"))
+    for header in ({"Content-Length": "10"}, {"Transfer-Encoding": "chunked"}):
+        for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/json"):
+            request = _upgrade(live, "", **header, **{"Content-Type": kind})
+            assert "there is none" in _raw_answer(live, request)[1]
+            with socket.create_connection(("127.0.0.1", live.live_port), timeout=20) as connection:
+                connection.sendall(request.replace(b"?token=", f"?token={alice}".encode()))
+                assert connection.recv(65536).startswith(b"HTTP/1.1 101")
+
+
+ENDLESS = """
+import gevent
+from fastx_list import create_live_app
+
+live = create_live_app()
+
+@live.get("/endless")
+def endless():
+    print("waiting", flush=True)
+    gevent.sleep(3600)
+"""
+
+
+def test_a_shutdown_says_goodbye_also_while_a_request_does_not_end(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "wsgi.py").write_text(ENDLESS)
+    service.cwd = tmp_path
+    service.start_live("wsgi:live")
+    with follow(service, service.token("alice")) as connection, socket.create_connection(("127.0.0.1", service.live_port)) as other:
+        other.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_for("it", lambda: "waiting" in service.processes.log("live"))
+        service.running["live"].send_signal(signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(timeout=20)
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
+    assert service.running["live"].wait(20) == 0
 
 
 def test_a_message_of_a_kibibyte_is_ignored_and_a_longer_one_ends_the_connection(
