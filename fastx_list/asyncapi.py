@@ -10,7 +10,7 @@ from fastx_list.openapi import as_text, items, json_schema
 from fastx_list.query import LiveQuerySchema
 
 CLOSE_CODES = {
-    "1001": "the server restarts: connect again",
+    "1001": "the server restarts, or may have missed a change: connect again",
     "1002": "the client broke the protocol (RFC 6455)",
     "1007": "the client sent text that is not UTF-8",
     "1008": f"the client sent more than {MAX_CLIENT_FRAMES} frames in half a second",

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import gevent
 from flask import Blueprint, Response, current_app, g, request
 from flask_sock import Sock
+from gevent.event import Event
 from gevent.monkey import get_original
 from simple_websocket import Server
 from werkzeug.routing import WebsocketMismatch
@@ -40,6 +41,7 @@ from fastx_list.tokens import Claims
 
 FOLLOW_SECONDS = 1.0
 TEND_SECONDS = 0.5
+FIRST_READ_SECONDS = 5.0  # that handshakes wait for the store to be read for the first time
 GOING_AWAY = 1001
 EXTENSION = "fastx-list-live"
 ADMIN = "/api/admin/"
@@ -64,6 +66,8 @@ class Live:
         self.of_login: Counter[str] = Counter()
         self._service = service
         self._greenlets: list[gevent.Greenlet[..., None]] = []
+        self._first_read = Event()
+        self._may_have_missed = False  # whether a change may not have come to those it is for
         # Connections each need a file, and without one to spare the store could not be opened either.
         self.room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES
         service.counts.update(connections=0, slowClientsDropped=0)
@@ -71,7 +75,12 @@ class Live:
     def start(self) -> None:
         """Begin to follow the store, once per process; to be called after the last fork."""
         if not self._greenlets:
-            self._greenlets = [gevent.spawn(self._follow), gevent.spawn(self._tend)]
+            self._greenlets = [gevent.spawn(_for_ever, step) for step in (self._follow, self._tend)]
+
+    def await_first_read(self) -> None:
+        """Give the store a moment to be read if it never was: after a restart all come at once, and none is better sent away."""
+        if not self._service.replica.loaded:
+            self._first_read.wait(FIRST_READ_SECONDS)
 
     def connect(self, sock: socket.socket, claims: Claims, mailbox: Mailbox, topic: Topic) -> Connection:
         """Make a subscriber of ``topic`` on ``sock``."""
@@ -95,32 +104,54 @@ class Live:
         """Tell every client that the server goes away, and wait until they have taken it, or for as long as a close may take."""
         deadline = time.monotonic() + CLOSE_SECONDS
         while self.connections and time.monotonic() < deadline:
-            for connection in list(self.connections):
-                connection.close(GOING_AWAY, "the server restarts; connect again")
+            self._close_each("the server restarts; connect again")
             gevent.sleep(0.01)
 
     def _follow(self) -> None:
         replica: Replica = self._service.replica
-        while True:
-            self.bus.publish(replica.follow(FOLLOW_SECONDS))
-            if replica.problem:
-                gevent.sleep(RETRY_SECONDS)
+        try:
+            changes = replica.follow(FOLLOW_SECONDS)
+            if replica.loaded:
+                self._first_read.set()
+            self.bus.publish(changes)
+        except Exception as error:
+            self._may_have_missed = True
+            replica.problem = f"what was written cannot be followed: {error!r}"  # until it can
+            raise
+        if replica.problem:
+            gevent.sleep(RETRY_SECONDS)
+        elif self._may_have_missed:
+            self._may_have_missed = False
+            self._close_each("the server may have missed a change; connect again")
+
+    def _close_each(self, reason: str) -> None:
+        for connection in list(self.connections):
+            connection.close(GOING_AWAY, reason)
 
     def _tend(self) -> None:
         settings = self._service.settings
-        while True:
-            gevent.sleep(TEND_SECONDS)
-            revoked = self._service.replica.revoked
-            now, wall = time.monotonic(), time.time()
-            for connection in list(self.connections):
-                if connection.claims.jti in revoked:
-                    connection.close(TOKEN_ENDED, "the token has been revoked")
-                elif connection.claims.expires <= wall:
-                    connection.close(TOKEN_ENDED, "the token has expired")
-                if connection.tend(now, settings.ping_interval, settings.slow_client_timeout):
-                    self._service.counts["slowClientsDropped"] += 1
-                    login = printable(connection.claims.login)
-                    log.warning("dropped a connection of %s: it had read nothing for %g s", login, settings.slow_client_timeout)
+        gevent.sleep(TEND_SECONDS)
+        revoked = self._service.replica.revoked
+        now, wall = time.monotonic(), time.time()
+        for connection in list(self.connections):
+            if connection.claims.jti in revoked:
+                connection.close(TOKEN_ENDED, "the token has been revoked")
+            elif connection.claims.expires <= wall:
+                connection.close(TOKEN_ENDED, "the token has expired")
+            if connection.tend(now, settings.ping_interval, settings.slow_client_timeout):
+                self._service.counts["slowClientsDropped"] += 1
+                login = printable(connection.claims.login)
+                log.warning("dropped a connection of %s: it had read nothing for %g s", login, settings.slow_client_timeout)
+
+
+def _for_ever(step: Callable[[], None]) -> None:
+    """Take ``step`` again and again, whatever comes of it: nobody would be told of anything any more without it."""
+    while True:
+        try:
+            step()
+        except Exception:
+            log.exception("unexpected error; going on in %g s", RETRY_SECONDS)
+            gevent.sleep(RETRY_SECONDS)
 
 
 class _NoThread:
@@ -151,6 +182,7 @@ def admit() -> None:
     live.start()
     _check_handshake()
     _check_origin(service.settings.allowed_origins)
+    live.await_first_read()
     service.refresh()
     g.claims = service.authenticate_admin(None) if request.path.startswith(ADMIN) else service.authenticate(None)
     asked = parser.parse(_schema, request, location="anywhere")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import select
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +330,80 @@ def test_the_connection_outlives_an_outage_of_the_store(live: Service, alice: st
             file.rename(file.with_name(file.name.replace("away", "sessions.db")))
         observe(session("b"))
         assert {take(connection)[0], take(connection)[0]} == {"a", "b"}
+
+
+def test_a_handshake_waits_a_moment_for_the_store_to_be_read_for_the_first_time(service: Service, observe: Observe) -> None:
+    database = service.state / "sessions.db"
+    database.mkdir(parents=True)
+    service.start_live()
+    request = _upgrade(service, service.token("alice"))
+    head, message = _raw_answer(service, request)
+    assert head.startswith("HTTP/1.1 503") and "cannot be read yet" in message
+    with socket.create_connection(("127.0.0.1", service.live_port), timeout=20) as early:
+        early.sendall(request)
+        assert fetch(f"http://127.0.0.1:{service.live_port}/ready").status == 503  # so that one has had its turn, too
+        assert not select.select([early], [], [], 0)[0]
+        database.rmdir()
+        assert early.recv(65536).startswith(b"HTTP/1.1 101")
+
+
+def test_following_goes_on_after_a_mistake_and_whoever_may_have_missed_a_change_is_told(service: Service, observe: Observe) -> None:
+    ready = f"http://127.0.0.1:{service.live_port}/ready"
+    service.environ["FASTX_LIST_SERVER_ID"] = "here"
+    service.start_live()
+    observe(session("a", clients=0), session("b"))
+    token = service.token("alice")
+    wait_for("the sessions", lambda: _first(service, token))
+    with follow(service, token) as connection:
+        assert {take(connection)[0], take(connection)[0]} == {"a", "b"}
+        with closing(sqlite3.connect(service.state / "sessions.db", timeout=20)) as database, database:
+            [(text, revision)] = database.execute("SELECT text, (SELECT revision FROM meta) FROM session WHERE id = 'b'")
+            put = "UPDATE session SET text = ?, revision = ? WHERE id = ?"
+            text = text.replace('"id":"b"', '"id":"a"').replace('"clients":null', '"clients":1')
+            database.execute(put, (text, revision + 1, "a"))
+            database.execute(put, (b"no text", revision + 2, "b"))  # which nobody is prepared for
+            database.execute("UPDATE meta SET revision = revision + 2")
+        wait_for("what it says of it", lambda: fetch(ready).status == 503)
+        assert fetch(ready.replace("ready", "health")).status == 200
+        observe(session("a", clients=1), session("b", clients=2))
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                assert take(connection)[0] == "b"  # that of a came and went with the mistake
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001 and "missed" in closed.value.rcvd.reason
+    wait_for("its end", lambda: fetch(ready).status == 200)
+    with follow(service, token) as connection:
+        assert {name: data and data["clients"] for name, data in (take(connection), take(connection))} == {"a": 1, "b": 2}
+        observe(session("a", clients=1))
+        assert take(connection) == ("b", None)
+    assert "Traceback" in service.processes.log("live")
+
+
+STUMBLING = """
+from fastx_list import create_live_app
+from fastx_list.connection import Connection
+
+live = create_live_app()
+tend = Connection.tend
+
+def stumble(*arguments):
+    Connection.tend = tend
+    raise RuntimeError("it stumbles")
+
+Connection.tend = stumble
+"""
+
+
+def test_connections_are_tended_also_after_a_mistake(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "wsgi.py").write_text(STUMBLING)
+    service.cwd = tmp_path
+    service.environ["FASTX_LIST_PING_INTERVAL"] = "0.5"
+    service.start_live("wsgi:live")
+    with socket.create_connection(("127.0.0.1", service.live_port), timeout=20) as connection:
+        connection.sendall(_upgrade(service, service.token("alice")))
+        received = b""
+        while b"\x89\x00" not in received:
+            received += connection.recv(4096)
+    assert "it stumbles" in service.processes.log("live")
 
 
 def test_no_token_reaches_a_log(live: Service, alice: str) -> None:
