@@ -50,6 +50,11 @@ class Query:
     limit: int | None = None
     filters: tuple[Filter, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes in memory."""
+        return 200 + sum(200 + sum(120 + len(value) for value in each.values) for each in self.filters)
+
 
 def look_up(members: Members, name: str) -> Any:
     """Return what ``name`` stands for: a member, else one of the ``params``; ``None`` if there is no such thing.

@@ -16,12 +16,13 @@ from threading import Lock
 from typing import NamedTuple
 
 from fastx_list.query import Query
-from fastx_list.store import Changes, Followed, Record, ServerRecord, SnapshotNeeded, StoreError
+from fastx_list.store import Changes, Followed, OrderLost, Record, ServerRecord, SnapshotNeeded, StoreError
 from fastx_list.view import Entry, View
 
-MAX_PAGES_BYTES = 64 * 1024 * 1024  # of finished answers kept, all logins together
+MAX_PAGES_BYTES = 64 * 1024 * 1024  # of finished answers kept with their questions, all logins together
 MAX_PAGES = 10_000
 RETRY_SECONDS = 1.0  # between attempts to reach a store that could not be reached
+REFILL_SECONDS = 10.0  # that servers have to come back to a store that has lost what it had
 
 MANY = 8  # more than an eighth of all sessions changed at once are quicker sorted anew than put in place one by one
 
@@ -60,6 +61,15 @@ class Page(NamedTuple):
     etag: str
 
 
+class _Kept(NamedTuple):
+    """A page; the versions of the view that it shows, and of the one that was narrowed to that; about how many bytes it takes."""
+
+    page: Page
+    version: int
+    of_all: int
+    size: int
+
+
 class Replica:
     """Follows one store. May be shared by threads."""
 
@@ -69,10 +79,11 @@ class Replica:
         self._sessions, self._servers = View(), View()
         self._views: dict[Topic, View] = {Everything.SESSIONS: self._sessions, Everything.SERVERS: self._servers}
         self._revoked: dict[str, int] = {}
-        self._pages: OrderedDict[tuple[Topic, Query], tuple[int, Page]] = OrderedDict()
+        self._pages: OrderedDict[tuple[Topic, Query], _Kept] = OrderedDict()
         self._pages_bytes = 0
         self._lock = Lock()
         self._retry_at = 0.0
+        self._lost_at: float | None = None  # since when the store knows less than this copy
         self.problem: str | None = None
 
     @property
@@ -106,13 +117,14 @@ class Replica:
 
     def _follow(self, timeout: float) -> list[Change]:
         try:
-            if self._revision is None:
-                changes = self._restart(self._store.snapshot())
+            if self._revision is None or self._lost_at is not None:
+                changes = self._start_over()
             else:
                 try:
                     written = self._store.changes(self._revision, timeout)
-                except SnapshotNeeded:
-                    changes = self._restart(self._store.snapshot())
+                except SnapshotNeeded as reason:
+                    self._lost_at = time.monotonic() if isinstance(reason, OrderLost) else None
+                    changes = self._start_over()
                 else:
                     changes = [] if written is None else self._take(written)
         except StoreError as error:
@@ -125,13 +137,24 @@ class Replica:
             self.problem = None
         return changes
 
-    def _restart(self, snapshot: Changes) -> list[Change]:
-        """Make the copy what ``snapshot`` says; return how it differs from what it was."""
+    def _start_over(self) -> list[Change]:
+        """Make the copy what the store says now; return how it differs from what it was.
+
+        Of a store that has lost what it had only this copy knows which tokens are revoked, and for a moment its servers.
+        Raises :class:`StoreError` until they have come back, or that moment is over.
+        """
+        snapshot = self._store.snapshot()
+        if self._lost_at is not None:
+            for jti in self._revoked.keys() - snapshot.revoked.keys():
+                self._store.revoke(jti, self._revoked[jti])
+            missing = self._servers.entries.keys() - {server.id for server in snapshot.servers}
+            if missing and time.monotonic() - self._lost_at < REFILL_SECONDS:
+                raise StoreError("the store has lost what it had, and agents have not written it again yet")
+            self._lost_at = None
         running = {record.id for record in snapshot.records}
         ended = [Record(entry.id, entry.login, "", None) for entry in self._sessions.entries.values() if entry.id not in running]
         there = {server.id for server in snapshot.servers}
         gone = [ServerRecord(name, None) for name in self._servers.entries if name not in there]
-        self._revoked.clear()
         records, servers = [*ended, *snapshot.records], [*gone, *snapshot.servers]
         return self._take(Changes(snapshot.revision, records, snapshot.revoked, servers))
 
@@ -179,20 +202,24 @@ class Replica:
     def page(self, topic: Topic, query: Query) -> Page:
         """Return the answer to ``query`` over ``topic``."""
         with self._lock:
-            view = self._views.get(topic, _NOBODY).narrow(query.filters)
+            all_of_it = self._views.get(topic, _NOBODY)
             kept = self._pages.get((topic, query))
-            if kept is not None and kept[0] == view.version:
-                return kept[1]
+            if kept is not None and kept.of_all == all_of_it.version:
+                return kept.page
+            view = all_of_it.narrow(query.filters)
+            if kept is not None and kept.version == view.version:
+                self._pages[topic, query] = kept._replace(of_all=all_of_it.version)
+                return kept.page
             body = b"[" + b",".join([entry.text for entry in view.page(query)]) + b"]"
             total = len(view.entries)
             page = Page(body, total, hashlib.blake2b(body + b"%d" % total, digest_size=12).hexdigest())
-            self._keep((topic, query), view.version, page)
+            self._keep((topic, query), _Kept(page, view.version, all_of_it.version, len(body) + query.size))
         return page
 
-    def _keep(self, key: tuple[Topic, Query], version: int, page: Page) -> None:
+    def _keep(self, key: tuple[Topic, Query], kept: _Kept) -> None:
         stale = self._pages.pop(key, None)
-        self._pages[key] = (version, page)
-        self._pages_bytes += len(page.body) - (len(stale[1].body) if stale else 0)
+        self._pages[key] = kept
+        self._pages_bytes += kept.size - (stale.size if stale else 0)
         while len(self._pages) > 1 and (self._pages_bytes > MAX_PAGES_BYTES or len(self._pages) > MAX_PAGES):
-            _, (_, dropped) = self._pages.popitem(last=False)
-            self._pages_bytes -= len(dropped.body)
+            _, dropped = self._pages.popitem(last=False)
+            self._pages_bytes -= dropped.size

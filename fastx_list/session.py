@@ -108,9 +108,9 @@ def encode(session: Session, params: Mapping[str, Any]) -> str:
 
 
 def decode(text: str) -> Session:
-    """Return the session whose JSON is ``text``, as :func:`encode` writes it."""
-    members = json.loads(text)
-    return Session(**{attribute: members[name] for name, attribute in _ATTRIBUTES.items()})
+    """Return the session whose JSON is ``text``, as :func:`encode` writes it. What another release left out is unknown."""
+    members = from_json(text)
+    return Session(**{attribute: members.get(name) for name, attribute in _ATTRIBUTES.items()})
 
 
 def to_json(value: object) -> str:
@@ -147,7 +147,7 @@ def merge_params(params: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[st
 
 def check_params(params: Mapping[str, Any]) -> None:
     """Raise :class:`ParamsError` if ``params`` are more than a session holds."""
-    if _is_deeper(params, MAX_PARAMS_DEPTH):
+    if is_deeper(params, MAX_PARAMS_DEPTH):
         raise ParamsError(f"params: takes arrays and objects nested at most {MAX_PARAMS_DEPTH} deep")
     if len(params) > MAX_PARAMS:
         raise ParamsError(f"params: takes at most {MAX_PARAMS} keys in all, and this would make {len(params)}")
@@ -159,7 +159,8 @@ def check_params(params: Mapping[str, Any]) -> None:
         raise ParamsError(f"params: takes at most {MAX_PARAMS_BYTES} bytes of JSON in all, and this would make {size}")
 
 
-def _is_deeper(value: object, limit: int) -> bool:
+def is_deeper(value: object, limit: int) -> bool:
+    """Whether the arrays and objects of this JSON ``value`` are nested more than ``limit`` deep."""
     level = [value]
     for _ in range(limit + 1):
         inner = [item.values() if isinstance(item, Mapping) else item for item in level if isinstance(item, (Mapping, list))]

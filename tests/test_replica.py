@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from fastx_list import replica as replica_module
 from fastx_list.frames import session_frame
 from fastx_list.query import Filter, Query
-from fastx_list.replica import Change, Everything, Replica
+from fastx_list.replica import REFILL_SECONDS, Change, Everything, Replica
 from fastx_list.servers import Server, encode_server
 from fastx_list.session import Session, encode
 from fastx_list.store import (
@@ -309,12 +309,22 @@ def test_starting_over_yields_exactly_the_differences(
     assert replica.follow(0) == [Change("s5", "bob", None, _entry(new))]
 
 
-def test_starting_over_forgets_revocations_that_are_not_in_the_store(agent: Store, replica: Replica, database: Path) -> None:
+def test_a_revocation_outlives_a_store_that_loses_it(
+    agent: Store, replica: Replica, store: Wrapped, database: Path, clock: SimpleNamespace
+) -> None:
     agent.revoke("token", FAR)
+    agent.revoke("short", 1010)
     replica.refresh()
     _remove(database)
     replica.refresh()
-    assert list(replica.revoked) == []
+    assert set(replica.revoked) == {"token", "short"}
+    newcomer = Replica(store)
+    newcomer.refresh()
+    assert set(newcomer.revoked) == {"token", "short"}
+    clock.now = 1011
+    agent.revoke("other", FAR)
+    replica.refresh()
+    assert set(replica.revoked) == {"token", "other"}
 
 
 def test_a_store_that_was_removed_ends_its_sessions(agent: Store, replica: Replica, database: Path) -> None:
@@ -607,7 +617,7 @@ def _is_kept(replica: Replica, query: Query) -> bool:
 def test_pages_are_kept_up_to_so_many_bytes(agent: Store, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     _observe(agent, _session(1, command="x" * 1000))
     replica.refresh()
-    size = len(replica.page("alice", ALL).body)
+    size = len(replica.page("alice", ALL).body) + ALL.size
     monkeypatch.setattr(replica_module, "MAX_PAGES_BYTES", 3 * size)
     first = [replica.page("alice", Query(limit=limit)).body for limit in range(1, 4)]
     # Three fit, so asking for the three again makes none of them anew.
@@ -627,11 +637,32 @@ def test_pages_kept_do_not_grow_without_end(agent: Store, replica: Replica, monk
         for limit in range(8):
             replica.page("alice", Query(limit=limit))
             made += 1
-        pages = [page for _, page in replica._pages.values()]
+        pages = list(replica._pages.values())
         assert len(pages) <= 20
-        assert sum(len(page.body) for page in pages) <= 50_000
-        assert replica._pages_bytes == sum(len(page.body) for page in pages)
+        assert sum(len(kept.page.body) for kept in pages) <= 50_000
+        assert replica._pages_bytes == sum(kept.size for kept in pages) <= 50_000
     assert made == 240
+
+
+def test_long_questions_count_as_much_as_long_answers(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    replica.refresh()
+    monkeypatch.setattr(replica_module, "MAX_PAGES_BYTES", 1_000_000)
+    for number in range(50):
+        values = frozenset(f"{number}-{value}" for value in range(1000))
+        assert replica.page("nobody", Query(filters=(Filter("command", values),))).body == b"[]"
+    assert len(replica._pages) < 10
+
+
+def test_many_filters_in_turn_are_answered_from_memory(agent: Store, replica: Replica) -> None:
+    _observe(agent, *(_session(number) for number in range(20)))
+    replica.refresh()
+    questions = [Query(filters=(Filter("started", frozenset({str(number)})),)) for number in range(20)]
+    first = [replica.page("alice", question) for question in questions]
+    assert all(replica.page("alice", question) is page for question, page in zip(questions, first, strict=True))
+    _observe(agent, *(_session(number, clients=5 if number == 3 else None) for number in range(20)))
+    replica.refresh()
+    again = [replica.page("alice", question).body == page.body for question, page in zip(questions, first, strict=True)]
+    assert again.index(False) == 3 and again.count(False) == 1
 
 
 def test_no_more_than_so_many_pages_are_kept(agent: Store, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -831,12 +862,49 @@ def test_a_server_whose_lease_ran_out_is_gone(agent: Store, replica: Replica, mo
     assert replica.entries(Everything.SERVERS) == {}
 
 
-def test_starting_over_yields_the_differences_of_servers_too(agent: Store, replica: Replica, database: Path) -> None:
+def test_starting_over_yields_the_differences_of_servers_too(
+    agent: Store, replica: Replica, database: Path, clock: SimpleNamespace
+) -> None:
     _beat(agent)
     _beat(agent, "other")
     replica.follow(0)
     _remove(database)
     _beat(agent, "other")
     _beat(agent, "new")
+    assert replica.follow(0) == []
+    assert set(replica.entries(Everything.SERVERS)) == {"server", "other"}
+    clock.now += REFILL_SECONDS
     assert replica.follow(0) == [_server_change(_server(), None), _server_change(None, _server("new"))]
     assert set(replica.entries(Everything.SERVERS)) == {"new", "other"}
+
+
+def test_what_a_store_has_lost_stays_until_its_servers_are_back(
+    agent: Store, replica: Replica, database: Path, clock: SimpleNamespace
+) -> None:
+    for server, number in (("one", 1), ("two", 2)):
+        agent.observe(server, {f"s{number}": _session(number)})
+        _beat(agent, server)
+    replica.refresh()
+    _remove(database)
+    for _ in range(2):
+        clock.now += 1
+        replica.refresh()
+        assert _ids(replica, "alice") == {"s1", "s2"}
+        assert replica.problem is not None and "has lost" in replica.problem
+    agent.observe("one", {"s1": _session(1)})
+    _beat(agent, "one")
+    clock.now += 1
+    replica.refresh()
+    assert _ids(replica, "alice") == {"s1", "s2"}
+    agent.observe("two", {"s3": _session(3)})
+    _beat(agent, "two")
+    clock.now += 1
+    assert replica.follow(0) == [
+        Change("s2", "alice", None, _entry(_session(2))), Change("s3", "alice", _entry(_session(3)), None),
+    ]
+    assert replica.problem is None
+    # Another loss has its own time.
+    clock.now += 100
+    _remove(database)
+    assert replica.follow(0) == []
+    assert _ids(replica, "alice") == {"s1", "s3"}

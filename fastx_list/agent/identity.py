@@ -31,8 +31,10 @@ def read(settings: Settings) -> str:
         make_state_dir(file.parent)
         name = secrets.token_hex(16)
         draft = file.with_name(f"{file.name}.{name}")
-        draft.touch(0o600)
-        draft.write_text(name, encoding="utf-8")
+        with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as opened:
+            opened.write(name)
+            opened.flush()
+            os.fsync(opened.fileno())  # a power failure is not to leave an empty one
         give_to_owner_of(file.parent, draft)
         with suppress(FileExistsError):  # another process was quicker
             os.link(draft, file)

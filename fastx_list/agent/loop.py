@@ -48,7 +48,7 @@ class Agent:
         self._view: dict[str, tuple[Facts | None, Session]] | None = None
         self._load = Load(settings, self._hostname)
         self._lease = Lease(
-            identity.read(settings), secrets.token_hex(8), host=self._hostname, seconds=settings.server_expiry, takes_over=True
+            identity.read(settings), secrets.token_hex(8), host=self._hostname, seconds=settings.server_expiry
         )
         self._beat_interval = min(settings.server_expiry / BEATS_PER_LEASE, MAX_BEAT_SECONDS)
         self._next_beat = 0.0
@@ -66,10 +66,15 @@ class Agent:
     def run(self, stopped: Callable[[float], bool]) -> None:
         """Scan at every interval until ``stopped(seconds)``, which waits that long, returns true."""
         while True:
-            began = time.monotonic()
+            next_scan = time.monotonic() + self._interval
             self.scan()
-            if stopped(max(0.0, self._interval - (time.monotonic() - began))):
-                return
+            while True:
+                now = time.monotonic()
+                if stopped(max(0.0, min(next_scan, now + self._beat_interval) - now)):
+                    return
+                if time.monotonic() >= next_scan:
+                    break
+                self._exchange()  # a lease may be shorter than what lies between two looks
 
     def scan(self) -> int:
         """Look once, write what has changed, and return how many sessions there are.
@@ -82,6 +87,11 @@ class Agent:
         if found != self._found:  # as a rule they are the same objects, which compare in no time
             self._found, self._unmerged = found, True
             self._seen = {session_id(self._server_id, facts.identity): facts for facts in found}
+        self._exchange(previous_look)
+        return len(self._seen)
+
+    def _exchange(self, previous_look: float | None = None) -> None:
+        """Bring the store up to date with what was seen."""
         try:
             if self._view is None:
                 self._view = self._recall()
@@ -96,7 +106,6 @@ class Agent:
             if self.problem != str(error):
                 log.error("%s; will try again", error)
                 self.problem = str(error)
-        return len(self._seen)
 
     def _beat(self, view: dict[str, tuple[Facts | None, Session]]) -> bool:
         """Renew the lease when it is time to, telling what the machine is like; return whether it is ours."""
@@ -111,19 +120,21 @@ class Agent:
                 rival, self._server_id, PREFIX,
             )
         self._rival, self._told, self._next_beat = rival, counts, now + self._beat_interval
-        # From here on, a later process that has our name is either our successor or the copy of another machine.
-        self._lease = replace(self._lease, takes_over=False)
         return True
 
     def _write(self, view: dict[str, tuple[Facts | None, Session]]) -> None:
         """Write the view, if it has changed or if the store has lost it or let it run out."""
-        if self._unwritten or self._written is None or self._store.view(self._server_id) != self._written:
+        lost = self._written is not None and self._store.view(self._server_id) != self._written
+        if self._unwritten or self._written is None or lost:
             sessions = {name: session for name, (_, session) in view.items()}
             self._written = self._store.observe(self._server_id, sessions, self._lease)
             self._unwritten = False
             # What is known now stays for long, so the garbage collector need not walk over it at every scan.
             gc.collect()
             gc.freeze()
+        if lost:  # then the server itself may be missing, too
+            self._next_beat = 0.0
+            self._beat(view)
         if self.problem is not None:
             log.warning("the store can be written again")
             self.problem = None

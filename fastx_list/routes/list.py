@@ -27,6 +27,7 @@ _ADDRESSES = (
     ("/api/list/", None), ("/api/admin/session/", Everything.SESSIONS), ("/api/admin/server/", Everything.SERVERS),
 )
 _NO_QUESTION = Query()
+MAX_KEPT_QUESTION = 512  # characters; what is asked again and again is shorter
 
 blueprint = Blueprint("list", __name__)
 _schema = QuerySchema()
@@ -121,9 +122,17 @@ def _parse_query_string(query_string: bytes) -> Query:
     return _parse_pairs(tuple(pair for pair in pairs if pair[0] in _schema.fields))  # so that a cache-buster costs little
 
 
-@lru_cache(maxsize=1024)
 def _parse_pairs(pairs: tuple[tuple[str, str], ...]) -> Query:
     # A portal asks the same question again and again; a question is a pure function of its text.
+    return _parse_short(pairs) if sum(len(value) for _, value in pairs) <= MAX_KEPT_QUESTION else _parse(pairs)
+
+
+@lru_cache(maxsize=1024)
+def _parse_short(pairs: tuple[tuple[str, str], ...]) -> Query:
+    return _parse(pairs)
+
+
+def _parse(pairs: tuple[tuple[str, str], ...]) -> Query:
     try:
         query: Query = _schema.load(_plain(MultiDict(pairs)))
     except SchemaError as error:

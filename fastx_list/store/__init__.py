@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from fastx_list.servers import Server
 from fastx_list.session import Session
 
+MAX_REPLACED = 16  # how many processes that held a lease before are remembered with it
 HISTORY_SECONDS = 600  # how long the end of a session stays in the order
 REMEMBER_SECONDS = 86_400  # how long the sessions that ended with a lease are kept in mind
 
@@ -37,6 +38,10 @@ class ServerTaken(StoreError):
 
 class SnapshotNeeded(Exception):
     """The reader's revision is older than the history that is kept."""
+
+
+class OrderLost(SnapshotNeeded):
+    """The order that the reader followed is gone: the store was emptied, made anew, restored, or has lost its last writes."""
 
 
 class Record(NamedTuple):
@@ -70,15 +75,14 @@ class Lease:
     """An agent's claim to be the one that writes for a server.
 
     ``holder`` is a random name that the agent keeps over restarts, ``instance`` one of the process; ``host`` is where it runs, for
-    people to read. The claim runs out after ``seconds`` by the clock of the store. With ``takes_over`` it also replaces that of
-    an earlier process of the same holder: once taken over, that one is refused, even if it lives, as it does in a copied machine.
+    people to read. The claim runs out after ``seconds`` by the clock of the store. It replaces that of another process of the same
+    holder; one that was replaced is refused from then on, even if it lives, as it does in a copied machine.
     """
 
     holder: str
     instance: str
     host: str
     seconds: float
-    takes_over: bool = False
 
 
 class Held(NamedTuple):
@@ -90,7 +94,7 @@ class Held(NamedTuple):
 
 
 class Followed(Protocol):
-    """What readers ask of a store. Every method may raise :class:`StoreError`."""
+    """What those who follow a store ask of it. Every method may raise :class:`StoreError`."""
 
     def snapshot(self) -> Changes:
         """Return all sessions that run, all servers that are there and all tokens that are revoked."""
@@ -98,8 +102,11 @@ class Followed(Protocol):
     def changes(self, revision: int, timeout: float = 0) -> Changes | None:
         """Return what was written after ``revision``; ``None`` if nothing was within ``timeout`` seconds.
 
-        Raises :class:`SnapshotNeeded` if what followed ``revision`` is no longer kept.
+        Raises :class:`SnapshotNeeded` if what followed ``revision`` is no longer kept, :class:`OrderLost` if it never was.
         """
+
+    def revoke(self, jti: str, expires: int) -> None:
+        """Revoke the token ``jti``; it is remembered until ``expires``, in seconds since the Unix epoch."""
 
 
 class Store(Followed, Protocol):
@@ -133,9 +140,6 @@ class Store(Followed, Protocol):
 
         Raises :class:`fastx_list.session.ParamsError` if the result would be too much.
         """
-
-    def revoke(self, jti: str, expires: int) -> None:
-        """Revoke the token ``jti``; it is remembered until ``expires``, in seconds since the Unix epoch."""
 
     def close(self) -> None:
         """Let go of the connection; the next call opens it again."""

@@ -6,7 +6,9 @@
 local operation, name, max_changes, history = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local prefix = string.sub(KEYS[1], 1, -5)
 local REMEMBER_SECONDS = 86400
-local LONGEST_STEP = 15000 -- ms, until a lease says otherwise
+local LONGEST_SKEW = 86400 -- seconds that this clock may be ahead of those by which tokens expire
+local LONGEST_STEP = 15000 -- ms; less if a lease is short
+local MAX_INSTANCES = 300 -- characters
 local TRIM_AT_ONCE = 100
 
 local time = redis.call('TIME')
@@ -44,7 +46,7 @@ local function append(...)
 end
 
 local function forget()
-  redis.call('ZREMRANGEBYSCORE', key('revoked'), '-inf', '(' .. integer(seconds))
+  redis.call('ZREMRANGEBYSCORE', key('revoked'), '-inf', '(' .. integer(seconds - LONGEST_SKEW))
   local keep
   for _, entry in ipairs(redis.call('XRANGE', key('changes'), '-', '+', 'COUNT', TRIM_AT_ONCE)) do
     if tonumber(entry[2][4]) >= seconds - history then
@@ -95,18 +97,24 @@ local function expire(clock)
   end
 end
 
--- Takes or renews a lease; returns the host of the agent that holds it, if that is another.
-local function claim(clock, server, holder, instance, host, milliseconds, takes_over)
+-- Takes or renews a lease; returns the host of the agent that holds it, if that is another. With it are kept the process that holds
+-- it and those that this one replaced, the last one first.
+local function claim(clock, server, holder, instance, host, milliseconds)
   local lease = key('lease:' .. server)
   local has = redis.call('HMGET', lease, 'holder', 'instance', 'host', 'expires')
-  if has[1] and tonumber(has[4]) > clock and (has[1] ~= holder or (has[2] ~= instance and takes_over ~= '1')) then
-    redis.call('HSET', lease, 'rival', host, 'rival_until', integer(clock + tonumber(milliseconds)))
-    return has[3]
+  local instances = instance
+  if has[1] and tonumber(has[4]) > clock then
+    local current, replaced = string.match(has[2], '^(%S+)(.*)$')
+    if has[1] ~= holder or string.find(replaced .. ' ', ' ' .. instance .. ' ', 1, true) then
+      redis.call('HSET', lease, 'rival', host, 'rival_until', integer(clock + tonumber(milliseconds)))
+      return has[3]
+    end
+    instances = current == instance and has[2] or string.sub(instance .. ' ' .. has[2], 1, MAX_INSTANCES)
   end
   local expires = integer(clock + tonumber(milliseconds))
-  redis.call('HSET', lease, 'holder', holder, 'instance', instance, 'host', host, 'expires', expires)
+  redis.call('HSET', lease, 'holder', holder, 'instance', instances, 'host', host, 'expires', expires)
   redis.call('ZADD', key('expires'), expires, server)
-  redis.call('HSET', key('clock'), 'longest', integer(math.ceil(tonumber(milliseconds) / 4)))
+  redis.call('HSET', key('clock'), 'longest', integer(math.min(math.ceil(tonumber(milliseconds) / 4), LONGEST_STEP)))
   return nil
 end
 
@@ -120,10 +128,10 @@ local steps = {}
 -- The server, the name of the view that the caller compared with, a lease (empty: none), and how many sessions have changed; for each
 -- of those its id, login, digest, JSON before and after its params, and the params it was started with; then the ids of those that
 -- have ended. They are too many to be arguments of a function in Lua.
-function steps.observe(server, compared, holder, instance, host, milliseconds, takes_over, count)
+function steps.observe(server, compared, holder, instance, host, milliseconds, count)
   local clock = now(true)
   if holder ~= '' then
-    local taken_by = claim(clock, server, holder, instance, host, milliseconds, takes_over)
+    local taken_by = claim(clock, server, holder, instance, host, milliseconds)
     if taken_by then
       return { 'taken', taken_by }
     end
@@ -134,8 +142,8 @@ function steps.observe(server, compared, holder, instance, host, milliseconds, t
   if (view or '') ~= compared then
     return { 'again' }
   end
-  local first_ended = 13 + count * 6
-  for index = 13, first_ended - 1, 6 do
+  local first_ended = 12 + count * 6
+  for index = 12, first_ended - 1, 6 do
     local id, login, digest, before, after, initial = unpack(ARGV, index, index + 5)
     local params = redis.call('HGET', key('params'), id) or redis.call('HGET', gone_params, id) or initial
     local text = before .. params .. after
@@ -153,7 +161,7 @@ function steps.observe(server, compared, holder, instance, host, milliseconds, t
     append('s', id, 'l', login, 'v', server)
   end
   redis.call('DEL', key('gone:' .. server), gone_params) -- what did not come back has ended
-  if not view or #ARGV >= 13 then
+  if not view or #ARGV >= 12 then
     view = name
     redis.call('SET', key('view:' .. server), view)
   end
@@ -161,9 +169,9 @@ function steps.observe(server, compared, holder, instance, host, milliseconds, t
   return { 'ok', view }
 end
 
-function steps.heartbeat(server, holder, instance, host, milliseconds, takes_over, text)
+function steps.heartbeat(server, holder, instance, host, milliseconds, text)
   local clock = now(true)
-  local taken_by = claim(clock, server, holder, instance, host, milliseconds, takes_over)
+  local taken_by = claim(clock, server, holder, instance, host, milliseconds)
   if taken_by then
     return { 'taken', taken_by }
   end
@@ -195,7 +203,7 @@ end
 function steps.look()
   local clock = now(true)
   expire(clock)
-  local again = math.min(tonumber(redis.call('HGET', key('clock'), 'longest')) or LONGEST_STEP, LONGEST_STEP) / 2
+  local again = (tonumber(redis.call('HGET', key('clock'), 'longest')) or LONGEST_STEP) / 2
   local first = redis.call('ZRANGE', key('expires'), 0, 0, 'WITHSCORES')
   if first[2] then
     again = math.min(again, tonumber(first[2]) - clock)
@@ -225,4 +233,4 @@ function steps.recall(server)
   return found
 end
 
-return steps[operation](unpack(ARGV, 5, math.min(#ARGV, 12)))
+return steps[operation](unpack(ARGV, 5, math.min(#ARGV, 11)))

@@ -24,10 +24,21 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from fastx_list.servers import Server, encode_server
-from fastx_list.session import Session, encode, merge_params, to_json
-from fastx_list.store import HISTORY_SECONDS, Changes, Held, Lease, Record, ServerRecord, ServerTaken, SnapshotNeeded, StoreError
+from fastx_list.session import MAX_PARAMS_DEPTH, Session, encode, from_json, is_deeper, merge_params, to_json
+from fastx_list.store import (
+    HISTORY_SECONDS,
+    Changes,
+    Held,
+    Lease,
+    OrderLost,
+    Record,
+    ServerRecord,
+    ServerTaken,
+    SnapshotNeeded,
+    StoreError,
+)
 from fastx_list.store.redis_address import parse
-from fastx_list.store.redis_link import Link
+from fastx_list.store.redis_link import Link, StoreFull
 
 MAX_CHANGES = 20_000
 # How long one waits for a connection to be made, and for each answer, in seconds: a request, and everybody else.
@@ -35,6 +46,7 @@ QUICK = 0.1, 0.14
 PATIENT = 1.0, 5.0
 PAGE = 1000  # sessions read at once
 TRIES = 100  # to write when others write the same
+FULL_SECONDS = 1.0  # until one tries again to write what could not be saved
 
 _SCRIPT = files("fastx_list.store").joinpath("redis.lua").read_text(encoding="utf-8")
 _DIGEST = hashlib.sha1(_SCRIPT.encode()).hexdigest()  # what EVALSHA knows a script by
@@ -137,7 +149,7 @@ class RedisStore:
         )
         tokens = {jti.decode(): int(float(expires)) for jti, expires in _pairs(revoked)}
         there = {record.id: record for name, text in _pairs(servers) for record in self._server_record(name, text)}
-        revision = _position(head)[0]
+        revision = self._position(head)[0]
         later = self._read_changes(revision, head)
         records.update((record.id, record) for record in later.records)
         there.update((record.id, record) for record in later.servers)
@@ -168,10 +180,13 @@ class RedisStore:
     def _read_changes(self, revision: int, head_then: bytes | None) -> Changes:
         """Read what followed ``revision``; ``head_then`` is the head that was read with it, if that is known."""
         head, entries = self._quick.transaction(("GET", self._head), ("XRANGE", self._key("changes"), f"({revision}-0", "+"))
-        current, tip = _position(head)
+        current, tip = self._position(head)
         fields = [dict(_pairs(values)) for _, values in entries]
         follows = fields[0].get(b"p") if fields else tip
-        if current < revision or len(entries) != current - revision or head_then is not None and follows != _position(head_then)[1]:
+        is_complete = len(entries) == current - revision
+        if current < revision or is_complete and head_then is not None and follows != self._position(head_then)[1]:
+            raise OrderLost
+        if not is_complete:
             raise SnapshotNeeded
         changes = self._decode(current, fields)
         self._seen = current, head
@@ -182,15 +197,18 @@ class RedisStore:
         servers: dict[str, ServerRecord] = {}
         revoked: dict[str, int] = {}
         for entry in entries:
-            for record in self._change(entry):
-                records.pop(record.id, None)  # it stands where it was last changed
-                records[record.id] = record
-            if b"m" in entry:
-                for server in self._server_record(entry[b"m"], entry.get(b"d")):
-                    servers.pop(server.id, None)
-                    servers[server.id] = server
-            if b"j" in entry:
-                revoked[entry[b"j"].decode()] = int(entry[b"e"])
+            try:
+                for record in self._change(entry):
+                    records.pop(record.id, None)  # it stands where it was last changed
+                    records[record.id] = record
+                if b"m" in entry:
+                    for server in self._server_record(entry[b"m"], entry.get(b"d")):
+                        servers.pop(server.id, None)
+                        servers[server.id] = server
+                if b"j" in entry:
+                    revoked[entry[b"j"].decode()] = int(entry[b"e"])
+            except (ValueError, KeyError) as error:
+                self._report("change", b" ".join(part for pair in entry.items() for part in pair)[:200], error)
         return Changes(revision, list(records.values()), revoked, tuple(servers.values()))
 
     def _change(self, entry: Mapping[bytes, bytes]) -> Iterator[Record]:
@@ -202,20 +220,22 @@ class RedisStore:
     def _record(self, name: bytes, text: bytes) -> Iterator[Record]:
         """Yield the session, unless what Redis holds is none: then it is reported once and left out."""
         try:
-            members = json.loads(text)
-            session_id, login, server_id = members["id"], members["login"], members["serverId"]
-            if session_id.encode() != name or not isinstance(members["params"], dict):
-                raise ValueError("it is another one, or has no params")
-            yield Record(session_id, str(login), str(server_id), text.decode())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            members = _members(text)
+            session_id, login, server_id, _ = own = [members[each] for each in ("id", "login", "serverId", "hostname")]
+            if not all(isinstance(each, str) for each in own) or not isinstance(members["params"], dict):
+                raise ValueError("its id, login, serverId and hostname are to be texts, and its params an object")
+            if session_id.encode() != name:
+                raise ValueError("it is another one")
+            yield Record(session_id, login, server_id, text.decode())
+        except (ValueError, KeyError, RecursionError) as error:
             self._report("session", name, error)
 
     def _server_record(self, name: bytes, text: bytes | None) -> Iterator[ServerRecord]:
         try:
-            if text is not None and json.loads(text)["id"].encode() != name:
+            if text is not None and _members(text)["id"] != name.decode():
                 raise ValueError("it is another one")
             yield ServerRecord(name.decode(), None if text is None else text.decode())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, RecursionError) as error:
             self._report("server", name, error)
 
     def _report(self, what: str, name: bytes, error: Exception) -> None:
@@ -226,8 +246,13 @@ class RedisStore:
 
     def _look(self) -> None:
         """Carry out the ends of leases, when it is time to."""
-        if time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + self._run(self._quick, "look") / 1000
+        if time.monotonic() < self._look_at:
+            return
+        try:
+            again = self._run(self._quick, "look") / 1000
+        except StoreFull:  # which takes no new state but can still be read
+            again = FULL_SECONDS
+        self._look_at = time.monotonic() + again
 
     def _run(self, link: Link, step: str, *arguments: str | bytes | int) -> Any:
         """Call the script."""
@@ -236,6 +261,15 @@ class RedisStore:
             return link.ask(("EVALSHA", _DIGEST, 1, *values))[0]
         except NoScriptError:
             return link.ask(("EVAL", _SCRIPT, 1, *values))[0]
+
+    def _position(self, head: bytes | None) -> tuple[int, bytes]:
+        """Return the revision that ``head`` is at, and the name of the step that made it."""
+        if head is None:
+            return 0, b""
+        revision, _, name = head.partition(b" ")
+        if not revision.isdigit():
+            raise StoreError(f"the store, {self._address}, holds at {self._head!r} what it has not written; remove that key")
+        return int(revision), name
 
     def _key(self, name: str) -> str:
         return self._prefix + name
@@ -249,18 +283,18 @@ def _pairs(values: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
     return zip(values[::2], values[1::2], strict=True)
 
 
-def _position(head: bytes | None) -> tuple[int, bytes]:
-    """Return the revision that ``head`` is at, and the name of the step that made it."""
-    if head is None:
-        return 0, b""
-    revision, _, name = head.partition(b" ")
-    return int(revision), name
+def _members(text: bytes) -> dict[str, Any]:
+    """Return the members of the JSON object ``text``; raises ``ValueError`` or ``RecursionError`` if it is none that is sound."""
+    members = from_json(text)
+    if not isinstance(members, dict) or is_deeper(members, MAX_PARAMS_DEPTH + 1):
+        raise ValueError("it is no object, or nested too deep")
+    return members
 
 
 def _claim(lease: Lease | None) -> tuple[str | int, ...]:
     if lease is None:
-        return "", "", "", 0, 0
-    return lease.holder, lease.instance, lease.host, max(1, round(lease.seconds * 1000)), int(lease.takes_over)
+        return "", "", "", 0
+    return lease.holder, lease.instance, lease.host, max(1, round(lease.seconds * 1000))
 
 
 def _parts(session: Session) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ class Address:
     """What a ``redis`` URL says.
 
     ``hosts`` are those of Redis itself, or of its Sentinels if ``master`` names what they watch; with ``socket`` there are none.
-    A ``password_file`` is read at each connection, so that the password can be changed while this runs.
+    The files of passwords are read at each connection, so that the password can be changed while this runs.
     """
 
     hosts: tuple[tuple[str, int], ...] = ()
@@ -28,6 +28,7 @@ class Address:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     password_file: Path | None = None
+    sentinel_password_file: Path | None = None
     tls: bool = False
     ca: str | None = None
     cert: str | None = None
@@ -40,7 +41,11 @@ class Address:
 
     def read_password(self) -> str | None:
         """Return the password; raises ``OSError`` or ``ValueError`` if its file cannot be read."""
-        return self.password_file.read_text(encoding="utf-8").rstrip("\r\n") if self.password_file else self.password
+        return _read_line(self.password_file) or self.password
+
+    def read_sentinel_password(self) -> str | None:
+        """Return the password of the Sentinels; raises the same."""
+        return _read_line(self.sentinel_password_file)
 
 
 def parse(url: str) -> Address:
@@ -79,6 +84,7 @@ def parse(url: str) -> Address:
         raise ValueError("the database takes a number")
     return Address(
         hosts, socket, master, int(database), username, password, _path(options.pop("password_file", None)),
+        _path(options.pop("sentinel_password_file", None)),
         tls=parts.scheme.startswith("rediss"), ca=options.pop("ca", None), cert=options.pop("cert", None),
         key=options.pop("key", None), prefix=options.pop("prefix", PREFIX),
     )
@@ -86,17 +92,21 @@ def parse(url: str) -> Address:
 
 def _options(query: str) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
-    allowed = ("db", "prefix", "password_file", "ca", "cert", "key")
+    allowed = ("db", "prefix", "password_file", "sentinel_password_file", "ca", "cert", "key")
     for name, value in options.items():
         if name not in allowed or not value:
             raise ValueError(f"its options are {', '.join(f'{each}=' for each in allowed)}, each with a value")
-    for name in ("ca", "cert", "key", "password_file"):
+    for name in ("ca", "cert", "key", "password_file", "sentinel_password_file"):
         if name in options and not os.path.isfile(options[name]):
             raise ValueError(f"its option {name}= takes the path of a file; there is none at {options[name]!r}")
     if not options.get("prefix", PREFIX).isascii() or not options.get("prefix", PREFIX).isprintable() or set("{} ") & set(
             options.get("prefix", PREFIX)):
         raise ValueError("its option prefix= takes ASCII letters, digits and punctuation other than braces")
     return options
+
+
+def _read_line(file: Path | None) -> str | None:
+    return None if file is None else file.read_text(encoding="utf-8").rstrip("\r\n")
 
 
 def _path(value: str | None) -> Path | None:

@@ -22,6 +22,8 @@ from fastx_list.store.redis_address import Address
 CONNECT_SECONDS = 3.0  # that making a connection may take
 AGAIN_SECONDS = 0.5  # after no answer, until anybody waits for one again
 
+_CANNOT_SAVE = "MISCONF"  # the first word of what Redis says then
+
 Command = Sequence[str | bytes | int]
 # Parts of redis-py that are public, but have no types or not the right ones.
 Connection: TypeAlias = Any
@@ -29,6 +31,10 @@ _TcpConnection: Any = connections.Connection
 _TlsConnection: Any = connections.SSLConnection
 _UnixConnection: Any = connections.UnixDomainSocketConnection
 _Sentinel: Any = sentinel.Sentinel
+
+
+class StoreFull(StoreError):
+    """Redis takes no changes, for want of memory or disk; what it has can be read."""
 
 
 class Link:
@@ -101,7 +107,7 @@ class Link:
         return self._connection
 
     def _fail(self, error: BaseException | None) -> StoreError:
-        failure = StoreError(f"the store, {self._address}, {_reason(error, self._address)}")
+        failure = (StoreFull if _is_full(error) else StoreError)(f"the store, {self._address}, {_reason(error, self._address)}")
         if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError)):
             self._failure = time.monotonic() + AGAIN_SECONDS, failure
         return failure
@@ -153,7 +159,7 @@ class _Attempt:
         assert self._address.master is not None
         options = {
             "socket_timeout": CONNECT_SECONDS / 3, "socket_connect_timeout": CONNECT_SECONDS / 3, "retry": common["retry"],
-            "ssl": self._address.tls, **tls,
+            "ssl": self._address.tls, "password": self._address.read_sentinel_password(), **tls,
         }
         sentinels = _Sentinel(self._address.hosts, sentinel_kwargs=options)
         try:
@@ -168,6 +174,10 @@ class _Attempt:
         connection.send_command("ROLE")
         if connection.read_response()[0] != b"master":
             raise exceptions.ReadOnlyError("it has become a replica")
+
+
+def _is_full(error: BaseException | None) -> bool:
+    return isinstance(error, exceptions.OutOfMemoryError) or str(error).startswith(_CANNOT_SAVE)
 
 
 def _reason(error: BaseException | None, address: Address) -> str:
@@ -186,10 +196,13 @@ def _reason(error: BaseException | None, address: Address) -> str:
             return reason
     if text.startswith(("NOAUTH", "Authentication required")):
         return _reason(exceptions.AuthenticationError(), address)
-    if text.startswith("MISCONF"):
+    if text.startswith(_CANNOT_SAVE):
         return "cannot save its data, so it takes no changes: its disk may be full, and its log says more"
     if isinstance(error, sentinel.MasterNotFoundError):
-        return "cannot be found: no Sentinel that answers knows a master of this name"
+        return (
+            "cannot be found: no Sentinel that answers knows a master of this name; "
+            "if they ask for a password, name a file that holds it with ?sentinel_password_file="
+        )
     if address.password:
         text = text.replace(address.password, "***")
     return f"cannot be used: {text or type(error).__name__}"

@@ -24,13 +24,14 @@ from fastx_list.store import (
     Changes,
     Held,
     Lease,
+    OrderLost,
     Record,
     ServerRecord,
     ServerTaken,
     SnapshotNeeded,
     sqlite_leases,
 )
-from fastx_list.store.sqlite_file import SqliteFile, database_path
+from fastx_list.store.sqlite_file import BUSY_SECONDS, SqliteFile, database_path
 
 POLL_SECONDS = 0.01
 EXPIRE_RETRY_SECONDS = 1.0  # until a reader tries again to carry out what it could not write
@@ -163,7 +164,7 @@ class SqliteStore:
     def _new_changes(self, revision: int) -> Changes | None:
         with self._read() as db:
             if self._followed not in (None, self._file.which):
-                raise SnapshotNeeded
+                raise OrderLost
             self._expire(db)
             # Asked before the rows are read: a commit between the two is read now and asked about once more, never missed.
             version = _data_version(db)
@@ -178,6 +179,7 @@ class SqliteStore:
         if self._first_end is None or sqlite_leases.clock() < self._first_end:
             return
         try:
+            db.execute("PRAGMA busy_timeout = 0")  # nobody who reads waits for one who writes
             db.execute("BEGIN IMMEDIATE")
             sqlite_leases.expire(db, partial(_next_revision, db))
             db.execute("COMMIT")
@@ -186,12 +188,16 @@ class SqliteStore:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             self._first_end = sqlite_leases.clock() + EXPIRE_RETRY_SECONDS
+        finally:
+            db.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
     def _changes_since(self, db: sqlite3.Connection, revision: int) -> Changes:
         db.execute("BEGIN")  # one view of all tables
         try:
             current, horizon = db.execute("SELECT revision, horizon FROM meta").fetchone()
-            if -1 < revision < horizon or revision > current:  # ahead of the store: it was made anew
+            if revision > current:
+                raise OrderLost
+            if -1 < revision < horizon:
                 raise SnapshotNeeded
             running = "AND ended IS NULL" if revision < 0 else ""
             rows = db.execute(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from fastx_list.store import Held, Lease
+from fastx_list.store import MAX_REPLACED, Held, Lease
 
 UPGRADE_SECONDS = 60  # for the servers in a store that was made before there were leases
 
@@ -53,15 +53,17 @@ def claim(db: sqlite3.Connection, server_id: str, lease: Lease) -> str | None:
     begin_anew_after_boot(db)
     now = clock()
     row = db.execute("SELECT holder, instance, host FROM server WHERE id = ? AND expires > ?", (server_id, now)).fetchone()
+    instances = [lease.instance]  # the one that holds it, and those that it replaced, the last one first
     if row is not None and row[0] is not None:
-        holder, instance, host = row
-        if holder != lease.holder or (instance != lease.instance and not lease.takes_over):
+        holder, known, host = row[0], row[1].split(), row[2]
+        if holder != lease.holder or lease.instance in known[1:]:
             db.execute("UPDATE server SET rival = ?, rival_until = ? WHERE id = ?", (lease.host, now + lease.seconds, server_id))
             return str(host)
+        instances = known if known[0] == lease.instance else [lease.instance, *known][:1 + MAX_REPLACED]
     db.execute("INSERT OR IGNORE INTO server (id) VALUES (?)", (server_id,))
     db.execute(
         "UPDATE server SET ended = NULL, holder = ?, instance = ?, host = ?, seconds = ?, boot = ?, expires = ? WHERE id = ?",
-        (lease.holder, lease.instance, lease.host, lease.seconds, boot(), now + lease.seconds, server_id),
+        (lease.holder, " ".join(instances), lease.host, lease.seconds, boot(), now + lease.seconds, server_id),
     )
     return None
 

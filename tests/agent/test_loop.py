@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterable
@@ -18,7 +19,8 @@ from fastx_list.agent.loop import Agent, session_id
 from fastx_list.agent.machine import Machine
 from fastx_list.config import Settings, load
 from fastx_list.session import Session, decode
-from fastx_list.store import Store, StoreError
+from fastx_list.store import Store, StoreError, open_store
+from tests.support import wait_for
 
 
 class Scripted:
@@ -167,6 +169,46 @@ def test_a_store_that_was_emptied_is_filled_again_at_once(settings: Settings, st
     assert only(store).login == "alice"
 
 
+def test_a_server_is_back_with_its_sessions_in_a_store_that_was_made_anew(settings: Settings, store: Store) -> None:
+    agent = Agent(settings, store, [Scripted(facts())])
+    agent.scan()
+    for ending in ("", "-wal", "-shm"):
+        Path(settings.store.removeprefix("sqlite://") + ending).unlink(missing_ok=True)
+    agent.scan()
+    assert [server.id for server in store.snapshot().servers] == ["here"]
+    assert only(store).login == "alice"
+
+
+def test_a_lease_is_renewed_between_two_looks_that_are_further_apart(settings: Settings, store: Store) -> None:
+    slow = replace(settings, scan_interval=3600.0, server_expiry=1.0)
+    writer = open_store(settings.store)
+    agent = Agent(slow, writer, [Scripted(facts())])
+    stop = threading.Event()
+    thread = threading.Thread(target=agent.run, args=[stop.wait])
+    thread.start()
+    try:
+        first = wait_for("the first heartbeat", lambda: list(store.snapshot().servers))
+        revision = store.snapshot().revision
+        wait_for("more of them than one lease lasts", lambda: store.snapshot().revision >= revision + 8)
+        assert [server.id for server in first] == ["here"] and only(store).login == "alice"
+    finally:
+        stop.set()
+        thread.join()
+        writer.close()
+
+
+def test_a_session_that_another_release_wrote_with_fewer_members_is_known(settings: Settings, store: Store) -> None:
+    source = Scripted(facts(clients=1))
+    Agent(settings, store, [source]).scan()
+    [(name, before)] = listed(store).items()
+    with sqlite3.connect(settings.store.removeprefix("sqlite://")) as db:
+        text = json.loads(db.execute("SELECT text FROM session").fetchone()[0])
+        del text["videoRam"]
+        db.execute("UPDATE session SET text = ?", (json.dumps(text),))
+    Agent(settings, store, [source]).scan()
+    assert listed(store) == {name: before}
+
+
 def test_a_source_that_fails_costs_the_others_nothing(
     settings: Settings, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -184,8 +226,9 @@ def test_a_source_that_fails_costs_the_others_nothing(
     assert set(listed(store)) == {session_id("here", identity) for identity in "yz"}
 
 
-@pytest.mark.parametrize("server_pid", [None, os.getpid()])
-def test_a_source_that_fails_at_the_first_look_ends_nothing(settings: Settings, store: Store, server_pid: int | None) -> None:
+@pytest.mark.parametrize("has_process", [True, False])
+def test_a_source_that_fails_at_the_first_look_ends_nothing(settings: Settings, store: Store, has_process: bool) -> None:
+    server_pid = os.getpid() if has_process else None
     source, gone = Scripted(facts("x", clients=2, server_pid=server_pid)), Scripted(facts("y", server_pid=2**22 + 1))
     before = Agent(settings, store, [source, gone])
     before.scan()

@@ -39,8 +39,8 @@ def make_server(server_id: str = "s1", **facts: Any) -> Server:
     return Server(id=server_id, hostname="host", **facts)
 
 
-def make_lease(holder: str = "one", instance: str = "1", seconds: float = 3600, takes_over: bool = False) -> Lease:
-    return Lease(holder, instance, f"host of {holder}", seconds, takes_over)
+def make_lease(holder: str = "one", instance: str = "1", seconds: float = 3600) -> Lease:
+    return Lease(holder, instance, f"host of {holder}", seconds)
 
 
 def view_of(*sessions: Session) -> dict[str, Session]:

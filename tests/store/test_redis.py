@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import redis as client_library
 
-from fastx_list.store import REMEMBER_SECONDS, SnapshotNeeded, Store, StoreError, open_store, redis
+from fastx_list.store import REMEMBER_SECONDS, OrderLost, SnapshotNeeded, Store, StoreError, open_store, redis
 from tests.redis_server import RedisServer, redis_server
 from tests.store.common import (
     OpenStore,
@@ -197,7 +197,7 @@ def test_a_reader_of_a_redis_that_was_emptied_needs_a_snapshot(opened: OpenStore
     for number in range(more):  # its revisions reach, meet and overtake the one that the reader knows
         writer.observe("s1", view_of(make_session(3, clients=number)))
     for _ in range(2):
-        with pytest.raises(SnapshotNeeded):
+        with pytest.raises(OrderLost):
             reader.changes(revision)
     assert running_in(reader).keys() == ({"s1-3"} if more else set())
     writer.observe("s1", view_of(make_session(4)))
@@ -257,6 +257,11 @@ def test_an_agent_notices_that_redis_was_emptied(opened: OpenStore, raw: Raw) ->
     assert running_in(reader).keys() == {"s1-1"}
 
 
+def _harmful(name: str, **members: str) -> bytes:
+    all_members = {"id": f'"{name}"', "login": '"x"', "serverId": '"s1"', "hostname": '"host"', "params": "{}", **members}
+    return ("{" + ",".join(f'"{member}":{text}' for member, text in all_members.items()) + "}").encode()
+
+
 def test_what_is_no_session_is_reported_once_and_the_others_are_read(
     opened: OpenStore, raw: Raw, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -265,15 +270,18 @@ def test_what_is_no_session_is_reported_once_and_the_others_are_read(
     good = raw.client.hget(raw.key("sessions"), "s1-1")
     harm = {
         "a": b"no json", "b": b"[]", "c": b'{"id": "c"}', "d": good, "e": b'{"id":"e","login":1,"serverId":"s"}', "f": b"\xff",
-        "g": b'"g"', "h": b'{"id":"h","login":"x","serverId":"s","params":[]}', "i": b"null",
+        "g": b'"g"', "h": _harmful("h", params="[]"), "i": b"null", "j": _harmful("j", login="[]"), "k": _harmful("k", x="NaN"),
+        "l": _harmful("l", params='{"x":' + "[" * 40 + "]" * 40 + "}"), "m": _harmful("m", x="[" * 100_000 + "]" * 100_000),
     }
     raw.client.hset(raw.key("sessions"), mapping=harm)
-    raw.client.hset(raw.key("servers"), mapping={"x": b"no json", "y": b"[]", "z": b'{"id":"s1"}'})
+    raw.client.hset(raw.key("servers"), mapping={
+        "x": b"no json", "y": b"[]", "z": b'{"id":"s1"}', "w": b'{"id":"w","x":' + b"[" * 40 + b"]" * 40 + b"}",
+    })
     with caplog.at_level(logging.ERROR):
         for _ in range(2):
             assert running_in(reader).keys() == {"s1-1", "s1-2"}
             assert list(reader.snapshot().servers) == []
-    assert len(caplog.records) == len(harm) + 3
+    assert len(caplog.records) == len(harm) + 4
     assert writer.set_params("a", "alice", {"x": 1}) is None
 
 
@@ -283,12 +291,23 @@ def test_what_is_no_change_is_left_out_and_the_others_are_read(opened: OpenStore
     revision = reader.snapshot().revision
     writer.observe("s1", view_of(make_session(1, clients=1)))
     head = raw.client.get(raw.key("head")).decode().split()
-    fields = {"p": head[1], "t": "0", "s": "s1-9", "d": "no json"}
-    raw.client.xadd(raw.key("changes"), fields, id=f"{int(head[0]) + 1}-0")
-    raw.client.set(raw.key("head"), f"{int(head[0]) + 1} {head[1]}")
+    harmful: list[dict[str, Any]] = [
+        {"s": "s1-9", "d": "no json"}, {"s": b"\xff", "l": "x", "v": "y"}, {"s": "s1-9"}, {"j": "token", "e": "never"},
+        {"m": b"\xff"},
+    ]
+    for number, harm in enumerate(harmful, start=1):
+        raw.client.xadd(raw.key("changes"), {"p": head[1], "t": "0", **harm}, id=f"{int(head[0]) + number}-0")
+        raw.client.set(raw.key("head"), f"{int(head[0]) + number} {head[1]}")
     changes = reader.changes(revision)
     assert changes is not None
     assert [record.id for record in changes.records] == ["s1-1"]
+    assert (changes.revoked, changes.servers, changes.revision) == ({}, (), int(head[0]) + 5)
+
+
+def test_a_head_that_is_none_is_an_error_that_names_it(store: Store, raw: Raw) -> None:
+    raw.client.set(raw.key("head"), "mine")
+    with pytest.raises(StoreError, match="head.*remove that key"):
+        store.snapshot()
 
 
 def test_a_prefix_that_holds_something_else_is_an_error_that_names_the_store(store: Store, raw: Raw) -> None:
@@ -370,9 +389,9 @@ def test_a_user_that_may_not_do_everything_is_told(shared_redis: RedisServer, pr
         # What docs/deploy.md says is enough.
         client.execute_command(
             "ACL", "SETUSER", prefix, "resetkeys", f"~{{{prefix}}}:1:*", "+@read", "+@write", "+@scripting", "+@transaction",
-            "+time",
+            "+time", "+select",
         )
-        assert _is_usable(f"redis://{prefix}:{password}@127.0.0.1:{shared_redis.port}?prefix={prefix}")
+        assert _is_usable(f"redis://{prefix}:{password}@127.0.0.1:{shared_redis.port}/2?prefix={prefix}")
         client.execute_command("ACL", "DELUSER", prefix)
 
 

@@ -214,6 +214,13 @@ def _loading(store: Store) -> str | None:
 # What cannot be written.
 
 
+def _is_read_by_a_newcomer(server: RedisServer) -> bool:
+    store = open_store(server.url)
+    found = running_in(store).keys() == {"s1-1"}
+    store.close()
+    return found
+
+
 def test_a_redis_that_cannot_save_its_data_says_so_and_goes_on_when_it_can(
     server: RedisServer, store: Store, patient: None
 ) -> None:
@@ -226,6 +233,7 @@ def test_a_redis_that_cannot_save_its_data_says_so_and_goes_on_when_it_can(
         for call in (lambda: store.observe("s1", {}), lambda: store.set_params("s1-1", "alice", {"a": 2}),
                      lambda: store.heartbeat(make_server(), make_lease())):
             assert "its disk may be full" in _said(call)
+        assert _is_read_by_a_newcomer(server)
         (server.data / "dump.rdb").rmdir()
         wait_for("a save", lambda: client.info("persistence")["rdb_last_bgsave_status"] == "ok")
     wait_for("the store", lambda: _works(lambda: store.set_params("s1-1", "alice", {"a": 2})))
@@ -311,14 +319,16 @@ def sentinel(pair: tuple[RedisServer, RedisServer], tmp_path: Path, processes: P
     master, replica = pair
     wait_for("the replica", lambda: _in_sync(replica))
     port, file = free_port(), tmp_path / "sentinel.conf"
+    password = tmp_path / "sentinel-password"
+    password.write_text(secrets.token_hex(8))
     file.write_text(
-        f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {master.port} 1\n"
+        f"requirepass {password.read_text()}\nport {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {master.port} 1\n"
         "sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 2000\n"
     )
     processes.start([program("redis-sentinel", "redis-sentinel"), str(file)], "sentinel")
     import redis as client_library
 
-    with client_library.Redis(port=port) as client:
+    with client_library.Redis(port=port, password=password.read_text()) as client:
         wait_for("the Sentinel", lambda: _knows_replica(client))
     return port
 
@@ -335,11 +345,12 @@ def _knows_replica(client: Any) -> bool:
 
 
 def test_sentinels_say_where_the_master_is_also_after_a_failover(
-    pair: tuple[RedisServer, RedisServer], sentinel: int, patient: None
+    pair: tuple[RedisServer, RedisServer], sentinel: int, tmp_path: Path, patient: None
 ) -> None:
     master, replica = pair
     nobody = free_port()
-    store = open_store(f"redis+sentinel://127.0.0.1:{nobody},127.0.0.1:{sentinel}/main")
+    password = f"sentinel_password_file={tmp_path / 'sentinel-password'}"
+    store = open_store(f"redis+sentinel://127.0.0.1:{nobody},127.0.0.1:{sentinel}/main?{password}")
     store.observe("s1", view_of(make_session()), make_lease())
     store.set_params("s1-1", "alice", {"a": 1})
     _until_copied(master, replica)
@@ -352,5 +363,6 @@ def test_sentinels_say_where_the_master_is_also_after_a_failover(
     assert changes is not None
     assert [record.id for record in changes.records] == ["s1-1"]
     assert params_in(store) == {"a": 2}
-    assert "main" in _said(open_store(f"redis+sentinel://127.0.0.1:{sentinel}/other").snapshot).replace("other", "main")
+    assert "main" in _said(open_store(f"redis+sentinel://127.0.0.1:{sentinel}/other?{password}").snapshot).replace("other", "main")
+    assert "?sentinel_password_file=" in _said(open_store(f"redis+sentinel://127.0.0.1:{sentinel}/main").snapshot)
     store.close()
