@@ -73,6 +73,11 @@ class Agreement:
         """The sessions that belong on the list now."""
         return [session for session in self.sessions if self._site.nodes[session.node].is_listed]
 
+    @property
+    def listed_ids(self) -> set[str]:
+        """The ids of those of them that were seen on a list."""
+        return {session.known["id"] for session in self.listed if session.known is not None}
+
     def _differ(self) -> str | None:
         """Say the first thing that is not as it should be; what never may be is an error at once."""
         wrong = [text for subscriber in self._all_subscribers() for text in subscriber.wrong]

@@ -216,15 +216,32 @@ class Drill:
     def _lose_redis(self) -> None:
         """It restarts empty, and so does its replica."""
         self._work.edit()
-        self._site.redis.restart(lose_data=True)
-        self._site.redis.settle()
-        self._lose_what_redis_had()
+        with self._nobody_leaves():
+            self._site.redis.restart(lose_data=True)
+            self._site.redis.settle()
+            self._lose_what_redis_had()
 
     def _wipe_redis(self) -> None:
         self._work.edit(2)
-        self._site.redis.wipe()
-        self._lose_what_redis_had()
-        self._work.edit(2)
+        with self._nobody_leaves():
+            self._site.redis.wipe()
+            self._lose_what_redis_had()
+            self._work.edit(2)
+
+    @contextmanager
+    def _nobody_leaves(self) -> Iterator[None]:
+        """See that no subscriber is told of the end of a session that goes on."""
+        subscribers = [
+            each for node in self._nodes if node.answers for question, each in self._agreement.subscribers[node.name].items()
+            if not question.filters
+        ]
+        told, before = [len(each.ended) for each in subscribers], self._agreement.listed_ids
+        yield
+        self._converge()
+        staying = before & self._agreement.listed_ids
+        for each, count in zip(subscribers, told, strict=True):
+            left = staying.intersection(each.ended[count:])
+            assert not left, f"{each.name} was told the end of {left}, which go on"
 
     def _lose_what_redis_had(self) -> None:
         """Agents know all but params; those that were not there, or had not asked the store yet, do not know times either."""

@@ -24,6 +24,7 @@ class Subscriber:
         self.name = name
         self.may_see = may_see
         self.wrong: list[str] = []  # what it should not have been told
+        self.ended: list[str] = []  # the ids that it was told the end of
         self.connections = 0
         self._url = url
         self._state: dict[str, Members] | None = None
@@ -65,6 +66,7 @@ class Subscriber:
         with self._lock:
             name, data = message["id"], message["data"]
             if data is None:
+                self.ended.append(name)
                 if state.pop(name, None) is None:
                     self.wrong.append(f"{self.name} was told the end of {name}, which was not there")
             else:
