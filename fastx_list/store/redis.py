@@ -3,7 +3,8 @@
 Every write is one call of the script ``redis.lua``, and so one atomic step. Changes are a stream whose ids are the revisions. A
 reader that finds the head as it left it, which is one short question, has missed nothing; else it reads the stream from where it
 was, and each entry says which one it follows, so that a reader of an order that is no longer kept (a server that was emptied, or
-took over without the last writes) starts over.
+took over without the last writes) starts over. Who is asked often leaves a read open that Redis answers as soon as there is
+something new: until it has, not even that question is needed.
 
 Keys, all beginning with ``{prefix}:1:``, where 1 is the version of this layout: ``head``, ``changes``, ``sessions`` (id: JSON),
 ``params`` (id: JSON), ``servers`` (id: JSON), ``revoked`` (jti by expiry), ``clock``, ``expires`` (server by end of its lease), and
@@ -38,12 +39,13 @@ from fastx_list.store import (
     StoreError,
 )
 from fastx_list.store.redis_address import parse
-from fastx_list.store.redis_link import Link, StoreFull
+from fastx_list.store.redis_link import Command, Link, StoreFull, Watch
 
 MAX_CHANGES = 20_000
 # How long one waits for a connection to be made, and for each answer, in seconds: a request, and everybody else.
 QUICK = 0.1, 0.14
 PATIENT = 1.0, 5.0
+WATCH_SECONDS = 1.0  # until one asks again, though nothing was written
 PAGE = 1000  # sessions read at once
 TRIES = 100  # to write when others write the same
 FULL_SECONDS = 1.0  # until one tries again to write what could not be saved
@@ -63,6 +65,8 @@ class RedisStore:
         # Requests wait on one connection, an agent on the other.
         self._quick = Link(self._address, *(QUICK if serving else PATIENT))
         self._patient = Link(self._address, *PATIENT)
+        self._watch = Watch(self._address, 0.0, QUICK[1])
+        self._watched: int | None = None  # the revision after which the watch sees what is written
         self._prefix = f"{{{self._address.prefix}}}:1:"
         self._head = self._key("head")
         self._seen: tuple[int, bytes | None] = (-1, None)  # the last revision that was answered, and the head then
@@ -119,11 +123,13 @@ class RedisStore:
                 return old
             new = to_json({**members, "params": params})
             if self._run(self._quick, "params", session_id, old, new, to_json(params)):
+                self._watched = None  # who writes reads it at once, whichever of two answers came first
                 return new
         raise StoreError(f"the store, {self._address}, was changed by others again and again while params were written")
 
     def revoke(self, jti: str, expires: int) -> None:
         self._run(self._quick, "revoke", jti, expires)
+        self._watched = None
 
     def snapshot(self) -> Changes:
         for _ in range(TRIES):
@@ -159,7 +165,10 @@ class RedisStore:
         )
 
     def changes(self, revision: int, timeout: float = 0) -> Changes | None:
-        deadline = time.monotonic() + timeout
+        now = time.monotonic()
+        if not timeout and revision == self._watched and now < self._look_at and self._watch.goes_on():
+            return None
+        deadline = now + timeout
         while True:
             self._look()
             [head] = self._quick.ask(("GET", self._head))
@@ -171,11 +180,16 @@ class RedisStore:
                     return changes
             now = time.monotonic()
             if now >= deadline:
+                if not timeout and not (revision == self._watched and self._watch.goes_on()):
+                    self._watched = revision
+                    self._watch.begin(self._await(revision, WATCH_SECONDS), WATCH_SECONDS)
                 return None
             wait = max(0.001, min(deadline, self._look_at) - now)
-            self._quick.ask(
-                ("XREAD", "COUNT", 1, "BLOCK", round(wait * 1000) or 1, "STREAMS", self._key("changes"), f"{revision}-0"), more=wait
-            )
+            self._quick.ask(self._await(revision, wait), more=wait)
+
+    def _await(self, revision: int, seconds: float) -> Command:
+        """Return what Redis answers once anything is written after ``revision``, or after so many seconds."""
+        return "XREAD", "COUNT", 1, "BLOCK", round(seconds * 1000) or 1, "STREAMS", self._key("changes"), f"{revision}-0"
 
     def _read_changes(self, revision: int, head_then: bytes | None) -> Changes:
         """Read what followed ``revision``; ``head_then`` is the head that was read with it, if that is known."""
@@ -277,6 +291,7 @@ class RedisStore:
     def close(self) -> None:
         self._quick.close()
         self._patient.close()
+        self._watch.close()
 
 
 def _pairs(values: list[bytes]) -> Iterator[tuple[bytes, bytes]]:

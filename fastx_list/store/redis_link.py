@@ -76,6 +76,33 @@ class Link:
                 raise self._fail(answer)
         return answers
 
+    def send(self, command: Command) -> None:
+        """Send ``command``, whose answer :meth:`drain` takes."""
+        connection = self._connect()
+        try:
+            connection.send_packed_command(connection.pack_command(*command), check_health=False)
+        except exceptions.RedisError as error:
+            self.close()
+            raise self._fail(error) from error
+
+    def has_answer(self) -> bool:
+        """Return whether an answer has come, or none can come any more."""
+        try:
+            return self._connection is None or bool(self._connection.can_read(0))
+        except exceptions.RedisError:
+            self.close()
+            return True
+
+    def drain(self) -> None:
+        """Take the answer to what was sent; if it has not come, or is an error, the connection is given up."""
+        try:
+            if self._connection is not None and self._connection.can_read(0):
+                self._connection.read_response()
+                return
+        except exceptions.RedisError:
+            pass
+        self.close()
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.disconnect()
@@ -111,6 +138,46 @@ class Link:
         if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError)):
             self._failure = time.monotonic() + AGAIN_SECONDS, failure
         return failure
+
+
+class Watch:
+    """A question that Redis answers as soon as there is something to say: until it has, nothing has happened.
+
+    So whoever wants to know looks at a socket of his own machine, and need not ask again.
+    """
+
+    def __init__(self, address: Address, patience: float, seconds: float) -> None:
+        """The times are those of :class:`Link`."""
+        self._link = Link(address, patience, seconds)
+        self._seconds = seconds
+        self._until: float | None = None
+
+    def begin(self, command: Command, seconds: float) -> None:
+        """Ask ``command``, which Redis answers after ``seconds`` if nothing happens. If it cannot be asked, nothing is watched."""
+        self.end()
+        try:
+            self._link.send(command)
+        except StoreError:
+            return
+        self._until = time.monotonic() + seconds + self._seconds
+
+    def goes_on(self) -> bool:
+        """Return whether Redis has been asked and has not answered yet, though it still may."""
+        if self._until is None:
+            return False
+        if time.monotonic() < self._until and not self._link.has_answer():
+            return True
+        self.end()
+        return False
+
+    def end(self) -> None:
+        if self._until is not None:
+            self._until = None
+            self._link.drain()
+
+    def close(self) -> None:
+        self._until = None
+        self._link.close()
 
 
 class _Attempt:
