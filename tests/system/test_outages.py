@@ -15,11 +15,12 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.redis_server import RedisServer, redis_server
-from tests.support import Answer, Processes, Service, end, fetch, wait_for
+from tests.support import Answer, Processes, Service, end, fetch, program, wait_for
 from tests.system.test_life import Feed
 
 EXPIRY = 2.0  # seconds
 BOUND_SECONDS = 2.0  # see tests/store/test_redis_outages.py
+WALL_CLOCK_ONLY = {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}  # of this or that release
 JSON = {"Content-Type": "application/json"}
 
 
@@ -219,6 +220,32 @@ def test_an_agent_that_is_started_again_soon_is_not_noticed(site: Site) -> None:
         site.machines["b"].start_agent()
         site.write("b", "three" if kill else "four")
         site.settled(one={}, two={}, three={}, **({} if kill else {"four": {}}))
+    assert ends(site) == []
+
+
+@pytest.mark.parametrize("offset", ["+10m", "-10m"])
+def test_a_machine_whose_clock_is_wrong_by_minutes_is_like_any_other(
+    site: Site, offset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = site.machines["b"]
+    end(machine.running["agent"])
+    program("faketime", "faketime")
+    [library] = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+    monkeypatch.setattr(machine, "environ", {**machine.environ, "LD_PRELOAD": str(library), "FAKETIME": offset, **WALL_CLOCK_ONLY})
+    machine.start_agent()
+    monkeypatch.undo()
+    site.write("b", "two", clients=0)
+    site.settled(one={}, two={"clients": 0})
+    site.write("b", "two", clients=1)
+    found = site.settled(one={}, two={"clients": 1})["two"]
+    ahead = (found["lastConnect"] / 1000 - time.time()) / 60
+    assert abs(ahead - float(offset.removesuffix("m"))) < 5, "the agent's clock is not wrong"
+    time.sleep(2 * EXPIRY)  # in which a lease would run out
+    assert site.settled(one={}, two={})["two"] == found and ends(site) == []
+    end(machine.running["agent"])
+    machine.start_agent()
+    site.write("b", "two", clients=0)
+    site.settled(one={}, two={"clients": 0, "lastConnect": found["lastConnect"]})
     assert ends(site) == []
 
 
