@@ -82,7 +82,7 @@ class Replica:
         self._pages: OrderedDict[tuple[Topic, Query], _Kept] = OrderedDict()
         self._pages_bytes = 0
         self._lock = Lock()
-        self._retry_at = 0.0
+        self._retry_at, self._pause = 0.0, RETRY_SECONDS
         self._lost_at: float | None = None  # since when the store knows less than this copy
         self.problem: str | None = None
 
@@ -130,7 +130,8 @@ class Replica:
         except StoreError as error:
             if self.problem is None:
                 log.error("%s; going on with the last copy", error)
-            self.problem, self._retry_at = str(error), time.monotonic() + RETRY_SECONDS
+            self.problem, self._retry_at = str(error), time.monotonic() + self._pause
+            self._pause = RETRY_SECONDS
             return []
         if self.problem is not None:
             log.warning("the store can be read again")
@@ -140,23 +141,35 @@ class Replica:
     def _start_over(self) -> list[Change]:
         """Make the copy what the store says now; return how it differs from what it was.
 
-        Of a store that has lost what it had only this copy knows which tokens are revoked, and for a moment its servers.
-        Raises :class:`StoreError` until they have come back, or that moment is over.
+        Of a store that has lost what it had only this copy knows which tokens are revoked, and for a moment its servers. Raises
+        :class:`StoreError` until they have come back, or that moment is over.
         """
-        snapshot = self._store.snapshot()
+        began = time.monotonic()
+        try:
+            snapshot = self._store.snapshot()
+        except StoreError:
+            if self._lost_at is not None:
+                self._lost_at = time.monotonic()  # agents cannot write either
+            raise
+        there = {server.id for server in snapshot.servers}
         if self._lost_at is not None:
-            for jti in self._revoked.keys() - snapshot.revoked.keys():
-                self._store.revoke(jti, self._revoked[jti])
-            missing = self._servers.entries.keys() - {server.id for server in snapshot.servers}
-            if missing and time.monotonic() - self._lost_at < REFILL_SECONDS:
+            self._revoke_again(snapshot.revoked)
+            if self._servers.entries.keys() - there and time.monotonic() - self._lost_at < REFILL_SECONDS:
+                self._pause = max(RETRY_SECONDS, 10 * (time.monotonic() - began))
                 raise StoreError("the store has lost what it had, and agents have not written it again yet")
             self._lost_at = None
         running = {record.id for record in snapshot.records}
         ended = [Record(entry.id, entry.login, "", None) for entry in self._sessions.entries.values() if entry.id not in running]
-        there = {server.id for server in snapshot.servers}
         gone = [ServerRecord(name, None) for name in self._servers.entries if name not in there]
         records, servers = [*ended, *snapshot.records], [*gone, *snapshot.servers]
         return self._take(Changes(snapshot.revision, records, snapshot.revoked, servers))
+
+    def _revoke_again(self, revoked: Collection[str]) -> None:
+        for jti in self._revoked.keys() - revoked:
+            try:
+                self._store.revoke(jti, self._revoked[jti])
+            except StoreError as error:  # a full disk, say; here it stays revoked
+                log.error("a revoked token could not be written to the store again: %s", error)
 
     def _take(self, written: Changes) -> list[Change]:
         changes = [*self._apply(written.records), *self._apply_servers(written.servers)]

@@ -163,6 +163,8 @@ def is_deeper(value: object, limit: int) -> bool:
     """Whether the arrays and objects of this JSON ``value`` are nested more than ``limit`` deep."""
     level = [value]
     for _ in range(limit + 1):
+        if not level:
+            return False
         inner = [item.values() if isinstance(item, Mapping) else item for item in level if isinstance(item, (Mapping, list))]
         level = [value for values in inner for value in values]
     return bool(level)

@@ -25,6 +25,7 @@ from fastx_list.store import Lease, ServerTaken, Store, StoreError
 
 BEATS_PER_LEASE = 4  # so that a lease outlives a few heartbeats that came to nothing
 MAX_BEAT_SECONDS = 15.0
+PATIENCE_SECONDS = 60.0  # in which a source that fails from the beginning may still find a session that no process tells of
 FIRST_SECONDS = 5.0  # in which no session that was known before ends while its process runs: one look can miss what a second sees
 
 T = TypeVar("T")
@@ -96,13 +97,21 @@ class Agent:
             if self._view is None:
                 self._view = self._recall()
             if self._unmerged:
+                is_new = self._is_new
                 self._update(self._view, self._seen, previous_look)
-                self._unmerged = self._is_new
-            if self._beat(self._view):
+                self._unmerged = is_new
+            if self._written is not None and self._store.view(self._server_id) != self._written:
+                # The store has lost the view, or let it run out. Sessions come first, so that nobody sees the server without them.
                 self._write(self._view)
+                self._next_beat = 0.0
+            if self._beat(self._view) and (self._unwritten or self._written is None):
+                self._write(self._view)
+            if self.problem is not None and self._told is not None:
+                log.warning("the store can be written again")
+                self.problem = None
         except StoreError as error:
             if isinstance(error, ServerTaken):
-                self._told, self._next_beat = None, time.monotonic() + self._beat_interval
+                self._told, self._written, self._next_beat = None, None, time.monotonic() + self._beat_interval
             if self.problem != str(error):
                 log.error("%s; will try again", error)
                 self.problem = str(error)
@@ -123,21 +132,12 @@ class Agent:
         return True
 
     def _write(self, view: dict[str, tuple[Facts | None, Session]]) -> None:
-        """Write the view, if it has changed or if the store has lost it or let it run out."""
-        lost = self._written is not None and self._store.view(self._server_id) != self._written
-        if self._unwritten or self._written is None or lost:
-            sessions = {name: session for name, (_, session) in view.items()}
-            self._written = self._store.observe(self._server_id, sessions, self._lease)
-            self._unwritten = False
-            # What is known now stays for long, so the garbage collector need not walk over it at every scan.
-            gc.collect()
-            gc.freeze()
-        if lost:  # then the server itself may be missing, too
-            self._next_beat = 0.0
-            self._beat(view)
-        if self.problem is not None:
-            log.warning("the store can be written again")
-            self.problem = None
+        sessions = {name: session for name, (_, session) in view.items()}
+        self._written = self._store.observe(self._server_id, sessions, self._lease)
+        self._unwritten = False
+        # What is known now stays for long, so the garbage collector need not walk over it at every scan.
+        gc.collect()
+        gc.freeze()
 
     def _ask(self, source: Source) -> list[Facts]:
         """Return what ``source`` sees. One that fails costs the others nothing, and its sessions stay as they were."""
@@ -192,10 +192,15 @@ class Agent:
         """Whether a session that only a former agent saw runs on, as far as can be told from the process that serves it."""
         if facts is not None or not self._is_new:
             return False
-        process = self._machine.processes.get(session.server_pid or 0)
-        if self._has_unanswered:
-            return process is not None or session.server_pid is None
-        return process is not None and session_id(self._server_id, process.identity) == session.id
+        if session.server_pid is None:
+            return self._has_unanswered and time.monotonic() - self._began < PATIENCE_SECONDS
+        process = self._machine.processes.get(session.server_pid)
+        if process is None:
+            return False
+        if session_id(self._server_id, process.identity) == session.id:
+            return True
+        # Its identity may be another than the process's, but not with a process that is younger than the session.
+        return self._has_unanswered and process.started <= (session.started or process.started) + STARTING_SECONDS * 1000
 
     def _make_session(
         self, name: str, facts: Facts, known: tuple[Facts | None, Session] | None, now: int, previous_look: float | None

@@ -180,9 +180,9 @@ class RedisStore:
                     return changes
             now = time.monotonic()
             if now >= deadline:
-                if not timeout and not (revision == self._watched and self._watch.goes_on()):
+                if not timeout and not (revision == self._watched and self._watch.is_asked):
                     self._watched = revision
-                    self._watch.begin(self._await(revision, WATCH_SECONDS), WATCH_SECONDS)
+                    self._watch.begin(("GET", self._head), head, self._await(revision, WATCH_SECONDS), WATCH_SECONDS)
                 return None
             wait = max(0.001, min(deadline, self._look_at) - now)
             self._quick.ask(self._await(revision, wait), more=wait)

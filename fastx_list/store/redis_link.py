@@ -76,11 +76,11 @@ class Link:
                 raise self._fail(answer)
         return answers
 
-    def send(self, command: Command) -> None:
-        """Send ``command``, whose answer :meth:`drain` takes."""
+    def send(self, *commands: Command) -> None:
+        """Send ``commands``, whose answers :meth:`take` takes."""
         connection = self._connect()
         try:
-            connection.send_packed_command(connection.pack_command(*command), check_health=False)
+            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
         except exceptions.RedisError as error:
             self.close()
             raise self._fail(error) from error
@@ -93,15 +93,13 @@ class Link:
             self.close()
             return True
 
-    def drain(self) -> None:
-        """Take the answer to what was sent; if it has not come, or is an error, the connection is given up."""
+    def take(self) -> list[object]:
+        """Take one answer to what was sent; nothing if it is an error, with which the connection is given up."""
         try:
-            if self._connection is not None and self._connection.can_read(0):
-                self._connection.read_response()
-                return
+            return [] if self._connection is None else [self._connection.read_response()]
         except exceptions.RedisError:
-            pass
-        self.close()
+            self.close()
+            return []
 
     def close(self) -> None:
         if self._connection is not None:
@@ -151,29 +149,49 @@ class Watch:
         self._link = Link(address, patience, seconds)
         self._seconds = seconds
         self._until: float | None = None
+        self._awaited: list[object] = []  # the answer that tells that Redis has the question, until it has come
 
-    def begin(self, command: Command, seconds: float) -> None:
-        """Ask ``command``, which Redis answers after ``seconds`` if nothing happens. If it cannot be asked, nothing is watched."""
-        self.end()
+    def begin(self, check: Command, answer: object, command: Command, seconds: float) -> None:
+        """Ask ``check`` and with it ``command``, which Redis answers after ``seconds`` if nothing happens.
+
+        That counts once ``check`` has been answered with ``answer``. If they cannot be asked, nothing is watched.
+        """
+        self._end()
         try:
-            self._link.send(command)
+            self._link.send(check, command)
         except StoreError:
             return
-        self._until = time.monotonic() + seconds + self._seconds
+        self._until, self._awaited = time.monotonic() + seconds + self._seconds, [answer]
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether there is a question that may still be answered."""
+        return self._until is not None and time.monotonic() < self._until
 
     def goes_on(self) -> bool:
-        """Return whether Redis has been asked and has not answered yet, though it still may."""
-        if self._until is None:
+        """Return whether Redis has the question and has not answered it yet, though it still may."""
+        if not self.is_asked:
             return False
-        if time.monotonic() < self._until and not self._link.has_answer():
-            return True
-        self.end()
-        return False
+        has_answer = self._link.has_answer()
+        if self._awaited:
+            if not has_answer:
+                return False  # not yet
+            if self._link.take() != [self._awaited.pop()]:
+                self.close()
+                return False
+            has_answer = self._link.has_answer()
+        if has_answer:
+            self._end()
+        return not has_answer
 
-    def end(self) -> None:
-        if self._until is not None:
-            self._until = None
-            self._link.drain()
+    def _end(self) -> None:
+        if self._until is None:
+            return
+        self._until = None
+        for _ in range(len(self._awaited) + 1):
+            if not self._link.has_answer() or not self._link.take():
+                self._link.close()  # an answer that comes later would be taken for another's
+                return
 
     def close(self) -> None:
         self._until = None

@@ -169,14 +169,24 @@ def test_a_store_that_was_emptied_is_filled_again_at_once(settings: Settings, st
     assert only(store).login == "alice"
 
 
-def test_a_server_is_back_with_its_sessions_in_a_store_that_was_made_anew(settings: Settings, store: Store) -> None:
+def test_a_server_is_back_with_its_sessions_in_a_store_that_was_made_anew(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     agent = Agent(settings, store, [Scripted(facts())])
     agent.scan()
+    heartbeat, were_there = store.heartbeat, []
+
+    def look_and_beat(*arguments: Any) -> str | None:
+        were_there.append(bool(listed(store)))
+        return heartbeat(*arguments)
+
+    monkeypatch.setattr(store, "heartbeat", look_and_beat)
     for ending in ("", "-wal", "-shm"):
         Path(settings.store.removeprefix("sqlite://") + ending).unlink(missing_ok=True)
     agent.scan()
     assert [server.id for server in store.snapshot().servers] == ["here"]
     assert only(store).login == "alice"
+    assert were_there == [True]  # nobody can have seen the server without its sessions
 
 
 def test_a_lease_is_renewed_between_two_looks_that_are_further_apart(settings: Settings, store: Store) -> None:
@@ -228,8 +238,9 @@ def test_a_source_that_fails_costs_the_others_nothing(
 
 @pytest.mark.parametrize("has_process", [True, False])
 def test_a_source_that_fails_at_the_first_look_ends_nothing(settings: Settings, store: Store, has_process: bool) -> None:
-    server_pid = os.getpid() if has_process else None
-    source, gone = Scripted(facts("x", clients=2, server_pid=server_pid)), Scripted(facts("y", server_pid=2**22 + 1))
+    now, server_pid = round(time.time() * 1000), os.getpid() if has_process else None
+    source = Scripted(facts("x", clients=2, server_pid=server_pid, started=now))
+    gone = Scripted(facts("y", server_pid=2**22 + 1), facts("z", server_pid=os.getpid()))
     before = Agent(settings, store, [source, gone])
     before.scan()
     store.set_params(session_id("here", "x"), "alice", {"name": "kept"})
@@ -237,7 +248,8 @@ def test_a_source_that_fails_at_the_first_look_ends_nothing(settings: Settings, 
     agent = Agent(settings, store, [source, gone])
     agent.scan()
     agent.scan()
-    assert set(listed(store)) == {session_id("here", "x")}  # of the other one even the process has gone
+    # Of the others even the processes have gone: today's is younger than the session.
+    assert set(listed(store)) == {session_id("here", "x")}
     source.broken = False
     agent.scan()
     assert only(store).params == {"name": "kept"}
@@ -246,8 +258,23 @@ def test_a_source_that_fails_at_the_first_look_ends_nothing(settings: Settings, 
     assert not listed(store)
 
 
+def test_a_source_that_goes_on_failing_keeps_for_a_minute_what_no_process_tells_of(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Scripted(facts("x", server_pid=None))
+    Agent(settings, store, [source]).scan()
+    source.broken = True
+    agent = Agent(settings, store, [source])
+    agent.scan()
+    began = time.monotonic()
+    for seconds, is_listed in ((50, True), (61, False)):
+        monkeypatch.setattr(time, "monotonic", lambda: began + seconds)
+        agent.scan()
+        assert bool(listed(store)) == is_listed
+
+
 def test_a_source_that_failed_and_then_finds_nothing_ends_what_was_known(settings: Settings, store: Store) -> None:
-    source = Scripted(facts("x", server_pid=os.getpid()))
+    source = Scripted(facts("x", server_pid=os.getpid(), started=round(time.time() * 1000)))
     Agent(settings, store, [source]).scan()
     source.broken, source.facts = True, []
     agent = Agent(settings, store, [source])
