@@ -195,6 +195,8 @@ def test_an_agent_killed_at_any_moment_leaves_no_ghost_and_no_gap(
     one, two, three = world.users
     doomed, watched_one = start_vnc(daemons, one), start_vnc(daemons, two)
     viewer = Viewer(daemons)
+    # Of a client that was there before the agent looked for the first time nobody knows when it came.
+    wait_for("the session", lambda: of(watched, two, watched_one.process.pid, clients=0), SECONDS)
     window = viewer.connect(f"127.0.0.1::{watched_one.port}")
     wait_for("the client", lambda: of(watched, two, watched_one.process.pid, clients=1), SECONDS)
     wait_for("the other session", lambda: of(watched, one, doomed.process.pid), SECONDS)
