@@ -245,6 +245,11 @@ class Machine:
                 processes.sort(key=lambda process: (process.stat.start, process.pid))
         return self._children.get(pid, [])
 
+    def is_copy(self, process: Process) -> bool:
+        """Return whether a claimed process has forked ``process``, which is like it until it becomes another by ``exec``."""
+        parent = self.processes.get(process.stat.parent)
+        return parent is not None and parent.identity in self.claimed and parent.args == process.args
+
     def parent_name(self, process: Process) -> str:
         """Return the name of the program that started ``process``; nothing if that has ended."""
         parent = self.processes.get(process.stat.parent)

@@ -148,6 +148,9 @@ class XServers:
                 continue
             session = self._known.get(identity)
             if session is None:
+                if machine.is_copy(process):
+                    machine.claimed.add(identity)
+                    continue
                 if identity in self._others or not self.recognises(process, machine):
                     if not process.is_young:
                         others.add(identity)

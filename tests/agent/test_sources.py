@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from fastx_list.agent import sources
@@ -20,6 +21,7 @@ from fastx_list.agent.facts import Facts
 from fastx_list.agent.loop import Agent
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.sources import load_sources
+from fastx_list.agent.sources.tigervnc import TigerVnc
 from fastx_list.agent.xserver import XServers, parse_args
 from fastx_list.config import ConfigError, Settings
 from fastx_list.store import Store
@@ -66,6 +68,21 @@ def test_what_no_session_can_be_is_skipped_and_said(
     agent = Agent(settings, store, [Wrong()])
     agent.scan()
     assert len(store.snapshot().records) == 1 and "session 'wrong': skipped" in caplog.text
+
+
+def test_what_a_server_has_just_forked_is_no_session(processes: Processes, tmp_path: Path) -> None:
+    shutil.copy(os.path.realpath("/bin/sh"), tmp_path / "Xtigervnc")
+    server = processes.start(
+        [str(tmp_path / "Xtigervnc"), "-c", "(while kill -0 $$; do sleep 1; done) & wait", "Xtigervnc", ":98"], "forking"
+    )
+    machine, source = Machine(), TigerVnc()
+    wait_for("the copy", lambda: [each for each in psutil.Process(server.pid).children() if each.name() == "Xtigervnc"])
+    for _ in range(3):
+        machine.look()
+        # Or three: the copy forks, too.
+        assert len([process for process in machine.named(["Xtigervnc"]) if process.args[-1:] == [":98"]]) >= 2
+        found = [facts.server_pid for facts in source.scan(machine) if facts.display == 98]
+        assert found == [server.pid]
 
 
 def test_the_example_in_the_documentation_works(service: Service, processes: Processes, tmp_path: Path) -> None:

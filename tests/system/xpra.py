@@ -11,7 +11,11 @@ from tests.system.servers import SECONDS, Account, Desk, needs_python_module
 
 # No sound, printers, webcam or other things of a desk that a test has no need of.
 QUIET = ("--pulseaudio=no", "--mdns=no", "--printing=no", "--webcam=no", "--notifications=no", "--systemd-run=no")
-CLIENT = ("--opengl=no", "--mdns=no", "--tray=no", "--speaker=off", "--microphone=off", "--notifications=no")
+# Without WebP, whose encoder reads a picture that is gone when the screen's size changes under it, and takes the server along.
+CLIENT = (
+    "--encodings=rgb", "--encoding=rgb", "--opengl=no", "--mdns=no", "--tray=no", "--speaker=off", "--microphone=off",
+    "--notifications=no",
+)
 # As xpra's own, only smaller.
 SCREEN = "Xvfb -screen 0 1280x800x24 -nolisten tcp -noreset +extension RANDR +extension Composite -auth $XAUTHORITY"
 
