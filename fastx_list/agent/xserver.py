@@ -155,7 +155,8 @@ class XServers:
                     if not process.is_young:
                         others.add(identity)
                     continue
-            elif not machine.still_runs(process):
+            # Until its parent takes note of its end it stands among the processes, as it was.
+            if not machine.still_runs(process):
                 continue
             machine.claimed.add(identity)
             if session is None and self.listed:

@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,12 +17,12 @@ from typing import Any
 import psutil
 import pytest
 
-from fastx_list.agent import sources
+from fastx_list.agent import machine as machine_module, sources
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.loop import Agent
-from fastx_list.agent.machine import Machine
+from fastx_list.agent.machine import Machine, Process
 from fastx_list.agent.sources import load_sources
-from fastx_list.agent.sources.tigervnc import TigerVnc
+from fastx_list.agent.sources.tigervnc import TigerVnc, VncSession
 from fastx_list.agent.xserver import XServers, parse_args
 from fastx_list.config import ConfigError, Settings
 from fastx_list.store import Store
@@ -83,6 +84,29 @@ def test_what_a_server_has_just_forked_is_no_session(processes: Processes, tmp_p
         assert len([process for process in machine.named(["Xtigervnc"]) if process.args[-1:] == [":98"]]) >= 2
         found = [facts.server_pid for facts in source.scan(machine) if facts.display == 98]
         assert found == [server.pid]
+
+
+def test_a_server_whose_parent_takes_no_note_of_its_end_has_ended_for_good(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_module, "YOUNG_SECONDS", 0.0)
+    shutil.copy(os.path.realpath("/bin/sleep"), tmp_path / "Xtigervnc")
+    server = processes.start([str(tmp_path / "Xtigervnc"), "600"], "server")
+    machine, source = Machine(), Named()
+    machine.look()
+    assert server.pid in [facts.server_pid for facts in source.scan(machine)]
+    os.kill(server.pid, signal.SIGKILL)
+    wait_for("its end", lambda: psutil.Process(server.pid).status() == psutil.STATUS_ZOMBIE)
+    for _ in range(2 * machine_module.TURNS):
+        machine.look()
+        assert server.pid not in [facts.server_pid for facts in source.scan(machine)]
+
+
+class Named(TigerVnc):
+    """Takes whatever has the name of a server."""
+
+    def session(self, process: Process, machine: Machine) -> VncSession:
+        return VncSession(process, 98, {}, machine)
 
 
 def test_the_example_in_the_documentation_works(service: Service, processes: Processes, tmp_path: Path) -> None:
