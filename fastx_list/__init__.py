@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
-    from fastx_list.services import Services
+    from fastx_list.api.services import Services
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -20,9 +20,10 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
 
     Raises :class:`fastx_list.config.ConfigError` for a setting that cannot be used.
     """
-    from fastx_list import cors
-    from fastx_list.proxies import behind_proxies
-    from fastx_list.routes import admin, docs, health, list, page, params
+    from fastx_list.web import cors
+    from fastx_list.api.proxies import behind_proxies
+    from fastx_list.api import health
+    from fastx_list.web import admin, docs, list, page, params
 
     app, service = _create("list", environ)
     for module in (list, params, admin, page, docs, health):
@@ -37,8 +38,9 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     """Return the sidecar: the WebSockets. It needs gevent's worker; see ``fastx_list.server``."""
     from werkzeug.routing import WebsocketMismatch
 
-    from fastx_list.proxies import behind_proxies
-    from fastx_list.routes import health, live
+    from fastx_list.api.proxies import behind_proxies
+    from fastx_list.api import health
+    from fastx_list.live import sidecar as live
 
     app, service = _create("live", environ)
     app.extensions[live.EXTENSION] = live.Live(service)
@@ -55,15 +57,15 @@ def _create(name: str, environ: Mapping[str, str] | None) -> tuple[Flask, Servic
     from flask import Flask
 
     from fastx_list import config, errors, redaction
-    from fastx_list.replica import Replica
-    from fastx_list.services import EXTENSION, ApiRequest, Services
+    from fastx_list.replica.replica import Replica
+    from fastx_list.api.services import EXTENSION, ApiRequest, Services
     from fastx_list.store import open_store
     from fastx_list.tokens import Tokens
 
     redaction.install()
     settings = config.load(environ)
     store = open_store(settings.store, serving=True)
-    app = Flask(f"fastx_list.{name}", root_path=__path__[0], static_folder="static" if name == "list" else None)
+    app = Flask(f"fastx_list.{name}", root_path=f"{__path__[0]}/web", static_folder="static" if name == "list" else None)
     app.request_class = ApiRequest
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     service = Services(settings, store, Replica(store), Tokens(settings), follows=name == "live")

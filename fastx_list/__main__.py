@@ -1,3 +1,3 @@
-from fastx_list.cli import main
+from fastx_list.command.cli import main
 
 main()

@@ -97,6 +97,6 @@ def worker_exit(server: Arbiter, worker: Worker) -> None:
 
 
 def _live(worker: Worker) -> Any:
-    from fastx_list.routes.live import EXTENSION
+    from fastx_list.live.sidecar import EXTENSION
 
     return worker.wsgi.extensions[EXTENSION]

@@ -12,13 +12,13 @@ from xdist.scheduler import LoadScopeScheduling
 
 from fastx_list import create_app
 from fastx_list.config import Settings, load
-from fastx_list.session import Session
+from fastx_list.model.session import Session
 from fastx_list.store import Store, open_store
 from fastx_list.tokens import Tokens
 from tests.support import WAIT_SECONDS, Processes, Service, program
 
 TESTS = Path(__file__).parent
-LOOKING = {"system", "agent", "test_cli.py", "test_doctor.py"}
+LOOKING = {"system", "agent", "command"}
 
 expect.set_options(timeout=WAIT_SECONDS * 1000)  # as with everything else, nothing depends on how long it takes
 

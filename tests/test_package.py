@@ -30,7 +30,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_everything_that_is_served_is_in_the_wheel(installed: Path) -> None:
     assert (installed / "bin" / "fastx-list").exists()
-    for folder in ("static", "templates"):
+    for folder in ("web/static", "web/templates"):
         there = {path.name for path in (ROOT / "fastx_list" / folder).iterdir()}
         assert {path.name for path in (installed / "fastx_list" / folder).iterdir()} == there
     modules = {path.relative_to(ROOT / "fastx_list") for path in (ROOT / "fastx_list").rglob("*.py")}

@@ -19,7 +19,7 @@ import jwt
 import pytest
 from playwright.sync_api import Browser, expect
 
-from fastx_list.session import Session
+from fastx_list.model.session import Session
 from fastx_list.store import Store
 from tests.conftest import session
 from tests.support import Answer, Processes, Service, end, fetch, free_port, missing, program, wait_for

@@ -11,7 +11,7 @@ from fastx_list.agent.machine import Machine
 
 @dataclass(frozen=True)
 class Facts:
-    """One session as one source sees it now; members and units are those of :class:`fastx_list.session.Session`.
+    """One session as one source sees it now; members and units are those of :class:`fastx_list.model.session.Session`.
 
     ``identity`` is what no other session of this server has or will have, and the same for the session's whole life.
     ``connections`` are names of the client connections, where the source can tell one from another. With ``stated`` a launcher

@@ -7,7 +7,7 @@ import time
 import psutil
 
 from fastx_list.config import Settings
-from fastx_list.servers import Server
+from fastx_list.model.server import Server
 
 
 class Load:

@@ -11,7 +11,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from fastx_list.agent.machine import Machine, Process
-from fastx_list.session import StartSchema
+from fastx_list.model.session import StartSchema
 
 MAX_FILE_BYTES = 64 * 1024
 MAX_NAME = 256
@@ -27,7 +27,7 @@ _schema = StartSchema()
 
 @dataclass(frozen=True)
 class Start:
-    """What a session starts with; units are those of :class:`fastx_list.session.Session`, ``None`` where nobody has said."""
+    """What a session starts with; units are those of :class:`fastx_list.model.session.Session`, ``None`` where nobody has said."""
 
     cpu_percentage: float | None = None
     video_ram: int | None = None

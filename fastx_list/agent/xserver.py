@@ -17,7 +17,7 @@ from fastx_list.agent.machine import Machine, Process, login_of
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.start import overrides
 from fastx_list.agent.x11 import socket_path
-from fastx_list.session import GEOMETRY
+from fastx_list.model.session import GEOMETRY
 
 # As opposed to flags, these options take the next argument. Only those matter whose value could be mistaken for something else.
 _VALUED = {

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from fastx_list.servers import Server
-from fastx_list.session import Session
+from fastx_list.model.server import Server
+from fastx_list.model.session import Session
 
 MAX_REPLACED = 16  # how many processes that held a lease before are remembered with it
 HISTORY_SECONDS = 600  # how long the end of a session stays in the order
@@ -138,7 +138,7 @@ class Store(Followed, Protocol):
     def set_params(self, session_id: str, login: str, patch: Mapping[str, Any]) -> str | None:
         """Merge ``patch`` into the params of ``login``'s session; return its JSON, or ``None`` if there is no such session.
 
-        Raises :class:`fastx_list.session.ParamsError` if the result would be too much.
+        Raises :class:`fastx_list.model.session.ParamsError` if the result would be too much.
         """
 
     def close(self) -> None:

@@ -24,8 +24,8 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from fastx_list.servers import Server, encode_server
-from fastx_list.session import MAX_PARAMS_DEPTH, Session, encode, from_json, is_deeper, merge_params, to_json
+from fastx_list.model.server import Server, encode_server
+from fastx_list.model.session import MAX_PARAMS_DEPTH, Session, encode, from_json, is_deeper, merge_params, to_json
 from fastx_list.store import (
     HISTORY_SECONDS,
     Changes,

@@ -19,7 +19,7 @@ import pytest
 
 from fastx_list.agent import machine as machine_module, sources
 from fastx_list.agent.facts import Facts
-from fastx_list.agent.loop import Agent
+from fastx_list.agent.keep import Agent
 from fastx_list.agent.machine import Machine, Process
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.sources.tigervnc import TigerVnc, VncSession

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from fastx_list.agent.facts import Facts
-from fastx_list.agent.loop import Agent
+from fastx_list.agent.keep import Agent
 from fastx_list.agent.machine import Machine, Process, read_stat
 from fastx_list.agent.start import SessionJson, Start, overrides
 from fastx_list.config import Settings
-from fastx_list.session import decode
+from fastx_list.model.session import decode
 from fastx_list.store import Store
 
 

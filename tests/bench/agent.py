@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fastx_list import config
-from fastx_list.agent.loop import Agent
-from fastx_list.session import SpoolSchema
+from fastx_list.agent.keep import Agent
+from fastx_list.model.session import SpoolSchema
 from fastx_list.store import open_store
 from tests.bench import common
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from fastx_list import config
-from fastx_list.session import Session, encode
+from fastx_list.model.session import Session, encode
 from fastx_list.store import Store, open_store
 from tests.bench import common, peers
 from tests.bench.crowd import MAX_CLIENTS, Crowd

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fastx_list import config
-from fastx_list.session import Session
+from fastx_list.model.session import Session
 from fastx_list.store import Store, open_store
 from fastx_list.tokens import Tokens
 from tests.bench import common

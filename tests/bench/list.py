@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastx_list.session import MEMBERS, Session, encode
+from fastx_list.model.session import MEMBERS, Session, encode
 from tests.bench import common
 
 ASKED = common.login_name(7)

@@ -20,7 +20,7 @@ from pathlib import Path
 from websockets.asyncio.client import ClientConnection, connect
 
 from fastx_list import config
-from fastx_list.session import Session
+from fastx_list.model.session import Session
 from fastx_list.store import open_store
 from tests.bench import common
 from tests.bench.list import rates, show

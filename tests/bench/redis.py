@@ -19,7 +19,7 @@ from typing import Any
 from redis import Redis
 from websockets.sync.client import ClientConnection
 
-from fastx_list.session import Session
+from fastx_list.model.session import Session
 from fastx_list.store import Lease, Store, open_store
 from tests.bench import common
 from tests.bench.list import check_same, product, rates, show

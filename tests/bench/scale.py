@@ -22,8 +22,8 @@ from typing import NamedTuple
 import psutil
 
 from fastx_list import config
-from fastx_list.servers import Server
-from fastx_list.session import Session
+from fastx_list.model.server import Server
+from fastx_list.model.session import Session
 from fastx_list.store import Lease, open_store
 from fastx_list.tokens import Tokens
 from tests.bench import common

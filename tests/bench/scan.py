@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fastx_list.agent.loop import Agent
+from fastx_list.agent.keep import Agent
 from fastx_list.agent.x11 import socket_path
 from fastx_list.config import load
 from fastx_list.store import open_store

@@ -16,7 +16,7 @@ from pathlib import Path
 from websockets.sync.client import ClientConnection, connect
 
 from fastx_list import config
-from fastx_list.session import Session
+from fastx_list.model.session import Session
 from fastx_list.store import Store, open_store
 from tests.bench import common
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from fastx_list.servers import Server
+from fastx_list.model.server import Server
 from fastx_list.store import Lease, Store
 from tests.page.conftest import Tab, User
 from tests.support import end

@@ -10,8 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from fastx_list.servers import Server
-from fastx_list.session import Session
+from fastx_list.model.server import Server
+from fastx_list.model.session import Session
 from fastx_list.store import Lease, Store, redis
 
 SPAWN = multiprocessing.get_context("spawn")  # processes of their own: none shares an open database with its parent

@@ -6,7 +6,7 @@ import json
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from fastx_list.session import encode
+from fastx_list.model.session import encode
 from fastx_list.store import Changes, Record, Store, open_store
 from tests.store.common import NOW, PATIENCE, OpenStore, make_session, running_in, view_of
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fastx_list.servers import encode_server
-from fastx_list.session import encode
+from fastx_list.model.server import encode_server
+from fastx_list.model.session import encode
 from fastx_list.store import Held, Record, ServerRecord, ServerTaken, Store, open_store
 from tests.store.common import OpenStore, make_lease, make_server, make_session, params_in, running_in, view_of
 from tests.support import wait_for

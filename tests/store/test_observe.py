@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fastx_list.session import encode
+from fastx_list.model.session import encode
 from fastx_list.store import Record, Store
 from tests.store.common import OpenStore, make_session, params_in, running_in, view_of
 

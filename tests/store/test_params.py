@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fastx_list.session import MAX_PARAMS, MAX_PARAMS_BYTES, ParamsError, encode, to_json
+from fastx_list.model.session import MAX_PARAMS, MAX_PARAMS_BYTES, ParamsError, encode, to_json
 from fastx_list.store import Changes, Record, Store
 from tests.store.common import make_session, params_in, view_of
 

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
-from fastx_list.session import Session
+from fastx_list.model.session import Session
 from fastx_list.store import Record, open_store
 from tests.store.common import FAR, PATIENCE, SPAWN, OpenStore, make_session, params_in, running_in, view_of
 

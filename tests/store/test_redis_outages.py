@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fastx_list.replica import Replica
+from fastx_list.replica.replica import Replica
 from fastx_list.store import SnapshotNeeded, Store, StoreError, open_store, redis
 from tests.redis_server import RedisServer, redis_server
 from tests.store.common import PATIENCE, make_lease, make_server, make_session, params_in, running_in, view_of

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fastx_list.session import Session
+from fastx_list.model.session import Session
 from fastx_list.store import Store, StoreError, open_store, sqlite_file
 from tests.store.common import NOW, OpenStore, address, drop_rights, in_new_process, make_session, remove, running_in, view_of
 from tests.support import needs_root

@@ -271,10 +271,10 @@ def test_an_agent_without_rights_lists_what_it_sees_and_says_what_it_cannot(
     own_application = start_application(processes, own)
     # The interpreter need not be where that user can start it, so the agent gives its rights up once it is loaded.
     uid, gid = watcher.ids
-    load = "import os, fastx_list.agent.loop, fastx_list.cli, fastx_list.store.sqlite; "
+    load = "import os, fastx_list.agent.keep, fastx_list.command.cli, fastx_list.store.sqlite; "
     drop = f"os.setgroups([]); os.setgid({gid}); os.setuid({uid}); "
     agent = processes.start(
-        [sys.executable, "-c", load + drop + "fastx_list.cli.main(['agent'])"], "agent",
+        [sys.executable, "-c", load + drop + "fastx_list.command.cli.main(['agent'])"], "agent",
         {**mine.environ, "HOME": str(watcher.home)}, cwd=watcher.home,
     )
 

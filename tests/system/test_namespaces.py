@@ -53,8 +53,8 @@ def test_where_proc_hides_other_users_own_sessions_are_listed_and_the_doctor_say
     owner = User.make(USERS[0], tmp_path)
     let_others_in(tmp_path)
     uid, gid = owner.ids
-    load = "import os, sys, fastx_list.agent.loop, fastx_list.cli, fastx_list.doctor, fastx_list.store.sqlite; "
-    drop = f"os.setgroups([]); os.setgid({gid}); os.setuid({uid}); fastx_list.cli.main(sys.argv[1:])"
+    load = "import os, sys, fastx_list.agent.keep, fastx_list.command.cli, fastx_list.command.doctor, fastx_list.store.sqlite; "
+    drop = f"os.setgroups([]); os.setgid({gid}); os.setuid({uid}); fastx_list.command.cli.main(sys.argv[1:])"
     environ = {**service.environ, "FASTX_LIST_STATE_DIR": str(owner.home / "state")}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:

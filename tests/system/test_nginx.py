@@ -19,7 +19,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from fastx_list.config import load
-from fastx_list.session import Session
+from fastx_list.model.session import Session
 from fastx_list.store import open_store
 from tests.conftest import session
 from tests.support import Answer, Service, end, fetch, wait_for

@@ -18,8 +18,8 @@ from marshmallow import ValidationError
 
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.machine import Machine
-from fastx_list.query import describe
-from fastx_list.session import ParamsError, SpoolSchema, check_params, from_json
+from fastx_list.model.query import describe
+from fastx_list.model.session import ParamsError, SpoolSchema, check_params, from_json
 
 MAX_FILE_BYTES = 64 * 1024
 WRITING_SECONDS = 2.0  # a file that was written so recently may not be finished

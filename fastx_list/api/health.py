@@ -1,0 +1,29 @@
+"""``/health`` (this process answers) and ``/ready`` (it serves the present state), for a proxy, systemd or a monitor."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify
+
+from fastx_list.errors import Unavailable, error_response
+from fastx_list.api.services import services
+
+blueprint = Blueprint("health", __name__)
+
+
+@blueprint.get("/health")
+def health() -> Response:
+    """Answer with 200 for as long as the process can answer, and with what it has counted."""
+    return jsonify(status="ok", **services().counts)
+
+
+@blueprint.get("/ready")
+def ready() -> Response:
+    """Answer with 200 if the store can be read, else with 503."""
+    service = services()
+    try:
+        service.refresh()
+    except Unavailable as error:
+        return error_response(error.status, error.name, error.message)
+    if service.replica.problem:
+        return error_response(503, "Unavailable", "the store cannot be read; lists show its last known state")
+    return jsonify(status="ok")

@@ -1,0 +1,187 @@
+"""``fastx-list up``: agent, list and sidecar as three processes in the foreground, for a first try or a single machine."""
+
+from __future__ import annotations
+
+import ctypes
+import http.client
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+import click
+
+from fastx_list.agent.machine import login_of
+from fastx_list.config import PREFIX, ConfigError, Settings
+from fastx_list.command.demo import Demo
+from fastx_list.replica.replica import Replica
+from fastx_list.store import open_store
+from fastx_list.text import printable
+from fastx_list.tokens import Tokens
+
+TOKEN_SECONDS = 8 * 3600
+START_SECONDS = 30.0
+STOP_SECONDS = 15.0
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+log = logging.getLogger(__name__)
+
+
+class _Child:
+    """One of the three processes; it is started again if it dies after it has once been up."""
+
+    def __init__(self, name: str, command: Sequence[str], environ: dict[str, str]) -> None:
+        self.name = name
+        self._command, self._environ = command, environ
+        self.start()
+
+    def start(self) -> None:
+        self._libc = ctypes.CDLL(None)
+        # A process group of its own: Ctrl-C reaches this process alone, which then stops the others in order.
+        self.process = subprocess.Popen(self._command, env=self._environ, start_new_session=True, preexec_fn=self._die_with_parent)
+
+    def _die_with_parent(self) -> None:
+        self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+
+
+def run(settings: Settings, bind: str, live_bind: str, demo: bool) -> int:
+    """Run until SIGINT or SIGTERM; return the exit status. Raises :class:`ConfigError` for an address that cannot be used."""
+    addresses = {name: _parse_address(name, value) for name, value in (("--bind", bind), ("--live-bind", live_bind))}
+    for name, address in addresses.items():
+        _check_free(name, *address)
+    login = login_of(os.geteuid())
+    token = Tokens(settings).issue(login, TOKEN_SECONDS)  # makes the secret before three processes would
+    environ = {**os.environ, PREFIX + "LIVE_PORT": str(addresses["--live-bind"][1])}
+    gunicorn = [sys.executable, "-m", "gunicorn", "-c", "python:fastx_list.server", "--log-level", "warning", "--bind"]
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    children: list[_Child] = []
+    simulated = Demo(settings.spool, login) if demo else None
+    try:
+        if simulated:
+            simulated.start()
+        children += [
+            _Child("agent", [sys.executable, "-m", "fastx_list", "agent"], environ),
+            _Child("list", [*gunicorn, bind, "fastx_list:create_app()"], environ),
+            _Child("sidecar", [*gunicorn, live_bind, "fastx_list:create_live_app()"], environ),
+        ]
+        if not _await_ready(children, addresses, stop):
+            return 0 if stop.is_set() else 1
+        _greet(settings, login, token, addresses)
+        _keep_up(children, stop)
+        return 0
+    finally:
+        if simulated:
+            simulated.stop()
+        for child in reversed(children):
+            child.stop()
+        deadline = time.monotonic() + STOP_SECONDS
+        for child in children:
+            try:
+                child.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+
+
+def _await_ready(children: Sequence[_Child], addresses: dict[str, tuple[str, int]], stop: threading.Event) -> bool:
+    """Wait until list and sidecar answer; false if one of the processes gave up or the user did."""
+    deadline = time.monotonic() + START_SECONDS
+    waiting = dict(addresses)
+    while waiting:
+        for child in children:
+            if child.process.poll() is not None:
+                log.error("the %s has stopped; what it said is above", child.name)
+                return False
+        if stop.is_set():
+            return False
+        if time.monotonic() > deadline:
+            log.error("no answer after %d s at %s", START_SECONDS, " and ".join(waiting))
+            return False
+        waiting = {name: address for name, address in waiting.items() if not _answers(*address)}
+        stop.wait(0.05)
+    return True
+
+
+def _answers(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(_reachable(host), port, timeout=2)
+    try:
+        connection.request("GET", "/health")
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def _greet(settings: Settings, login: str, token: str, addresses: dict[str, tuple[str, int]]) -> None:
+    (host, port), (live_host, live_port) = addresses["--bind"], addresses["--live-bind"]
+    page = f"http://{_shown(host)}:{port}"
+    click.echo(f"""
+fastx-list is up. Open this page; the token in it is yours, {login}'s, and good for 8 hours:
+
+  {page}/#token={token}
+
+The same by hand (the WebSocket is at ws://{_shown(live_host)}:{live_port}/api/list?token=$TOKEN):
+
+  TOKEN={token}
+  curl {page}/api/list/$TOKEN
+""")
+    replica = Replica(open_store(settings.store))
+    deadline = time.monotonic() + 5
+    replica.refresh()
+    while not replica.entries(login) and time.monotonic() < deadline:
+        replica.follow(0.5)  # the agent may not have looked yet
+    count = len(replica.entries(login))
+    if count:
+        click.echo(f"{printable(login)} has {count} session{'' if count == 1 else 's'} now. Ctrl-C stops.")
+    else:
+        click.echo(
+            f"{printable(login)} has no session on this machine now. Start one, and it appears: tigervncserver\n"
+            "(Debian: apt install tigervnc-standalone-server). Or look at simulated ones: fastx-list up --demo"
+        )
+
+
+def _keep_up(children: Sequence[_Child], stop: threading.Event) -> None:
+    while not stop.wait(1.0):
+        for child in children:
+            if child.process.poll() is not None:
+                log.error("the %s has stopped with status %s; starting it again", child.name, child.process.returncode)
+                child.start()
+
+
+def _parse_address(name: str, value: str) -> tuple[str, int]:
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+]|[^:\s]+):([0-9]{1,5})", value)
+    if not match or not 0 < int(match[2]) < 65536:
+        raise ConfigError(f"{name} takes HOST:PORT, such as 127.0.0.1:8000, not {value!r}")
+    return match[1].strip("[]"), int(match[2])
+
+
+def _check_free(name: str, host: str, port: int) -> None:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigError(f"{name} {host}:{port} cannot be used: {error.strerror}; choose another with {name} HOST:PORT") from None
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+def _shown(host: str) -> str:
+    host = socket.gethostname() if host in ("0.0.0.0", "::") else host
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,1 @@
+"""Process 2, the sidecar: WebSockets, and the changes that they are sent."""

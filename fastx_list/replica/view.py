@@ -1,0 +1,170 @@
+"""The sessions of one login, or of all, and the questions asked of them: filtered and sorted once, then kept so as they change.
+
+So a page of 50 out of 50,000 costs what 50 cost: nothing else is looked at, compared or encoded again.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, bisect_right, insort
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from typing import Any
+
+from fastx_list.live.frames import session_frame
+from fastx_list.model.query import Filter, Query, look_up, matches, sort_key
+
+MAX_ORDERS = 8  # of one view
+MAX_NARROWED = 8
+
+_versions = count(1)
+
+_Item = tuple[int, Any, str]  # a sort key and an id
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One session, or one server, which is nobody's: its JSON as UTF-8, and its members, parsed when first needed."""
+
+    id: str
+    login: str
+    text: bytes
+
+    @cached_property
+    def members(self) -> Mapping[str, Any]:
+        members: Mapping[str, Any] = json.loads(self.text)
+        return members
+
+    @cached_property
+    def frame(self) -> bytes:
+        """The published WebSocket message about this session, as one frame that all its subscribers share."""
+        return session_frame(self.id, self.text)
+
+
+class Order:
+    """Ids in the order of one name, as :class:`fastx_list.model.query.Query` has it: what has no place comes last, ties come by id."""
+
+    def __init__(self, name: str, entries: Iterable[Entry]) -> None:
+        self._name = name
+        self._placed: list[_Item] = []
+        self._last: list[str] = []
+        for entry in entries:
+            item = self._item(entry)
+            if item is None:
+                self._last.append(entry.id)
+            else:
+                self._placed.append(item)
+        self._placed.sort()
+        self._last.sort()
+
+    def _item(self, entry: Entry) -> _Item | None:
+        key = sort_key(look_up(entry.members, self._name))
+        return None if key is None else (*key, entry.id)
+
+    def add(self, entry: Entry) -> None:
+        item = self._item(entry)
+        if item is None:
+            insort(self._last, entry.id)
+        else:
+            insort(self._placed, item)
+
+    def remove(self, entry: Entry) -> None:
+        item = self._item(entry)
+        if item is None:
+            del self._last[bisect_left(self._last, entry.id)]
+        else:
+            del self._placed[bisect_left(self._placed, item)]
+
+    def ids(self, start: int, stop: int, reverse: bool) -> list[str]:
+        """Return the ids at these positions; ``reverse`` turns the order of the keys, not that of ties."""
+        placed = self._reversed(start, stop) if reverse else self._placed[start:stop]
+        count = len(self._placed)
+        return [item[2] for item in placed] + self._last[max(0, start - count):max(0, stop - count)]
+
+    def _reversed(self, start: int, stop: int) -> list[_Item]:
+        placed, found = self._placed, list[_Item]()
+        size = len(placed)
+        stop = min(stop, size)
+        high = None
+        while start + len(found) < stop:
+            position = start + len(found)
+            key = placed[size - 1 - position][:2]
+            # Ties stand together from low to high. In reverse they come as one group, which begins at size - high.
+            if high is None:
+                high = bisect_right(placed, key, key=_key)
+            low = high - 1
+            if low and placed[low - 1][:2] == key:
+                low = bisect_left(placed, key, key=_key)
+            first = low + position - (size - high)
+            found += placed[first:min(high, first + stop - position)]
+            high = low
+        return found
+
+
+def _key(item: _Item) -> tuple[int, Any]:
+    return item[:2]
+
+
+class View:
+    """Those sessions of a login, or of all, that pass ``filters``; ``version`` is another after each change of them."""
+
+    def __init__(self, entries: Iterable[Entry] = (), filters: tuple[Filter, ...] = ()) -> None:
+        self._filters = filters
+        self._orders: OrderedDict[str, Order] = OrderedDict()
+        self._narrowed: OrderedDict[tuple[Filter, ...], View] = OrderedDict()
+        self.entries = {entry.id: entry for entry in entries if self._passes(entry)}
+        self.version = next(_versions)
+
+    def _passes(self, entry: Entry) -> bool:
+        return not self._filters or matches(entry.members, self._filters)
+
+    def update(self, before: Entry | None, after: Entry | None) -> None:
+        """Take over that session ``before`` is now ``after``: ``None`` before it began, or once it has ended or left."""
+        for view in self._narrowed.values():
+            view.update(before, after)
+        if before is not None:
+            before = self.entries.pop(before.id, None)
+        if after is not None and not self._passes(after):
+            after = None
+        if before is None and after is None:
+            return
+        self.version = next(_versions)
+        if after is not None:
+            self.entries[after.id] = after
+        for order in self._orders.values():
+            if before is not None:
+                order.remove(before)
+            if after is not None:
+                order.add(after)
+
+    def forget(self) -> None:
+        """Drop what was sorted and filtered; worth it before so many changes that doing it anew is cheaper."""
+        self._orders.clear()
+        self._narrowed.clear()
+
+    def narrow(self, filters: tuple[Filter, ...]) -> View:
+        """Return the view of those sessions that pass ``filters`` as well."""
+        if not filters:
+            return self
+        view = self._narrowed.get(filters)
+        if view is None:
+            view = self._narrowed[filters] = View(self.entries.values(), filters)
+            if len(self._narrowed) > MAX_NARROWED:
+                self._narrowed.popitem(last=False)
+        self._narrowed.move_to_end(filters)
+        return view
+
+    def page(self, query: Query) -> list[Entry]:
+        """Return the sessions that ``query`` sorts to its page; its filters are for :meth:`narrow`."""
+        name = query.sort_by or "started"
+        order = self._orders.get(name)
+        if order is None:
+            order = self._orders[name] = Order(name, self.entries.values())
+            if len(self._orders) > MAX_ORDERS:
+                self._orders.popitem(last=False)
+        self._orders.move_to_end(name)
+        stop = len(self.entries) if query.limit is None else query.start + query.limit
+        return [self.entries[name] for name in order.ids(query.start, stop, query.sort_reverse)]

@@ -1,1 +1,0 @@
-"""The HTTP routes: one blueprint a file. What they share stands here."""

@@ -1,0 +1,1 @@
+"""Process 1, the list: HTTP requests, answered by gunicorn's workers."""
