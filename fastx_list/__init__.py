@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-# gunicorn reads its settings out of this package before gevent's worker patches the standard library, and what is imported by then
-# is not patched. So this module imports nothing more at its top.
+# gunicorn reads its settings out of this package before gevent's worker patches the standard
+# library, and what is imported by then is not patched. So this module imports nothing more at its
+# top.
 if TYPE_CHECKING:
     from flask import Flask
 
@@ -16,14 +17,14 @@ MAX_BODY_BYTES = 64 * 1024
 
 
 def create_app(environ: Mapping[str, str] | None = None) -> Flask:
-    """Return the list: ``/api/list``, ``/api/params``, ``/api/admin``, the page. ``environ`` stands in for the environment.
+    """Return the list: ``/api/list``, ``/api/params``, ``/api/admin``, the page. ``environ`` stands
+    in for the environment.
 
     Raises :class:`fastx_list.config.ConfigError` for a setting that cannot be used.
     """
-    from fastx_list.web import cors
-    from fastx_list.api.proxies import behind_proxies
     from fastx_list.api import health
-    from fastx_list.web import admin, docs, list, page, params
+    from fastx_list.api.proxies import behind_proxies
+    from fastx_list.web import admin, cors, docs, list, page, params
 
     app, service = _create("list", environ)
     for module in (list, params, admin, page, docs, health):
@@ -38,8 +39,8 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     """Return the sidecar: the WebSockets. It needs gevent's worker; see ``fastx_list.server``."""
     from werkzeug.routing import WebsocketMismatch
 
-    from fastx_list.api.proxies import behind_proxies
     from fastx_list.api import health
+    from fastx_list.api.proxies import behind_proxies
     from fastx_list.live import sidecar as live
 
     app, service = _create("live", environ)
@@ -57,15 +58,19 @@ def _create(name: str, environ: Mapping[str, str] | None) -> tuple[Flask, Servic
     from flask import Flask
 
     from fastx_list import config, errors, redaction
-    from fastx_list.replica.replica import Replica
     from fastx_list.api.services import EXTENSION, ApiRequest, Services
+    from fastx_list.replica.replica import Replica
     from fastx_list.store import open_store
     from fastx_list.tokens import Tokens
 
     redaction.install()
     settings = config.load(environ)
     store = open_store(settings.store, serving=True)
-    app = Flask(f"fastx_list.{name}", root_path=f"{__path__[0]}/web", static_folder="static" if name == "list" else None)
+    app = Flask(
+        f"fastx_list.{name}",
+        root_path=f"{__path__[0]}/web",
+        static_folder="static" if name == "list" else None,
+    )
     app.request_class = ApiRequest
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     service = Services(settings, store, Replica(store), Tokens(settings), follows=name == "live")

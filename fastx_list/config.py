@@ -1,7 +1,7 @@
 """Every setting of the product: its name, its default, its check.
 
-A setting is an environment variable ``FASTX_LIST_<NAME>``; its value is always taken as text, so that a secret of digits
-stays text. An empty variable counts as absent.
+A setting is an environment variable ``FASTX_LIST_<NAME>``; its value is always taken as text, so
+that a secret of digits stays text. An empty variable counts as absent.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ class ConfigError(ValueError):
 class Settings:
     """The settings in force in this process.
 
-    ``scan_interval``, ``ping_interval``, ``slow_client_timeout`` and ``server_expiry`` are in seconds,
-    ``max_subscribers_per_login`` is a number of WebSockets on one sidecar worker, ``sources`` are names of kinds of session
-    (``None``: the usual ones), ``trusted_proxies`` are networks and perhaps ``unix``, and ``live_port`` is the TCP port of the
-    sidecar on the host that serves the page, or ``None`` where one proxy serves both on one port.
+    ``scan_interval``, ``ping_interval``, ``slow_client_timeout`` and ``server_expiry`` are in
+    seconds, ``max_subscribers_per_login`` is a number of WebSockets on one sidecar worker,
+    ``sources`` are names of kinds of session (``None``: the usual ones), ``trusted_proxies`` are
+    networks and perhaps ``unix``, and ``live_port`` is the TCP port of the sidecar on the host that
+    serves the page, or ``None`` where one proxy serves both on one port.
     """
 
     state_dir: Path
@@ -72,13 +73,20 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     Raises :class:`ConfigError` for a value that a setting does not take.
     """
     read = _Reader(os.environ if environ is None else environ)
-    state_dir = Path(read.text("STATE_DIR") or _default_state_dir(read.environ)).expanduser().absolute()
+    state_dir = (
+        Path(read.text("STATE_DIR") or _default_state_dir(read.environ)).expanduser().absolute()
+    )
     return Settings(
         state_dir=state_dir,
         store=read.store("STORE") or f"sqlite:///{state_dir / 'sessions.db'}",
-        server_id=read.matching("SERVER_ID", r"[A-Za-z0-9._:-]{1,128}", "1 to 128 letters, digits and ._:-") or _hostname(),
+        server_id=read.matching(
+            "SERVER_ID", r"[A-Za-z0-9._:-]{1,128}", "1 to 128 letters, digits and ._:-"
+        )
+        or _hostname(),
         spool=Path(read.text("SPOOL") or state_dir / "spool").expanduser().absolute(),
-        session_json=Path(read.text("SESSION_JSON") or state_dir / "session.json").expanduser().absolute(),
+        session_json=Path(read.text("SESSION_JSON") or state_dir / "session.json")
+        .expanduser()
+        .absolute(),
         sources=read.names("SOURCES") or None,
         secret_key=read.secret("SECRET_KEY"),
         token_public_key=read.file("TOKEN_PUBLIC_KEY"),
@@ -86,13 +94,17 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         allowed_origins=read.origins("ALLOWED_ORIGINS"),
         trusted_proxies=read.proxies("TRUSTED_PROXIES"),
         scan_interval=read.number("SCAN_INTERVAL", 1.0, 0.1, 3600),
-        max_subscribers_per_login=int(read.number("MAX_SUBSCRIBERS_PER_LOGIN", 100, 1, 1_000_000, whole=True)),
+        max_subscribers_per_login=int(
+            read.number("MAX_SUBSCRIBERS_PER_LOGIN", 100, 1, 1_000_000, whole=True)
+        ),
         ping_interval=read.number("PING_INTERVAL", 25.0, 0.1, 3600),
         slow_client_timeout=read.number("SLOW_CLIENT_TIMEOUT", 60.0, 0.1, 3600),
         live_port=int(read.number("LIVE_PORT", 0, 0, 65535, whole=True)) or None,
         server_expiry=read.number("SERVER_EXPIRY", 60.0, 1, 86_400),
         server_pool=read.text("SERVER_POOL"),
-        server_url=read.matching("SERVER_URL", r"https?://[^\s]+", "a URL such as https://node1.example.org"),
+        server_url=read.matching(
+            "SERVER_URL", r"https?://[^\s]+", "a URL such as https://node1.example.org"
+        ),
     )
 
 
@@ -117,26 +129,38 @@ class _Reader:
             return value
         try:
             redis_address.parse(value)
-        except ValueError as error:  # which does not repeat the value, since that may hold a password
+        # Which does not repeat the value, since that may hold a password
+        except ValueError as error:
             raise ConfigError(f"{PREFIX}{name} takes {redis_address.TAKES}; {error}") from None
         if find_spec("redis") is None:
-            raise ConfigError(f"{PREFIX}{name} takes Redis only with its client: pip install 'fastx-list[redis]'")
+            raise ConfigError(
+                f"{PREFIX}{name} takes Redis only with its client: pip install 'fastx-list[redis]'"
+            )
         return value
 
     def secret(self, name: str) -> str | None:
         value = self.text(name)
-        if value is not None and (len(value.encode("utf-8", "replace")) < MIN_SECRET_BYTES or not value.isprintable()):
-            raise ConfigError(f"{PREFIX}{name} takes at least {MIN_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")
+        if value is not None and (
+            len(value.encode("utf-8", "replace")) < MIN_SECRET_BYTES or not value.isprintable()
+        ):
+            raise ConfigError(
+                f"{PREFIX}{name} takes at least {MIN_SECRET_BYTES} bytes; make one with: openssl"
+                " rand -hex 32"
+            )
         return value
 
     def file(self, name: str) -> Path | None:
         value = self.text(name)
         try:
             if value is not None and not stat.S_ISREG(os.stat(value).st_mode):
-                raise ConfigError(f"{PREFIX}{name} takes the path of a file; there is none at {value!r}")
+                raise ConfigError(
+                    f"{PREFIX}{name} takes the path of a file; there is none at {value!r}"
+                )
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise ConfigError(f"{PREFIX}{name} takes the path of a file; at {value!r}: {reason}") from None
+            raise ConfigError(
+                f"{PREFIX}{name} takes the path of a file; at {value!r}: {reason}"
+            ) from None
         return Path(value) if value is not None else None
 
     def boolean(self, name: str, default: bool) -> bool:
@@ -145,9 +169,14 @@ class _Reader:
             raise ConfigError(f"{PREFIX}{name} takes true or false, not {value!r}")
         return value in TRUE
 
-    def number(self, name: str, default: float, low: float, high: float, whole: bool = False) -> float:
+    def number(
+        self, name: str, default: float, low: float, high: float, whole: bool = False
+    ) -> float:
         value = self.text(name)
-        takes = f"{PREFIX}{name} takes a {'whole ' if whole else ''}number from {low:g} to {high:g}, not {value!r}"
+        takes = (
+            f"{PREFIX}{name} takes a {'whole ' if whole else ''}number from {low:g} to {high:g},"
+            f" not {value!r}"
+        )
         if value is not None and not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", value):
             raise ConfigError(takes)
         number = default if value is None else float(value)
@@ -162,14 +191,22 @@ class _Reader:
         values = self.names(name)
         for value in values:
             if not re.fullmatch(r"https?://[^/\s*]+", value):
-                raise ConfigError(f"{PREFIX}{name} takes origins such as https://portal.example.org, not {value!r}")
+                raise ConfigError(
+                    f"{PREFIX}{name} takes origins such as https://portal.example.org, not"
+                    f" {value!r}"
+                )
         return values
 
     def proxies(self, name: str) -> frozenset[Network | str]:
         try:
-            return frozenset(value if value == UNIX else ipaddress.ip_network(value) for value in self.names(name))
+            return frozenset(
+                value if value == UNIX else ipaddress.ip_network(value)
+                for value in self.names(name)
+            )
         except ValueError as error:
-            raise ConfigError(f"{PREFIX}{name} takes addresses, networks such as 10.0.0.0/8, and unix: {error}") from None
+            raise ConfigError(
+                f"{PREFIX}{name} takes addresses, networks such as 10.0.0.0/8, and unix: {error}"
+            ) from None
 
 
 def _default_state_dir(environ: Mapping[str, str]) -> str:
@@ -177,7 +214,9 @@ def _default_state_dir(environ: Mapping[str, str]) -> str:
         return "/var/lib/fastx-list"
     # XDG Base Directory Specification 0.8: a relative XDG_STATE_HOME is to be ignored.
     home = environ.get("XDG_STATE_HOME", "")
-    return os.path.join(home if os.path.isabs(home) else os.path.expanduser("~/.local/state"), "fastx-list")
+    return os.path.join(
+        home if os.path.isabs(home) else os.path.expanduser("~/.local/state"), "fastx-list"
+    )
 
 
 def _hostname() -> str:

@@ -14,7 +14,8 @@ log = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
-    """An error that the caller is told about; ``message`` says what to do differently and never holds a token."""
+    """An error that the caller is told about; ``message`` says what to do differently and never
+    holds a token."""
 
     status = 500
     name = "InternalError"
@@ -54,7 +55,10 @@ class Unavailable(ApiError):
 
 _HTTP_ERRORS = {
     404: ("NotFound", "there is nothing at this address; the list is at /api/list/<token>"),
-    405: ("MethodNotAllowed", "this address does not take that method; the Allow header names those it takes"),
+    405: (
+        "MethodNotAllowed",
+        "this address does not take that method; the Allow header names those it takes",
+    ),
     413: ("PayloadTooLarge", "the request body is too long; it takes at most 64 KiB"),
 }
 
@@ -65,9 +69,18 @@ def error_response(status: int, name: str, message: str) -> Response:
     response = Response(body, status, mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
     if status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"  # RFC 9110 section 11.6.1: a 401 names a challenge
-    if status == 426:  # RFC 9110 section 15.5.22 and RFC 6455 section 4.4: it says to what, and to which version of that
-        response.headers.update({"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": WEBSOCKET_VERSION})
+        # RFC 9110 section 11.6.1: a 401 names a challenge
+        response.headers["WWW-Authenticate"] = "Bearer"
+    # RFC 9110 section 15.5.22 and RFC 6455 section 4.4: it says to what, and to which version of
+    # that
+    if status == 426:
+        response.headers.update(
+            {
+                "Upgrade": "websocket",
+                "Connection": "Upgrade",
+                "Sec-WebSocket-Version": WEBSOCKET_VERSION,
+            }
+        )
     return response
 
 
@@ -86,7 +99,9 @@ def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:  # a redirect is no error
         return Response(error.get_body(), status, error.get_headers())
-    name, message = _HTTP_ERRORS.get(status, ("ValidationError" if status < 500 else "InternalError", error.description or ""))
+    name, message = _HTTP_ERRORS.get(
+        status, ("ValidationError" if status < 500 else "InternalError", error.description or "")
+    )
     response = error_response(status, name, message)
     if status == 405:
         response.headers["Allow"] = dict(error.get_headers()).get("Allow", "")

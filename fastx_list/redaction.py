@@ -1,7 +1,8 @@
 """Keeps tokens out of every log.
 
-A token is part of a URL in this API, so anything that logs a request would log a credential. Redaction sits in the log record
-itself, under every logger and handler of the process, whoever wrote them.
+A token is part of a URL in this API, so anything that logs a request would log a credential.
+Redaction sits in the log record itself, under every logger and handler of the process, whoever
+wrote them.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ _TOKEN = re.compile(
     r"(?i:(/api(?:/|%2F)(?:list|params|admin(?:/|%2F)\w+)(?:/|%2F))[^\s\"'?#&<>]+)"
     r"|(?i:((?:\btoken|X-FASTX-TOKEN)[\"']?\s*(?:=|%3D|:)\s*[\"']?)[^\s\"'&#<>]+)"
     r"|(?i:(\bBearer\s+)[^\s\"']+)"
-    # A JWT, wherever it stands: RFC 7519 section 3.1. Its header is a JSON object, so it begins with the base64 of a brace.
+    # A JWT, wherever it stands: RFC 7519 section 3.1. Its header is a JSON object, so it begins
+    # with the base64 of a brace.
     r"|(?:(?<![\w-])|(?<=%[0-9A-Fa-f]{2}))(?:eyJ[\w-]*(?:(?:\.|%2[Ee])[\w-]*){0,2}|e[yw][\w-]{8,}(?:(?:\.|%2[Ee])[\w-]{8,}){2})"
 )
-# Letters, digits, ``-._~``: encoded or not, they mean the same (RFC 3986 section 6.2.2.2), so nobody has to write them so.
+# Letters, digits, ``-._~``: encoded or not, they mean the same (RFC 3986 section 6.2.2.2), so
+# nobody has to write them so.
 _NEEDLESSLY_ENCODED = re.compile(r"%(2[DEde]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
 _formatter = logging.Formatter()
 
 
 def redact(text: str) -> str:
-    """Return ``text`` with every token in it, and whatever stands where a token belongs, replaced by ``[token]``."""
+    """Return ``text`` with every token in it, and whatever stands where a token belongs, replaced
+    by ``[token]``."""
     if "%" in text:
         plain = _NEEDLESSLY_ENCODED.sub(lambda match: chr(int(match[1], 16)), text)
         text = plain if _TOKEN.search(plain) else text

@@ -1,7 +1,9 @@
-"""gunicorn's settings for both roles. Which of the two it is follows from the application that gunicorn is given.
+"""gunicorn's settings for both roles. Which of the two it is follows from the application that
+gunicorn is given.
 
-The list runs sync workers: a request computes for well under a millisecond and waits for nothing. The sidecar runs one gevent
-worker, which holds all connections; more of them work too, each with its own copy of the list.
+The list runs sync workers: a request computes for well under a millisecond and waits for nothing.
+The sidecar runs one gevent worker, which holds all connections; more of them work too, each with
+its own copy of the list.
 """
 
 from __future__ import annotations
@@ -32,13 +34,15 @@ worker_class = "gevent" if IS_LIVE else "sync"
 workers = int(os.environ.get("WEB_CONCURRENCY") or (1 if IS_LIVE else 2))
 worker_connections = 20_000  # that shake hands at the same time; then they need no greenlet
 backlog = 4096
-limit_request_line = 8190  # gunicorn's highest: a token and filters of 4 KiB, percent-encoded, make a long one
+# Gunicorn's highest: a token and filters of 4 KiB, percent-encoded, make a long one
+limit_request_line = 8190
 graceful_timeout = 10
-# Of these the sidecar's worker waits so long for requests under way. Then it has to end them (up to 4 s, as gunicorn looks around
-# once a second) and to say goodbye to all others (up to 2 s), before the master's patience is over.
+# Of these the sidecar's worker waits so long for requests under way. Then it has to end them (up to
+# 4 s, as gunicorn looks around once a second) and to say goodbye to all others (up to 2 s), before
+# the master's patience is over.
 REQUEST_SECONDS = 3
-# Whose X-Forwarded-* headers count is the product's own setting, FASTX_LIST_TRUSTED_PROXIES; gunicorn would believe every peer on a
-# Unix socket.
+# Whose X-Forwarded-* headers count is the product's own setting, FASTX_LIST_TRUSTED_PROXIES;
+# gunicorn would believe every peer on a Unix socket.
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
@@ -61,22 +65,31 @@ def on_starting(server: Arbiter) -> None:
 
 def _write_error(sock: socket.socket, status: int, reason: str, message: str) -> None:
     name = "ValidationError" if status < 500 else "InternalError"
-    body = json.dumps({"error": {"name": name, "message": redaction.redact(message) or reason}}).encode()
-    head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
-    gunicorn.util.write_nonblock(sock, f"{head}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body)
+    body = json.dumps(
+        {"error": {"name": name, "message": redaction.redact(message) or reason}}
+    ).encode()
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type:"
+        " application/json\r\nCache-Control: no-store\r\n"
+    )
+    gunicorn.util.write_nonblock(
+        sock, f"{head}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
+    )
 
 
 def _close(lingering: Callable[[socket.socket], None], sock: socket.socket) -> None:
     """Close a connection, and wait for the peer to have read the answer only where that is needed.
 
-    On TCP, bytes of a request that nobody reads can cost the peer the end of its answer (RFC 9112 section 9.6), so gunicorn waits.
-    On a Unix socket what was sent stays to be read, and a worker that waits for nginx each time answers a quarter less.
+    On TCP, bytes of a request that nobody reads can cost the peer the end of its answer (RFC 9112
+    section 9.6), so gunicorn waits. On a Unix socket what was sent stays to be read, and a worker
+    that waits for nginx each time answers a quarter less.
     """
     if sock.family != socket.AF_UNIX:
         lingering(sock)
         return
     try:
-        while sock.recv(65536, socket.MSG_DONTWAIT):  # unread bytes would make the end look like an error
+        # Unread bytes would make the end look like an error
+        while sock.recv(65536, socket.MSG_DONTWAIT):
             pass
     except OSError:
         pass
@@ -84,7 +97,8 @@ def _close(lingering: Callable[[socket.socket], None], sock: socket.socket) -> N
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Start to follow the store before the first client comes, and leave time for :func:`worker_exit`."""
+    """Start to follow the store before the first client comes, and leave time for
+    :func:`worker_exit`."""
     if IS_LIVE:
         worker.cfg.set("graceful_timeout", REQUEST_SECONDS)
         _live(worker).start()

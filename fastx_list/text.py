@@ -9,14 +9,21 @@ from collections.abc import Mapping
 def printable(value: object) -> str:
     """Return ``value`` as text that cannot steer a terminal; a dash stands for ``None``."""
     text = "–" if value is None else str(value)
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
 
 
 def duration(seconds: float | None) -> str:
     """Return a time in the largest unit that fits, such as ``3 h``."""
     if seconds is None:
         return "–"
-    for limit, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h"), (float("inf"), 86400, "d")):
+    for limit, unit, name in (
+        (60, 1, "s"),
+        (3600, 60, "min"),
+        (86400, 3600, "h"),
+        (float("inf"), 86400, "d"),
+    ):
         if seconds < limit:
             return f"{int(seconds // unit)} {name}"
     raise AssertionError("every number is below infinity")

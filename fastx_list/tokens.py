@@ -1,7 +1,8 @@
 """Tokens: JSON Web Tokens (RFC 7519) that say whose sessions may be listed, and until when.
 
-The algorithm is fixed by configuration: HS256 with the server's secret, and, where a portal's public key is configured, RS256
-or ES256 with that key. A token is verified once; after that only its expiry and its revocation are looked at.
+The algorithm is fixed by configuration: HS256 with the server's secret, and, where a portal's
+public key is configured, RS256 or ES256 with that key. A token is verified once; after that only
+its expiry and its revocation are looked at.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ MAX_REMEMBERED = 10_000  # verified tokens, of well under 1 KiB each as a rule
 
 @dataclass(frozen=True)
 class Claims:
-    """What a verified token says: whose it is, until when (seconds since the Unix epoch), its id, and if it may see all."""
+    """What a verified token says: whose it is, until when (seconds since the Unix epoch), its id,
+    and if it may see all."""
 
     login: str
     expires: int
@@ -54,14 +56,20 @@ class Tokens:
         """Return a token for ``login`` that is good for ``ttl`` seconds."""
         now = int(time.time())
         claims: dict[str, object] = {
-            "sub": login, "iss": self._server_id, "aud": AUDIENCE, "iat": now, "exp": now + int(ttl), "jti": uuid.uuid4().hex,
+            "sub": login,
+            "iss": self._server_id,
+            "aud": AUDIENCE,
+            "iat": now,
+            "exp": now + int(ttl),
+            "jti": uuid.uuid4().hex,
         }
         if admin:
             claims["admin"] = True
         return jwt.encode(claims, self._secret, algorithm="HS256")
 
     def verify(self, token: str, revoked: Container[str]) -> Claims:
-        """Return what ``token`` says. Raises :class:`AuthError` unless it is genuine, in time and not in ``revoked``."""
+        """Return what ``token`` says. Raises :class:`AuthError` unless it is genuine, in time and
+        not in ``revoked``."""
         claims = self._verified.get(token)
         if claims is None:
             claims = self._decode(token)
@@ -75,21 +83,35 @@ class Tokens:
         return claims
 
     def knows(self, token: str) -> bool:
-        """Return whether ``token`` was verified not long ago, so that verifying it again costs next to nothing."""
+        """Return whether ``token`` was verified not long ago, so that verifying it again costs next
+        to nothing."""
         return token in self._verified
 
     def _decode(self, token: str) -> Claims:
         if len(token) > MAX_TOKEN_LENGTH:
-            raise AuthError(f"token: takes a JSON Web Token of at most {MAX_TOKEN_LENGTH} characters")
+            raise AuthError(
+                f"token: takes a JSON Web Token of at most {MAX_TOKEN_LENGTH} characters"
+            )
         try:
             algorithm = str(jwt.get_unverified_header(token).get("alg"))
             key = self._keys.get(algorithm)
             if key is None:
-                raise AuthError(f"token: it is signed with another algorithm; this server takes {' and '.join(self._keys)}")
-            # `iat` is not compared with our clock: a portal whose clock is a second ahead issues good tokens.
+                raise AuthError(
+                    "token: it is signed with another algorithm; this server takes"
+                    f" {' and '.join(self._keys)}"
+                )
+            # `iat` is not compared with our clock: a portal whose clock is a second ahead issues
+            # good tokens.
             claims = jwt.decode(
-                token, key, algorithms=[algorithm], audience=AUDIENCE,
-                options={"require": ["exp", "aud", "sub"], "verify_iat": False, "verify_exp": False},
+                token,
+                key,
+                algorithms=[algorithm],
+                audience=AUDIENCE,
+                options={
+                    "require": ["exp", "aud", "sub"],
+                    "verify_iat": False,
+                    "verify_exp": False,
+                },
             )
         except jwt.InvalidAudienceError:
             raise AuthError(f'token: its "aud" claim is not "{AUDIENCE}"') from None
@@ -104,7 +126,11 @@ class Tokens:
         login, expires, jti = claims["sub"], claims["exp"], claims.get("jti")
         if not _is_text(login):
             raise AuthError('token: its "sub" claim takes a login')
-        if isinstance(expires, bool) or not isinstance(expires, (int, float)) or not 0 <= expires < 2**53:
+        if (
+            isinstance(expires, bool)
+            or not isinstance(expires, (int, float))
+            or not 0 <= expires < 2**53
+        ):
             raise AuthError('token: its "exp" claim takes a number of seconds')
         if jti is not None and not _is_text(jti):
             raise AuthError('token: its "jti" claim takes text')
@@ -112,14 +138,15 @@ class Tokens:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != "" and value.isprintable()  # so it holds no surrogates either
+    # So it holds no surrogates either
+    return isinstance(value, str) and value != "" and value.isprintable()
 
 
 def read_secret(path: Path) -> str:
     """Return the secret at ``path``; make it, with mode 0600, if there is none yet.
 
-    Of several processes that start at once, all get the same. Raises :class:`ConfigError` if it cannot be read or made, if
-    others can read it, or if it is too short.
+    Of several processes that start at once, all get the same. Raises :class:`ConfigError` if it
+    cannot be read or made, if others can read it, or if it is too short.
     """
     try:
         if not path.exists():
@@ -129,13 +156,18 @@ def read_secret(path: Path) -> str:
             secret = file.read().strip()
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"the secret {path} cannot be used: {getattr(error, 'strerror', None) or error}; run as the user that owns it, or set "
-            f"{PREFIX}STATE_DIR or {PREFIX}SECRET_KEY"
+            f"the secret {path} cannot be used: {getattr(error, 'strerror', None) or error}; run as"
+            f" the user that owns it, or set {PREFIX}STATE_DIR or {PREFIX}SECRET_KEY"
         ) from None
     if mode & (stat.S_IRWXO | stat.S_IWGRP):
-        raise ConfigError(f"the secret {path} is open to other users; close it with: chmod 600 {path}")
+        raise ConfigError(
+            f"the secret {path} is open to other users; close it with: chmod 600 {path}"
+        )
     if len(secret) < MIN_SECRET_BYTES:
-        raise ConfigError(f"the secret {path} has under {MIN_SECRET_BYTES} characters; remove it, and a new one is made")
+        raise ConfigError(
+            f"the secret {path} has under {MIN_SECRET_BYTES} characters; remove it, and a new one"
+            " is made"
+        )
     return secret
 
 
@@ -149,7 +181,8 @@ def _make_secret(path: Path) -> None:
             os.fsync(file.fileno())
         give_to_owner_of(path.parent, Path(name))
         try:
-            os.link(name, path)  # unlike a rename, this never replaces a secret that another process has just made
+            # Unlike a rename, this never replaces a secret that another process has just made
+            os.link(name, path)
         except FileExistsError:
             pass
     finally:
@@ -163,11 +196,15 @@ def _public_key(path: Path) -> dict[str, bytes]:
         from cryptography.hazmat.primitives.asymmetric import ec, rsa
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
     except ImportError:
-        raise ConfigError(f"{PREFIX}TOKEN_PUBLIC_KEY needs one more package: pip install 'fastx-list[keys]'") from None
+        raise ConfigError(
+            f"{PREFIX}TOKEN_PUBLIC_KEY needs one more package: pip install 'fastx-list[keys]'"
+        ) from None
     try:
         pem = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{PREFIX}TOKEN_PUBLIC_KEY: {path} cannot be read: {error.strerror}") from None
+        raise ConfigError(
+            f"{PREFIX}TOKEN_PUBLIC_KEY: {path} cannot be read: {error.strerror}"
+        ) from None
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
@@ -177,5 +214,6 @@ def _public_key(path: Path) -> dict[str, bytes]:
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         return {"ES256": pem}
     raise ConfigError(
-        f"{PREFIX}TOKEN_PUBLIC_KEY takes a PEM public key, RSA of at least 2048 bits or EC P-256; {path} holds none"
+        f"{PREFIX}TOKEN_PUBLIC_KEY takes a PEM public key, RSA of at least 2048 bits or EC P-256;"
+        f" {path} holds none"
     )

@@ -20,11 +20,13 @@ from tests.support import WAIT_SECONDS, Processes, Service, program
 TESTS = Path(__file__).parent
 LOOKING = {"system", "agent", "command"}
 
-expect.set_options(timeout=WAIT_SECONDS * 1000)  # as with everything else, nothing depends on how long it takes
+# As with everything else, nothing depends on how long it takes
+expect.set_options(timeout=WAIT_SECONDS * 1000)
 
 
 class ByPlace(LoadScopeScheduling):
-    """Hands out tests one by one, but all in one process that look at the whole machine or start what others find on it."""
+    """Hands out tests one by one, but all in one process that look at the whole machine or start
+    what others find on it."""
 
     def _split_scope(self, nodeid: str) -> str:
         where = nodeid.split("::")[0].split("/")[1]
@@ -92,7 +94,15 @@ def observe(store: Store) -> Callable[..., None]:
 
 def session(session_id: str, login: str = "alice", **facts: Any) -> Session:
     """Return a session of server ``here``."""
-    return Session(**{"id": session_id, "login": login, "server_id": "here", "hostname": "here.example", **facts})
+    return Session(
+        **{
+            "id": session_id,
+            "login": login,
+            "server_id": "here",
+            "hostname": "here.example",
+            **facts,
+        }
+    )
 
 
 @pytest.fixture
@@ -115,7 +125,12 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--disable-component-update",
+            ],
         )
         yield browser
         browser.close()

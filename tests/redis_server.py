@@ -1,5 +1,5 @@
-"""Real Redis servers for tests: each with a directory of its own, on a free port of 127.0.0.1 (or of another
-address), and on a socket in that directory."""
+"""Real Redis servers for tests: each with a directory of its own, on a free port of 127.0.0.1 (or
+of another address), and on a socket in that directory."""
 
 from __future__ import annotations
 
@@ -20,13 +20,20 @@ PACKAGE = "redis-server"
 
 
 class RedisServer:
-    """One ``redis-server``; ``options`` are those of its configuration file, such as ``requirepass``.
+    """One ``redis-server``; ``options`` are those of its configuration file, such as
+    ``requirepass``.
 
     ``within`` is the beginning of a command that runs it on the host that has ``address``.
     """
 
     def __init__(
-        self, processes: Processes, directory: Path, *, address: str = "127.0.0.1", within: Sequence[str] = (), **options: str
+        self,
+        processes: Processes,
+        directory: Path,
+        *,
+        address: str = "127.0.0.1",
+        within: Sequence[str] = (),
+        **options: str,
     ) -> None:
         self.data = directory / "data"
         self.data.mkdir(parents=True)
@@ -36,7 +43,11 @@ class RedisServer:
         self.directory = directory
         self.socket = directory / "redis.sock"
         self.port = free_port()
-        self.options = {"save": '""', "appendonly": "no", **{name.replace("_", "-"): value for name, value in options.items()}}
+        self.options = {
+            "save": '""',
+            "appendonly": "no",
+            **{name.replace("_", "-"): value for name, value in options.items()},
+        }
         self.process: subprocess.Popen[bytes]
 
     @property
@@ -49,7 +60,9 @@ class RedisServer:
 
     def client(self, **options: Any) -> redis.Redis:
         """Return a plain client, for looking at and for doing harm."""
-        return redis.Redis(unix_socket_path=str(self.socket), password=self.options.get("requirepass"), **options)
+        return redis.Redis(
+            unix_socket_path=str(self.socket), password=self.options.get("requirepass"), **options
+        )
 
     def start(self) -> RedisServer:
         self.start_without_waiting()
@@ -58,10 +71,16 @@ class RedisServer:
 
     def start_without_waiting(self) -> None:
         settings = {
-            "port": str(self.port), "bind": self.address, "unixsocket": str(self.socket), "dir": str(self.data), **self.options
+            "port": str(self.port),
+            "bind": self.address,
+            "unixsocket": str(self.socket),
+            "dir": str(self.data),
+            **self.options,
         }
         file = self.directory / "redis.conf"
-        file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8")
+        file.write_text(
+            "".join(f"{name} {value}\n" for name, value in settings.items()), encoding="utf-8"
+        )
         command = [*self._within, program("redis-server", PACKAGE), str(file)]
         self.process = self._processes.start(command, f"redis-{self.port}")
 
@@ -94,7 +113,8 @@ class RedisServer:
 @contextmanager
 def redis_server(**options: str) -> Iterator[RedisServer]:
     """Run a server for as long as the block lasts."""
-    directory = Path(tempfile.mkdtemp(prefix="fastx-list-redis-"))  # the path of a socket may not be long
+    # The path of a socket may not be long
+    directory = Path(tempfile.mkdtemp(prefix="fastx-list-redis-"))
     processes = Processes(directory)
     try:
         yield RedisServer(processes, directory, **options).start()

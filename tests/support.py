@@ -31,7 +31,8 @@ T = TypeVar("T")
 
 
 def program(name: str, package: str) -> str:
-    """Return the path of a program of Debian's ``package``; without it the test is skipped, and in CI it fails."""
+    """Return the path of a program of Debian's ``package``; without it the test is skipped, and in
+    CI it fails."""
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if path is None:
         missing(f"{name} is not installed (Debian: apt-get install {package})")
@@ -59,7 +60,9 @@ def ordinary_user() -> Iterator[None]:
 def let_others_in(directory: Path) -> None:
     """Let other users into a test's directory, which lies below pytest's own."""
     for each in (directory, *directory.parents):
-        if each.stat().st_uid == os.geteuid() and (each == directory or each.name.startswith(("pytest-", "popen-"))):
+        if each.stat().st_uid == os.geteuid() and (
+            each == directory or each.name.startswith(("pytest-", "popen-"))
+        ):
             each.chmod(0o755)
 
 
@@ -96,11 +99,19 @@ class Processes:
         self._started: list[subprocess.Popen[bytes]] = []
 
     def start(
-        self, command: Sequence[str], log: str, environ: Mapping[str, str] | None = None, **options: Any
+        self,
+        command: Sequence[str],
+        log: str,
+        environ: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> subprocess.Popen[bytes]:
         env = dict(os.environ if environ is None else environ)
         with open(self._logs / f"{log}.log", "ab") as file:
-            return self.add(subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **options))
+            return self.add(
+                subprocess.Popen(
+                    command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **options
+                )
+            )
 
     def add(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
         """Look after ``process`` as well."""
@@ -141,7 +152,10 @@ class Answer:
 
 
 def fetch(
-    url: str, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None
+    url: str,
+    method: str = "GET",
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """Ask ``url`` and return the answer, whatever its status."""
     request = urllib.request.Request(url, body, dict(headers or {}), method=method)
@@ -167,8 +181,13 @@ class Service:
 
     def __post_init__(self) -> None:
         self.environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("FASTX_LIST_")},
-            "FASTX_LIST_STATE_DIR": str(self.state), **self.environ,
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith("FASTX_LIST_")
+            },
+            "FASTX_LIST_STATE_DIR": str(self.state),
+            **self.environ,
         }
 
     @property
@@ -193,8 +212,19 @@ class Service:
         wait_for("the sidecar", lambda: self._answers(self.live_port))
 
     def _gunicorn(self, name: str, port: int, app: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "gunicorn", "-c", "python:fastx_list.server", "--bind", f"127.0.0.1:{port}", app]
-        return self.processes.start([*command, "--access-logfile", "-"], name, self.environ, cwd=self.cwd)
+        command = [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "-c",
+            "python:fastx_list.server",
+            "--bind",
+            f"127.0.0.1:{port}",
+            app,
+        ]
+        return self.processes.start(
+            [*command, "--access-logfile", "-"], name, self.environ, cwd=self.cwd
+        )
 
     @staticmethod
     def _answers(port: int) -> bool:
@@ -210,7 +240,9 @@ class Service:
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the ``fastx-list`` command."""
         command = [sys.executable, "-m", "fastx_list", *arguments]
-        return subprocess.run(command, env=self.environ, capture_output=True, text=True, check=check, timeout=60)
+        return subprocess.run(
+            command, env=self.environ, capture_output=True, text=True, check=check, timeout=60
+        )
 
     def sessions(self, token: str, query: str = "") -> list[dict[str, Any]]:
         answer = fetch(f"{self.url}/api/list/{token}{query}")

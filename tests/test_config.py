@@ -32,6 +32,7 @@ def refusal(name: str, value: str) -> str:
 
 # As a whole
 
+
 @pytest.mark.parametrize("value", ["nginx", "10.0.0.0/33", "10.0.0.1/8", "unix:", "*"])
 def test_a_trusted_proxy_is_an_address_a_network_or_unix(value: str) -> None:
     with pytest.raises(ConfigError, match="FASTX_LIST_TRUSTED_PROXIES takes addresses, networks"):
@@ -41,10 +42,23 @@ def test_a_trusted_proxy_is_an_address_a_network_or_unix(value: str) -> None:
 def test_without_any_setting_the_defaults_hold() -> None:
     found = load({"FASTX_LIST_STATE_DIR": "/state", "FASTX_LIST_SERVER_ID": "server"})
     assert found == Settings(
-        state_dir=Path("/state"), store="sqlite:////state/sessions.db", server_id="server", spool=Path("/state/spool"),
-        session_json=Path("/state/session.json"), secret_key=None, token_public_key=None, result_envelope=False,
-        allowed_origins=(), sources=None, scan_interval=1.0, max_subscribers_per_login=100, ping_interval=25.0,
-        live_port=None, server_expiry=60.0, server_pool=None, server_url=None,
+        state_dir=Path("/state"),
+        store="sqlite:////state/sessions.db",
+        server_id="server",
+        spool=Path("/state/spool"),
+        session_json=Path("/state/session.json"),
+        secret_key=None,
+        token_public_key=None,
+        result_envelope=False,
+        allowed_origins=(),
+        sources=None,
+        scan_interval=1.0,
+        max_subscribers_per_login=100,
+        ping_interval=25.0,
+        live_port=None,
+        server_expiry=60.0,
+        server_pool=None,
+        server_url=None,
     )
 
 
@@ -53,20 +67,44 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert load().server_id == "from-outside"
 
 
-def test_settings_that_are_given_stand_in_for_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_are_given_stand_in_for_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("FASTX_LIST_RESULT_ENVELOPE", "1")
     assert load({}).result_envelope is False
 
 
 def test_variables_without_the_prefix_are_not_ours() -> None:
-    assert load({"SCAN_INTERVAL": "never", "RESULT_ENVELOPE": "maybe", "FASTX_SECRET_KEY": "x"}).scan_interval == 1.0
+    assert (
+        load(
+            {"SCAN_INTERVAL": "never", "RESULT_ENVELOPE": "maybe", "FASTX_SECRET_KEY": "x"}
+        ).scan_interval
+        == 1.0
+    )
 
 
-@pytest.mark.parametrize("name", [
-    "STATE_DIR", "STORE", "SERVER_ID", "SPOOL", "SESSION_JSON", "SECRET_KEY", "TOKEN_PUBLIC_KEY", "RESULT_ENVELOPE",
-    "ALLOWED_ORIGINS", "SOURCES", "SCAN_INTERVAL", "MAX_SUBSCRIBERS_PER_LOGIN", "PING_INTERVAL", "LIVE_PORT",
-    "SERVER_EXPIRY", "SERVER_POOL", "SERVER_URL",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "STATE_DIR",
+        "STORE",
+        "SERVER_ID",
+        "SPOOL",
+        "SESSION_JSON",
+        "SECRET_KEY",
+        "TOKEN_PUBLIC_KEY",
+        "RESULT_ENVELOPE",
+        "ALLOWED_ORIGINS",
+        "SOURCES",
+        "SCAN_INTERVAL",
+        "MAX_SUBSCRIBERS_PER_LOGIN",
+        "PING_INTERVAL",
+        "LIVE_PORT",
+        "SERVER_EXPIRY",
+        "SERVER_POOL",
+        "SERVER_URL",
+    ],
+)
 @pytest.mark.parametrize("value", ["", "  "], ids=repr)
 def test_an_empty_variable_is_an_absent_one(name: str, value: str) -> None:
     assert load({f"FASTX_LIST_{name}": value}) == load({})
@@ -78,24 +116,34 @@ def test_space_around_a_value_does_not_count() -> None:
 
 # Where things are kept
 
-def test_the_state_is_where_services_keep_it_for_root_and_with_the_user_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+
+def test_the_state_is_where_services_keep_it_for_root_and_with_the_user_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("HOME", "/home/alice")
     wanted = "/var/lib/fastx-list" if os.geteuid() == 0 else "/home/alice/.local/state/fastx-list"
     assert load({}).state_dir == Path(wanted)
 
 
-@pytest.mark.parametrize("given, wanted", [
-    ("/xdg/state", "/xdg/state/fastx-list"),
-    ("", "/home/alice/.local/state/fastx-list"),
-    ("relative", "/home/alice/.local/state/fastx-list"),  # the XDG specification has it ignored
-])
-def test_a_users_state_is_where_xdg_says(given: str, wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "given, wanted",
+    [
+        ("/xdg/state", "/xdg/state/fastx-list"),
+        ("", "/home/alice/.local/state/fastx-list"),
+        ("relative", "/home/alice/.local/state/fastx-list"),  # the XDG specification has it ignored
+    ],
+)
+def test_a_users_state_is_where_xdg_says(
+    given: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", "/home/alice")
     with ordinary_user():
         assert load({"XDG_STATE_HOME": given}).state_dir == Path(wanted)
 
 
-def test_a_users_state_is_below_home_without_any_xdg_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_state_is_below_home_without_any_xdg_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("HOME", "/home/alice")
     with ordinary_user():
         assert load({}).state_dir == Path("/home/alice/.local/state/fastx-list")
@@ -109,20 +157,40 @@ def test_what_is_kept_follows_the_state_directory() -> None:
     assert found.secret_file == Path("/state dir/secret")
 
 
-def test_relative_directories_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_directories_are_made_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The three processes may be started in different directories.
     monkeypatch.chdir(tmp_path)
-    found = load({"FASTX_LIST_STATE_DIR": "a", "FASTX_LIST_SPOOL": "b", "FASTX_LIST_SESSION_JSON": "c"})
+    found = load(
+        {"FASTX_LIST_STATE_DIR": "a", "FASTX_LIST_SPOOL": "b", "FASTX_LIST_SESSION_JSON": "c"}
+    )
     monkeypatch.chdir("/")
-    assert (found.state_dir, found.spool, found.session_json) == (tmp_path / "a", tmp_path / "b", tmp_path / "c")
+    assert (found.state_dir, found.spool, found.session_json) == (
+        tmp_path / "a",
+        tmp_path / "b",
+        tmp_path / "c",
+    )
 
 
 def test_store_and_spool_may_be_elsewhere() -> None:
-    found = load({"FASTX_LIST_STATE_DIR": "/a", "FASTX_LIST_STORE": "sqlite:////b/c.db", "FASTX_LIST_SPOOL": "/d"})
-    assert (found.store, found.spool, found.secret_file) == ("sqlite:////b/c.db", Path("/d"), Path("/a/secret"))
+    found = load(
+        {
+            "FASTX_LIST_STATE_DIR": "/a",
+            "FASTX_LIST_STORE": "sqlite:////b/c.db",
+            "FASTX_LIST_SPOOL": "/d",
+        }
+    )
+    assert (found.store, found.spool, found.secret_file) == (
+        "sqlite:////b/c.db",
+        Path("/d"),
+        Path("/a/secret"),
+    )
 
 
-@pytest.mark.parametrize("value", ["/var/lib/sessions.db", "sqlite:", "mysql://host/db", "SQLITE:///x", "file:///x"])
+@pytest.mark.parametrize(
+    "value", ["/var/lib/sessions.db", "sqlite:", "mysql://host/db", "SQLITE:///x", "file:///x"]
+)
 def test_it_refuses_a_store_of_another_kind(value: str) -> None:
     message = refusal("STORE", value)
     assert "sqlite:///" in message and "redis://" in message
@@ -130,25 +198,36 @@ def test_it_refuses_a_store_of_another_kind(value: str) -> None:
 
 # Who this is
 
+
 @pytest.mark.parametrize("value", ["a", "login-1.example.org", "rack_3:node-7", "1234", "x" * 128])
 def test_a_server_id_is_taken_as_it_is(value: str) -> None:
     assert setting("SERVER_ID", value) == value
 
 
-@pytest.mark.parametrize("value", ["a b", "a/b", "größe", "a\nb", "x" * 129, "<b>", '"'], ids=lambda value: ascii(value)[:20])
+@pytest.mark.parametrize(
+    "value",
+    ["a b", "a/b", "größe", "a\nb", "x" * 129, "<b>", '"'],
+    ids=lambda value: ascii(value)[:20],
+)
 def test_it_refuses_a_server_id_of_other_characters(value: str) -> None:
     assert "1 to 128 letters, digits and ._:-" in refusal("SERVER_ID", value)
 
 
 def test_the_host_name_is_the_server_id_unless_another_is_given() -> None:
     name = socket.gethostname()[:128]
-    wanted = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._:-") else "-" for letter in name)
+    wanted = "".join(
+        letter if letter.isascii() and (letter.isalnum() or letter in "._:-") else "-"
+        for letter in name
+    )
     assert load({}).server_id == (wanted or "localhost")
 
 
 # Secrets and keys
 
-@pytest.mark.parametrize("value", ["x" * 32, "1" * 40, "0" * 32, "true" * 8, "[" * 32, "{}" * 16, "ö" * 16, "a b" * 11])
+
+@pytest.mark.parametrize(
+    "value", ["x" * 32, "1" * 40, "0" * 32, "true" * 8, "[" * 32, "{}" * 16, "ö" * 16, "a b" * 11]
+)
 def test_a_secret_stays_the_text_it_is(value: str) -> None:
     assert setting("SECRET_KEY", value) == value
 
@@ -196,6 +275,7 @@ def test_it_refuses_a_public_key_whose_path_is_too_long() -> None:
 
 # Switches and numbers
 
+
 @pytest.mark.parametrize("value", ["1", "true", "True", "TRUE", "yes", "on", " On "])
 def test_a_switch_is_on(value: str) -> None:
     assert setting("RESULT_ENVELOPE", value) is True
@@ -211,24 +291,56 @@ def test_it_refuses_a_switch_that_is_neither_on_nor_off(value: str) -> None:
     assert "takes true or false" in refusal("RESULT_ENVELOPE", value)
 
 
-@pytest.mark.parametrize("name, value, wanted", [
-    ("SCAN_INTERVAL", "0.1", 0.1), ("SCAN_INTERVAL", "2", 2.0), ("SCAN_INTERVAL", "0.25", 0.25), ("SCAN_INTERVAL", "3600", 3600.0),
-    ("PING_INTERVAL", "0.1", 0.1), ("PING_INTERVAL", "3600", 3600.0), ("MAX_SUBSCRIBERS_PER_LOGIN", "1", 1),
-    ("MAX_SUBSCRIBERS_PER_LOGIN", "1000000", 1_000_000), ("LIVE_PORT", "1", 1), ("LIVE_PORT", "65535", 65535),
-    ("LIVE_PORT", "0", None),
-])
+@pytest.mark.parametrize(
+    "name, value, wanted",
+    [
+        ("SCAN_INTERVAL", "0.1", 0.1),
+        ("SCAN_INTERVAL", "2", 2.0),
+        ("SCAN_INTERVAL", "0.25", 0.25),
+        ("SCAN_INTERVAL", "3600", 3600.0),
+        ("PING_INTERVAL", "0.1", 0.1),
+        ("PING_INTERVAL", "3600", 3600.0),
+        ("MAX_SUBSCRIBERS_PER_LOGIN", "1", 1),
+        ("MAX_SUBSCRIBERS_PER_LOGIN", "1000000", 1_000_000),
+        ("LIVE_PORT", "1", 1),
+        ("LIVE_PORT", "65535", 65535),
+        ("LIVE_PORT", "0", None),
+    ],
+)
 def test_a_number_in_its_range_is_taken(name: str, value: str, wanted: float | None) -> None:
     found = setting(name, value)
     assert found == wanted
     assert type(found) is type(wanted)
 
 
-@pytest.mark.parametrize("name, value", [
-    *(("SCAN_INTERVAL", value) for value in ("0", "0.05", "-1", "3601", "nan", "inf", "-inf", "1s", "often", "1,5", "1 2", "1e9")),
-    *(("PING_INTERVAL", value) for value in ("0", "3601", "nan", "x")),
-    *(("MAX_SUBSCRIBERS_PER_LOGIN", value) for value in ("0", "-1", "1.5", "1000001", "nan", "inf", "many")),
-    *(("LIVE_PORT", value) for value in ("-1", "65536", "80.5", "http", "nan", "inf")),
-])
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        *(
+            ("SCAN_INTERVAL", value)
+            for value in (
+                "0",
+                "0.05",
+                "-1",
+                "3601",
+                "nan",
+                "inf",
+                "-inf",
+                "1s",
+                "often",
+                "1,5",
+                "1 2",
+                "1e9",
+            )
+        ),
+        *(("PING_INTERVAL", value) for value in ("0", "3601", "nan", "x")),
+        *(
+            ("MAX_SUBSCRIBERS_PER_LOGIN", value)
+            for value in ("0", "-1", "1.5", "1000001", "nan", "inf", "many")
+        ),
+        *(("LIVE_PORT", value) for value in ("-1", "65536", "80.5", "http", "nan", "inf")),
+    ],
+)
 def test_it_refuses_a_number_out_of_its_range(name: str, value: str) -> None:
     message = refusal(name, value)
     assert "number from" in message and repr(value) in message
@@ -237,30 +349,52 @@ def test_it_refuses_a_number_out_of_its_range(name: str, value: str) -> None:
 
 # Origins
 
-@pytest.mark.parametrize("value, wanted", [
-    ("https://portal.example.org", ("https://portal.example.org",)),
-    ("http://localhost:8080", ("http://localhost:8080",)),
-    ("https://[2001:db8::1]:8443", ("https://[2001:db8::1]:8443",)),
-    ("https://a.example,https://b.example", ("https://a.example", "https://b.example")),
-    (" https://a.example , https://b.example ", ("https://a.example", "https://b.example")),
-    ("https://a.example https://b.example\nhttps://c.example", ("https://a.example", "https://b.example", "https://c.example")),
-    (",", ()),
-])
+
+@pytest.mark.parametrize(
+    "value, wanted",
+    [
+        ("https://portal.example.org", ("https://portal.example.org",)),
+        ("http://localhost:8080", ("http://localhost:8080",)),
+        ("https://[2001:db8::1]:8443", ("https://[2001:db8::1]:8443",)),
+        ("https://a.example,https://b.example", ("https://a.example", "https://b.example")),
+        (" https://a.example , https://b.example ", ("https://a.example", "https://b.example")),
+        (
+            "https://a.example https://b.example\nhttps://c.example",
+            ("https://a.example", "https://b.example", "https://c.example"),
+        ),
+        (",", ()),
+    ],
+)
 def test_origins_stand_between_commas_or_spaces(value: str, wanted: tuple[str, ...]) -> None:
     assert setting("ALLOWED_ORIGINS", value) == wanted
 
 
-@pytest.mark.parametrize("value", [
-    "portal.example.org", "*", "https://*", "https://*.example.org", "https://a.example/", "https://a.example/path", "https://",
-    "wss://a.example", "ftp://a.example", "null", "https:a.example",
-])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "portal.example.org",
+        "*",
+        "https://*",
+        "https://*.example.org",
+        "https://a.example/",
+        "https://a.example/path",
+        "https://",
+        "wss://a.example",
+        "ftp://a.example",
+        "null",
+        "https:a.example",
+    ],
+)
 def test_it_refuses_what_is_no_origin(value: str) -> None:
     for text in (value, f"https://good.example {value}"):
         message = refusal("ALLOWED_ORIGINS", text)
-        assert "takes origins such as https://portal.example.org" in message and repr(value) in message
+        assert (
+            "takes origins such as https://portal.example.org" in message and repr(value) in message
+        )
 
 
 # Sources
+
 
 @pytest.mark.parametrize("value", ["tigervnc,spool", "tigervnc spool", " tigervnc , spool "])
 def test_sources_stand_between_commas_or_spaces(value: str) -> None:
@@ -269,7 +403,16 @@ def test_sources_stand_between_commas_or_spaces(value: str) -> None:
 
 # Whatever comes
 
-NAMES = ("STORE", "SERVER_ID", "SECRET_KEY", "TOKEN_PUBLIC_KEY", "RESULT_ENVELOPE", "ALLOWED_ORIGINS", "SCAN_INTERVAL", "LIVE_PORT")
+NAMES = (
+    "STORE",
+    "SERVER_ID",
+    "SECRET_KEY",
+    "TOKEN_PUBLIC_KEY",
+    "RESULT_ENVELOPE",
+    "ALLOWED_ORIGINS",
+    "SCAN_INTERVAL",
+    "LIVE_PORT",
+)
 
 
 @settings(deadline=None)

@@ -22,9 +22,17 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("setup.py", "setup.cfg", "README.md", "fastx_list"):
         subprocess.run(["cp", "-r", ROOT / name, source], check=True)
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", work, source], check=True, capture_output=True)
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", work, source],
+        check=True,
+        capture_output=True,
+    )
     [wheel] = work.glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--target", work / "site", wheel], check=True, capture_output=True)
+    subprocess.run(
+        [*pip, "install", "--no-deps", "--target", work / "site", wheel],
+        check=True,
+        capture_output=True,
+    )
     return work / "site"
 
 
@@ -33,17 +41,28 @@ def test_everything_that_is_served_is_in_the_wheel(installed: Path) -> None:
     for folder in ("web/static", "web/templates"):
         there = {path.name for path in (ROOT / "fastx_list" / folder).iterdir()}
         assert {path.name for path in (installed / "fastx_list" / folder).iterdir()} == there
-    modules = {path.relative_to(ROOT / "fastx_list") for path in (ROOT / "fastx_list").rglob("*.py")}
-    assert {path.relative_to(installed / "fastx_list") for path in (installed / "fastx_list").rglob("*.py")} == modules
+    modules = {
+        path.relative_to(ROOT / "fastx_list") for path in (ROOT / "fastx_list").rglob("*.py")
+    }
+    assert {
+        path.relative_to(installed / "fastx_list")
+        for path in (installed / "fastx_list").rglob("*.py")
+    } == modules
 
 
-def test_it_runs_from_the_wheel_in_any_directory(installed: Path, tmp_path: Path, processes: Processes) -> None:
+def test_it_runs_from_the_wheel_in_any_directory(
+    installed: Path, tmp_path: Path, processes: Processes
+) -> None:
     service = Service(tmp_path / "state", processes, {"PYTHONPATH": str(installed)})
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     where = subprocess.run(
-        [sys.executable, "-c", "import fastx_list; print(fastx_list.__file__)"], env=service.environ, cwd=elsewhere, text=True,
-        capture_output=True, check=True,
+        [sys.executable, "-c", "import fastx_list; print(fastx_list.__file__)"],
+        env=service.environ,
+        cwd=elsewhere,
+        text=True,
+        capture_output=True,
+        check=True,
     )
     assert where.stdout.strip() == str(installed / "fastx_list" / "__init__.py")
     service.cwd = elsewhere

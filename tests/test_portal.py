@@ -1,4 +1,5 @@
-"""The programs in docs/portal.md: taken from there as they stand, and run by their own interpreters against real servers."""
+"""The programs in docs/portal.md: taken from there as they stand, and run by their own interpreters
+against real servers."""
 
 from __future__ import annotations
 
@@ -22,7 +23,17 @@ from playwright.sync_api import Browser, expect
 from fastx_list.model.session import Session
 from fastx_list.store import Store
 from tests.conftest import session
-from tests.support import Answer, Processes, Service, end, fetch, free_port, missing, program, wait_for
+from tests.support import (
+    Answer,
+    Processes,
+    Service,
+    end,
+    fetch,
+    free_port,
+    missing,
+    program,
+    wait_for,
+)
 
 Observe = Callable[..., None]
 
@@ -42,7 +53,9 @@ def programs() -> dict[str, str]:
     found = {}
     for language in ("php", "perl", "java", "js", "html", "python"):
         for text in blocks(language):
-            name = re.search(r"\b\w+\.(php|pl|java|mjs|html|py)\b", "".join(text.splitlines(keepends=True)[:2]))
+            name = re.search(
+                r"\b\w+\.(php|pl|java|mjs|html|py)\b", "".join(text.splitlines(keepends=True)[:2])
+            )
             assert name and name[0] not in found
             found[name[0]] = text
     return found
@@ -76,12 +89,15 @@ def portal_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def listing(folder: Path, portal_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def listing(
+    folder: Path, portal_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
     """The list and the sidecar, which know the portal's public key and its origin."""
     directory = tmp_path_factory.mktemp("listing")
     processes = Processes(directory)
     environ = {
-        "FASTX_LIST_SERVER_ID": "here", "FASTX_LIST_TOKEN_PUBLIC_KEY": str(folder / "portal.pub"),
+        "FASTX_LIST_SERVER_ID": "here",
+        "FASTX_LIST_TOKEN_PUBLIC_KEY": str(folder / "portal.pub"),
         "FASTX_LIST_ALLOWED_ORIGINS": f"http://localhost:{portal_port}",
         "WEB_CONCURRENCY": "1",  # each worker has its own last known state
     }
@@ -108,9 +124,12 @@ class Portal:
 
     def environ(self, **others: str) -> dict[str, str]:
         environ = {
-            **os.environ, "LC_ALL": "C.UTF-8", "LIST_URL": self.service.url,
+            **os.environ,
+            "LC_ALL": "C.UTF-8",
+            "LIST_URL": self.service.url,
             "LIST_LIVE_URL": self.service.live_url.removesuffix("/api/list"),
-            "LIST_SECRET_FILE": str(self.service.state / "secret"), "LIST_KEY_FILE": str(self.folder / "portal.key"),
+            "LIST_SECRET_FILE": str(self.service.state / "secret"),
+            "LIST_KEY_FILE": str(self.folder / "portal.key"),
         }
         return environ | others
 
@@ -122,7 +141,7 @@ class Portal:
         """Return the lines that the program has finished."""
         log = self.processes.log(name)
         assert "eyJ" not in log  # which is how every token begins
-        return log[:log.rfind("\n") + 1]
+        return log[: log.rfind("\n") + 1]
 
     def shown(self, name: str) -> dict[str, str]:
         """Return what the program shows now: the rest of a session's line by its id."""
@@ -150,17 +169,29 @@ def interpreter(name: str, folder: Path) -> list[str]:
         return [sys.executable, "-u", name]
     if name == "sessions.mjs":
         node = program("node", "nodejs")
-        native = subprocess.run([node, "-p", "typeof WebSocket"], capture_output=True, text=True, check=True).stdout.strip()
+        native = subprocess.run(
+            [node, "-p", "typeof WebSocket"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         if native == "undefined" and not NODE_WS.exists():
-            missing("this node has no WebSocket and there is no ws (Debian: apt-get install node-ws)")
+            missing(
+                "this node has no WebSocket and there is no ws (Debian: apt-get install node-ws)"
+            )
         return [node, name]
-    compiler, java = program("javac", "default-jdk-headless"), program("java", "default-jdk-headless")
+    compiler, java = (
+        program("javac", "default-jdk-headless"),
+        program("java", "default-jdk-headless"),
+    )
     if not GSON.exists():
         missing("there is no Gson (Debian: apt-get install libgoogle-gson-java)")
     if name == "Sessions.java":
         return [java, "-cp", str(GSON), name]
     if not (folder / "Follow.class").exists():
-        subprocess.run([compiler, "-cp", GSON, "Sessions.java", "Follow.java"], cwd=folder, check=True, capture_output=True)
+        subprocess.run(
+            [compiler, "-cp", GSON, "Sessions.java", "Follow.java"],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+        )
     return [java, "-cp", f"{GSON}:.", "Follow"]
 
 
@@ -170,7 +201,13 @@ def portal(folder: Path, listing: Service, processes: Processes) -> Portal:
 
 
 def desktop(session_id: str, started: int, login: str = "alice", **facts: Any) -> Session:
-    known = {"geometry": "800x600", "window_mode": "desktop", "command": "startxfce4", "clients": 0, "started": started}
+    known = {
+        "geometry": "800x600",
+        "window_mode": "desktop",
+        "command": "startxfce4",
+        "clients": 0,
+        "started": started,
+    }
     return session(session_id, login, **{**known, **facts})
 
 
@@ -180,10 +217,15 @@ OTHERS = [desktop("rootless", 8, window_mode="rootless"), desktop("of-bob", 9, "
 
 
 @pytest.mark.parametrize("name", [*FOLLOWERS, "Sessions.java"])
-def test_it_lists_only_the_logins_newest_that_match(name: str, portal: Portal, observe: Observe) -> None:
+def test_it_lists_only_the_logins_newest_that_match(
+    name: str, portal: Portal, observe: Observe
+) -> None:
     observe(*NIGHT, THESIS, *OTHERS)
     portal.start(name, "alice")
-    first = wait_for("five sessions", lambda: re.search(r"^5 of 6 sessions\n((?:.+\n){5})", portal.log(name), re.MULTILINE))
+    first = wait_for(
+        "five sessions",
+        lambda: re.search(r"^5 of 6 sessions\n((?:.+\n){5})", portal.log(name), re.MULTILINE),
+    )
     nights = [f"night{number}\tstartxfce4\t800x600\t0" for number in (5, 4, 3, 2)]
     assert first[1].splitlines() == ["thesis\tGröße <b>\U0001f600\t800x600\t2", *nights]
 
@@ -196,16 +238,24 @@ def test_it_shows_what_changes(name: str, portal: Portal, observe: Observe) -> N
     changed = desktop("night3", 3, clients=1, geometry="1024x768")
     observe(NIGHT[1], changed, THESIS, *[replace(other, clients=1) for other in OTHERS])
     expected = {"night2": "0", "night3": "1", "thesis": "2"}
-    wait_for("the changes", lambda: {key: line.split("\t")[2] for key, line in portal.shown(name).items()} == expected)
+    wait_for(
+        "the changes",
+        lambda: {key: line.split("\t")[2] for key, line in portal.shown(name).items()} == expected,
+    )
     assert portal.shown(name)["night3"] == "startxfce4\t1024x768\t1"
     assert "rootless" not in portal.log(name) and "of-bob" not in portal.log(name)
 
 
-def test_what_polls_is_sent_nothing_while_nothing_changes(portal: Portal, listing: Service, observe: Observe) -> None:
+def test_what_polls_is_sent_nothing_while_nothing_changes(
+    portal: Portal, listing: Service, observe: Observe
+) -> None:
     observe(THESIS)
     portal.start("sessions.pl", "alice")
     before = listing.processes.log("list").count('" 304 ')
-    wait_for("two answers without a body", lambda: listing.processes.log("list").count('" 304 ') >= before + 2)
+    wait_for(
+        "two answers without a body",
+        lambda: listing.processes.log("list").count('" 304 ') >= before + 2,
+    )
     assert portal.lists("sessions.pl") == 1
     observe(NIGHT[0])
     wait_for("the change", lambda: portal.shown("sessions.pl").keys() == {"night1"})
@@ -213,27 +263,49 @@ def test_what_polls_is_sent_nothing_while_nothing_changes(portal: Portal, listin
 
 
 @pytest.mark.parametrize("name", FOLLOWERS)
-def test_it_stops_and_says_why_if_its_token_is_refused(name: str, portal: Portal, tmp_path: Path) -> None:
+def test_it_stops_and_says_why_if_its_token_is_refused(
+    name: str, portal: Portal, tmp_path: Path
+) -> None:
     (tmp_path / "secret").write_text(os.urandom(32).hex() + "\n")
-    key = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", str(tmp_path / "key")]
+    key = [
+        "openssl",
+        "genpkey",
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-out",
+        str(tmp_path / "key"),
+    ]
     subprocess.run(key, check=True, capture_output=True)
-    started = portal.start(name, "alice", LIST_SECRET_FILE=str(tmp_path / "secret"), LIST_KEY_FILE=str(tmp_path / "key"))
+    started = portal.start(
+        name,
+        "alice",
+        LIST_SECRET_FILE=str(tmp_path / "secret"),
+        LIST_KEY_FILE=str(tmp_path / "key"),
+    )
     assert started.wait(60) != 0
     assert "its signature is not of this server's key" in portal.log(name)
     assert portal.lists(name) == 0
 
 
-def test_all_go_on_after_outages(folder: Path, listing: Service, processes: Processes, tmp_path: Path, observe: Observe) -> None:
+def test_all_go_on_after_outages(
+    folder: Path, listing: Service, processes: Processes, tmp_path: Path, observe: Observe
+) -> None:
     database = tmp_path / "database"
     database.write_bytes(b"no database" * 1000)
-    service = Service(listing.state, processes, {**listing.environ, "FASTX_LIST_STORE": f"sqlite:///{database}"})
+    service = Service(
+        listing.state, processes, {**listing.environ, "FASTX_LIST_STORE": f"sqlite:///{database}"}
+    )
     portal = Portal(folder, service, processes)
     observe(THESIS)
     service.start_list()
     service.start_live()
     started = [portal.start(name, "alice") for name in FOLLOWERS]
     for name in FOLLOWERS:
-        wait_for(f"the 503 of {name}", lambda: re.search("503|cannot be read yet", portal.log(name)))
+        wait_for(
+            f"the 503 of {name}", lambda: re.search("503|cannot be read yet", portal.log(name))
+        )
     database.unlink()
     database.symlink_to(listing.state / "sessions.db")
     for name in FOLLOWERS:
@@ -273,10 +345,20 @@ def test_followers_outlive_their_tokens(
 @pytest.fixture
 def php(portal: Portal, tmp_path: Path) -> Callable[..., str]:
     """Serves the PHP page with PHP's own server to ``REMOTE_USER``, and returns its address."""
+
     def serve(**environ: str) -> str:
         address = f"127.0.0.1:{free_port()}"
-        command = [program("php", "php-cli"), "-d", f"session.save_path={tmp_path}", "-S", address, "sessions.php"]
-        portal.processes.start(command, "sessions.php", portal.environ(**environ), cwd=portal.folder)
+        command = [
+            program("php", "php-cli"),
+            "-d",
+            f"session.save_path={tmp_path}",
+            "-S",
+            address,
+            "sessions.php",
+        ]
+        portal.processes.start(
+            command, "sessions.php", portal.environ(**environ), cwd=portal.folder
+        )
         wait_for("PHP's server", lambda: _accepts(address))
         return f"http://{address}/"
 
@@ -298,12 +380,25 @@ def items(answer: Answer) -> list[str]:
 
 
 def test_the_php_page_shows_a_page_at_a_time(php: Callable[..., str], observe: Observe) -> None:
-    observe(*[desktop(f"night{number}", number, command=f"night {number}") for number in range(100, 122)], *OTHERS,
-            desktop("hostile", 200, command="<script>\"Größe'", clients=2))
+    observe(
+        *[
+            desktop(f"night{number}", number, command=f"night {number}")
+            for number in range(100, 122)
+        ],
+        *OTHERS,
+        desktop("hostile", 200, command="<script>\"Größe'", clients=2),
+    )
     url = php(REMOTE_USER="alice")
     first = fetch(url)
-    assert items(first)[:2] == ["&lt;script&gt;&quot;Größe&#039;, 800x600, 2 clients", "night 121, 800x600, 0 clients"]
-    assert len(items(first)) == 20 and b"20 of 23 sessions" in first.body and b'href="?start=20"' in first.body
+    assert items(first)[:2] == [
+        "&lt;script&gt;&quot;Größe&#039;, 800x600, 2 clients",
+        "night 121, 800x600, 0 clients",
+    ]
+    assert (
+        len(items(first)) == 20
+        and b"20 of 23 sessions" in first.body
+        and b'href="?start=20"' in first.body
+    )
     second = fetch(f"{url}?start=20")
     assert [item.split(",")[0] for item in items(second)] == ["night 102", "night 101", "night 100"]
     assert b"href" not in second.body
@@ -326,17 +421,24 @@ def test_the_php_page_keeps_what_has_not_changed(
     portal.log("sessions.php")
 
 
-def test_the_php_page_says_what_is_wrong(php: Callable[..., str], portal: Portal, tmp_path: Path) -> None:
+def test_the_php_page_says_what_is_wrong(
+    php: Callable[..., str], portal: Portal, tmp_path: Path
+) -> None:
     (tmp_path / "secret").write_text(os.urandom(32).hex())
     refused = fetch(php(REMOTE_USER="alice", LIST_SECRET_FILE=str(tmp_path / "secret")))
-    assert refused.status == 502 and b"token: its signature is not of this server&#039;s key" in refused.body
+    assert (
+        refused.status == 502
+        and b"token: its signature is not of this server&#039;s key" in refused.body
+    )
     away = fetch(php(REMOTE_USER="alice", LIST_URL=f"http://127.0.0.1:{free_port()}"))
     assert away.status == 502 and b"no connection" in away.body and away.headers["Refresh"] == "5"
     assert "Connection refused" in portal.log("sessions.php")
     assert fetch(php(REMOTE_USER="")).body == b"Nobody is logged in."
 
 
-def test_the_php_page_says_when_it_may_be_out_of_date(php: Callable[..., str], listing: Service, observe: Observe) -> None:
+def test_the_php_page_says_when_it_may_be_out_of_date(
+    php: Callable[..., str], listing: Service, observe: Observe
+) -> None:
     observe(THESIS)
     url = php(REMOTE_USER="alice")
     known = items(fetch(url))
@@ -358,9 +460,13 @@ def _with_hint(answer: Answer) -> Answer | None:
 
 @pytest.fixture
 def website(listing: Service, portal_port: int) -> Iterator[list[str]]:
-    """A portal of another origin: it serves the page, and at ``/token`` the last token in a list, which is returned."""
+    """A portal of another origin: it serves the page, and at ``/token`` the last token in a list,
+    which is returned."""
     page = programs()["live.html"]
-    for address, own in (("http://127.0.0.1:8000", listing.url), ("ws://127.0.0.1:8001/api/list", listing.live_url)):
+    for address, own in (
+        ("http://127.0.0.1:8000", listing.url),
+        ("ws://127.0.0.1:8001/api/list", listing.live_url),
+    ):
         assert page.count(address) == 1
         page = page.replace(address, own)
     tokens: list[str] = []
@@ -386,16 +492,30 @@ def website(listing: Service, portal_port: int) -> Iterator[list[str]]:
 
 
 def test_the_browser_follows_until_the_user_logs_out(
-    browser: Browser, website: list[str], portal_port: int, listing: Service, observe: Observe, store: Store
+    browser: Browser,
+    website: list[str],
+    portal_port: int,
+    listing: Service,
+    observe: Observe,
+    store: Store,
 ) -> None:
-    observe(NIGHT[0], desktop("hostile", 7, command="<img src=x onerror=document.title='taken'>"), *OTHERS)
+    observe(
+        NIGHT[0],
+        desktop("hostile", 7, command="<img src=x onerror=document.title='taken'>"),
+        *OTHERS,
+    )
     website.append(listing.token("alice"))
     page = browser.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(f"http://localhost:{portal_port}/")
     shown = expect(page.locator("#list li"))
-    shown.to_have_text(["<img src=x onerror=document.title='taken'>, 800x600, 0 clients", "startxfce4, 800x600, 0 clients"])
+    shown.to_have_text(
+        [
+            "<img src=x onerror=document.title='taken'>, 800x600, 0 clients",
+            "startxfce4, 800x600, 0 clients",
+        ]
+    )
     assert page.title() == "My sessions"
     observe(desktop("night1", 1, clients=1), *OTHERS)
     shown.to_have_text(["startxfce4, 800x600, 1 clients"])

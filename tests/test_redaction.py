@@ -28,70 +28,90 @@ def survives(token: str, text: str) -> bool:
 
 # Where tokens stand
 
-@pytest.mark.parametrize("before, after", [
-    ("GET /api/list/", " HTTP/1.1"),
-    ("GET /api/list/", "?sortBy=started&filter=login%3D%3Dalice HTTP/1.1"),
-    ('127.0.0.1 - - "POST /api/params/', ' HTTP/1.1" 200 17 "-" "curl/8.0"'),
-    ("GET /api/admin/session/", " HTTP/1.1"),
-    ("GET /api/admin/server/", " HTTP/1.1"),
-    ('"http://host:8000/api/list/', '"'),
-    ("'/api/list/", "'"),
-    ("<a href=/api/list/", ">"),
-    ("https://host/fastx/api/list/", "#top"),
-    ("GET /api/list?token=", " HTTP/1.1"),
-    ("GET /api/list?sortBy=id&token=", "&limit=1 HTTP/1.1"),
-    ("GET /api/list?TOKEN=", " HTTP/1.1"),
-    ("GET /api/list?token%3D", "&limit=1"),
-    ("GET /api/list?token%3d", "&limit=1"),
-    ("http://host/#token=", "&live=1"),
-    ("Authorization: Bearer ", ""),
-    ("authorization: bearer ", "\r\nHost: localhost"),
-    ("Authorization: Bearer  \t", " trailing"),
-    ("{'Authorization': 'Bearer ", "', 'Host': 'localhost'}"),
-    ("('Authorization', 'Bearer ", "')"),
-    ("X-FASTX-TOKEN: ", "\r\nHost: localhost"),
-    ("x-fastx-token: ", ""),
-    ("X-FASTX-TOKEN:", ""),
-    ("{'X-FASTX-TOKEN': '", "', 'Host': 'localhost'}"),
-    ("('X-Fastx-Token', '", "')"),
-    ('{"token": "', '", "id": "a"}'),
-    ('{"token":"', '","id":"a"}'),
-    ("token = ", ""),
-    ("HTTP_X_FASTX_TOKEN='", "'"),
-    ("access_token=", "&x=1"),
-    ("", ""),
-    ("no reason to say it: ", " but there it is"),
-    ("(", ")"),
-    ("[", "]"),
-    ("=", ";"),
-    ("a\n", "\nb"),
-])
+
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ("GET /api/list/", " HTTP/1.1"),
+        ("GET /api/list/", "?sortBy=started&filter=login%3D%3Dalice HTTP/1.1"),
+        ('127.0.0.1 - - "POST /api/params/', ' HTTP/1.1" 200 17 "-" "curl/8.0"'),
+        ("GET /api/admin/session/", " HTTP/1.1"),
+        ("GET /api/admin/server/", " HTTP/1.1"),
+        ('"http://host:8000/api/list/', '"'),
+        ("'/api/list/", "'"),
+        ("<a href=/api/list/", ">"),
+        ("https://host/fastx/api/list/", "#top"),
+        ("GET /api/list?token=", " HTTP/1.1"),
+        ("GET /api/list?sortBy=id&token=", "&limit=1 HTTP/1.1"),
+        ("GET /api/list?TOKEN=", " HTTP/1.1"),
+        ("GET /api/list?token%3D", "&limit=1"),
+        ("GET /api/list?token%3d", "&limit=1"),
+        ("http://host/#token=", "&live=1"),
+        ("Authorization: Bearer ", ""),
+        ("authorization: bearer ", "\r\nHost: localhost"),
+        ("Authorization: Bearer  \t", " trailing"),
+        ("{'Authorization': 'Bearer ", "', 'Host': 'localhost'}"),
+        ("('Authorization', 'Bearer ", "')"),
+        ("X-FASTX-TOKEN: ", "\r\nHost: localhost"),
+        ("x-fastx-token: ", ""),
+        ("X-FASTX-TOKEN:", ""),
+        ("{'X-FASTX-TOKEN': '", "', 'Host': 'localhost'}"),
+        ("('X-Fastx-Token', '", "')"),
+        ('{"token": "', '", "id": "a"}'),
+        ('{"token":"', '","id":"a"}'),
+        ("token = ", ""),
+        ("HTTP_X_FASTX_TOKEN='", "'"),
+        ("access_token=", "&x=1"),
+        ("", ""),
+        ("no reason to say it: ", " but there it is"),
+        ("(", ")"),
+        ("[", "]"),
+        ("=", ";"),
+        ("a\n", "\nb"),
+    ],
+)
 def test_a_token_is_taken_out_and_the_rest_stays(before: str, after: str) -> None:
     redacted = redact(before + TOKEN + after)
     assert not survives(TOKEN, redacted)
     assert redacted == f"{before}[token]{after}"
 
 
-@pytest.mark.parametrize("before, after", [
-    ("GET /api/list/", " HTTP/1.1"),
-    ("GET /api/list/", "?limit=1"),
-    ("POST /api/params/", " HTTP/1.1"),
-    ("GET /api/admin/session/", " HTTP/1.1"),
-    ("GET /api/list?token=", "&limit=1"),
-    ("GET /api/list?limit=1&token=", ""),
-    ("Authorization: Bearer ", ""),
-    ("Authorization: Bearer  \t", ""),
-    ("X-FASTX-TOKEN: ", ""),
-])
-@pytest.mark.parametrize("token", ["0123456789abcdef", "abc.def", "%65yJhbGc", "password!", "x", "é", "a,b;c", "a=b", "~"])
-def test_whatever_stands_where_a_token_belongs_is_taken_out(before: str, after: str, token: str) -> None:
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ("GET /api/list/", " HTTP/1.1"),
+        ("GET /api/list/", "?limit=1"),
+        ("POST /api/params/", " HTTP/1.1"),
+        ("GET /api/admin/session/", " HTTP/1.1"),
+        ("GET /api/list?token=", "&limit=1"),
+        ("GET /api/list?limit=1&token=", ""),
+        ("Authorization: Bearer ", ""),
+        ("Authorization: Bearer  \t", ""),
+        ("X-FASTX-TOKEN: ", ""),
+    ],
+)
+@pytest.mark.parametrize(
+    "token",
+    ["0123456789abcdef", "abc.def", "%65yJhbGc", "password!", "x", "é", "a,b;c", "a=b", "~"],
+)
+def test_whatever_stands_where_a_token_belongs_is_taken_out(
+    before: str, after: str, token: str
+) -> None:
     # What somebody sent in place of a token may be a token of another system, or a password.
     assert redact(before + token + after) == f"{before}[token]{after}"
 
 
-@pytest.mark.parametrize("template", [
-    "/api/list/{}", "http://host/?token={}", '{{"token": "{}"}}', "Bearer {}", "X-FASTX-TOKEN: {}", "{}",
-])
+@pytest.mark.parametrize(
+    "template",
+    [
+        "/api/list/{}",
+        "http://host/?token={}",
+        '{{"token": "{}"}}',
+        "Bearer {}",
+        "X-FASTX-TOKEN: {}",
+        "{}",
+    ],
+)
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_token_in_a_percent_encoded_text_is_taken_out(template: str, times: int) -> None:
     # As in the query string of a login page that is to lead back here.
@@ -103,29 +123,50 @@ def test_a_token_in_a_percent_encoded_text_is_taken_out(template: str, times: in
     assert not survives(TOKEN, redacted)
 
 
-@pytest.mark.parametrize("before", ["/api/list/", "/api%2Flist%2F", "/api/list?token=", "/api/list?token%3D", "Bearer ", "next="])
+@pytest.mark.parametrize(
+    "before",
+    ["/api/list/", "/api%2Flist%2F", "/api/list?token=", "/api/list?token%3D", "Bearer ", "next="],
+)
 @pytest.mark.parametrize("dot", ["%2E", "%2e"])
 def test_a_token_with_percent_encoded_dots_is_taken_out(before: str, dot: str) -> None:
     assert not survives(TOKEN, redact(f"GET {before}{TOKEN.replace('.', dot)}&x=1 HTTP/1.1"))
 
 
 @pytest.mark.parametrize(
-    "before", ["/api/list/", "/api/params/", "/api/admin/session/", "/api/list?token=", "Bearer ", "/static/", "/"]
+    "before",
+    [
+        "/api/list/",
+        "/api/params/",
+        "/api/admin/session/",
+        "/api/list?token=",
+        "Bearer ",
+        "/static/",
+        "/",
+    ],
 )
 def test_a_token_that_is_percent_encoded_throughout_is_taken_out(before: str) -> None:
     encoded = "".join(f"%{ord(letter):02x}" for letter in TOKEN)
     assert redact(f"GET {before}{encoded} HTTP/1.1") == f"GET {before}[token] HTTP/1.1"
 
 
-@pytest.mark.parametrize("before", ["/%61pi/list/", "/api/%6cist/", "/api/list?%74oken=", "/api/list?toke%6E="])
+@pytest.mark.parametrize(
+    "before", ["/%61pi/list/", "/api/%6cist/", "/api/list?%74oken=", "/api/list?toke%6E="]
+)
 def test_where_a_token_belongs_may_be_percent_encoded(before: str) -> None:
     for token in (TOKEN, "0123456789abcdef"):
         assert token not in redact(f"GET {before}{token} HTTP/1.1")
 
 
 def test_all_tokens_of_a_text_are_taken_out() -> None:
-    text = f"GET /api/list/{TOKEN}?token={TOKEN} HTTP/1.1 | Authorization: Bearer {TOKEN} | {TOKEN} {TOKEN}"
-    assert redact(text) == "GET /api/list/[token]?token=[token] HTTP/1.1 | Authorization: Bearer [token] | [token] [token]"
+    text = (
+        f"GET /api/list/{TOKEN}?token={TOKEN} HTTP/1.1 | Authorization: Bearer {TOKEN} | {TOKEN}"
+        f" {TOKEN}"
+    )
+    assert (
+        redact(text)
+        == "GET /api/list/[token]?token=[token] HTTP/1.1 | Authorization: Bearer [token] | [token]"
+        " [token]"
+    )
 
 
 def test_a_token_that_was_cut_short_is_taken_out() -> None:
@@ -140,25 +181,32 @@ def test_redacting_twice_is_redacting_once() -> None:
 
 # What is no token
 
-@pytest.mark.parametrize("text", [
-    "",
-    "GET /api/list HTTP/1.1",
-    "GET /api/list/ HTTP/1.1",
-    "GET /api/list?sortBy=started&sortReverse=true&limit=10&filter=login%3D%3Dalice HTTP/1.1",
-    "GET /static/page.js HTTP/1.1",
-    "the list is at /api/list/<token>",
-    "a token of alice was revoked",
-    "Authorization: Basic",
-    "3 tokens=5",
-    "Key and keyJ and monkeyJungle",
-    "session file /var/lib/fastx-list/spool/a.json: skipped: geometry: takes WIDTHxHEIGHT, such as 1280x720",
-    "sqlite:////var/lib/fastx-list/sessions.db cannot be read; going on with the last copy",
-    "größe 🙂\n\ttabs and lines\r\n",
-    "2 sessions on this machine",
-    # Names of people, who may have a login.
-    "the session of eyjolfur has ended",
-    "Eyjafjallajökull is a host",
-])
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "GET /api/list HTTP/1.1",
+        "GET /api/list/ HTTP/1.1",
+        "GET /api/list?sortBy=started&sortReverse=true&limit=10&filter=login%3D%3Dalice HTTP/1.1",
+        "GET /static/page.js HTTP/1.1",
+        "the list is at /api/list/<token>",
+        "a token of alice was revoked",
+        "Authorization: Basic",
+        "3 tokens=5",
+        "Key and keyJ and monkeyJungle",
+        (
+            "session file /var/lib/fastx-list/spool/a.json: skipped: geometry: takes WIDTHxHEIGHT,"
+            " such as 1280x720"
+        ),
+        "sqlite:////var/lib/fastx-list/sessions.db cannot be read; going on with the last copy",
+        "größe 🙂\n\ttabs and lines\r\n",
+        "2 sessions on this machine",
+        # Names of people, who may have a login.
+        "the session of eyjolfur has ended",
+        "Eyjafjallajökull is a host",
+    ],
+)
 def test_a_text_without_a_token_stays_as_it_is(text: str) -> None:
     assert redact(text) == text
 
@@ -174,12 +222,45 @@ def test_a_text_that_names_no_token_stays_as_it_is(text: str) -> None:
 # Whatever stands around it
 
 DELIMITERS = st.sampled_from(" \t\n\r\"'&")
-CONTEXTS = st.text() | st.lists(st.sampled_from((
-    "/api/list/", "/api/params/", "/api/admin/session/", "token", "=", ":", "%3D", "Bearer", " ", '"', "'", "&", "?", "eyJ", ".",
-    "a", "X-FASTX-TOKEN", "Authorization", "[token]", "%", "%2E", "<", ">", "#", "-", "_", "/", "\\",
-)), max_size=8).map("".join)
+CONTEXTS = st.text() | st.lists(
+    st.sampled_from(
+        (
+            "/api/list/",
+            "/api/params/",
+            "/api/admin/session/",
+            "token",
+            "=",
+            ":",
+            "%3D",
+            "Bearer",
+            " ",
+            '"',
+            "'",
+            "&",
+            "?",
+            "eyJ",
+            ".",
+            "a",
+            "X-FASTX-TOKEN",
+            "Authorization",
+            "[token]",
+            "%",
+            "%2E",
+            "<",
+            ">",
+            "#",
+            "-",
+            "_",
+            "/",
+            "\\",
+        )
+    ),
+    max_size=8,
+).map("".join)
 CLAIMS = st.dictionaries(
-    st.text(max_size=5).map("portal:{}".format), st.text(max_size=20) | st.integers() | st.booleans(), max_size=4,
+    st.text(max_size=5).map("portal:{}".format),
+    st.text(max_size=20) | st.integers() | st.booleans(),
+    max_size=4,
 )
 
 
@@ -191,7 +272,9 @@ CLAIMS = st.dictionaries(
 def test_a_token_between_delimiters_never_survives(
     before: str, left: str, login: str, claims: dict[str, object], right: str, after: str
 ) -> None:
-    token = jwt.encode({"sub": login, "aud": "api", "exp": 2**31, **claims}, SECRET, algorithm="HS256")
+    token = jwt.encode(
+        {"sub": login, "aud": "api", "exp": 2**31, **claims}, SECRET, algorithm="HS256"
+    )
     assert not survives(token, redact(before + left + token + right + after))
 
 
@@ -204,9 +287,11 @@ def test_a_token_at_an_end_of_the_text_never_survives(before: str, after: str) -
 
 # In the log
 
+
 @pytest.fixture
 def log() -> Iterator[tuple[logging.Logger, io.StringIO]]:
-    """A logger as somebody else might have it, with its own handler and format, and what it has written."""
+    """A logger as somebody else might have it, with its own handler and format, and what it has
+    written."""
     factory = logging.getLogRecordFactory()
     redaction.install()
     written = io.StringIO()
@@ -236,15 +321,17 @@ def test_the_arguments_of_a_logged_message_hold_no_token(log: Log) -> None:
     logger, written = log
     logger.warning("%s said %r to %s", "alice", {"token": TOKEN}, f"/api/list/{TOKEN}")
     logger.warning("%(request)s %(status)d", {"request": f"GET /api/list/{TOKEN}", "status": 200})
-    assert written.getvalue() == (
-        "WARNING somebody.else alice said {'token': '[token]'} to /api/list/[token]\n"
+    assert (
+        written.getvalue()
+        == "WARNING somebody.else alice said {'token': '[token]'} to /api/list/[token]\n"
         "WARNING somebody.else GET /api/list/[token] 200\n"
     )
 
 
 def test_a_token_that_only_the_whole_message_shows_is_taken_out(log: Log) -> None:
     logger, written = log
-    logger.info("GET /api/list/%s", "0123456789abcdef")  # neither the message nor its argument is one alone
+    # Neither the message nor its argument is one alone
+    logger.info("GET /api/list/%s", "0123456789abcdef")
     assert written.getvalue() == "INFO somebody.else GET /api/list/[token]\n"
 
 

@@ -21,7 +21,12 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +43,8 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pri
 
 def make_tokens(public_key: Path | None = None, secret: str = SECRET) -> Tokens:
     found = load({"FASTX_LIST_SECRET_KEY": secret, "FASTX_LIST_SERVER_ID": "server"})
-    return Tokens(replace(found, token_public_key=public_key))  # which may have gone since the settings were read
+    # Which may have gone since the settings were read
+    return Tokens(replace(found, token_public_key=public_key))
 
 
 def refusal(tokens: Tokens, token: str, *revoked: str) -> str:
@@ -53,7 +59,14 @@ def refusal(tokens: Tokens, token: str, *revoked: str) -> str:
 
 def claims(**changes: Any) -> dict[str, Any]:
     """Return the claims of a good token, with ``changes``; ``...`` leaves a claim out."""
-    good = {"sub": "alice", "iss": "portal", "aud": "api", "iat": int(time.time()), "exp": int(time.time() + HOUR), "jti": "1"}
+    good = {
+        "sub": "alice",
+        "iss": "portal",
+        "aud": "api",
+        "iat": int(time.time()),
+        "exp": int(time.time() + HOUR),
+        "jti": "1",
+    }
     return {name: value for name, value in {**good, **changes}.items() if value is not ...}
 
 
@@ -62,7 +75,8 @@ def base64url(data: bytes) -> str:
 
 
 def sign(payload: object, secret: str | bytes = SECRET, header: object = None) -> str:
-    """Return a token made from RFC 7515 by hand, since a library refuses to make most of what has to be refused."""
+    """Return a token made from RFC 7515 by hand, since a library refuses to make most of what has
+    to be refused."""
     head = json.dumps({"alg": "HS256", "typ": "JWT"} if header is None else header).encode()
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     signed = f"{base64url(head)}.{base64url(body)}"
@@ -112,6 +126,7 @@ def ec_file(tmp_path: Path, ec_key: ec.EllipticCurvePrivateKey) -> Path:
 
 # What we issue
 
+
 def test_a_token_says_whose_it_is_and_until_when(clock: Clock) -> None:
     tokens = make_tokens()
     found = tokens.verify(tokens.issue("alice", HOUR), ())
@@ -122,9 +137,21 @@ def test_a_token_says_whose_it_is_and_until_when(clock: Clock) -> None:
 def test_a_token_has_the_documented_claims_and_no_others(clock: Clock) -> None:
     token = make_tokens().issue("alice", HOUR)
     assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT"}
-    found = jwt.decode(token, SECRET, algorithms=["HS256"], audience="api", options={"verify_exp": False, "verify_iat": False})
+    found = jwt.decode(
+        token,
+        SECRET,
+        algorithms=["HS256"],
+        audience="api",
+        options={"verify_exp": False, "verify_iat": False},
+    )
     jti = found.pop("jti")
-    assert found == {"sub": "alice", "iss": "server", "aud": "api", "iat": clock.now, "exp": clock.now + HOUR}
+    assert found == {
+        "sub": "alice",
+        "iss": "server",
+        "aud": "api",
+        "iat": clock.now,
+        "exp": clock.now + HOUR,
+    }
     assert isinstance(jti, str) and len(jti) >= 16
 
 
@@ -151,6 +178,7 @@ def test_whatever_is_issued_for_a_printable_login_is_verified(login: str, admin:
 
 
 # Time
+
 
 def test_a_token_is_good_until_the_second_it_expires(clock: Clock) -> None:
     tokens = make_tokens()
@@ -185,13 +213,31 @@ def test_a_portals_clock_may_be_ahead(clock: Clock) -> None:
 
 
 def test_a_token_that_is_not_valid_yet_is_refused() -> None:
-    assert refusal(make_tokens(), sign(claims(nbf=time.time() + HOUR))) == "token: it is not valid yet"
+    assert (
+        refusal(make_tokens(), sign(claims(nbf=time.time() + HOUR))) == "token: it is not valid yet"
+    )
     assert make_tokens().verify(sign(claims(nbf=time.time() - HOUR)), ()).login == "alice"
 
 
-@pytest.mark.parametrize("expires", [
-    float("inf"), float("-inf"), float("nan"), 2**53, 1e300, 10**400, -1, -1e300, "1900000000", "never", True, [], {},
-], ids=lambda value: repr(value)[:20])
+@pytest.mark.parametrize(
+    "expires",
+    [
+        float("inf"),
+        float("-inf"),
+        float("nan"),
+        2**53,
+        1e300,
+        10**400,
+        -1,
+        -1e300,
+        "1900000000",
+        "never",
+        True,
+        [],
+        {},
+    ],
+    ids=lambda value: repr(value)[:20],
+)
 def test_a_token_with_an_impossible_expiry_is_refused(expires: object) -> None:
     assert "takes a number of seconds" in refusal(make_tokens(), sign(claims(exp=expires)))
 
@@ -207,6 +253,7 @@ def test_a_token_that_expired_in_1970_has_expired() -> None:
 
 # Claims
 
+
 @pytest.mark.parametrize("name", ["exp", "aud", "sub"])
 @pytest.mark.parametrize("value", [..., None], ids=["missing", "null"])
 def test_a_token_without_a_required_claim_is_refused(name: str, value: object) -> None:
@@ -214,40 +261,78 @@ def test_a_token_without_a_required_claim_is_refused(name: str, value: object) -
     assert f'"{name}" claim' in message
 
 
-@pytest.mark.parametrize("audience", ["other", "API", "", "api ", [], ["other"], 5, True, {"api": 1}, [["api"]], [5]], ids=repr)
+@pytest.mark.parametrize(
+    "audience",
+    ["other", "API", "", "api ", [], ["other"], 5, True, {"api": 1}, [["api"]], [5]],
+    ids=repr,
+)
 def test_a_token_for_another_audience_is_refused(audience: object) -> None:
     refusal(make_tokens(), sign(claims(aud=audience)))
 
 
 def test_the_message_for_another_audience_says_which_it_takes() -> None:
-    assert refusal(make_tokens(), sign(claims(aud="other"))) == 'token: its "aud" claim is not "api"'
+    assert (
+        refusal(make_tokens(), sign(claims(aud="other"))) == 'token: its "aud" claim is not "api"'
+    )
 
 
 def test_a_token_may_be_for_other_audiences_too() -> None:
     assert make_tokens().verify(sign(claims(aud=["other", "api"])), ()).login == "alice"
 
 
-@pytest.mark.parametrize("login", [
-    "", 5, 0, True, [], ["alice"], {}, "\ud800", "alice\udfff", "a\nb", "a\0b", "\x1b[31m", "a\u202eb", "a\u200bb",
-], ids=ascii)
+@pytest.mark.parametrize(
+    "login",
+    [
+        "",
+        5,
+        0,
+        True,
+        [],
+        ["alice"],
+        {},
+        "\ud800",
+        "alice\udfff",
+        "a\nb",
+        "a\0b",
+        "\x1b[31m",
+        "a\u202eb",
+        "a\u200bb",
+    ],
+    ids=ascii,
+)
 def test_a_token_whose_sub_is_no_login_is_refused(login: object) -> None:
     refusal(make_tokens(), sign(claims(sub=login)))
 
 
-@pytest.mark.parametrize("login", ["x", "DOMAIN\\alice", "alice@example.org", "Jörg Müller", "1000", "🙂"])
+@pytest.mark.parametrize(
+    "login", ["x", "DOMAIN\\alice", "alice@example.org", "Jörg Müller", "1000", "🙂"]
+)
 def test_a_login_is_taken_as_it_is(login: str) -> None:
     assert make_tokens().verify(sign(claims(sub=login)), ()).login == login
 
 
-@pytest.mark.parametrize("admin, wanted", [
-    (True, True), (False, False), (..., False), (None, False), ("true", False), (1, False), ([True], False), ({"a": 1}, False),
-], ids=repr)
+@pytest.mark.parametrize(
+    "admin, wanted",
+    [
+        (True, True),
+        (False, False),
+        (..., False),
+        (None, False),
+        ("true", False),
+        (1, False),
+        ([True], False),
+        ({"a": 1}, False),
+    ],
+    ids=repr,
+)
 def test_only_the_boolean_true_makes_an_admin(admin: object, wanted: bool) -> None:
     assert make_tokens().verify(sign(claims(admin=admin)), ()).admin is wanted
 
 
 def test_claims_of_a_portals_own_are_ignored() -> None:
-    token = sign(claims(iss="https://portal.example.org", roles=["admin"], login="root", scope="admin"))
+    token = sign(
+        claims(iss="https://portal.example.org", roles=["admin"], login="root", scope="admin")
+    )
     assert make_tokens().verify(token, ()) == Claims("alice", jwt_expiry(token), "1", False)
 
 
@@ -258,9 +343,13 @@ def jwt_expiry(token: str) -> int:
 
 # Revocation
 
+
 def test_a_revoked_token_is_refused() -> None:
     tokens = make_tokens()
-    assert refusal(tokens, sign(claims(jti="gone")), "gone") == "token: it has been revoked; get a new one"
+    assert (
+        refusal(tokens, sign(claims(jti="gone")), "gone")
+        == "token: it has been revoked; get a new one"
+    )
 
 
 def test_a_token_that_was_verified_before_can_still_be_revoked() -> None:
@@ -289,8 +378,10 @@ def test_a_token_whose_id_is_no_text_is_refused(jti: object) -> None:
 
 # Signatures
 
+
 def test_a_token_made_by_hand_is_taken() -> None:
-    assert make_tokens().verify(sign(claims()), ()).login == "alice"  # so the refusals below are for the reason they name
+    # So the refusals below are for the reason they name
+    assert make_tokens().verify(sign(claims()), ()).login == "alice"
 
 
 def test_a_token_of_another_secret_is_refused() -> None:
@@ -324,7 +415,11 @@ def test_a_token_of_another_algorithm_with_the_right_secret_is_refused(algorithm
     assert "another algorithm" in message and "HS256" in message
 
 
-@pytest.mark.parametrize("algorithm", ["hs256", "HS256 ", "RS256", "ES256", None, 5, ["HS256"], {"HS256": 1}, "\ud800"], ids=ascii)
+@pytest.mark.parametrize(
+    "algorithm",
+    ["hs256", "HS256 ", "RS256", "ES256", None, 5, ["HS256"], {"HS256": 1}, "\ud800"],
+    ids=ascii,
+)
 def test_an_algorithm_must_be_named_exactly(algorithm: object) -> None:
     refusal(make_tokens(), sign(claims(), header={"alg": algorithm, "typ": "JWT"}))
 
@@ -345,7 +440,7 @@ def test_a_token_with_a_changed_character_is_refused(data: st.DataObject) -> Non
     # The last character of the signature has two bits that say nothing.
     place = data.draw(st.integers(0, len(token) - 2).filter(lambda place: token[place] != "."))
     other = data.draw(st.sampled_from(ALPHABET).filter(lambda character: character != token[place]))
-    refusal(make_tokens(), token[:place] + other + token[place + 1:])
+    refusal(make_tokens(), token[:place] + other + token[place + 1 :])
 
 
 def test_the_claims_of_one_token_with_the_signature_of_another_are_refused() -> None:
@@ -355,12 +450,15 @@ def test_the_claims_of_one_token_with_the_signature_of_another_are_refused() -> 
 
 # A portal's own key pair
 
+
 def test_a_token_signed_with_rsa_is_taken(rsa_file: Path, rsa_key: rsa.RSAPrivateKey) -> None:
     token = jwt.encode(claims(admin=True), rsa_key, algorithm="RS256")
     assert make_tokens(rsa_file).verify(token, ()) == Claims("alice", jwt_expiry(token), "1", True)
 
 
-def test_a_token_signed_with_an_elliptic_curve_is_taken(ec_file: Path, ec_key: ec.EllipticCurvePrivateKey) -> None:
+def test_a_token_signed_with_an_elliptic_curve_is_taken(
+    ec_file: Path, ec_key: ec.EllipticCurvePrivateKey
+) -> None:
     token = jwt.encode(claims(), ec_key, algorithm="ES256")
     assert make_tokens(ec_file).verify(token, ()) == Claims("alice", jwt_expiry(token), "1", False)
 
@@ -370,7 +468,9 @@ def test_our_own_tokens_are_good_beside_a_portals(rsa_file: Path) -> None:
     assert tokens.verify(tokens.issue("alice", HOUR), ()).login == "alice"
 
 
-def test_a_portals_tokens_expire_and_are_revoked(clock: Clock, ec_file: Path, ec_key: ec.EllipticCurvePrivateKey) -> None:
+def test_a_portals_tokens_expire_and_are_revoked(
+    clock: Clock, ec_file: Path, ec_key: ec.EllipticCurvePrivateKey
+) -> None:
     tokens = make_tokens(ec_file)
     token = jwt.encode(claims(), ec_key, algorithm="ES256")
     assert tokens.verify(token, ()).login == "alice"
@@ -380,14 +480,18 @@ def test_a_portals_tokens_expire_and_are_revoked(clock: Clock, ec_file: Path, ec
 
 
 @pytest.mark.parametrize("name", ["exp", "aud", "sub"])
-def test_a_portals_tokens_need_the_same_claims(name: str, rsa_file: Path, rsa_key: rsa.RSAPrivateKey) -> None:
+def test_a_portals_tokens_need_the_same_claims(
+    name: str, rsa_file: Path, rsa_key: rsa.RSAPrivateKey
+) -> None:
     token = jwt.encode(claims(**{name: ...}), rsa_key, algorithm="RS256")
     assert f'"{name}" claim' in refusal(make_tokens(rsa_file), token)
 
 
 def test_a_token_signed_with_another_rsa_key_is_refused(rsa_file: Path) -> None:
     other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    assert "signature" in refusal(make_tokens(rsa_file), jwt.encode(claims(), other, algorithm="RS256"))
+    assert "signature" in refusal(
+        make_tokens(rsa_file), jwt.encode(claims(), other, algorithm="RS256")
+    )
 
 
 def test_a_token_signed_with_another_elliptic_key_is_refused(ec_file: Path) -> None:
@@ -401,11 +505,15 @@ def test_the_public_key_is_no_secret_to_sign_with(rsa_file: Path, ec_file: Path)
         pem = path.read_bytes()
         for key in (pem, pem.strip(), pem.replace(b"\n", b"\r\n")):
             for algorithm in ("HS256", "RS256", "ES256"):
-                refusal(make_tokens(path), sign(claims(), key, header={"alg": algorithm, "typ": "JWT"}))
+                refusal(
+                    make_tokens(path), sign(claims(), key, header={"alg": algorithm, "typ": "JWT"})
+                )
 
 
 @pytest.mark.parametrize("algorithm", ["RS384", "RS512", "PS256", "PS512"])
-def test_another_algorithm_of_the_same_key_is_refused(algorithm: str, rsa_file: Path, rsa_key: rsa.RSAPrivateKey) -> None:
+def test_another_algorithm_of_the_same_key_is_refused(
+    algorithm: str, rsa_file: Path, rsa_key: rsa.RSAPrivateKey
+) -> None:
     message = refusal(make_tokens(rsa_file), jwt.encode(claims(), rsa_key, algorithm=algorithm))
     assert "another algorithm" in message and "HS256 and RS256" in message
 
@@ -413,21 +521,37 @@ def test_another_algorithm_of_the_same_key_is_refused(algorithm: str, rsa_file: 
 def test_each_key_is_for_its_own_algorithm(
     rsa_file: Path, rsa_key: rsa.RSAPrivateKey, ec_file: Path, ec_key: ec.EllipticCurvePrivateKey
 ) -> None:
-    assert "another algorithm" in refusal(make_tokens(rsa_file), jwt.encode(claims(), ec_key, algorithm="ES256"))
-    assert "another algorithm" in refusal(make_tokens(ec_file), jwt.encode(claims(), rsa_key, algorithm="RS256"))
+    assert "another algorithm" in refusal(
+        make_tokens(rsa_file), jwt.encode(claims(), ec_key, algorithm="ES256")
+    )
+    assert "another algorithm" in refusal(
+        make_tokens(ec_file), jwt.encode(claims(), rsa_key, algorithm="RS256")
+    )
 
 
-def test_a_key_pair_counts_only_where_it_is_configured(rsa_key: rsa.RSAPrivateKey, ec_key: ec.EllipticCurvePrivateKey) -> None:
-    assert "another algorithm" in refusal(make_tokens(), jwt.encode(claims(), rsa_key, algorithm="RS256"))
-    assert "another algorithm" in refusal(make_tokens(), jwt.encode(claims(), ec_key, algorithm="ES256"))
+def test_a_key_pair_counts_only_where_it_is_configured(
+    rsa_key: rsa.RSAPrivateKey, ec_key: ec.EllipticCurvePrivateKey
+) -> None:
+    assert "another algorithm" in refusal(
+        make_tokens(), jwt.encode(claims(), rsa_key, algorithm="RS256")
+    )
+    assert "another algorithm" in refusal(
+        make_tokens(), jwt.encode(claims(), ec_key, algorithm="ES256")
+    )
 
 
 def test_a_key_that_the_token_brings_along_does_not_count(ec_file: Path) -> None:
     own = ec.generate_private_key(ec.SECP256R1())
     point = own.public_key().public_numbers()
     x, y = (base64url(number.to_bytes(32, "big")) for number in (point.x, point.y))
-    headers = {"jwk": {"kty": "EC", "crv": "P-256", "x": x, "y": y}, "kid": "../../own", "jku": "https://own"}
-    assert "signature" in refusal(make_tokens(ec_file), jwt.encode(claims(), own, algorithm="ES256", headers=headers))
+    headers = {
+        "jwk": {"kty": "EC", "crv": "P-256", "x": x, "y": y},
+        "kid": "../../own",
+        "jku": "https://own",
+    }
+    assert "signature" in refusal(
+        make_tokens(ec_file), jwt.encode(claims(), own, algorithm="ES256", headers=headers)
+    )
 
 
 def unsupported_curve(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -438,10 +562,24 @@ def unsupported_curve(key: ec.EllipticCurvePrivateKey) -> bytes:
     return b"-----BEGIN PUBLIC KEY-----\n" + base64.encodebytes(der) + b"-----END PUBLIC KEY-----\n"
 
 
-@pytest.mark.parametrize("kind", [
-    "empty", "text", "bytes", "broken", "private", "short rsa", "P-384", "secp256k1", "ed25519", "unsupported curve",
-])
-def test_a_public_key_of_another_kind_is_refused(kind: str, tmp_path: Path, ec_key: ec.EllipticCurvePrivateKey) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "empty",
+        "text",
+        "bytes",
+        "broken",
+        "private",
+        "short rsa",
+        "P-384",
+        "secp256k1",
+        "ed25519",
+        "unsupported curve",
+    ],
+)
+def test_a_public_key_of_another_kind_is_refused(
+    kind: str, tmp_path: Path, ec_key: ec.EllipticCurvePrivateKey
+) -> None:
     path = tmp_path / "key.pem"
     keys: dict[str, Callable[[], bytes]] = {
         "empty": lambda: b"",
@@ -449,14 +587,18 @@ def test_a_public_key_of_another_kind_is_refused(kind: str, tmp_path: Path, ec_k
         "bytes": lambda: bytes(range(256)),
         "broken": lambda: b"-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n",
         "private": lambda: ec_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-        "short rsa": lambda: public_pem(rsa.generate_private_key(public_exponent=65537, key_size=1024)),
+        "short rsa": lambda: public_pem(
+            rsa.generate_private_key(public_exponent=65537, key_size=1024)
+        ),
         "P-384": lambda: public_pem(ec.generate_private_key(ec.SECP384R1())),
         "secp256k1": lambda: public_pem(ec.generate_private_key(ec.SECP256K1())),
         "ed25519": lambda: public_pem(ed25519.Ed25519PrivateKey.generate()),
         "unsupported curve": lambda: unsupported_curve(ec_key),
     }
     path.write_bytes(keys[kind]())
-    with pytest.raises(ConfigError, match="FASTX_LIST_TOKEN_PUBLIC_KEY takes a PEM public key") as caught:
+    with pytest.raises(
+        ConfigError, match="FASTX_LIST_TOKEN_PUBLIC_KEY takes a PEM public key"
+    ) as caught:
         make_tokens(path)
     assert str(path) in str(caught.value)
 
@@ -474,18 +616,47 @@ def test_a_public_key_without_the_package_for_it_says_which_to_install(rsa_file:
         "try: Tokens(load())\n"
         "except ConfigError as error: print(error)\n"
     )
-    environ = {**os.environ, "FASTX_LIST_SECRET_KEY": SECRET, "FASTX_LIST_TOKEN_PUBLIC_KEY": str(rsa_file)}
-    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, timeout=60)
+    environ = {
+        **os.environ,
+        "FASTX_LIST_SECRET_KEY": SECRET,
+        "FASTX_LIST_TOKEN_PUBLIC_KEY": str(rsa_file),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, timeout=60
+    )
     assert done.stderr == ""
-    assert done.stdout.strip() == "FASTX_LIST_TOKEN_PUBLIC_KEY needs one more package: pip install 'fastx-list[keys]'"
+    assert (
+        done.stdout.strip()
+        == "FASTX_LIST_TOKEN_PUBLIC_KEY needs one more package: pip install 'fastx-list[keys]'"
+    )
 
 
 # What is no token at all
 
-@pytest.mark.parametrize("token", [
-    "", " ", ".", "..", "...", "a.b", "a.b.c", "a.b.c.d", "None", "\0", "\ud800", "é.é.é", "eyJ", "eyJhbGciOiJIUzI1NiJ9",
-    "eyJhbGciOiJIUzI1NiJ9..", "Bearer x", "[token]",
-], ids=ascii)
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        " ",
+        ".",
+        "..",
+        "...",
+        "a.b",
+        "a.b.c",
+        "a.b.c.d",
+        "None",
+        "\0",
+        "\ud800",
+        "é.é.é",
+        "eyJ",
+        "eyJhbGciOiJIUzI1NiJ9",
+        "eyJhbGciOiJIUzI1NiJ9..",
+        "Bearer x",
+        "[token]",
+    ],
+    ids=ascii,
+)
 def test_garbage_is_refused(token: str) -> None:
     refusal(make_tokens(), token)
 
@@ -493,10 +664,15 @@ def test_garbage_is_refused(token: str) -> None:
 json_values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 members = st.sampled_from(("alg", "typ", "b64", "crit", "kid", "x"))
 objects = st.recursive(
-    json_values, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(members, inner, max_size=3), max_leaves=4,
+    json_values,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(members, inner, max_size=3),
+    max_leaves=4,
 )
-segments = st.text(ALPHABET + "=+/ ", max_size=20) | objects.map(lambda value: base64url(json.dumps(value).encode())) \
+segments = (
+    st.text(ALPHABET + "=+/ ", max_size=20)
+    | objects.map(lambda value: base64url(json.dumps(value).encode()))
     | st.binary(max_size=20).map(base64url)
+)
 
 
 @settings(deadline=None, max_examples=300)
@@ -514,7 +690,12 @@ def test_no_signed_header_that_is_not_ours_makes_a_mess(header: Any) -> None:
 
 
 @settings(deadline=None, max_examples=300)
-@given(objects | st.dictionaries(st.sampled_from(("sub", "aud", "exp", "jti", "nbf", "iat", "iss", "admin")), objects))
+@given(
+    objects
+    | st.dictionaries(
+        st.sampled_from(("sub", "aud", "exp", "jti", "nbf", "iat", "iss", "admin")), objects
+    )
+)
 def test_no_signed_claims_make_a_mess(payload: Any) -> None:
     if isinstance(payload, dict):
         payload = {**claims(), **payload}
@@ -527,9 +708,23 @@ def test_no_signed_claims_make_a_mess(payload: Any) -> None:
     assert time.time() < found.expires < 2**53
 
 
-@pytest.mark.parametrize("payload", [
-    b"", b"null", b"[]", b'"alice"', b"5", b"{", b"\xff\xfe", b"{}\0", b"[" * 2900, b'{"a":' * 500, b'{"sub":"alice"}garbage',
-], ids=lambda payload: ascii(payload)[:20])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"alice"',
+        b"5",
+        b"{",
+        b"\xff\xfe",
+        b"{}\0",
+        b"[" * 2900,
+        b'{"a":' * 500,
+        b'{"sub":"alice"}garbage',
+    ],
+    ids=lambda payload: ascii(payload)[:20],
+)
 def test_a_genuine_signature_under_no_claims_is_refused(payload: bytes) -> None:
     refusal(make_tokens(), sign(payload))
 
@@ -542,7 +737,10 @@ def test_a_token_of_4096_characters_is_taken_and_a_longer_one_is_not() -> None:
     assert MAX_TOKEN_LENGTH == 4096
     assert len(padded(size - 1)) >= 4095
     assert make_tokens().verify(padded(size - 1), ()).login == "alice"
-    assert refusal(make_tokens(), padded(size)) == "token: takes a JSON Web Token of at most 4096 characters"
+    assert (
+        refusal(make_tokens(), padded(size))
+        == "token: takes a JSON Web Token of at most 4096 characters"
+    )
 
 
 def test_a_very_long_text_is_refused_at_once() -> None:
@@ -551,14 +749,19 @@ def test_a_very_long_text_is_refused_at_once() -> None:
 
 def test_more_tokens_than_are_remembered_are_all_verified() -> None:
     tokens = make_tokens()
-    issued = [sign(claims(exp=2**33, iat=0, jti=str(number))) for number in range(MAX_REMEMBERED + 10)]
-    assert [tokens.verify(token, ()).jti for token in issued] == [str(number) for number in range(len(issued))]
+    issued = [
+        sign(claims(exp=2**33, iat=0, jti=str(number))) for number in range(MAX_REMEMBERED + 10)
+    ]
+    assert [tokens.verify(token, ()).jti for token in issued] == [
+        str(number) for number in range(len(issued))
+    ]
     assert len(tokens._verified) == MAX_REMEMBERED
     assert tokens.verify(issued[0], ()).jti == "0"
     assert "revoked" in refusal(tokens, issued[0], "0")
 
 
 # The secret file
+
 
 def write_secret(directory: Path, text: str, mode: int = 0o600) -> Path:
     path = directory / "secret"
@@ -612,7 +815,12 @@ def test_tokens_are_signed_with_the_secret_of_the_state_directory(tmp_path: Path
         return Tokens(load({"FASTX_LIST_STATE_DIR": str(tmp_path / "state")}))
 
     assert tokens().verify(tokens().issue("alice", HOUR), ()).login == "alice"
-    assert make_tokens(secret=read_secret(tmp_path / "state" / "secret")).verify(tokens().issue("bob", HOUR), ()).login == "bob"
+    assert (
+        make_tokens(secret=read_secret(tmp_path / "state" / "secret"))
+        .verify(tokens().issue("bob", HOUR), ())
+        .login
+        == "bob"
+    )
 
 
 def test_a_secret_that_is_given_is_not_kept_in_a_file(tmp_path: Path) -> None:
@@ -626,10 +834,14 @@ def read_when_all_are_ready(path: str, barrier: Barrier, answers: Queue[str]) ->
 
 
 def test_processes_that_start_at_once_get_the_same_secret(tmp_path: Path) -> None:
-    # Each process of its own, not a fork: other tests may have left threads behind, with which forking is not safe.
+    # Each process of its own, not a fork: other tests may have left threads behind, with which
+    # forking is not safe.
     context, count, path = multiprocessing.get_context("spawn"), 4, tmp_path / "state" / "secret"
     barrier, answers = context.Barrier(count), context.Queue()
-    processes = [context.Process(target=read_when_all_are_ready, args=(str(path), barrier, answers)) for _ in range(count)]
+    processes = [
+        context.Process(target=read_when_all_are_ready, args=(str(path), barrier, answers))
+        for _ in range(count)
+    ]
     for process in processes:
         process.start()
     found = {answers.get(timeout=60) for _ in processes}
@@ -682,7 +894,10 @@ def test_a_secret_in_a_directory_that_may_not_be_entered_is_refused(tmp_path: Pa
     finally:
         tmp_path.chmod(0o700)
     assert "Permission denied" in message
-    assert "run as the user that owns it, or set FASTX_LIST_STATE_DIR or FASTX_LIST_SECRET_KEY" in message
+    assert (
+        "run as the user that owns it, or set FASTX_LIST_STATE_DIR or FASTX_LIST_SECRET_KEY"
+        in message
+    )
 
 
 def test_a_secret_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

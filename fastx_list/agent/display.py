@@ -1,4 +1,5 @@
-"""What can be learnt about one X server, whatever kind of session it serves: the size of its screen, and its first application."""
+"""What can be learnt about one X server, whatever kind of session it serves: the size of its
+screen, and its first application."""
 
 from __future__ import annotations
 
@@ -12,15 +13,19 @@ from fastx_list.agent.machine import MAX_TEXT, Machine, Process
 from fastx_list.agent.x11 import Denied, DisplayWatch, X11Error, socket_path
 
 FIRST_ANSWER_SECONDS = 0.1  # that all new servers together get, once
-STARTING_SECONDS = 10.0  # in which a server may not listen yet, and a session's first program may still be a passing one
+# In which a server may not listen yet, and a session's first program may still be a passing one
+STARTING_SECONDS = 10.0
 RETRY_SECONDS = 30.0
 
 
 class Screen:
     """The size of one X server's screen."""
 
-    def __init__(self, server: Process, display: int, authority: str | None, size: str | None, lingers: bool) -> None:
-        """``size`` is what the command line says. ``lingers``: the server goes on when its last client has left it."""
+    def __init__(
+        self, server: Process, display: int, authority: str | None, size: str | None, lingers: bool
+    ) -> None:
+        """``size`` is what the command line says. ``lingers``: the server goes on when its last
+        client has left it."""
         self._server = server
         self._display = display
         self._authority = authority
@@ -42,7 +47,9 @@ class Screen:
             if self._watch is not None:
                 self._watch.poll()
             elif time.monotonic() >= self._retry_at:
-                self._watch = DisplayWatch(self._display, self._server.uid, self._authority, socket.gethostname())
+                self._watch = DisplayWatch(
+                    self._display, self._server.uid, self._authority, socket.gethostname()
+                )
                 machine.settle(subject)
         except X11Error as error:
             self.close()
@@ -50,7 +57,9 @@ class Screen:
                 return  # as a rule the server is just ending; if not, the next scan connects again
             if isinstance(error, Denied) or self._server.age > STARTING_SECONDS:
                 self._retry_at = time.monotonic() + RETRY_SECONDS
-                machine.explain(subject, f"the size of its screen is the one it was started with, since {error}")
+                machine.explain(
+                    subject, f"the size of its screen is the one it was started with, since {error}"
+                )
 
     def _count_clients(self, machine: Machine) -> int:
         inodes = machine.sockets(self._server).unix_clients(socket_path(self._display))
@@ -79,7 +88,8 @@ class Screen:
 
 
 def await_first_answers(screens: Iterable[Screen], seconds: float = FIRST_ANSWER_SECONDS) -> None:
-    """Give servers that were never asked before a moment to answer, all together. One that hangs is not waited for again."""
+    """Give servers that were never asked before a moment to answer, all together. One that hangs is
+    not waited for again."""
     waiting = [screen for screen in screens if screen.is_new and screen.awaited]
     for screen in waiting:
         screen.is_new = False
@@ -101,7 +111,8 @@ def await_first_answers(screens: Iterable[Screen], seconds: float = FIRST_ANSWER
 
 
 class Application:
-    """The program a session was started for. While the session is young a better one may come; then the one that is known holds."""
+    """The program a session was started for. While the session is young a better one may come; then
+    the one that is known holds."""
 
     def __init__(self, server: Process) -> None:
         self._server = server
@@ -109,7 +120,8 @@ class Application:
         self._command: str | None = None
 
     def look(self, candidates: Callable[[], Iterable[Process]]) -> tuple[str | None, int | None]:
-        """Return its command line and its pid: those of the first of ``candidates``, which are asked for only if need be."""
+        """Return its command line and its pid: those of the first of ``candidates``, which are
+        asked for only if need be."""
         if self._process is None or self._server.age <= STARTING_SECONDS:
             process = next(iter(candidates()), None)
             if process is not None:

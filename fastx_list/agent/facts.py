@@ -11,11 +11,13 @@ from fastx_list.agent.machine import Machine
 
 @dataclass(frozen=True)
 class Facts:
-    """One session as one source sees it now; members and units are those of :class:`fastx_list.model.session.Session`.
+    """One session as one source sees it now; members and units are those of
+    :class:`fastx_list.model.session.Session`.
 
-    ``identity`` is what no other session of this server has or will have, and the same for the session's whole life.
-    ``connections`` are names of the client connections, where the source can tell one from another. With ``stated`` a launcher
-    says all this itself, so that it may also correct the command; a command that was found out holds for the session's life.
+    ``identity`` is what no other session of this server has or will have, and the same for the
+    session's whole life. ``connections`` are names of the client connections, where the source can
+    tell one from another. With ``stated`` a launcher says all this itself, so that it may also
+    correct the command; a command that was found out holds for the session's life.
     """
 
     identity: str
@@ -41,4 +43,5 @@ class Source(Protocol):
     """Finds the sessions of one kind."""
 
     def scan(self, machine: Machine) -> Iterable[Facts]:
-        """Return the sessions that run now. Never waits; the same object for a session that has not changed is cheapest."""
+        """Return the sessions that run now. Never waits; the same object for a session that has not
+        changed is cheapest."""

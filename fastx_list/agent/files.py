@@ -15,12 +15,14 @@ class FileDenied(FileError):
 
 
 def read_owned(path: str, owner: int, limit: int) -> bytes:
-    """Return the content of the file at ``path`` if it is a regular file of the user ``owner`` and of at most ``limit`` bytes.
+    """Return the content of the file at ``path`` if it is a regular file of the user ``owner`` and
+    of at most ``limit`` bytes.
 
     Raises :class:`FileDenied` if we may not read it, :class:`FileError` if it is nothing to read.
     """
     try:
-        # O_PATH opens nothing yet: no device is touched and no pipe waited for before we know what it is.
+        # O_PATH opens nothing yet: no device is touched and no pipe waited for before we know what
+        # it is.
         probe = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
             status = os.fstat(probe)
@@ -37,4 +39,6 @@ def read_owned(path: str, owner: int, limit: int) -> bytes:
     except PermissionError:
         raise FileDenied(f"{path!r} may not be read") from None
     except (OSError, ValueError) as error:
-        raise FileError(f"{path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise FileError(
+            f"{path!r} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None

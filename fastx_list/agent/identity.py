@@ -1,6 +1,8 @@
-"""Who this agent is: a random name in the state directory, which tells it from another agent that has the same server id.
+"""Who this agent is: a random name in the state directory, which tells it from another agent that
+has the same server id.
 
-The file's name holds the server id, since several machines may share a directory, such as a home on NFS.
+The file's name holds the server id, since several machines may share a directory, such as a home on
+NFS.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ def path(settings: Settings) -> Path:
 
 
 def read(settings: Settings) -> str:
-    """Return this agent's name, made on first use. Raises :class:`ConfigError` if it can be neither read nor made."""
+    """Return this agent's name, made on first use. Raises :class:`ConfigError` if it can be neither
+    read nor made."""
     file = path(settings)
     try:
         if (name := _name_in(file)) is not None:
@@ -31,7 +34,9 @@ def read(settings: Settings) -> str:
         make_state_dir(file.parent)
         name = secrets.token_hex(16)
         draft = file.with_name(f"{file.name}.{name}")
-        with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as opened:
+        with open(
+            os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8"
+        ) as opened:
             opened.write(name)
             opened.flush()
             os.fsync(opened.fileno())  # a power failure is not to leave an empty one
@@ -41,7 +46,10 @@ def read(settings: Settings) -> str:
         draft.unlink()
         return _name_in(file) or name
     except (OSError, ValueError) as error:
-        raise ConfigError(f"the agent's name cannot be kept in {file}: {error}; remove it, or set {PREFIX}STATE_DIR") from None
+        raise ConfigError(
+            f"the agent's name cannot be kept in {file}: {error}; remove it, or set"
+            f" {PREFIX}STATE_DIR"
+        ) from None
 
 
 def find(settings: Settings) -> str | None:
@@ -64,7 +72,8 @@ def _name_in(file: Path) -> str | None:
 
 @contextmanager
 def only_one(settings: Settings) -> Iterator[None]:
-    """See to it that one agent runs on this state directory; raises :class:`ConfigError` for the second one."""
+    """See to it that one agent runs on this state directory; raises :class:`ConfigError` for the
+    second one."""
     read(settings)
     descriptor = os.open(path(settings), os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -72,7 +81,8 @@ def only_one(settings: Settings) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ConfigError(
-                f"an agent runs already as {settings.server_id!r} on {settings.state_dir}; stop it first, or set {PREFIX}STATE_DIR"
+                f"an agent runs already as {settings.server_id!r} on {settings.state_dir}; stop it"
+                f" first, or set {PREFIX}STATE_DIR"
             ) from None
         yield
     finally:

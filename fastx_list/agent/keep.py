@@ -1,4 +1,5 @@
-"""The agent's loop: what the sources see, made into sessions and written to the store when it has changed."""
+"""The agent's loop: what the sources see, made into sessions and written to the store when it has
+changed."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from fastx_list.agent.display import STARTING_SECONDS
 from fastx_list.agent import identity
+from fastx_list.agent.display import STARTING_SECONDS
 from fastx_list.agent.facts import Facts, Source
 from fastx_list.agent.load import Load
 from fastx_list.agent.machine import Machine
@@ -25,8 +26,11 @@ from fastx_list.store import Lease, ServerTaken, Store, StoreError
 
 BEATS_PER_LEASE = 4  # so that a lease outlives a few heartbeats that came to nothing
 MAX_BEAT_SECONDS = 15.0
-PATIENCE_SECONDS = 60.0  # in which a source that fails from the beginning may still find a session that no process tells of
-FIRST_SECONDS = 5.0  # in which no session that was known before ends while its process runs: one look can miss what a second sees
+# In which a source that fails from the beginning may still find a session that no process tells of
+PATIENCE_SECONDS = 60.0
+# In which no session that was known before ends while its process runs: one look can miss what a
+# second sees
+FIRST_SECONDS = 5.0
 
 T = TypeVar("T")
 
@@ -36,7 +40,9 @@ log = logging.getLogger(__name__)
 class Agent:
     """Reconciles what runs on this machine with the store."""
 
-    def __init__(self, settings: Settings, store: Store, sources: Sequence[Source] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, sources: Sequence[Source] | None = None
+    ) -> None:
         self._server_id = settings.server_id
         self._interval = settings.scan_interval
         self._store = store
@@ -49,7 +55,10 @@ class Agent:
         self._view: dict[str, tuple[Facts | None, Session]] | None = None
         self._load = Load(settings, self._hostname)
         self._lease = Lease(
-            identity.read(settings), secrets.token_hex(8), host=self._hostname, seconds=settings.server_expiry
+            identity.read(settings),
+            secrets.token_hex(8),
+            host=self._hostname,
+            seconds=settings.server_expiry,
         )
         self._beat_interval = min(settings.server_expiry / BEATS_PER_LEASE, MAX_BEAT_SECONDS)
         self._next_beat = 0.0
@@ -65,7 +74,8 @@ class Agent:
         self.problem: str | None = None  # why the store could not be written at the last scan
 
     def run(self, stopped: Callable[[float], bool]) -> None:
-        """Scan at every interval until ``stopped(seconds)``, which waits that long, returns true."""
+        """Scan at every interval until ``stopped(seconds)``, which waits that long, returns
+        true."""
         while True:
             next_scan = time.monotonic() + self._interval
             self.scan()
@@ -80,7 +90,8 @@ class Agent:
     def scan(self) -> int:
         """Look once, write what has changed, and return how many sessions there are.
 
-        A store that cannot be written is reported once; what was seen meanwhile is kept and written when it can be.
+        A store that cannot be written is reported once; what was seen meanwhile is kept and written
+        when it can be.
         """
         previous_look = self._machine.last_look
         self._machine.look()
@@ -101,7 +112,8 @@ class Agent:
                 self._update(self._view, self._seen, previous_look)
                 self._unmerged = is_new
             if self._written is not None and self._store.view(self._server_id) != self._written:
-                # The store has lost the view, or let it run out. Sessions come first, so that nobody sees the server without them.
+                # The store has lost the view, or let it run out. Sessions come first, so that
+                # nobody sees the server without them.
                 self._write(self._view)
                 self._next_beat = 0.0
             if self._beat(self._view) and (self._unwritten or self._written is None):
@@ -111,13 +123,18 @@ class Agent:
                 self.problem = None
         except StoreError as error:
             if isinstance(error, ServerTaken):
-                self._told, self._written, self._next_beat = None, None, time.monotonic() + self._beat_interval
+                self._told, self._written, self._next_beat = (
+                    None,
+                    None,
+                    time.monotonic() + self._beat_interval,
+                )
             if self.problem != str(error):
                 log.error("%s; will try again", error)
                 self.problem = str(error)
 
     def _beat(self, view: dict[str, tuple[Facts | None, Session]]) -> bool:
-        """Renew the lease when it is time to, telling what the machine is like; return whether it is ours."""
+        """Renew the lease when it is time to, telling what the machine is like; return whether it
+        is ours."""
         now = time.monotonic()
         counts = len(view), len({session.login for _, session in view.values()})
         if now < self._next_beat and (self._told is None or counts == self._told):
@@ -125,8 +142,11 @@ class Agent:
         rival = self._store.heartbeat(self._load.describe(*counts), self._lease)
         if rival is not None and rival != self._rival:
             log.error(
-                "another agent, on %s, also calls itself %r, and is refused; give one of the two another %sSERVER_ID",
-                rival, self._server_id, PREFIX,
+                "another agent, on %s, also calls itself %r, and is refused; give one of the two"
+                " another %sSERVER_ID",
+                rival,
+                self._server_id,
+                PREFIX,
             )
         self._rival, self._told, self._next_beat = rival, counts, now + self._beat_interval
         return True
@@ -135,31 +155,41 @@ class Agent:
         sessions = {name: session for name, (_, session) in view.items()}
         self._written = self._store.observe(self._server_id, sessions, self._lease)
         self._unwritten = False
-        # What is known now stays for long, so the garbage collector need not walk over it at every scan.
+        # What is known now stays for long, so the garbage collector need not walk over it at every
+        # scan.
         gc.collect()
         gc.freeze()
 
     def _ask(self, source: Source) -> list[Facts]:
-        """Return what ``source`` sees. One that fails costs the others nothing, and its sessions stay as they were."""
+        """Return what ``source`` sees. One that fails costs the others nothing, and its sessions
+        stay as they were."""
         try:
             self._facts[source] = list(source.scan(self._machine))
         except Exception:
             if source not in self._failing:
-                log.exception("the source %s failed; its sessions stay as they were", type(source).__name__)
+                log.exception(
+                    "the source %s failed; its sessions stay as they were", type(source).__name__
+                )
             self._failing.add(source)
         else:
             self._failing.discard(source)
         return self._facts.get(source, [])
 
     def _recall(self) -> dict[str, tuple[Facts | None, Session]]:
-        """Return what the store knows of this server: when clients came and went, which no process can tell."""
+        """Return what the store knows of this server: when clients came and went, which no process
+        can tell."""
         view: dict[str, tuple[Facts | None, Session]] = {}
         for record in self._store.recall(self._server_id):
             if record.text is not None:
                 view[record.id] = (None, decode(record.text))
         return view
 
-    def _update(self, view: dict[str, tuple[Facts | None, Session]], seen: dict[str, Facts], previous_look: float | None) -> None:
+    def _update(
+        self,
+        view: dict[str, tuple[Facts | None, Session]],
+        seen: dict[str, Facts],
+        previous_look: float | None,
+    ) -> None:
         now = round(time.time() * 1000)
         for name, facts in seen.items():
             known = view.get(name)
@@ -168,7 +198,8 @@ class Agent:
             try:
                 session = self._make_session(name, facts, known, now, previous_look)
                 changed = session.digest != (known[1].digest if known is not None else None)
-            except (TypeError, ValueError, OverflowError) as error:  # another package's source says what no session can be
+            # Another package's source says what no session can be
+            except (TypeError, ValueError, OverflowError) as error:
                 self._machine.explain(f"session {facts.identity!r}", f"skipped: {error}")
                 continue
             view[name] = (facts, session)
@@ -185,11 +216,13 @@ class Agent:
 
     @property
     def _is_new(self) -> bool:
-        """Whether what was not seen yet may still be there: what has ended is decided when this is over."""
+        """Whether what was not seen yet may still be there: what has ended is decided when this is
+        over."""
         return self._has_unanswered or time.monotonic() - self._began < FIRST_SECONDS
 
     def _may_still_be_found(self, facts: Facts | None, session: Session) -> bool:
-        """Whether a session that only a former agent saw runs on, as far as can be told from the process that serves it."""
+        """Whether a session that only a former agent saw runs on, as far as can be told from the
+        process that serves it."""
         if facts is not None or not self._is_new:
             return False
         if session.server_pid is None:
@@ -199,33 +232,60 @@ class Agent:
             return False
         if session_id(self._server_id, process.identity) == session.id:
             return True
-        # Its identity may be another than the process's, but not with a process that is younger than the session.
-        return self._has_unanswered and process.started <= (session.started or process.started) + STARTING_SECONDS * 1000
+        # Its identity may be another than the process's, but not with a process that is younger
+        # than the session.
+        return (
+            self._has_unanswered
+            and process.started <= (session.started or process.started) + STARTING_SECONDS * 1000
+        )
 
     def _make_session(
-        self, name: str, facts: Facts, known: tuple[Facts | None, Session] | None, now: int, previous_look: float | None
+        self,
+        name: str,
+        facts: Facts,
+        known: tuple[Facts | None, Session] | None,
+        now: int,
+        previous_look: float | None,
     ) -> Session:
         if known is None:
             check_params(facts.params)
-        # What a session was started with holds for its life: later edits of the file touch new sessions only.
+        # What a session was started with holds for its life: later edits of the file touch new
+        # sessions only.
         start = self._session_json.read(self._machine) if known is None else known[1]
         session = Session(
-            id=name, login=facts.login, server_id=self._server_id, hostname=self._hostname, server_pid=facts.server_pid,
-            geometry=facts.geometry, window_mode=facts.window_mode, started=facts.started, command=facts.command,
-            app_pid=facts.app_pid, clients=facts.clients, params=facts.params, display=facts.display,
+            id=name,
+            login=facts.login,
+            server_id=self._server_id,
+            hostname=self._hostname,
+            server_pid=facts.server_pid,
+            geometry=facts.geometry,
+            window_mode=facts.window_mode,
+            started=facts.started,
+            command=facts.command,
+            app_pid=facts.app_pid,
+            clients=facts.clients,
+            params=facts.params,
+            display=facts.display,
             cpu_percentage=_first(facts.cpu_percentage, start.cpu_percentage),
             video_ram=_first(facts.video_ram, start.video_ram),
             sharing=_first(facts.sharing, start.sharing),
             disconnect_timeout=_first(facts.disconnect_timeout, start.disconnect_timeout),
         )
         if known is None:
-            # Clients of a session that started since the last look have come since then; of an older one nobody knows when.
-            is_fresh = previous_look is not None and facts.started is not None and facts.started >= previous_look * 1000 - 1000
+            # Clients of a session that started since the last look have come since then; of an
+            # older one nobody knows when.
+            is_fresh = (
+                previous_look is not None
+                and facts.started is not None
+                and facts.started >= previous_look * 1000 - 1000
+            )
             return replace(session, last_connect=now) if facts.clients and is_fresh else session
         before_facts, before = known
         came, left = _traffic(before_facts, before, facts)
         settled = before.started is not None and now - before.started > STARTING_SECONDS * 1000
-        keep_command = not facts.stated and before.app_pid is not None and (settled or facts.app_pid is None)
+        keep_command = (
+            not facts.stated and before.app_pid is not None and (settled or facts.app_pid is None)
+        )
         return replace(
             session,
             started=_first(before.started, facts.started),
@@ -237,8 +297,11 @@ class Agent:
 
 
 def session_id(server_id: str, identity: str) -> str:
-    """Return the id of session ``identity`` of server ``server_id``: the same after a restart, another on every other server."""
-    return hashlib.blake2b(f"{server_id}\0{identity}".encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    """Return the id of session ``identity`` of server ``server_id``: the same after a restart,
+    another on every other server."""
+    return hashlib.blake2b(
+        f"{server_id}\0{identity}".encode("utf-8", "surrogateescape"), digest_size=16
+    ).hexdigest()
 
 
 def _first(value: T | None, otherwise: T | None) -> T | None:
@@ -247,8 +310,14 @@ def _first(value: T | None, otherwise: T | None) -> T | None:
 
 def _traffic(before_facts: Facts | None, before: Session, facts: Facts) -> tuple[bool, bool]:
     """Return whether a client has come and whether one has left."""
-    if before_facts is not None and before_facts.connections is not None and facts.connections is not None:
-        return bool(facts.connections - before_facts.connections), bool(before_facts.connections - facts.connections)
+    if (
+        before_facts is not None
+        and before_facts.connections is not None
+        and facts.connections is not None
+    ):
+        return bool(facts.connections - before_facts.connections), bool(
+            before_facts.connections - facts.connections
+        )
     if before.clients is None or facts.clients is None:
         return False, False
     return facts.clients > before.clients, facts.clients < before.clients

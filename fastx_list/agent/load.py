@@ -11,7 +11,8 @@ from fastx_list.model.server import Server
 
 
 class Load:
-    """Measures the machine; ``cpu`` is that since the last time it was asked, or since this was made."""
+    """Measures the machine; ``cpu`` is that since the last time it was asked, or since this was
+    made."""
 
     def __init__(self, settings: Settings, hostname: str) -> None:
         self._settings = settings
@@ -23,7 +24,15 @@ class Load:
         memory = psutil.virtual_memory()
         one, five, fifteen = (round(average, 2) for average in psutil.getloadavg())
         return Server(
-            id=self._settings.server_id, hostname=self._hostname, pool=self._settings.server_pool, url=self._settings.server_url,
-            cpu=psutil.cpu_percent(), free_memory=memory.available, total_memory=memory.total, logged_in_users=logins,
-            sessions=sessions, uptime=round(time.time() - psutil.boot_time()), load=(one, five, fifteen),
+            id=self._settings.server_id,
+            hostname=self._hostname,
+            pool=self._settings.server_pool,
+            url=self._settings.server_url,
+            cpu=psutil.cpu_percent(),
+            free_memory=memory.available,
+            total_memory=memory.total,
+            logged_in_users=logins,
+            sessions=sessions,
+            uptime=round(time.time() - psutil.boot_time()),
+            load=(one, five, fifteen),
         )

@@ -1,7 +1,8 @@
 """What the sources look at: this machine's processes and sockets, as of one scan.
 
-A scan lists the pids and looks closely only at processes that are new. ``exec`` replaces a program under the same pid, so young
-processes are looked at again, and older ones in turn, a few at each scan. File formats are those of proc(5).
+A scan lists the pids and looks closely only at processes that are new. ``exec`` replaces a program
+under the same pid, so young processes are looked at again, and older ones in turn, a few at each
+scan. File formats are those of proc(5).
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ YOUNG_SECONDS = 5.0
 TURNS = 10  # an older process is looked at again every so many scans
 MAX_TEXT = 4096  # characters of a command line or an environment variable that are kept
 _TICKS = os.sysconf("SC_CLK_TCK")
-# X(7): "localhost:10" is a forwarded display of another machine, so only these forms mean a server here.
-_DISPLAY = re.compile(rf"(?:unix|{re.escape(socket.gethostname())})?:(?P<number>[0-9]{{1,5}})(?:\.[0-9]+)?")
+# X(7): "localhost:10" is a forwarded display of another machine, so only these forms mean a server
+# here.
+_DISPLAY = re.compile(
+    rf"(?:unix|{re.escape(socket.gethostname())})?:(?P<number>[0-9]{{1,5}})(?:\.[0-9]+)?"
+)
 
 # capabilities(7), by number: CAP_SYS_PTRACE, and either of CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 _LOOK_INTO_PROCESSES, _READ_FILES = 1 << 19, 1 << 1 | 1 << 2
@@ -36,14 +40,20 @@ log = logging.getLogger(__name__)
 
 
 def sees_everything() -> bool:
-    """Return whether we may look into every user's processes and files: as root, as a rule, or with the rights for just that."""
-    match = re.search(r"^CapEff:\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE)
+    """Return whether we may look into every user's processes and files: as root, as a rule, or with
+    the rights for just that."""
+    match = re.search(
+        r"^CapEff:\s*([0-9a-f]+)$",
+        Path("/proc/self/status").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
     rights = int(match[1], 16) if match else 0
     return bool(rights & _LOOK_INTO_PROCESSES and rights & _READ_FILES)
 
 
 class Stat(NamedTuple):
-    """The part of ``/proc/PID/stat`` that tells processes apart; ``start`` is in clock ticks since boot."""
+    """The part of ``/proc/PID/stat`` that tells processes apart; ``start`` is in clock ticks since
+    boot."""
 
     name: str
     state: str
@@ -52,12 +62,16 @@ class Stat(NamedTuple):
 
 
 def read_stat(pid: int) -> Stat | None:
-    """Return what ``/proc/PID/stat`` says, or ``None`` if the process is gone or only waits to be reaped."""
+    """Return what ``/proc/PID/stat`` says, or ``None`` if the process is gone or only waits to be
+    reaped."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             data = file.read()
         # The name is the process's own choice and may hold anything, also brackets and blanks.
-        name, rest = data[data.index(b"(") + 1:data.rindex(b")")], data[data.rindex(b")") + 2:].split()
+        name, rest = (
+            data[data.index(b"(") + 1 : data.rindex(b")")],
+            data[data.rindex(b")") + 2 :].split(),
+        )
         stat = Stat(name.decode("utf-8", "replace"), rest[0].decode(), int(rest[1]), int(rest[19]))
     except (OSError, ValueError, IndexError):
         return None
@@ -65,7 +79,8 @@ def read_stat(pid: int) -> Stat | None:
 
 
 def socket_inode(descriptor: str) -> int | None:
-    """Return the inode of the socket that ``/proc/PID/fd/NUMBER`` is; ``None`` if it is none, or if we may not know."""
+    """Return the inode of the socket that ``/proc/PID/fd/NUMBER`` is; ``None`` if it is none, or if
+    we may not know."""
     try:
         match = re.fullmatch(r"socket:\[([0-9]+)]", os.readlink(descriptor))
     except OSError:
@@ -89,7 +104,8 @@ class Process:
 
     @property
     def identity(self) -> str:
-        """What no other process on any boot of this machine has: pids are used again, these are not."""
+        """What no other process on any boot of this machine has: pids are used again, these are
+        not."""
         return f"{boot_id()}:{self.pid}:{self.stat.start}"
 
     @property
@@ -119,18 +135,25 @@ class Process:
 
     @property
     def environ(self) -> Mapping[str, str]:
-        """What of its environment, as it was started with, concerns us; empty if we may not read it."""
+        """What of its environment, as it was started with, concerns us; empty if we may not read
+        it."""
         if self._environ is None:
             try:
                 found = psutil.Process(self.pid).environ()
             except (psutil.Error, OSError, ValueError) as error:
-                found, self.may_look_inside = {}, not isinstance(error, (psutil.AccessDenied, PermissionError))
-            self._environ = {key: _clean(value) for key, value in found.items() if _concerns_us(key)}
+                found, self.may_look_inside = (
+                    {},
+                    not isinstance(error, (psutil.AccessDenied, PermissionError)),
+                )
+            self._environ = {
+                key: _clean(value) for key, value in found.items() if _concerns_us(key)
+            }
         return self._environ
 
     @cached_property
     def network(self) -> str:
-        """A name of the network namespace that it is in; that of an unknown one is that of ours, which is the likely one."""
+        """A name of the network namespace that it is in; that of an unknown one is that of ours,
+        which is the likely one."""
         try:
             return os.readlink(f"/proc/{self.pid}/ns/net")
         except OSError:
@@ -148,7 +171,8 @@ def _concerns_us(variable: str) -> bool:
 
 
 def _clean(text: str) -> str:
-    """Return text of another user's making as Unicode that can be stored and sent, cut where it gets too long."""
+    """Return text of another user's making as Unicode that can be stored and sent, cut where it
+    gets too long."""
     return text[:MAX_TEXT].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -177,7 +201,8 @@ class Machine:
     def __init__(self) -> None:
         self.processes: dict[int, Process] = {}
         self.last_look: float | None = None
-        self.claimed: set[str] = set()  # identities of the processes that a source has made a session of, in this look
+        # Identities of the processes that a source has made a session of, in this look
+        self.claimed: set[str] = set()
         self.claimed_displays: set[int] = set()
         self._turn = 0
         self._sockets: dict[str, Sockets] = {}
@@ -246,9 +271,12 @@ class Machine:
         return self._children.get(pid, [])
 
     def is_copy(self, process: Process) -> bool:
-        """Return whether a claimed process has forked ``process``, which is like it until it becomes another by ``exec``."""
+        """Return whether a claimed process has forked ``process``, which is like it until it
+        becomes another by ``exec``."""
         parent = self.processes.get(process.stat.parent)
-        return parent is not None and parent.identity in self.claimed and parent.args == process.args
+        return (
+            parent is not None and parent.identity in self.claimed and parent.args == process.args
+        )
 
     def parent_name(self, process: Process) -> str:
         """Return the name of the program that started ``process``; nothing if that has ended."""
@@ -258,16 +286,20 @@ class Machine:
     def sockets(self, process: Process) -> Sockets:
         """Return the sockets of the network namespace that ``process`` is in."""
         if process.network not in self._sockets:
-            self._sockets[process.network] = Sockets(None if process.network == _own_network() else process.pid)
+            self._sockets[process.network] = Sockets(
+                None if process.network == _own_network() else process.pid
+            )
         return self._sockets[process.network]
 
     def own_sockets(self, process: Process, inodes: frozenset[int]) -> frozenset[int]:
-        """Return those of ``inodes`` that ``process`` really has open; all of them if we may not know."""
+        """Return those of ``inodes`` that ``process`` really has open; all of them if we may not
+        know."""
         opened = self.open_sockets(process)
         return inodes if opened is None else inodes & opened
 
     def open_sockets(self, process: Process) -> frozenset[int] | None:
-        """Return the inodes of the sockets that ``process`` has open; ``None`` if we may not know."""
+        """Return the inodes of the sockets that ``process`` has open; ``None`` if we may not
+        know."""
         directory = f"/proc/{process.pid}/fd"
         try:
             names = os.listdir(directory)
@@ -284,5 +316,7 @@ class Machine:
 
     def settle(self, subject: str) -> None:
         """Forget what was explained about ``subject``, and about "``subject``, …": it is over."""
-        for explained in [name for name in self._explained if name == subject or name.startswith(f"{subject}, ")]:
+        for explained in [
+            name for name in self._explained if name == subject or name.startswith(f"{subject}, ")
+        ]:
             del self._explained[explained]

@@ -1,4 +1,5 @@
-"""What a session was started with: from ``session.json`` as it stood then, and from its launcher's environment variables."""
+"""What a session was started with: from ``session.json`` as it stood then, and from its launcher's
+environment variables."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ _schema = StartSchema()
 
 @dataclass(frozen=True)
 class Start:
-    """What a session starts with; units are those of :class:`fastx_list.model.session.Session`, ``None`` where nobody has said."""
+    """What a session starts with; units are those of :class:`fastx_list.model.session.Session`,
+    ``None`` where nobody has said."""
 
     cpu_percentage: float | None = None
     video_ram: int | None = None
@@ -36,7 +38,8 @@ class Start:
 
 
 class SessionJson:
-    """The file ``session.json``, read again when it has changed; while it is broken, the last good one stays in force."""
+    """The file ``session.json``, read again when it has changed; while it is broken, the last good
+    one stays in force."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -60,12 +63,16 @@ class SessionJson:
             self._version, self._start = None, Start()
             machine.settle(subject)
         except (OSError, ValueError, RecursionError) as error:
-            machine.explain(subject, f"{getattr(error, 'strerror', None) or error}; the last good ones stay in force")
+            machine.explain(
+                subject,
+                f"{getattr(error, 'strerror', None) or error}; the last good ones stay in force",
+            )
         return self._start
 
 
 def overrides(server: Process, machine: Machine, subject: str) -> dict[str, Any]:
-    """Return the :class:`fastx_list.agent.facts.Facts` that the environment of a session's server process gives."""
+    """Return the :class:`fastx_list.agent.facts.Facts` that the environment of a session's server
+    process gives."""
     said: dict[str, Any] = {}
     for variable, member in VARIABLES.items():
         text = server.environ.get(variable)
@@ -73,7 +80,9 @@ def overrides(server: Process, machine: Machine, subject: str) -> dict[str, Any]
             try:
                 said |= _schema.load({member: _value(text)})
             except ValidationError as error:
-                machine.explain(f"{subject}, {variable}", f"ignored: {' '.join(error.messages_dict[member])}")
+                machine.explain(
+                    f"{subject}, {variable}", f"ignored: {' '.join(error.messages_dict[member])}"
+                )
     name = server.environ.get(NAME_VARIABLE)
     if name:
         said["params"] = {"name": name[:MAX_NAME]}
@@ -92,9 +101,12 @@ def _parse(text: str) -> Start:
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno}: it is not well-formed JSON: {error.msg}") from None
     except ValidationError as error:
-        raise ValueError("; ".join(
-            f"line {_line_of(member, text)}: {member}: {' '.join(map(str, texts))}" for member, texts in error.messages_dict.items()
-        )) from None
+        raise ValueError(
+            "; ".join(
+                f"line {_line_of(member, text)}: {member}: {' '.join(map(str, texts))}"
+                for member, texts in error.messages_dict.items()
+            )
+        ) from None
 
 
 def _line_of(member: str, text: str) -> int:

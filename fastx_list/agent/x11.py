@@ -1,13 +1,15 @@
 """The size of an X server's screen, as it is now, asked of the server itself.
 
-This speaks the X11 protocol (https://www.x.org/releases/current/doc/xproto/x11protocol.html) for three things: the connection's
-setup (section 8), one request for events about the root window (section 9, ChangeWindowAttributes), and the events that tell
-its size (section 11, ConfigureNotify). A library would wait for the server; a server that hangs must not stop the agent, so
-nothing here waits.
+This speaks the X11 protocol (https://www.x.org/releases/current/doc/xproto/x11protocol.html) for
+three things: the connection's setup (section 8), one request for events about the root window
+(section 9, ChangeWindowAttributes), and the events that tell its size (section 11,
+ConfigureNotify). A library would wait for the server; a server that hangs must not stop the agent,
+so nothing here waits.
 
-Two dangers shape the rest. A server may be set to end when its last client leaves, so ours must never be the last: see
-:meth:`DisplayWatch.close`. And a server's command line is its owner's choice, so an authority file only counts if it belongs
-to that owner, and its cookie only goes to a server of that owner.
+Two dangers shape the rest. A server may be set to end when its last client leaves, so ours must
+never be the last: see :meth:`DisplayWatch.close`. And a server's command line is its owner's
+choice, so an authority file only counts if it belongs to that owner, and its cookie only goes to a
+server of that owner.
 """
 
 from __future__ import annotations
@@ -48,13 +50,14 @@ class Cookie:
 
 
 def parse_authority(data: bytes) -> list[Cookie]:
-    """Return the entries of an authority file (Xsecurity(7), libXau's AuFileName); raises ``ValueError`` if it is none."""
+    """Return the entries of an authority file (Xsecurity(7), libXau's AuFileName); raises
+    ``ValueError`` if it is none."""
     entries, position = [], 0
 
     def field() -> bytes:
         nonlocal position
         (length,) = struct.unpack_from(">H", data, position)
-        value = data[position + 2:position + 2 + length]
+        value = data[position + 2 : position + 2 + length]
         if len(value) != length:
             raise ValueError("it is cut off")
         position += 2 + length
@@ -73,18 +76,26 @@ def parse_authority(data: bytes) -> list[Cookie]:
 def find_cookie(entries: list[Cookie], hostname: str, display: int) -> bytes | None:
     """Return the cookie for ``display`` on this host, as libXau's XauGetBestAuthByAddr picks it."""
     for entry in entries:
-        here = entry.family == _FAMILY_WILD or (entry.family == _FAMILY_LOCAL and entry.address == hostname.encode())
+        here = entry.family == _FAMILY_WILD or (
+            entry.family == _FAMILY_LOCAL and entry.address == hostname.encode()
+        )
         if here and entry.display in (b"", str(display).encode()) and entry.name == _COOKIE:
             return entry.data
-    # A host that was renamed since has cookies under its old name, and only its local ones can be meant.
+    # A host that was renamed since has cookies under its old name, and only its local ones can be
+    # meant.
     for entry in entries:
-        if entry.family == _FAMILY_LOCAL and entry.display == str(display).encode() and entry.name == _COOKIE:
+        if (
+            entry.family == _FAMILY_LOCAL
+            and entry.display == str(display).encode()
+            and entry.name == _COOKIE
+        ):
             return entry.data
     return None
 
 
 def read_authority(path: str, owner: int) -> list[Cookie]:
-    """Return the entries of the authority file at ``path``, which has to belong to the user ``owner``.
+    """Return the entries of the authority file at ``path``, which has to belong to the user
+    ``owner``.
 
     Raises :class:`Denied` if we may not read it, :class:`X11Error` if it is nothing to read.
     """
@@ -101,11 +112,14 @@ def read_authority(path: str, owner: int) -> list[Cookie]:
 def setup_request(cookie: bytes | None) -> bytes:
     """Return the bytes that open a connection, in little-endian order."""
     name, data = (_COOKIE, cookie) if cookie else (b"", b"")
-    return struct.pack("<BxHHHHxx", 0x6C, 11, 0, len(name), len(data)) + _padded(name) + _padded(data)
+    return (
+        struct.pack("<BxHHHHxx", 0x6C, 11, 0, len(name), len(data)) + _padded(name) + _padded(data)
+    )
 
 
 class ScreenSize:
-    """Follows the size of the first screen through the bytes that a server sends. Does no input or output."""
+    """Follows the size of the first screen through the bytes that a server sends. Does no input or
+    output."""
 
     def __init__(self) -> None:
         self.size: tuple[int, int] | None = None
@@ -137,7 +151,7 @@ class ScreenSize:
         if status != 1:
             if len(self._buffer) < end:
                 return None
-            reason = bytes(self._buffer[8:8 + reason_length]).decode("latin-1").strip()
+            reason = bytes(self._buffer[8 : 8 + reason_length]).decode("latin-1").strip()
             raise Denied(f"it refuses us: {reason if reason.isprintable() else 'no reason given'}")
         if len(self._buffer) < end:
             return None
@@ -151,34 +165,43 @@ class ScreenSize:
             raise X11Error("it does not speak X11")
         del self._buffer[:end]
         self._root, self.size = root, (width, height)
-        # ChangeWindowAttributes of the root window: its event mask for this client becomes StructureNotify
+        # ChangeWindowAttributes of the root window: its event mask for this client becomes
+        # StructureNotify
         return struct.pack("<BxHIII", 2, 4, root, 1 << 11, _STRUCTURE_NOTIFY)
 
     def _receive_events(self) -> None:
         while len(self._buffer) >= 32:
             kind = self._buffer[0] & 0x7F
-            extra = 4 * struct.unpack_from("<I", self._buffer, 4)[0] if kind in (1, 35) else 0  # a reply, a generic event
+            # A reply, a generic event
+            extra = 4 * struct.unpack_from("<I", self._buffer, 4)[0] if kind in (1, 35) else 0
             if len(self._buffer) < 32 + extra:
                 return
             if kind == _CONFIGURE_NOTIFY:
                 window, width, height = struct.unpack_from("<4xI8xHH", self._buffer, 4)
                 if window == self._root and width and height:
                     self.size = (width, height)
-            del self._buffer[:32 + extra]
+            del self._buffer[: 32 + extra]
 
 
 class DisplayWatch:
     """A connection to one X server that follows the size of its screen and never waits for it."""
 
     def __init__(self, display: int, owner: int, authority: str | None, hostname: str) -> None:
-        """Connect to ``display``, whose server runs as the user ``owner``. Raises :class:`X11Error`."""
+        """Connect to ``display``, whose server runs as the user ``owner``. Raises
+        :class:`X11Error`."""
         self._screen = ScreenSize()
         self._socket = _connect(display)
         try:
-            _, peer, _ = _UCRED.unpack(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+            _, peer, _ = _UCRED.unpack(
+                self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+            )
             if peer != owner:
                 raise X11Error("its socket belongs to another user")
-            cookie = None if authority is None else find_cookie(read_authority(authority, owner), hostname, display)
+            cookie = (
+                None
+                if authority is None
+                else find_cookie(read_authority(authority, owner), hostname, display)
+            )
             self._unsent = setup_request(cookie)
             self.poll()
         except BaseException:
@@ -194,10 +217,12 @@ class DisplayWatch:
         return self._screen.size
 
     def poll(self) -> None:
-        """Take what the server has sent and send what is owed, without waiting. Raises :class:`X11Error`."""
+        """Take what the server has sent and send what is owed, without waiting. Raises
+        :class:`X11Error`."""
         try:
             self._flush()
-            for _ in range(16):  # a server that never stops sending gets its turn again at the next scan
+            # A server that never stops sending gets its turn again at the next scan
+            for _ in range(16):
                 data = self._socket.recv(65536)
                 if not data:
                     raise X11Error("it has closed the connection")
@@ -210,10 +235,11 @@ class DisplayWatch:
 
     def _flush(self) -> None:
         while self._unsent:
-            self._unsent = self._unsent[self._socket.send(self._unsent):]
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
 
     def close(self) -> None:
-        """Leave. To be called as soon as ours is the last client, for the server may end itself only then."""
+        """Leave. To be called as soon as ours is the last client, for the server may end itself
+        only then."""
         self._socket.close()
 
 

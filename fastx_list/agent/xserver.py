@@ -1,4 +1,5 @@
-"""Sessions that are X servers: what is the same for every kind of them. A kind is a file in ``sources/``.
+"""Sessions that are X servers: what is the same for every kind of them. A kind is a file in
+``sources/``.
 
 Options are those of Xserver(1) and Xvnc(1).
 """
@@ -19,9 +20,20 @@ from fastx_list.agent.start import overrides
 from fastx_list.agent.x11 import socket_path
 from fastx_list.model.session import GEOMETRY
 
-# As opposed to flags, these options take the next argument. Only those matter whose value could be mistaken for something else.
+# As opposed to flags, these options take the next argument. Only those matter whose value could be
+# mistaken for something else.
 _VALUED = {
-    "auth", "config", "desktop", "displayfd", "geometry", "logfile", "name", "options", "rfbauth", "rfbport", "rfbunixpath",
+    "auth",
+    "config",
+    "desktop",
+    "displayfd",
+    "geometry",
+    "logfile",
+    "name",
+    "options",
+    "rfbauth",
+    "rfbport",
+    "rfbunixpath",
     "screen",
 }
 
@@ -33,8 +45,15 @@ class XSession:
     owns_display = True  # as opposed to one that shows another session's display
 
     def __init__(
-        self, process: Process, display: int, options: Mapping[str, str], machine: Machine, *,
-        geometry: str | None = None, authority: str | None = None, lingers: bool,
+        self,
+        process: Process,
+        display: int,
+        options: Mapping[str, str],
+        machine: Machine,
+        *,
+        geometry: str | None = None,
+        authority: str | None = None,
+        lingers: bool,
     ) -> None:
         """``geometry`` and ``authority`` stand in for the options of these names.
 
@@ -49,20 +68,27 @@ class XSession:
         self._said = overrides(process, machine, self._subject)
         size = options.get("geometry", geometry or "")
         authority = authority or path_of(process, options.get("auth"))
-        self.screen = Screen(process, display, authority, size if re.fullmatch(GEOMETRY, size) else None, lingers)
+        self.screen = Screen(
+            process, display, authority, size if re.fullmatch(GEOMETRY, size) else None, lingers
+        )
         self._application = Application(process)
         self._found: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
         self._facts: Facts | None = None
 
     def connections(self, sockets: Sockets) -> frozenset[int] | None:
-        """Return the inodes of the connections of clients; ``None`` if they cannot be known. For each kind to say."""
+        """Return the inodes of the connections of clients; ``None`` if they cannot be known. For
+        each kind to say."""
         raise NotImplementedError
 
     def applications(self, machine: Machine) -> Iterable[Process]:
-        """Return the processes that the session may have been started for, the likeliest first: the first ones on its display."""
+        """Return the processes that the session may have been started for, the likeliest first: the
+        first ones on its display."""
         for process in machine.on_display(self.process.uid, self.display):
             # Its children are the server's own helpers, such as xkbcomp.
-            if process.stat.start >= self.process.stat.start and self.process.pid not in (process.pid, process.stat.parent):
+            if process.stat.start >= self.process.stat.start and self.process.pid not in (
+                process.pid,
+                process.stat.parent,
+            ):
                 yield process
 
     def follow(self, machine: Machine) -> None:
@@ -78,50 +104,73 @@ class XSession:
         """Return what is to be said of it now: the same object as before if nothing has changed."""
         command, app_pid = self._application.look(lambda: self.applications(machine))
         connections = self._own_connections(machine)
-        facts = Facts(**{
-            "identity": self.process.identity, "login": self._login, "server_pid": self.process.pid,
-            "geometry": self.screen.geometry, "window_mode": self.window_mode, "started": self._started, "command": command,
-            "app_pid": app_pid, "clients": None if connections is None else len(connections), "connections": connections,
-            "display": self.display, **self._said,
-        })
+        facts = Facts(
+            **{
+                "identity": self.process.identity,
+                "login": self._login,
+                "server_pid": self.process.pid,
+                "geometry": self.screen.geometry,
+                "window_mode": self.window_mode,
+                "started": self._started,
+                "command": command,
+                "app_pid": app_pid,
+                "clients": None if connections is None else len(connections),
+                "connections": connections,
+                "display": self.display,
+                **self._said,
+            }
+        )
         if self._facts is None or facts != self._facts:
             self._facts = facts
             self._explain_unknown(facts, machine)
         return self._facts
 
     def _explain_unknown(self, facts: Facts, machine: Machine) -> None:
-        unknown = [name for name in ("command", "geometry", "clients") if getattr(facts, name) is None]
+        unknown = [
+            name for name in ("command", "geometry", "clients") if getattr(facts, name) is None
+        ]
         if unknown:
-            why = "nothing tells" if self.process.may_look_inside else "only its user and root may look into its process"
-            machine.explain(f"{self._subject}, {' and '.join(unknown)}", f"unknown, since {why}", logging.DEBUG)
+            why = (
+                "nothing tells"
+                if self.process.may_look_inside
+                else "only its user and root may look into its process"
+            )
+            machine.explain(
+                f"{self._subject}, {' and '.join(unknown)}", f"unknown, since {why}", logging.DEBUG
+            )
 
     def _own_connections(self, machine: Machine) -> frozenset[int] | None:
         found = self.connections(machine.sockets(self.process))
         if found is None:
             return None
         if found != self._found[0]:
-            # Command lines and the paths of sockets are their users' to write: what counts is what a process really has open.
+            # Command lines and the paths of sockets are their users' to write: what counts is what
+            # a process really has open.
             self._found = (found, machine.own_sockets(self.process, found))
         return self._found[1]
 
 
 class XServers:
-    """A source that finds its sessions by the programs that serve them. Of several sources the first to claim a process has it."""
+    """A source that finds its sessions by the programs that serve them. Of several sources the
+    first to claim a process has it."""
 
     programs: tuple[str, ...] = ()
 
     def __init__(self, listed: bool = True) -> None:
-        """A source that is not ``listed`` still claims its processes, so that no other kind takes them for its own."""
+        """A source that is not ``listed`` still claims its processes, so that no other kind takes
+        them for its own."""
         self.listed = listed
         self._known: dict[str, XSession] = {}
         self._others: set[str] = set()
 
     def recognises(self, process: Process, machine: Machine) -> bool:
-        """Return whether ``process``, which runs one of :attr:`programs`, belongs to a session of this kind. For each to say."""
+        """Return whether ``process``, which runs one of :attr:`programs`, belongs to a session of
+        this kind. For each to say."""
         raise NotImplementedError
 
     def session(self, process: Process, machine: Machine) -> XSession | None:
-        """Return the session that ``process``, which was recognised, serves; ``None`` if it serves none (yet). For each to say."""
+        """Return the session that ``process``, which was recognised, serves; ``None`` if it serves
+        none (yet). For each to say."""
         raise NotImplementedError
 
     def close(self, machine: Machine) -> None:
@@ -134,8 +183,12 @@ class XServers:
         try:
             return self.session(process, machine)
         except Exception:
-            # Much of what a session says is its user's to write: one that cannot be understood must not hide the others.
-            problem = f"skipped, since it cannot be understood: {traceback.format_exc(limit=-1).strip().splitlines()[-1][:200]}"
+            # Much of what a session says is its user's to write: one that cannot be understood must
+            # not hide the others.
+            problem = (
+                "skipped, since it cannot be understood:"
+                f" {traceback.format_exc(limit=-1).strip().splitlines()[-1][:200]}"
+            )
             machine.explain(f"process {process.pid} of {login_of(process.uid)}", problem)
             return None
 
@@ -175,9 +228,11 @@ class XServers:
 
 
 def parse_args(args: Iterable[str]) -> tuple[int | None, dict[str, str]]:
-    """Return the display number, if it is given, and the options by lower-case name, of an X server's command line.
+    """Return the display number, if it is given, and the options by lower-case name, of an X
+    server's command line.
 
-    Xvnc's parameters are written ``-name value``, ``-name=value``, ``--name=value`` or ``name=value``, in any case.
+    Xvnc's parameters are written ``-name value``, ``-name=value``, ``--name=value`` or
+    ``name=value``, in any case.
     """
     display: int | None = None
     options: dict[str, str] = {}
@@ -192,13 +247,15 @@ def parse_args(args: Iterable[str]) -> tuple[int | None, dict[str, str]]:
             options[name] = value
         elif arg.startswith("-"):
             options[name] = next(rest, "") if name in _VALUED else ""
-            if name == "screen" and options[name].isdigit():  # Xvfb(1): -screen NUMBER WIDTHxHEIGHTxDEPTH
+            # Xvfb(1): -screen NUMBER WIDTHxHEIGHTxDEPTH
+            if name == "screen" and options[name].isdigit():
                 options[name] = next(rest, "")
     return display, options
 
 
 def find_display(process: Process, machine: Machine) -> int | None:
-    """Return the display of a server that chose its number itself (``-displayfd``): the one whose socket it listens on.
+    """Return the display of a server that chose its number itself (``-displayfd``): the one whose
+    socket it listens on.
 
     ``None`` if it listens on none yet, or if we may not know.
     """
@@ -209,12 +266,16 @@ def find_display(process: Process, machine: Machine) -> int | None:
     prefix = socket_path(0)[:-1]
     for path in sockets.listening_paths():
         number = path.lstrip("@").removeprefix(prefix)
-        if path.lstrip("@").startswith(prefix) and re.fullmatch(r"[0-9]{1,5}", number) \
-                and sockets.unix_listeners(path) & opened:
+        if (
+            path.lstrip("@").startswith(prefix)
+            and re.fullmatch(r"[0-9]{1,5}", number)
+            and sockets.unix_listeners(path) & opened
+        ):
             return int(number)
     return None
 
 
 def path_of(process: Process, path: str | None) -> str | None:
-    """Return ``path`` of a process's command line as we can open it: a relative one starts from the process's directory."""
+    """Return ``path`` of a process's command line as we can open it: a relative one starts from the
+    process's directory."""
     return path if path is None or os.path.isabs(path) else f"/proc/{process.pid}/cwd/{path}"

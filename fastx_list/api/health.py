@@ -1,11 +1,12 @@
-"""``/health`` (this process answers) and ``/ready`` (it serves the present state), for a proxy, systemd or a monitor."""
+"""``/health`` (this process answers) and ``/ready`` (it serves the present state), for a proxy,
+systemd or a monitor."""
 
 from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify
 
-from fastx_list.errors import Unavailable, error_response
 from fastx_list.api.services import services
+from fastx_list.errors import Unavailable, error_response
 
 blueprint = Blueprint("health", __name__)
 
@@ -25,5 +26,7 @@ def ready() -> Response:
     except Unavailable as error:
         return error_response(error.status, error.name, error.message)
     if service.replica.problem:
-        return error_response(503, "Unavailable", "the store cannot be read; lists show its last known state")
+        return error_response(
+            503, "Unavailable", "the store cannot be read; lists show its last known state"
+        )
     return jsonify(status="ok")

@@ -1,4 +1,5 @@
-"""Believes what a proxy says of its client (``X-Forwarded-For``, ``-Proto``, ``-Host``, ``-Prefix``), and nobody else."""
+"""Believes what a proxy says of its client (``X-Forwarded-For``, ``-Proto``, ``-Host``,
+``-Prefix``), and nobody else."""
 
 from __future__ import annotations
 
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
-def behind_proxies(application: WSGIApplication, trusted: frozenset[Network | str]) -> WSGIApplication:
-    """Return ``application`` as it is seen through the ``trusted`` proxies, which are the peers that connect to it."""
+def behind_proxies(
+    application: WSGIApplication, trusted: frozenset[Network | str]
+) -> WSGIApplication:
+    """Return ``application`` as it is seen through the ``trusted`` proxies, which are the peers
+    that connect to it."""
     if not trusted:
         return application
     forwarded = ProxyFix(application, x_for=1, x_proto=1, x_host=1, x_prefix=1)
@@ -31,6 +35,8 @@ def behind_proxies(application: WSGIApplication, trusted: frozenset[Network | st
         return any(not isinstance(network, str) and address in network for network in trusted)
 
     def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return (forwarded if is_trusted(environ.get("REMOTE_ADDR", "")) else application)(environ, start_response)
+        return (forwarded if is_trusted(environ.get("REMOTE_ADDR", "")) else application)(
+            environ, start_response
+        )
 
     return serve

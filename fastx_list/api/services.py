@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
 from typing import IO, Any
 
 from flask import Request, current_app, request
@@ -22,7 +21,8 @@ EXTENSION = "fastx-list"
 class Services:
     """The settings, and what was made from them.
 
-    With ``follows`` somebody in this process follows the store for all requests. ``counts`` is what ``/health`` tells of it.
+    With ``follows`` somebody in this process follows the store for all requests. ``counts`` is what
+    ``/health`` tells of it.
     """
 
     settings: Settings
@@ -33,7 +33,8 @@ class Services:
     counts: dict[str, int] = field(default_factory=dict)
 
     def refresh(self) -> None:
-        """Bring the replica up to date; raises :class:`Unavailable` if there never was a store to read."""
+        """Bring the replica up to date; raises :class:`Unavailable` if there never was a store to
+        read."""
         try:
             if not self.follows:
                 self.replica.refresh()
@@ -45,8 +46,8 @@ class Services:
     def authenticate(self, token: str | None) -> Claims:
         """Return what the request's token says; raises :class:`AuthError`.
 
-        It stands in the path, in ``Authorization: Bearer`` (RFC 6750), in ``X-FASTX-TOKEN``, or is ``token`` in the
-        query or in the form of a POST.
+        It stands in the path, in ``Authorization: Bearer`` (RFC 6750), in ``X-FASTX-TOKEN``, or is
+        ``token`` in the query or in the form of a POST.
         """
         return self.tokens.verify(token or _find_token(), self.replica.revoked)
 
@@ -59,9 +60,16 @@ class Services:
 
 
 class _StrictForm(FormDataParser):
-    """Refuses a form that is malformed or cut off, which would otherwise pass for one without fields."""
+    """Refuses a form that is malformed or cut off, which would otherwise pass for one without
+    fields."""
 
-    def parse(self, stream: IO[bytes], mimetype: str, content_length: int | None, options: dict[str, str] | None = None) -> Any:
+    def parse(
+        self,
+        stream: IO[bytes],
+        mimetype: str,
+        content_length: int | None,
+        options: dict[str, str] | None = None,
+    ) -> Any:
         self.silent = not content_length
         try:
             return super().parse(stream, mimetype, content_length, options)
@@ -86,10 +94,12 @@ def _find_token() -> str:
     if scheme.lower() == "bearer" and credentials.strip():
         return credentials.strip()
     token = request.headers.get("X-FASTX-TOKEN") or request.args.get("token")
-    if not token and request.method == "POST":  # what else asks has no body, and may say that it has one which never comes
+    # What else asks has no body, and may say that it has one which never comes
+    if not token and request.method == "POST":
         token = request.form.get("token")
     if not token:
         raise AuthError(
-            "token: there is none; it goes into the path, Authorization: Bearer, X-FASTX-TOKEN, or token in query or form"
+            "token: there is none; it goes into the path, Authorization: Bearer, X-FASTX-TOKEN, or"
+            " token in query or form"
         )
     return token

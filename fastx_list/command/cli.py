@@ -20,16 +20,16 @@ from rich.table import Table
 
 from fastx_list import config, redaction
 from fastx_list.agent.machine import login_of, sees_everything
+from fastx_list.command.tables import server_table, session_table
 from fastx_list.config import ConfigError, Settings
 from fastx_list.errors import AuthError
 from fastx_list.model.query import Query, QuerySchema, matches
-from fastx_list.replica.replica import Everything, Replica, Topic
 from fastx_list.model.session import to_json
+from fastx_list.replica.replica import Everything, Replica, Topic
+from fastx_list.replica.view import Entry
 from fastx_list.store import StoreError, open_store
-from fastx_list.command.tables import server_table, session_table
 from fastx_list.text import printable
 from fastx_list.tokens import Tokens
-from fastx_list.replica.view import Entry
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,17 +77,33 @@ def says_what_is_wrong(command: F) -> F:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fastx-list")
 def main() -> None:
-    """The sessions of remote desktops on this machine, or on several: xrdp, TigerVNC, xpra, X2Go, and whatever registers itself.
+    """The sessions of remote desktops on this machine, or on several: xrdp, TigerVNC, xpra, X2Go,
+    and whatever registers itself.
 
-    Settings are environment variables, FASTX_LIST_*; docs/deploy.md lists them. To see it work: fastx-list up --demo
+    Settings are environment variables, FASTX_LIST_*; docs/deploy.md lists them. To see it work:
+    fastx-list up --demo
     """
     redaction.install()
 
 
 @main.command()
-@click.option("--bind", default="127.0.0.1:8000", show_default=True, metavar="HOST:PORT", help="Where the list and the page are.")
-@click.option("--live-bind", default="127.0.0.1:8001", show_default=True, metavar="HOST:PORT", help="Where the WebSocket is.")
-@click.option("--demo", is_flag=True, help="Add a handful of simulated sessions that live, connect and end.")
+@click.option(
+    "--bind",
+    default="127.0.0.1:8000",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where the list and the page are.",
+)
+@click.option(
+    "--live-bind",
+    default="127.0.0.1:8001",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where the WebSocket is.",
+)
+@click.option(
+    "--demo", is_flag=True, help="Add a handful of simulated sessions that live, connect and end."
+)
 @says_what_is_wrong
 def up(bind: str, live_bind: str, demo: bool) -> None:
     """Run agent, list and sidecar in the foreground, until Ctrl-C.
@@ -113,7 +129,8 @@ def agent(once: bool, verbose: bool) -> None:
     settings = config.load()
     if not sees_everything():
         logging.getLogger(__name__).warning(
-            "without root's rights: of other users' sessions, command, its pid and geometry stay as far as they are public"
+            "without root's rights: of other users' sessions, command, its pid and geometry stay as"
+            " far as they are public"
         )
     with identity.only_one(settings):
         looking = Agent(settings, open_store(settings.store))
@@ -134,14 +151,17 @@ def agent(once: bool, verbose: bool) -> None:
 def doctor() -> None:
     """Say what this machine runs, what the agent may see, and whether all is as it should be.
 
-    One line each: "ok" is well, "--" is worth knowing, "!!" should be mended. Exit status 1 if anything should be.
+    One line each: "ok" is well, "--" is worth knowing, "!!" should be mended. Exit status 1 if
+    anything should be.
     """
     from fastx_list.command.doctor import examine
 
     logging.basicConfig(level=logging.CRITICAL)  # what could not be seen is in the lines below
     findings = list(examine(config.load()))
     for finding in findings:
-        click.echo(f"{ {True: 'ok', None: '--', False: '!!'}[finding.ok] } {printable(finding.text)}")
+        click.echo(
+            f"{ {True: 'ok', None: '--', False: '!!'}[finding.ok] } {printable(finding.text)}"
+        )
     sys.exit(1 if any(finding.ok is False for finding in findings) else 0)
 
 
@@ -152,7 +172,13 @@ def token() -> None:
 
 @token.command()
 @click.argument("login")
-@click.option("--ttl", type=Duration(), default="8h", show_default=True, help="How long the token is good for: 30m, 8h, 7d.")
+@click.option(
+    "--ttl",
+    type=Duration(),
+    default="8h",
+    show_default=True,
+    help="How long the token is good for: 30m, 8h, 7d.",
+)
 @click.option("--admin", is_flag=True, help="The token may see the sessions of all logins.")
 @says_what_is_wrong
 def issue(login: str, ttl: int, admin: bool) -> None:
@@ -166,11 +192,14 @@ def issue(login: str, ttl: int, admin: bool) -> None:
 @click.argument("token")
 @says_what_is_wrong
 def revoke(token: str) -> None:
-    """Revoke TOKEN; with - it is read from standard input, where other users' ps(1) does not see it."""
+    """Revoke TOKEN; with - it is read from standard input, where other users' ps(1) does not see
+    it."""
     settings = config.load()
     claims = Tokens(settings).verify(sys.stdin.readline().strip() if token == "-" else token, ())
     if claims.jti is None:
-        raise click.ClickException('this token has no "jti" claim, so it cannot be revoked; it is good until it expires')
+        raise click.ClickException(
+            'this token has no "jti" claim, so it cannot be revoked; it is good until it expires'
+        )
     open_store(settings.store).revoke(claims.jti, claims.expires)
     click.echo(f"revoked a token of {printable(claims.login)}", err=True)
 
@@ -178,10 +207,25 @@ def revoke(token: str) -> None:
 def list_options(command: F) -> F:
     """Add the options that ls and watch share."""
     for option in (
-        click.option("--filter", "filters", multiple=True, type=Filters(), help="Only those that match: clients==0; repeatable."),
+        click.option(
+            "--filter",
+            "filters",
+            multiple=True,
+            type=Filters(),
+            help="Only those that match: clients==0; repeatable.",
+        ),
         click.option("--reverse", is_flag=True, help="From last to first."),
-        click.option("--sort-by", metavar="MEMBER", help="Sort by this member or param; without it: by start."),
-        click.option("--all", "everybody", is_flag=True, help="The sessions of all logins, with whose they are."),
+        click.option(
+            "--sort-by",
+            metavar="MEMBER",
+            help="Sort by this member or param; without it: by start.",
+        ),
+        click.option(
+            "--all",
+            "everybody",
+            is_flag=True,
+            help="The sessions of all logins, with whose they are.",
+        ),
         click.option("--login", help="Whose sessions; without it: yours."),
     ):
         command = option(command)
@@ -192,7 +236,14 @@ def list_options(command: F) -> F:
 @list_options
 @click.option("--json", "as_json", is_flag=True, help="Print what the API would answer.")
 @says_what_is_wrong
-def ls(login: str | None, everybody: bool, sort_by: str | None, reverse: bool, filters: tuple[str, ...], as_json: bool) -> None:
+def ls(
+    login: str | None,
+    everybody: bool,
+    sort_by: str | None,
+    reverse: bool,
+    filters: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """List the sessions that run now, on all machines that share the store."""
     topic = _topic(login, everybody)
     replica = _replica(config.load())
@@ -212,8 +263,11 @@ def ls(login: str | None, everybody: bool, sort_by: str | None, reverse: bool, f
 @main.command()
 @list_options
 @says_what_is_wrong
-def watch(login: str | None, everybody: bool, sort_by: str | None, reverse: bool, filters: tuple[str, ...]) -> None:
-    """Follow the sessions until Ctrl-C: a live table, or, piped on, the published messages, one a line."""
+def watch(
+    login: str | None, everybody: bool, sort_by: str | None, reverse: bool, filters: tuple[str, ...]
+) -> None:
+    """Follow the sessions until Ctrl-C: a live table, or, piped on, the published messages, one a
+    line."""
     topic, query = _topic(login, everybody), _query(sort_by, reverse, filters)
     replica = _replica(config.load())
     replica.refresh()
@@ -245,8 +299,14 @@ def servers(as_json: bool) -> None:
 def _watch_table(replica: Replica, topic: Topic, query: Query) -> None:
     with Live(screen=True, auto_refresh=False) as display:
         while True:
-            display.update(session_table(json.loads(replica.page(topic, query).body), isinstance(topic, Everything)), refresh=True)
-            replica.follow(1.0)  # the table says "3 s ago", so it is drawn anew each second at the latest
+            display.update(
+                session_table(
+                    json.loads(replica.page(topic, query).body), isinstance(topic, Everything)
+                ),
+                refresh=True,
+            )
+            # The table says "3 s ago", so it is drawn anew each second at the latest
+            replica.follow(1.0)
 
 
 def _watch_lines(replica: Replica, topic: Topic, query: Query) -> None:
@@ -261,8 +321,11 @@ def _watch_lines(replica: Replica, topic: Topic, query: Query) -> None:
                 shown.discard(name)
                 click.echo(to_json({"id": name, "data": None}))
         entries = [
-            (change.id, change.entry) for change in replica.follow(1.0)
-            if change.topic == topic or topic is Everything.SESSIONS and change.topic is not Everything.SERVERS
+            (change.id, change.entry)
+            for change in replica.follow(1.0)
+            if change.topic == topic
+            or topic is Everything.SESSIONS
+            and change.topic is not Everything.SERVERS
         ]
 
 
@@ -284,7 +347,9 @@ def _replica(settings: Settings) -> Replica:
 
 
 def _query(sort_by: str | None, reverse: bool, filters: Iterable[str]) -> Query:
-    query: Query = QuerySchema().load({"sortBy": sort_by, "sortReverse": reverse, "filter": list(filters)})
+    query: Query = QuerySchema().load(
+        {"sortBy": sort_by, "sortReverse": reverse, "filter": list(filters)}
+    )
     return query
 
 

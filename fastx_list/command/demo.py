@@ -1,4 +1,5 @@
-"""Simulated sessions for a first look: session files in the spool that live, connect and end, each named as simulated."""
+"""Simulated sessions for a first look: session files in the spool that live, connect and end, each
+named as simulated."""
 
 from __future__ import annotations
 
@@ -16,14 +17,19 @@ from fastx_list.state import make_state_dir
 SESSIONS = 5
 STEP_SECONDS = 2.0
 _PROGRAMS = (
-    ("Blender", "desktop", "blender"), ("MATLAB", "rootless", "matlab -desktop"), ("GNOME desktop", "desktop", "gnome-session"),
-    ("ParaView", "rootless", "paraview"), ("XFCE desktop", "desktop", "startxfce4"), ("Jupyter in Firefox", "rootless", "firefox"),
+    ("Blender", "desktop", "blender"),
+    ("MATLAB", "rootless", "matlab -desktop"),
+    ("GNOME desktop", "desktop", "gnome-session"),
+    ("ParaView", "rootless", "paraview"),
+    ("XFCE desktop", "desktop", "startxfce4"),
+    ("Jupyter in Firefox", "rootless", "firefox"),
 )
 _SIZES = ("1280x720", "1600x900", "1920x1080", "2560x1440")
 
 
 class Demo:
-    """Writes the session files of a few simulated sessions of ``login`` until it is stopped, and then removes them."""
+    """Writes the session files of a few simulated sessions of ``login`` until it is stopped, and
+    then removes them."""
 
     def __init__(self, spool: Path, login: str) -> None:
         self._spool = spool
@@ -41,10 +47,11 @@ class Demo:
             for left_behind in self._spool.glob("simulated-*.json"):
                 left_behind.unlink()
             for index in range(SESSIONS):
-                self._begin(started=time.time() - 60 * 7 ** index)
+                self._begin(started=time.time() - 60 * 7**index)
         except OSError as error:
             raise ConfigError(
-                f"the spool {self._spool} cannot be written: {error.strerror}; set {PREFIX}SPOOL to a directory of yours"
+                f"the spool {self._spool} cannot be written: {error.strerror}; set {PREFIX}SPOOL to"
+                " a directory of yours"
             ) from None
         self._thread.start()
 
@@ -76,8 +83,13 @@ class Demo:
         name, mode, command = _PROGRAMS[self._count % len(_PROGRAMS)]
         path = self._spool / f"simulated-{os.getpid()}-{self._count}.json"
         self._sessions[path] = {
-            "login": self._login, "display": 90 + self._count, "geometry": self._random.choice(_SIZES), "windowMode": mode,
-            "started": int(started * 1000), "command": command, "clients": self._count % 2,
+            "login": self._login,
+            "display": 90 + self._count,
+            "geometry": self._random.choice(_SIZES),
+            "windowMode": mode,
+            "started": int(started * 1000),
+            "command": command,
+            "clients": self._count % 2,
             "params": {"name": f"Simulated: {name}"},
         }
         self._write(path)

@@ -1,4 +1,5 @@
-"""``fastx-list doctor``: what this machine runs, what the agent may see of it, and whether our own files are in order."""
+"""``fastx-list doctor``: what this machine runs, what the agent may see of it, and whether our own
+files are in order."""
 
 from __future__ import annotations
 
@@ -18,13 +19,19 @@ from fastx_list.store.sqlite_file import database_path
 from fastx_list.tokens import read_secret
 
 PROGRAMS = {
-    "xrdp": ("xrdp-sesman", "xrdp-sesexec"), "xpra": ("xpra",), "x2go": ("x2goagent", "nxagent"), "tigervnc": ("Xvnc", "Xtigervnc"),
-    "xvfb": ("Xvfb",), "xephyr": ("Xephyr",), "xorg": ("Xorg", "Xorg.bin", "X"),
+    "xrdp": ("xrdp-sesman", "xrdp-sesexec"),
+    "xpra": ("xpra",),
+    "x2go": ("x2goagent", "nxagent"),
+    "tigervnc": ("Xvnc", "Xtigervnc"),
+    "xvfb": ("Xvfb",),
+    "xephyr": ("Xephyr",),
+    "xorg": ("Xorg", "Xorg.bin", "X"),
 }
 
 
 class Finding(NamedTuple):
-    """One line of the report: ``ok`` is false for what someone should mend, ``None`` for what is only worth knowing."""
+    """One line of the report: ``ok`` is false for what someone should mend, ``None`` for what is
+    only worth knowing."""
 
     ok: bool | None
     text: str
@@ -37,8 +44,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _rights(machine)
     yield from _sources(settings, machine)
     if not _may_look_into(settings.state_dir):
-        yield Finding(False, f"state directory: {settings.state_dir} may not be looked into by {login_of(os.geteuid())}; run this "
-                             f"as its owner, or set {PREFIX}STATE_DIR")
+        yield Finding(
+            False,
+            f"state directory: {settings.state_dir} may not be looked into by"
+            f" {login_of(os.geteuid())}; run this as its owner, or set {PREFIX}STATE_DIR",
+        )
         return
     yield from _secret(settings)
     yield from _store(settings)
@@ -58,12 +68,18 @@ def _rights(machine: Machine) -> Iterator[Finding]:
     if sees_everything():
         yield Finding(True, f"running as {who}: the sessions of all users can be seen in full")
     else:
-        yield Finding(None, f"running as {who}: of other users' sessions, command, geometry and clients of some "
-                            "kinds stay unknown; the agent sees them as root, or with the capabilities CAP_SYS_PTRACE and "
-                            "CAP_DAC_READ_SEARCH")
+        yield Finding(
+            None,
+            f"running as {who}: of other users' sessions, command, geometry and clients of some"
+            " kinds stay unknown; the agent sees them as root, or with the capabilities"
+            " CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+        )
     if not any(process.pid == 1 for process in machine.processes.values()):
-        yield Finding(False, "/proc hides other users' processes (hidepid): their sessions are not seen at all; run the agent as "
-                             "root, or in the group that the mount option gid= of /proc names")
+        yield Finding(
+            False,
+            "/proc hides other users' processes (hidepid): their sessions are not seen at all; run"
+            " the agent as root, or in the group that the mount option gid= of /proc names",
+        )
 
 
 def _sources(settings: Settings, machine: Machine) -> Iterator[Finding]:
@@ -72,7 +88,9 @@ def _sources(settings: Settings, machine: Machine) -> Iterator[Finding]:
     except ConfigError as error:
         yield Finding(False, str(error))
         return
-    listed = {type(source).__name__.lower() for source in sources if getattr(source, "listed", True)}
+    listed = {
+        type(source).__name__.lower() for source in sources if getattr(source, "listed", True)
+    }
     found: dict[str, int] = {}
     for source in sources:
         found[type(source).__name__.lower()] = len(list(source.scan(machine)))
@@ -82,9 +100,15 @@ def _sources(settings: Settings, machine: Machine) -> Iterator[Finding]:
         running = len(machine.named(programs))
         if name in listed:
             sessions, processes = _count(found[name], "session"), _count(running, "process")
-            yield Finding(True if found[name] else None, f"{name}: {sessions}; {processes} of {programs[0]}")
+            yield Finding(
+                True if found[name] else None, f"{name}: {sessions}; {processes} of {programs[0]}"
+            )
         elif running:
-            yield Finding(None, f"{name}: {_count(running, 'process')} of {programs[0]}, not listed; {PREFIX}SOURCES can add it")
+            yield Finding(
+                None,
+                f"{name}: {_count(running, 'process')} of {programs[0]}, not listed;"
+                f" {PREFIX}SOURCES can add it",
+            )
     for name in sorted(listed - PROGRAMS.keys()):
         yield Finding(True if found[name] else None, f"{name}: {_count(found[name], 'session')}")
 
@@ -97,7 +121,9 @@ def _secret(settings: Settings) -> Iterator[Finding]:
     else:
         try:
             read_secret(settings.secret_file)
-            yield Finding(True, f"secret: {settings.secret_file} is closed to other users and long enough")
+            yield Finding(
+                True, f"secret: {settings.secret_file} is closed to other users and long enough"
+            )
         except ConfigError as error:
             yield Finding(False, f"secret: {error}")
 
@@ -110,14 +136,18 @@ def _store(settings: Settings) -> Iterator[Finding]:
             yield Finding(None, f"store: {path} will be made by the agent")
             return
         if path.stat().st_mode & stat.S_IRWXO:
-            yield Finding(False, f"store: {path} is open to other users; close it with: chmod o= {path}")
+            yield Finding(
+                False, f"store: {path} is open to other users; close it with: chmod o= {path}"
+            )
     else:
         name = str(redis_address.parse(settings.store))
     try:
         store = open_store(settings.store, create=False)
         snapshot, held = store.snapshot(), store.holder(settings.server_id)
         store.close()
-        yield Finding(True, f"store: {name} can be read; {_count(len(snapshot.records), 'session')} in it")
+        yield Finding(
+            True, f"store: {name} can be read; {_count(len(snapshot.records), 'session')} in it"
+        )
         yield from _lease(settings, held)
     except StoreError as error:
         yield Finding(False, str(error))
@@ -128,20 +158,33 @@ def _lease(settings: Settings, held: Held | None) -> Iterator[Finding]:
     if held is None:
         yield Finding(None, f"agent: none is running as {settings.server_id!r}")
     elif held.holder != identity.find(settings):
-        yield Finding(False, f"agent: {settings.server_id!r} is in use by another agent, on {held.host}; {mend}")
+        yield Finding(
+            False,
+            f"agent: {settings.server_id!r} is in use by another agent, on {held.host}; {mend}",
+        )
     elif held.rival is not None:
-        yield Finding(False, f"agent: another one, on {held.rival}, also calls itself {settings.server_id!r}; {mend}")
+        yield Finding(
+            False,
+            f"agent: another one, on {held.rival}, also calls itself {settings.server_id!r};"
+            f" {mend}",
+        )
     else:
         yield Finding(True, f"agent: {settings.server_id!r} is kept up to date from {held.host}")
 
 
 def _spool(settings: Settings) -> Iterator[Finding]:
     if not settings.spool.is_dir():
-        yield Finding(None, f"spool: {settings.spool} is not there; launchers that register sessions need it")
+        yield Finding(
+            None, f"spool: {settings.spool} is not there; launchers that register sessions need it"
+        )
         return
     mode = settings.spool.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        yield Finding(False, f"spool: in {settings.spool} anybody can remove anybody's files; mend with: chmod +t {settings.spool}")
+        yield Finding(
+            False,
+            f"spool: in {settings.spool} anybody can remove anybody's files; mend with: chmod +t"
+            f" {settings.spool}",
+        )
     elif not _may_look_into(settings.spool):
         yield Finding(False, f"spool: {settings.spool} cannot be read by {login_of(os.geteuid())}")
     else:
@@ -149,4 +192,8 @@ def _spool(settings: Settings) -> Iterator[Finding]:
 
 
 def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}{'es' if what.endswith('s') else 's'}"
+    return (
+        f"{number} {what}"
+        if number == 1
+        else f"{number} {what}{'es' if what.endswith('s') else 's'}"
+    )

@@ -18,11 +18,20 @@ def session_table(sessions: Sequence[Members], with_login: bool) -> Table:
     rows = []
     for members in sessions:
         where = "" if members["display"] is None else f":{members['display']}"
-        rows.append((
-            members["params"].get("name") or members["command"], *([members["login"]] if with_login else []),
-            f"{members['hostname']}{where}", state(members), ago(members["started"]), members["geometry"],
-        ))
-    return _table(("SESSION", *(["LOGIN"] if with_login else []), "DISPLAY", "STATE", "STARTED", "GEOMETRY"), rows)
+        rows.append(
+            (
+                members["params"].get("name") or members["command"],
+                *([members["login"]] if with_login else []),
+                f"{members['hostname']}{where}",
+                state(members),
+                ago(members["started"]),
+                members["geometry"],
+            )
+        )
+    return _table(
+        ("SESSION", *(["LOGIN"] if with_login else []), "DISPLAY", "STATE", "STARTED", "GEOMETRY"),
+        rows,
+    )
 
 
 def server_table(servers: Sequence[Members]) -> Table:
@@ -30,15 +39,26 @@ def server_table(servers: Sequence[Members]) -> Table:
     rows = []
     for members in servers:
         free, total = members["freemem"], members["totalmem"]
-        rows.append((
-            members["serverId"], members["hostname"], members["serverPool"],
-            None if members["cpu"] is None else f"{members['cpu']:.0f} %",
-            None if free is None or total is None else f"{size(total - free)} of {size(total)}",
-            members["sessions"], members["loggedInUsers"],
-            None if members["loadavg"] is None else " ".join(f"{load:.2f}" for load in members["loadavg"]),
-            duration(members["uptime"]),
-        ))
-    return _table(("SERVER", "HOST", "POOL", "CPU", "MEMORY", "SESSIONS", "LOGINS", "LOAD", "UP"), rows)
+        rows.append(
+            (
+                members["serverId"],
+                members["hostname"],
+                members["serverPool"],
+                None if members["cpu"] is None else f"{members['cpu']:.0f} %",
+                None if free is None or total is None else f"{size(total - free)} of {size(total)}",
+                members["sessions"],
+                members["loggedInUsers"],
+                (
+                    None
+                    if members["loadavg"] is None
+                    else " ".join(f"{load:.2f}" for load in members["loadavg"])
+                ),
+                duration(members["uptime"]),
+            )
+        )
+    return _table(
+        ("SERVER", "HOST", "POOL", "CPU", "MEMORY", "SESSIONS", "LOGINS", "LOAD", "UP"), rows
+    )
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:

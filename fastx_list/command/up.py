@@ -1,4 +1,5 @@
-"""``fastx-list up``: agent, list and sidecar as three processes in the foreground, for a first try or a single machine."""
+"""``fastx-list up``: agent, list and sidecar as three processes in the foreground, for a first try
+or a single machine."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ from collections.abc import Sequence
 import click
 
 from fastx_list.agent.machine import login_of
-from fastx_list.config import PREFIX, ConfigError, Settings
 from fastx_list.command.demo import Demo
+from fastx_list.config import PREFIX, ConfigError, Settings
 from fastx_list.replica.replica import Replica
 from fastx_list.store import open_store
 from fastx_list.text import printable
@@ -43,8 +44,14 @@ class _Child:
 
     def start(self) -> None:
         self._libc = ctypes.CDLL(None)
-        # A process group of its own: Ctrl-C reaches this process alone, which then stops the others in order.
-        self.process = subprocess.Popen(self._command, env=self._environ, start_new_session=True, preexec_fn=self._die_with_parent)
+        # A process group of its own: Ctrl-C reaches this process alone, which then stops the others
+        # in order.
+        self.process = subprocess.Popen(
+            self._command,
+            env=self._environ,
+            start_new_session=True,
+            preexec_fn=self._die_with_parent,
+        )
 
     def _die_with_parent(self) -> None:
         self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -55,14 +62,28 @@ class _Child:
 
 
 def run(settings: Settings, bind: str, live_bind: str, demo: bool) -> int:
-    """Run until SIGINT or SIGTERM; return the exit status. Raises :class:`ConfigError` for an address that cannot be used."""
-    addresses = {name: _parse_address(name, value) for name, value in (("--bind", bind), ("--live-bind", live_bind))}
+    """Run until SIGINT or SIGTERM; return the exit status. Raises :class:`ConfigError` for an
+    address that cannot be used."""
+    addresses = {
+        name: _parse_address(name, value)
+        for name, value in (("--bind", bind), ("--live-bind", live_bind))
+    }
     for name, address in addresses.items():
         _check_free(name, *address)
     login = login_of(os.geteuid())
-    token = Tokens(settings).issue(login, TOKEN_SECONDS)  # makes the secret before three processes would
+    # Makes the secret before three processes would
+    token = Tokens(settings).issue(login, TOKEN_SECONDS)
     environ = {**os.environ, PREFIX + "LIVE_PORT": str(addresses["--live-bind"][1])}
-    gunicorn = [sys.executable, "-m", "gunicorn", "-c", "python:fastx_list.server", "--log-level", "warning", "--bind"]
+    gunicorn = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-c",
+        "python:fastx_list.server",
+        "--log-level",
+        "warning",
+        "--bind",
+    ]
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -94,7 +115,9 @@ def run(settings: Settings, bind: str, live_bind: str, demo: bool) -> int:
                 child.process.kill()
 
 
-def _await_ready(children: Sequence[_Child], addresses: dict[str, tuple[str, int]], stop: threading.Event) -> bool:
+def _await_ready(
+    children: Sequence[_Child], addresses: dict[str, tuple[str, int]], stop: threading.Event
+) -> bool:
     """Wait until list and sidecar answer; false if one of the processes gave up or the user did."""
     deadline = time.monotonic() + START_SECONDS
     waiting = dict(addresses)
@@ -125,7 +148,9 @@ def _answers(host: str, port: int) -> bool:
     return True
 
 
-def _greet(settings: Settings, login: str, token: str, addresses: dict[str, tuple[str, int]]) -> None:
+def _greet(
+    settings: Settings, login: str, token: str, addresses: dict[str, tuple[str, int]]
+) -> None:
     (host, port), (live_host, live_port) = addresses["--bind"], addresses["--live-bind"]
     page = f"http://{_shown(host)}:{port}"
     click.echo(f"""
@@ -145,11 +170,14 @@ The same by hand (the WebSocket is at ws://{_shown(live_host)}:{live_port}/api/l
         replica.follow(0.5)  # the agent may not have looked yet
     count = len(replica.entries(login))
     if count:
-        click.echo(f"{printable(login)} has {count} session{'' if count == 1 else 's'} now. Ctrl-C stops.")
+        click.echo(
+            f"{printable(login)} has {count} session{'' if count == 1 else 's'} now. Ctrl-C stops."
+        )
     else:
         click.echo(
-            f"{printable(login)} has no session on this machine now. Start one, and it appears: tigervncserver\n"
-            "(Debian: apt install tigervnc-standalone-server). Or look at simulated ones: fastx-list up --demo"
+            f"{printable(login)} has no session on this machine now. Start one, and it appears:"
+            " tigervncserver\n(Debian: apt install tigervnc-standalone-server). Or look at"
+            " simulated ones: fastx-list up --demo"
         )
 
 
@@ -157,7 +185,11 @@ def _keep_up(children: Sequence[_Child], stop: threading.Event) -> None:
     while not stop.wait(1.0):
         for child in children:
             if child.process.poll() is not None:
-                log.error("the %s has stopped with status %s; starting it again", child.name, child.process.returncode)
+                log.error(
+                    "the %s has stopped with status %s; starting it again",
+                    child.name,
+                    child.process.returncode,
+                )
                 child.start()
 
 
@@ -170,12 +202,17 @@ def _parse_address(name: str, value: str) -> tuple[str, int]:
 
 def _check_free(name: str, host: str, port: int) -> None:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise ConfigError(f"{name} {host}:{port} cannot be used: {error.strerror}; choose another with {name} HOST:PORT") from None
+        raise ConfigError(
+            f"{name} {host}:{port} cannot be used: {error.strerror}; choose another with {name}"
+            " HOST:PORT"
+        ) from None
 
 
 def _reachable(host: str) -> str:

@@ -1,8 +1,9 @@
-"""The in-memory event bus: a topic for each login, for all of them and for servers, and a conflating mailbox a subscriber.
+"""The in-memory event bus: a topic for each login, for all of them and for servers, and a
+conflating mailbox a subscriber.
 
-A mailbox keeps only the newest frame of each session, and none of one that began and ended without the reader's having heard of it.
-So what a slow reader costs is bounded by the number of sessions that it knows and of those there are; states in between may be
-skipped, the last one always arrives.
+A mailbox keeps only the newest frame of each session, and none of one that began and ended without
+the reader's having heard of it. So what a slow reader costs is bounded by the number of sessions
+that it knows and of those there are; states in between may be skipped, the last one always arrives.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from fastx_list.replica.view import Entry
 
 
 class _Unheard(NamedTuple):
-    """A session that the subscriber has never heard of, so that it need not hear of its end either."""
+    """A session that the subscriber has never heard of, so that it need not hear of its end
+    either."""
 
     entry: Entry
 
@@ -33,12 +35,15 @@ class Mailbox:
     __slots__ = ("_owed", "_filters", "_shown")
 
     def __init__(self, filters: tuple[Filter, ...] = ()) -> None:
-        self._owed: dict[str, Entry | _Unheard | bytes] = {}  # an entry's frame is made when it is sent, not while all wait
+        # An entry's frame is made when it is sent, not while all wait
+        self._owed: dict[str, Entry | _Unheard | bytes] = {}
         self._filters = filters
-        self._shown: set[str] | None = set() if filters else None  # the sessions that the subscriber takes for matching
+        # The sessions that the subscriber takes for matching
+        self._shown: set[str] | None = set() if filters else None
 
     def fill(self, entries: Iterable[Entry], send: bool) -> None:
-        """Start from the sessions there are; with ``send`` false the subscriber knows them already."""
+        """Start from the sessions there are; with ``send`` false the subscriber knows them
+        already."""
         for entry in entries:
             if self._passes(entry):
                 if self._shown is not None:
@@ -94,7 +99,8 @@ class Subscriber(Protocol):
 
 
 class Bus:
-    """Hands each change to the subscribers of its login. For one thread, or the greenlets of one."""
+    """Hands each change to the subscribers of its login. For one thread, or the greenlets of
+    one."""
 
     def __init__(self) -> None:
         self._topics: dict[Topic, dict[Subscriber, None]] = {}

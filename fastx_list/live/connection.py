@@ -1,8 +1,9 @@
 """One WebSocket of the sidecar: what goes out, what comes in, when it ends.
 
-Nothing here waits, so a connection has no thread and no greenlet of its own, only the event loop's two watchers of its socket. What
-the socket does not take at once stays in order, behind the frame that is partly out, and goes when the socket takes more; so no
-frame is ever torn, whoever else writes (a ping, a pong, a close), and a slow reader costs its mailbox.
+Nothing here waits, so a connection has no thread and no greenlet of its own, only the event loop's
+two watchers of its socket. What the socket does not take at once stays in order, behind the frame
+that is partly out, and goes when the socket takes more; so no frame is ever torn, whoever else
+writes (a ping, a pong, a close), and a slow reader costs its mailbox.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from fastx_list.replica.replica import Topic
 from fastx_list.tokens import Claims
 
 MAX_CLIENT_MESSAGE = 1024
-MAX_CLIENT_FRAMES = 100  # from one call of tend() to the next; a client has nothing to send but pings and pongs
+# From one call of tend() to the next; a client has nothing to send but pings and pongs
+MAX_CLIENT_FRAMES = 100
 CLOSE_SECONDS = 2.0  # how long a peer has to answer a close
 TOKEN_ENDED = 4401
 _FRAMES_PER_WRITE = 64
 _READS_TO_THE_END = 256
-_ABSENT = {CloseReason.NO_STATUS_RCVD, CloseReason.ABNORMAL_CLOSURE}  # RFC 6455 section 7.4.1: never in a frame
+# RFC 6455 section 7.4.1: never in a frame
+_ABSENT = {CloseReason.NO_STATUS_RCVD, CloseReason.ABNORMAL_CLOSURE}
 _READABLE, _WRITABLE = 1, 2  # libev's EV_READ and EV_WRITE
 
 
@@ -50,15 +53,40 @@ class Connection:
 
     # There are ten thousands of these.
     __slots__ = (
-        "claims", "mailbox", "topic", "_sock", "_loop", "_ended", "_clock", "_readable", "_writable", "_out", "_protocol",
-        "_length", "_frames", "_last_ping", "_answered", "_closing_at", "_hang_up_how", "_stuck_at", "_gone", "__weakref__",
+        "claims",
+        "mailbox",
+        "topic",
+        "_sock",
+        "_loop",
+        "_ended",
+        "_clock",
+        "_readable",
+        "_writable",
+        "_out",
+        "_protocol",
+        "_length",
+        "_frames",
+        "_last_ping",
+        "_answered",
+        "_closing_at",
+        "_hang_up_how",
+        "_stuck_at",
+        "_gone",
+        "__weakref__",
     )
 
     def __init__(
-        self, sock: socket.socket, claims: Claims, mailbox: Mailbox, topic: Topic, loop: Loop,
-        ended: Callable[[Connection], None], clock: Callable[[], float] = time.monotonic,
+        self,
+        sock: socket.socket,
+        claims: Claims,
+        mailbox: Mailbox,
+        topic: Topic,
+        loop: Loop,
+        ended: Callable[[Connection], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take over ``sock``, and close it in the end; ``ended`` is called then. ``topic`` is what it follows."""
+        """Take over ``sock``, and close it in the end; ``ended`` is called then. ``topic`` is what
+        it follows."""
         self.claims = claims
         self.mailbox = mailbox
         self.topic = topic
@@ -94,7 +122,11 @@ class Connection:
                 if not out:
                     break
             try:
-                sent = self._sock.send(out[0]) if len(out) == 1 else self._sock.sendmsg(out[:_FRAMES_PER_WRITE])
+                sent = (
+                    self._sock.send(out[0])
+                    if len(out) == 1
+                    else self._sock.sendmsg(out[:_FRAMES_PER_WRITE])
+                )
             except BlockingIOError:
                 self._wait_for_room()
                 return
@@ -127,7 +159,7 @@ class Connection:
     def _forget(self, sent: int) -> None:
         for index, frame in enumerate(self._out):
             if len(frame) > sent:
-                self._out[:index + 1] = [memoryview(frame)[sent:]] if sent else [frame]
+                self._out[: index + 1] = [memoryview(frame)[sent:]] if sent else [frame]
                 return
             sent -= len(frame)
         self._out.clear()
@@ -164,9 +196,11 @@ class Connection:
             pass
 
     def tend(self, now: float, ping_interval: float, slow_timeout: float) -> bool:
-        """Ping, or drop a peer that answers neither ping nor close or reads nothing; to be called twice a second.
+        """Ping, or drop a peer that answers neither ping nor close or reads nothing; to be called
+        twice a second.
 
-        Return whether it was dropped because its socket had taken nothing for ``slow_timeout`` seconds.
+        Return whether it was dropped because its socket had taken nothing for ``slow_timeout``
+        seconds.
         """
         if self._gone:
             return False
@@ -174,7 +208,8 @@ class Connection:
         if self._closing_at is not None:
             if now - self._closing_at >= CLOSE_SECONDS:
                 self.drop()
-        elif self._writable is not None:  # who reads late answers late, too, so it is not asked whether it lives
+        # Who reads late answers late, too, so it is not asked whether it lives
+        elif self._writable is not None:
             if self._stuck_at is not None and now - self._stuck_at >= slow_timeout:
                 self.drop()
                 return True
@@ -207,7 +242,10 @@ class Connection:
                         return
                     if frame.opcode is Opcode.CLOSE:
                         code = cast("tuple[int, str]", frame.payload)[0]
-                        self._hang_up(CloseReason.NORMAL_CLOSURE if code in _ABSENT else code, socket.SHUT_RDWR)
+                        self._hang_up(
+                            CloseReason.NORMAL_CLOSURE if code in _ABSENT else code,
+                            socket.SHUT_RDWR,
+                        )
                         return
                     if frame.opcode is Opcode.PONG:
                         self._answered = True
@@ -227,11 +265,13 @@ class Connection:
             self._length = 0
 
     def _hang_up(self, code: int, how: int) -> None:
-        """Send what has to be sent, then be the first to end the connection (RFC 6455 section 7.1.1)."""
+        """Send what has to be sent, then be the first to end the connection (RFC 6455 section
+        7.1.1)."""
         if self._gone:
             return
         self._hang_up_how = how
-        # Bytes left unread would make the kernel reset the connection, and the peer lose the reason.
+        # Bytes left unread would make the kernel reset the connection, and the peer lose the
+        # reason.
         try:
             for _ in range(_READS_TO_THE_END):
                 if not self._sock.recv(4096):

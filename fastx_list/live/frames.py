@@ -6,13 +6,18 @@ import json
 
 from wsproto.frame_protocol import FrameProtocol
 
-# A server's frames are not masked and nothing is compressed here, so a frame depends on its payload alone.
+# A server's frames are not masked and nothing is compressed here, so a frame depends on its payload
+# alone.
 _encoder = FrameProtocol(client=False, extensions=[])
 
 
 def session_frame(session_id: str, text: bytes | None) -> bytes:
-    """Return the published message ``{"id", "data"}`` as a frame; ``text`` is the session's JSON, ``None`` once it has ended."""
-    payload = b'{"id":%s,"data":%s}' % (json.dumps(session_id).encode(), b"null" if text is None else text)
+    """Return the published message ``{"id", "data"}`` as a frame; ``text`` is the session's JSON,
+    ``None`` once it has ended."""
+    payload = b'{"id":%s,"data":%s}' % (
+        json.dumps(session_id).encode(),
+        b"null" if text is None else text,
+    )
     return bytes(_encoder.send_data(payload.decode(), fin=True))
 
 

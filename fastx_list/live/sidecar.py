@@ -1,5 +1,5 @@
-"""The WebSockets ``/api/list``, ``/api/admin/session`` and ``/api/admin/server``: the sessions of the token's login, those of all
-logins, or the servers, and every change of them."""
+"""The WebSockets ``/api/list``, ``/api/admin/session`` and ``/api/admin/server``: the sessions of
+the token's login, those of all logins, or the servers, and every change of them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from gevent.monkey import get_original
 from simple_websocket import Server
 from werkzeug.routing import WebsocketMismatch
 
-from fastx_list.live.bus import Bus, Mailbox
-from fastx_list.live.connection import CLOSE_SECONDS, TOKEN_ENDED, Connection
+from fastx_list.api.services import Services, services
 from fastx_list.errors import (
     WEBSOCKET_VERSION,
     Forbidden,
@@ -32,12 +31,13 @@ from fastx_list.errors import (
     ValidationError,
     error_response,
 )
+from fastx_list.live.bus import Bus, Mailbox
+from fastx_list.live.connection import CLOSE_SECONDS, TOKEN_ENDED, Connection
 from fastx_list.model.query import LiveQuerySchema
 from fastx_list.replica.replica import RETRY_SECONDS, Everything, Replica, Topic
-from fastx_list.web.list import parser
-from fastx_list.api.services import Services, services
 from fastx_list.text import printable
 from fastx_list.tokens import Claims
+from fastx_list.web.list import parser
 
 FOLLOW_SECONDS = 1.0
 TEND_SECONDS = 0.5
@@ -68,7 +68,8 @@ class Live:
         self._greenlets: list[gevent.Greenlet[..., None]] = []
         self._first_read = Event()
         self._may_have_missed = False  # whether a change may not have come to those it is for
-        # Connections each need a file, and without one to spare the store could not be opened either.
+        # Connections each need a file, and without one to spare the store could not be opened
+        # either.
         self.room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES
         service.counts.update(connections=0, slowClientsDropped=0)
 
@@ -78,13 +79,18 @@ class Live:
             self._greenlets = [gevent.spawn(_for_ever, step) for step in (self._follow, self._tend)]
 
     def await_first_read(self) -> None:
-        """Give the store a moment to be read if it never was: after a restart all come at once, and none is better sent away."""
+        """Give the store a moment to be read if it never was: after a restart all come at once, and
+        none is better sent away."""
         if not self._service.replica.loaded:
             self._first_read.wait(FIRST_READ_SECONDS)
 
-    def connect(self, sock: socket.socket, claims: Claims, mailbox: Mailbox, topic: Topic) -> Connection:
+    def connect(
+        self, sock: socket.socket, claims: Claims, mailbox: Mailbox, topic: Topic
+    ) -> Connection:
         """Make a subscriber of ``topic`` on ``sock``."""
-        connection = Connection(sock, claims, mailbox, topic, gevent.get_hub().loop, self._disconnect)
+        connection = Connection(
+            sock, claims, mailbox, topic, gevent.get_hub().loop, self._disconnect
+        )
         self.connections.add(connection)
         self.of_login[claims.login] += 1
         self.bus.subscribe(topic, connection)
@@ -101,7 +107,8 @@ class Live:
         self._service.counts["connections"] = len(self.connections)
 
     def close_all(self) -> None:
-        """Tell every client that the server goes away, and wait until they have taken it, or for as long as a close may take."""
+        """Tell every client that the server goes away, and wait until they have taken it, or for as
+        long as a close may take."""
         deadline = time.monotonic() + CLOSE_SECONDS
         while self.connections and time.monotonic() < deadline:
             self._close_each("the server restarts; connect again")
@@ -141,11 +148,16 @@ class Live:
             if connection.tend(now, settings.ping_interval, settings.slow_client_timeout):
                 self._service.counts["slowClientsDropped"] += 1
                 login = printable(connection.claims.login)
-                log.warning("dropped a connection of %s: it had read nothing for %g s", login, settings.slow_client_timeout)
+                log.warning(
+                    "dropped a connection of %s: it had read nothing for %g s",
+                    login,
+                    settings.slow_client_timeout,
+                )
 
 
 def _for_ever(step: Callable[[], None]) -> None:
-    """Take ``step`` again and again, whatever comes of it: nobody would be told of anything any more without it."""
+    """Take ``step`` again and again, whatever comes of it: nobody would be told of anything any
+    more without it."""
     while True:
         try:
             step()
@@ -155,7 +167,8 @@ def _for_ever(step: Callable[[], None]) -> None:
 
 
 class _NoThread:
-    """In place of simple_websocket's reader thread: :class:`Connection` reads what the loop tells it of."""
+    """In place of simple_websocket's reader thread: :class:`Connection` reads what the loop tells
+    it of."""
 
     name = ""
 
@@ -177,22 +190,30 @@ def live_of_app() -> Live:
 
 @blueprint.before_request
 def admit() -> None:
-    """Decide, while the answer can still be an HTTP error, whether this request becomes a WebSocket."""
+    """Decide, while the answer can still be an HTTP error, whether this request becomes a
+    WebSocket."""
     service, live = services(), live_of_app()
     live.start()
     _check_handshake()
     _check_origin(service.settings.allowed_origins)
     live.await_first_read()
     service.refresh()
-    g.claims = service.authenticate_admin(None) if request.path.startswith(ADMIN) else service.authenticate(None)
+    g.claims = (
+        service.authenticate_admin(None)
+        if request.path.startswith(ADMIN)
+        else service.authenticate(None)
+    )
     asked = parser.parse(_schema, request, location="anywhere")
     g.filters, g.snapshot = asked["filter"], asked["snapshot"]
     cap = service.settings.max_subscribers_per_login
     if live.of_login[g.claims.login] >= cap:
         raise TooManyRequests(f"your login has {cap} connections already; close one first")
     if len(live.connections) >= live.room:
-        raise Unavailable("this sidecar has as many connections as it may have open files; try again soon")
-    # Compression is not negotiated: a frame is shared by all it goes to, and a compressor costs each connection 100 KiB.
+        raise Unavailable(
+            "this sidecar has as many connections as it may have open files; try again soon"
+        )
+    # Compression is not negotiated: a frame is shared by all it goes to, and a compressor costs
+    # each connection 100 KiB.
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
 
 
@@ -217,10 +238,12 @@ def follow_servers(ws: Server) -> None:
 def _serve(ws: Server, topic: Topic) -> None:
     """Send what there is (unless ``snapshot=0``), and leave the rest to the loop.
 
-    The socket is taken away from the request, which ends here with all that it took: a connection needs none of it.
+    The socket is taken away from the request, which ends here with all that it took: a connection
+    needs none of it.
     """
     live, replica = live_of_app(), services().replica
-    ws.connected = False  # from here on the connection is ours: simple_websocket has nothing more to send on it
+    # From here on the connection is ours: simple_websocket has nothing more to send on it
+    ws.connected = False
     sock = _plain_socket(fileno=ws.sock.detach())
     sock.setblocking(False)
     # Subscribed before the snapshot is read, so that nothing falls between.
@@ -228,7 +251,7 @@ def _serve(ws: Server, topic: Topic) -> None:
     ids = list(replica.entries(topic))
     for start in range(0, len(ids), AT_ONCE):
         entries = replica.entries(topic)
-        present = (entries[name] for name in ids[start:start + AT_ONCE] if name in entries)
+        present = (entries[name] for name in ids[start : start + AT_ONCE] if name in entries)
         connection.mailbox.fill(present, send=g.snapshot)
         connection.flush()
         if len(ids) > AT_ONCE:
@@ -237,11 +260,16 @@ def _serve(ws: Server, topic: Topic) -> None:
 
 def plain_request(error: WebsocketMismatch) -> Response:
     """Answer a request without an upgrade, which is at the wrong door."""
-    return error_response(400, "ValidationError", "this address takes WebSockets only; the list over HTTP is on another port")
+    return error_response(
+        400,
+        "ValidationError",
+        "this address takes WebSockets only; the list over HTTP is on another port",
+    )
 
 
 def gone(error: ConnectionError) -> Response:
-    """Give up on a client that left before its handshake was answered, as one does that waited too long; nobody reads this."""
+    """Give up on a client that left before its handshake was answered, as one does that waited too
+    long; nobody reads this."""
     return Response(status=400)
 
 
@@ -263,7 +291,9 @@ def _check_origin(allowed: Collection[str]) -> None:
         return
     host = _host_name(origin)
     if host is None or host != _host_name(f"//{request.host}"):
-        raise Forbidden("Origin: pages of this origin may not connect; FASTX_LIST_ALLOWED_ORIGINS can allow it")
+        raise Forbidden(
+            "Origin: pages of this origin may not connect; FASTX_LIST_ALLOWED_ORIGINS can allow it"
+        )
 
 
 def _host_name(url: str) -> str | None:

@@ -1,7 +1,8 @@
-"""The list's parameters ``sortBy``, ``sortReverse``, ``start``, ``limit`` and ``filter``: what they take and what they do.
+"""The list's parameters ``sortBy``, ``sortReverse``, ``start``, ``limit`` and ``filter``: what they
+take and what they do.
 
-Names and the filter's form are those of the published page ``/api/list/:token``. Everything here is a pure function of its
-arguments; the replica calls it and the routes give it what came in.
+Names and the filter's form are those of the published page ``/api/list/:token``. Everything here is
+a pure function of its arguments; the replica calls it and the routes give it what came in.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class Filter:
 
 @dataclass(frozen=True)
 class Query:
-    """What one request asks for. Hashable, so that an answer can be kept for the next request that asks the same."""
+    """What one request asks for. Hashable, so that an answer can be kept for the next request that
+    asks the same."""
 
     sort_by: str | None = None
     sort_reverse: bool = False
@@ -53,11 +55,14 @@ class Query:
     @property
     def size(self) -> int:
         """About how many bytes it takes in memory."""
-        return 200 + sum(200 + sum(120 + len(value) for value in each.values) for each in self.filters)
+        return 200 + sum(
+            200 + sum(120 + len(value) for value in each.values) for each in self.filters
+        )
 
 
 def look_up(members: Members, name: str) -> Any:
-    """Return what ``name`` stands for: a member, else one of the ``params``; ``None`` if there is no such thing.
+    """Return what ``name`` stands for: a member, else one of the ``params``; ``None`` if there is
+    no such thing.
 
     ``params.name`` reaches a param that a member of the same name hides.
     """
@@ -66,7 +71,7 @@ def look_up(members: Members, name: str) -> Any:
     params = members.get("params") or {}
     if name in params:
         return params[name]
-    return params.get(name[len("params."):]) if name.startswith("params.") else None
+    return params.get(name[len("params.") :]) if name.startswith("params.") else None
 
 
 def matches(members: Members, filters: Iterable[Filter]) -> bool:
@@ -77,8 +82,9 @@ def matches(members: Members, filters: Iterable[Filter]) -> bool:
 def sort_key(value: Any) -> tuple[int, Any] | None:
     """Return the place of ``value`` in an order; ``None`` for what comes last in both directions.
 
-    Numbers (and booleans, as 0 and 1) come by value and before strings; strings come casefolded; ``null``, missing, arrays
-    and objects come last in both directions; ties come by ``id`` ascending in both directions.
+    Numbers (and booleans, as 0 and 1) come by value and before strings; strings come casefolded;
+    ``null``, missing, arrays and objects come last in both directions; ties come by ``id``
+    ascending in both directions.
     """
     if isinstance(value, (int, float)):
         return (0, value)
@@ -94,11 +100,14 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-# Each field below says beside its code what it takes, for the API's documents: in a URL or a form the first of these, in JSON all.
+# Each field below says beside its code what it takes, for the API's documents: in a URL or a form
+# the first of these, in JSON all.
 JsonSchema = dict[str, Any]
 _BLANK = r"\s\x1c-\x1f\x85"  # what strip() takes off; by itself \s means less to JavaScript
 _FILTER: JsonSchema = {
-    "type": "string", "pattern": rf"^[{_BLANK}]*([^{_BLANK}=]|=[^=])[\s\S]*==", "examples": ["clients==0"],
+    "type": "string",
+    "pattern": rf"^[{_BLANK}]*([^{_BLANK}=]|=[^=])[\s\S]*==",
+    "examples": ["clients==0"],
 }
 
 
@@ -106,10 +115,13 @@ class _Whole(fields.Field[int]):
     """A whole number of 0 or more, in decimal digits or as a JSON number."""
 
     takes: ClassVar[list[JsonSchema]] = [
-        {"type": "integer", "minimum": 0}, {"type": "string", "pattern": rf"^[{_BLANK}]*[0-9]{{1,1000}}[{_BLANK}]*$"},
+        {"type": "integer", "minimum": 0},
+        {"type": "string", "pattern": rf"^[{_BLANK}]*[0-9]{{1,1000}}[{_BLANK}]*$"},
     ]
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> int:
         if isinstance(value, str) and re.fullmatch(r"[0-9]{1,1000}", digits := value.strip()):
             return int(digits)  # which takes off less than strip() does
         if isinstance(value, float) and value.is_integer():
@@ -123,10 +135,14 @@ class _Boolean(fields.Field[bool]):
     """``true`` or ``false``, or one of the other words and numbers that settings take, too."""
 
     takes: ClassVar[list[JsonSchema]] = [
-        {"type": "string", "enum": [*TRUE, *FALSE]}, {"type": "boolean"}, {"type": "integer", "enum": [0, 1]},
+        {"type": "string", "enum": [*TRUE, *FALSE]},
+        {"type": "boolean"},
+        {"type": "integer", "enum": [0, 1]},
     ]
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> bool:
         text = str(value).strip().lower() if isinstance(value, (str, bool, int)) else ""
         if text not in TRUE + FALSE:
             raise ValidationError(f"takes true or false (or one of {', '.join(TRUE + FALSE)})")
@@ -136,9 +152,13 @@ class _Boolean(fields.Field[bool]):
 class _Name(fields.Field[str]):
     takes: ClassVar[list[JsonSchema]] = [{"type": "string", "maxLength": 256}]
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> str:
         if not isinstance(value, str) or len(value) > 256:
-            raise ValidationError("takes the name of a member or of one of the params, at most 256 characters")
+            raise ValidationError(
+                "takes the name of a member or of one of the params, at most 256 characters"
+            )
         return value.strip()
 
 
@@ -152,9 +172,13 @@ class _Filters(fields.Field[tuple[Filter, ...]]):
     ) -> tuple[Filter, ...]:
         texts = value if isinstance(value, list) else [value]
         if not all(isinstance(text, str) for text in texts):
-            raise ValidationError("takes text of the form name==value1,value2, or an array of such texts")
+            raise ValidationError(
+                "takes text of the form name==value1,value2, or an array of such texts"
+            )
         if len(texts) > MAX_FILTERS:
-            raise ValidationError(f"takes at most {MAX_FILTERS} filters, and this request has {len(texts)}")
+            raise ValidationError(
+                f"takes at most {MAX_FILTERS} filters, and this request has {len(texts)}"
+            )
         if sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) > MAX_FILTER_BYTES:
             raise ValidationError(f"takes at most {MAX_FILTER_BYTES} bytes in all filters together")
         return tuple(_parse_filter(text) for text in texts)
@@ -163,7 +187,9 @@ class _Filters(fields.Field[tuple[Filter, ...]]):
 def _parse_filter(text: str) -> Filter:
     name, separator, values = text.partition("==")
     if not separator or not name.strip():
-        raise ValidationError("takes name==value1,value2 (in a URL the two equals signs are %3D%3D)")
+        raise ValidationError(
+            "takes name==value1,value2 (in a URL the two equals signs are %3D%3D)"
+        )
     return Filter(name.strip(), frozenset(value.strip() for value in values.split(",")))
 
 
@@ -173,13 +199,22 @@ class QuerySchema(Schema):
     class Meta:
         unknown = EXCLUDE
 
-    sortBy = _Name(metadata={"description": "member, or one of the params, to sort by; without it started, then id"})
+    sortBy = _Name(
+        metadata={
+            "description": "member, or one of the params, to sort by; without it started, then id"
+        }
+    )
     sortReverse = _Boolean(metadata={"description": "true sorts from last to first"})
     start = _Whole(metadata={"description": "how many to pass over"})
     limit = _Whole(metadata={"description": "how many to return at most; 0 returns none"})
-    filter = _Filters(metadata={
-        "description": f"name==value1,value2; comma is OR, repetition is AND; at most {MAX_FILTERS}, of {MAX_FILTER_BYTES} bytes",
-    })
+    filter = _Filters(
+        metadata={
+            "description": (
+                f"name==value1,value2; comma is OR, repetition is AND; at most {MAX_FILTERS}, of"
+                f" {MAX_FILTER_BYTES} bytes"
+            )
+        }
+    )
 
     @pre_load
     def drop_null(self, data: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -189,15 +224,20 @@ class QuerySchema(Schema):
     @post_load
     def make_query(self, data: dict[str, Any], **kwargs: Any) -> Query:
         return Query(
-            sort_by=data.get("sortBy") or None, sort_reverse=data.get("sortReverse", False),
-            start=data.get("start", 0), limit=data.get("limit"), filters=data.get("filter", ()),
+            sort_by=data.get("sortBy") or None,
+            sort_reverse=data.get("sortReverse", False),
+            start=data.get("start", 0),
+            limit=data.get("limit"),
+            filters=data.get("filter", ()),
         )
 
 
 def describe(error: ValidationError) -> str:
-    """Return one line that names each member or parameter that a schema refused, and what it takes."""
+    """Return one line that names each member or parameter that a schema refused, and what it
+    takes."""
     refused: dict[str, Any] = error.messages_dict
-    while len(refused) == 1 and isinstance(next(iter(refused.values())), dict):  # webargs' name for where it stood
+    # Webargs' name for where it stood
+    while len(refused) == 1 and isinstance(next(iter(refused.values())), dict):
         refused = next(iter(refused.values()))
     return "; ".join(f"{name}: {_flat(texts)}" for name, texts in refused.items())
 
@@ -209,10 +249,15 @@ def _flat(texts: Any) -> str:
 
 
 class LiveQuerySchema(Schema):
-    """The parameters of the WebSocket. A change feed has no order and no pages, so it takes only these two."""
+    """The parameters of the WebSocket. A change feed has no order and no pages, so it takes only
+    these two."""
 
     class Meta:
         unknown = EXCLUDE
 
-    filter = _Filters(load_default=(), metadata={"description": "as over HTTP; what stops matching gets null"})
-    snapshot = _Boolean(load_default=True, metadata={"description": "0 leaves out what there is on connecting"})
+    filter = _Filters(
+        load_default=(), metadata={"description": "as over HTTP; what stops matching gets null"}
+    )
+    snapshot = _Boolean(
+        load_default=True, metadata={"description": "0 leaves out what there is on connecting"}
+    )

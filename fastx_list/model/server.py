@@ -1,6 +1,7 @@
 """The server: a machine that runs sessions, its members, what they mean, and their JSON form.
 
-The members and their names are those of the published FastX page ``/api/admin/server/:token``, in its order.
+The members and their names are those of the published FastX page ``/api/admin/server/:token``, in
+its order.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from fastx_list.model.session import fact, to_json
 class Server:
     """One machine as its agent sees it. A fact that can't be known is ``None``.
 
-    ``cpu`` is the load of all its processors together in percent, memory is in bytes, ``uptime`` in seconds; ``load`` are the load
-    averages of one, five and fifteen minutes. ``logged_in_users`` are the logins that have sessions there.
+    ``cpu`` is the load of all its processors together in percent, memory is in bytes, ``uptime`` in
+    seconds; ``load`` are the load averages of one, five and fifteen minutes. ``logged_in_users``
+    are the logins that have sessions there.
     """
 
     id: str
@@ -34,10 +36,16 @@ class Server:
 
 
 class ServerSchema(Schema):
-    """A server as the published page writes it. As to ``required`` and the like see :class:`fastx_list.model.session.SessionSchema`."""
+    """A server as the published page writes it. As to ``required`` and the like see
+    :class:`fastx_list.model.session.SessionSchema`."""
 
-    serverId = fields.String(attribute="id", required=True, dump_only=True, metadata={"description": "the same as id"})
-    id = fields.String(required=True, metadata={"description": "the server's name, which is its sessions' serverId"})
+    serverId = fields.String(
+        attribute="id", required=True, dump_only=True, metadata={"description": "the same as id"}
+    )
+    id = fields.String(
+        required=True,
+        metadata={"description": "the server's name, which is its sessions' serverId"},
+    )
     serverPool = fact(fields.String, "pool", "the pool that it belongs to")
     hostname = fields.String(required=True, metadata={"description": "the name of the machine"})
     url = fact(fields.String, "url", "where its users connect to it")
@@ -45,12 +53,18 @@ class ServerSchema(Schema):
     freemem = fact(fields.Integer, "free_memory", "memory that is free, in bytes")
     totalmem = fact(fields.Integer, "total_memory", "all its memory, in bytes")
     loggedInUsers = fields.Integer(
-        attribute="logged_in_users", required=True, metadata={"description": "how many logins have sessions there"}
+        attribute="logged_in_users",
+        required=True,
+        metadata={"description": "how many logins have sessions there"},
     )
     sessions = fields.Integer(required=True, metadata={"description": "how many sessions it has"})
     uptime = fact(fields.Integer, "uptime", "seconds since it was started")
     loadavg = fields.List(
-        fields.Float(), attribute="load", required=True, allow_none=True, validate=validate.Length(equal=3),
+        fields.Float(),
+        attribute="load",
+        required=True,
+        allow_none=True,
+        validate=validate.Length(equal=3),
         metadata={"description": "load averages of one, five and fifteen minutes"},
     )
 

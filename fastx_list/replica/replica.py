@@ -1,7 +1,8 @@
 """An in-memory copy of the store, indexed by login, that follows it by revision.
 
-A request for a list asks the store whether anything was written since, which touches no row if nothing was, and answers from
-here: the same question over unchanged sessions is answered with the same bytes.
+A request for a list asks the store whether anything was written since, which touches no row if
+nothing was, and answers from here: the same question over unchanged sessions is answered with the
+same bytes.
 """
 
 from __future__ import annotations
@@ -16,15 +17,26 @@ from threading import Lock
 from typing import NamedTuple
 
 from fastx_list.model.query import Query
-from fastx_list.store import Changes, Followed, OrderLost, Record, ServerRecord, SnapshotNeeded, StoreError
 from fastx_list.replica.view import Entry, View
+from fastx_list.store import (
+    Changes,
+    Followed,
+    OrderLost,
+    Record,
+    ServerRecord,
+    SnapshotNeeded,
+    StoreError,
+)
 
-MAX_PAGES_BYTES = 64 * 1024 * 1024  # of finished answers kept with their questions, all logins together
+# Of finished answers kept with their questions, all logins together
+MAX_PAGES_BYTES = 64 * 1024 * 1024
 MAX_PAGES = 10_000
 RETRY_SECONDS = 1.0  # between attempts to reach a store that could not be reached
 REFILL_SECONDS = 10.0  # that servers have to come back to a store that has lost what it had
 
-MANY = 8  # more than an eighth of all sessions changed at once are quicker sorted anew than put in place one by one
+# More than an eighth of all sessions changed at once are quicker sorted anew than put in place one
+# by one
+MANY = 8
 
 _NOBODY = View()
 
@@ -42,7 +54,8 @@ Topic = str | Everything  # the sessions of a login, or everything of a kind
 
 
 class Change(NamedTuple):
-    """The new state of a session, or of a server, ``None`` once it has ended, and the one before, ``None`` if it is new.
+    """The new state of a session, or of a server, ``None`` once it has ended, and the one before,
+    ``None`` if it is new.
 
     ``topic`` is the session's login, or for a server :attr:`Everything.SERVERS`.
     """
@@ -54,7 +67,8 @@ class Change(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A finished answer: a JSON array, how many sessions there were before paging, and a strong entity tag of the array."""
+    """A finished answer: a JSON array, how many sessions there were before paging, and a strong
+    entity tag of the array."""
 
     body: bytes
     total: int
@@ -62,7 +76,8 @@ class Page(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """A page; the versions of the view that it shows, and of the one that was narrowed to that; about how many bytes it takes."""
+    """A page; the versions of the view that it shows, and of the one that was narrowed to that;
+    about how many bytes it takes."""
 
     page: Page
     version: int
@@ -77,7 +92,10 @@ class Replica:
         self._store = store
         self._revision: int | None = None
         self._sessions, self._servers = View(), View()
-        self._views: dict[Topic, View] = {Everything.SESSIONS: self._sessions, Everything.SERVERS: self._servers}
+        self._views: dict[Topic, View] = {
+            Everything.SESSIONS: self._sessions,
+            Everything.SERVERS: self._servers,
+        }
         self._revoked: dict[str, int] = {}
         self._pages: OrderedDict[tuple[Topic, Query], _Kept] = OrderedDict()
         self._pages_bytes = 0
@@ -99,8 +117,8 @@ class Replica:
     def refresh(self) -> None:
         """Take over what was written to the store since the last time.
 
-        While the store cannot be reached the last copy stays and :attr:`problem` says why. Raises :class:`StoreError` if there
-        is no copy yet.
+        While the store cannot be reached the last copy stays and :attr:`problem` says why. Raises
+        :class:`StoreError` if there is no copy yet.
         """
         with self._lock:
             if self.problem is None or time.monotonic() >= self._retry_at:
@@ -109,7 +127,8 @@ class Replica:
             raise StoreError(self.problem or "the store has not been read yet")
 
     def follow(self, timeout: float) -> list[Change]:
-        """Wait up to ``timeout`` seconds for something to be written, take it over, and return what has changed.
+        """Wait up to ``timeout`` seconds for something to be written, take it over, and return what
+        has changed.
 
         For one follower, which publishes the changes; everyone else calls :meth:`refresh`.
         """
@@ -141,8 +160,9 @@ class Replica:
     def _start_over(self) -> list[Change]:
         """Make the copy what the store says now; return how it differs from what it was.
 
-        Of a store that has lost what it had only this copy knows which tokens are revoked, and for a moment its servers. Raises
-        :class:`StoreError` until they have come back, or that moment is over.
+        Of a store that has lost what it had only this copy knows which tokens are revoked, and for
+        a moment its servers. Raises :class:`StoreError` until they have come back, or that moment
+        is over.
         """
         began = time.monotonic()
         try:
@@ -154,12 +174,21 @@ class Replica:
         there = {server.id for server in snapshot.servers}
         if self._lost_at is not None:
             self._revoke_again(snapshot.revoked)
-            if self._servers.entries.keys() - there and time.monotonic() - self._lost_at < REFILL_SECONDS:
+            if (
+                self._servers.entries.keys() - there
+                and time.monotonic() - self._lost_at < REFILL_SECONDS
+            ):
                 self._pause = max(RETRY_SECONDS, 10 * (time.monotonic() - began))
-                raise StoreError("the store has lost what it had, and agents have not written it again yet")
+                raise StoreError(
+                    "the store has lost what it had, and agents have not written it again yet"
+                )
             self._lost_at = None
         running = {record.id for record in snapshot.records}
-        ended = [Record(entry.id, entry.login, "", None) for entry in self._sessions.entries.values() if entry.id not in running]
+        ended = [
+            Record(entry.id, entry.login, "", None)
+            for entry in self._sessions.entries.values()
+            if entry.id not in running
+        ]
         gone = [ServerRecord(name, None) for name in self._servers.entries if name not in there]
         records, servers = [*ended, *snapshot.records], [*gone, *snapshot.servers]
         return self._take(Changes(snapshot.revision, records, snapshot.revoked, servers))
@@ -174,7 +203,11 @@ class Replica:
     def _take(self, written: Changes) -> list[Change]:
         changes = [*self._apply(written.records), *self._apply_servers(written.servers)]
         now = time.time()
-        self._revoked = {jti: expires for jti, expires in {**self._revoked, **written.revoked}.items() if expires > now}
+        self._revoked = {
+            jti: expires
+            for jti, expires in {**self._revoked, **written.revoked}.items()
+            if expires > now
+        }
         self._revision = written.revision
         return changes
 
@@ -183,7 +216,11 @@ class Replica:
             self._sessions.forget()
         for record in records:
             before = self._sessions.entries.get(record.id)
-            entry = None if record.text is None else Entry(record.id, record.login, record.text.encode())
+            entry = (
+                None
+                if record.text is None
+                else Entry(record.id, record.login, record.text.encode())
+            )
             if entry == before:
                 continue
             self._sessions.update(before, entry)
@@ -225,14 +262,20 @@ class Replica:
                 return kept.page
             body = b"[" + b",".join([entry.text for entry in view.page(query)]) + b"]"
             total = len(view.entries)
-            page = Page(body, total, hashlib.blake2b(body + b"%d" % total, digest_size=12).hexdigest())
-            self._keep((topic, query), _Kept(page, view.version, all_of_it.version, len(body) + query.size))
+            page = Page(
+                body, total, hashlib.blake2b(body + b"%d" % total, digest_size=12).hexdigest()
+            )
+            self._keep(
+                (topic, query), _Kept(page, view.version, all_of_it.version, len(body) + query.size)
+            )
         return page
 
     def _keep(self, key: tuple[Topic, Query], kept: _Kept) -> None:
         stale = self._pages.pop(key, None)
         self._pages[key] = kept
         self._pages_bytes += kept.size - (stale.size if stale else 0)
-        while len(self._pages) > 1 and (self._pages_bytes > MAX_PAGES_BYTES or len(self._pages) > MAX_PAGES):
+        while len(self._pages) > 1 and (
+            self._pages_bytes > MAX_PAGES_BYTES or len(self._pages) > MAX_PAGES
+        ):
             _, dropped = self._pages.popitem(last=False)
             self._pages_bytes -= dropped.size

@@ -1,6 +1,8 @@
-"""The sessions of one login, or of all, and the questions asked of them: filtered and sorted once, then kept so as they change.
+"""The sessions of one login, or of all, and the questions asked of them: filtered and sorted once,
+then kept so as they change.
 
-So a page of 50 out of 50,000 costs what 50 cost: nothing else is looked at, compared or encoded again.
+So a page of 50 out of 50,000 costs what 50 cost: nothing else is looked at, compared or encoded
+again.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ _Item = tuple[int, Any, str]  # a sort key and an id
 
 @dataclass(frozen=True)
 class Entry:
-    """One session, or one server, which is nobody's: its JSON as UTF-8, and its members, parsed when first needed."""
+    """One session, or one server, which is nobody's: its JSON as UTF-8, and its members, parsed
+    when first needed."""
 
     id: str
     login: str
@@ -40,12 +43,14 @@ class Entry:
 
     @cached_property
     def frame(self) -> bytes:
-        """The published WebSocket message about this session, as one frame that all its subscribers share."""
+        """The published WebSocket message about this session, as one frame that all its subscribers
+        share."""
         return session_frame(self.id, self.text)
 
 
 class Order:
-    """Ids in the order of one name, as :class:`fastx_list.model.query.Query` has it: what has no place comes last, ties come by id."""
+    """Ids in the order of one name, as :class:`fastx_list.model.query.Query` has it: what has no
+    place comes last, ties come by id."""
 
     def __init__(self, name: str, entries: Iterable[Entry]) -> None:
         self._name = name
@@ -79,10 +84,13 @@ class Order:
             del self._placed[bisect_left(self._placed, item)]
 
     def ids(self, start: int, stop: int, reverse: bool) -> list[str]:
-        """Return the ids at these positions; ``reverse`` turns the order of the keys, not that of ties."""
+        """Return the ids at these positions; ``reverse`` turns the order of the keys, not that of
+        ties."""
         placed = self._reversed(start, stop) if reverse else self._placed[start:stop]
         count = len(self._placed)
-        return [item[2] for item in placed] + self._last[max(0, start - count):max(0, stop - count)]
+        return [item[2] for item in placed] + self._last[
+            max(0, start - count) : max(0, stop - count)
+        ]
 
     def _reversed(self, start: int, stop: int) -> list[_Item]:
         placed, found = self._placed, list[_Item]()
@@ -92,14 +100,15 @@ class Order:
         while start + len(found) < stop:
             position = start + len(found)
             key = placed[size - 1 - position][:2]
-            # Ties stand together from low to high. In reverse they come as one group, which begins at size - high.
+            # Ties stand together from low to high. In reverse they come as one group, which begins
+            # at size - high.
             if high is None:
                 high = bisect_right(placed, key, key=_key)
             low = high - 1
             if low and placed[low - 1][:2] == key:
                 low = bisect_left(placed, key, key=_key)
             first = low + position - (size - high)
-            found += placed[first:min(high, first + stop - position)]
+            found += placed[first : min(high, first + stop - position)]
             high = low
         return found
 
@@ -109,7 +118,8 @@ def _key(item: _Item) -> tuple[int, Any]:
 
 
 class View:
-    """Those sessions of a login, or of all, that pass ``filters``; ``version`` is another after each change of them."""
+    """Those sessions of a login, or of all, that pass ``filters``; ``version`` is another after
+    each change of them."""
 
     def __init__(self, entries: Iterable[Entry] = (), filters: tuple[Filter, ...] = ()) -> None:
         self._filters = filters
@@ -122,7 +132,8 @@ class View:
         return not self._filters or matches(entry.members, self._filters)
 
     def update(self, before: Entry | None, after: Entry | None) -> None:
-        """Take over that session ``before`` is now ``after``: ``None`` before it began, or once it has ended or left."""
+        """Take over that session ``before`` is now ``after``: ``None`` before it began, or once it
+        has ended or left."""
         for view in self._narrowed.values():
             view.update(before, after)
         if before is not None:
@@ -141,7 +152,8 @@ class View:
                 order.add(after)
 
     def forget(self) -> None:
-        """Drop what was sorted and filtered; worth it before so many changes that doing it anew is cheaper."""
+        """Drop what was sorted and filtered; worth it before so many changes that doing it anew is
+        cheaper."""
         self._orders.clear()
         self._narrowed.clear()
 
@@ -158,7 +170,8 @@ class View:
         return view
 
     def page(self, query: Query) -> list[Entry]:
-        """Return the sessions that ``query`` sorts to its page; its filters are for :meth:`narrow`."""
+        """Return the sessions that ``query`` sorts to its page; its filters are for
+        :meth:`narrow`."""
         name = query.sort_by or "started"
         order = self._orders.get(name)
         if order is None:

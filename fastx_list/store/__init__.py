@@ -1,11 +1,12 @@
 """The store: where agents write what they see and readers follow it. This file is its contract.
 
-Every change has a place in one order, its revision. A reader takes a snapshot once and then asks for the changes after the last
-revision that it has seen; nothing between the two can be missed. One that has fallen off the kept history is told to take a
-snapshot again.
+Every change has a place in one order, its revision. A reader takes a snapshot once and then asks
+for the changes after the last revision that it has seen; nothing between the two can be missed. One
+that has fallen off the kept history is told to take a snapshot again.
 
-An agent writes under a lease, which it renews. Whoever touches the store when a lease has run out carries that out: the server and
-its sessions have ended, as one change each, and are kept in mind in case the machine was only cut off.
+An agent writes under a lease, which it renews. Whoever touches the store when a lease has run out
+carries that out: the server and its sessions have ended, as one change each, and are kept in mind
+in case the machine was only cut off.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ REMEMBER_SECONDS = 86_400  # how long the sessions that ended with a lease are k
 
 
 class StoreError(Exception):
-    """The store cannot be reached or written now; the message says why. Trying again later may help."""
+    """The store cannot be reached or written now; the message says why. Trying again later may
+    help."""
 
 
 class ServerTaken(StoreError):
@@ -31,8 +33,8 @@ class ServerTaken(StoreError):
 
     def __init__(self, server_id: str, host: str) -> None:
         super().__init__(
-            f"the server id {server_id!r} is in use by another agent, on {host}; nothing is written until that one is gone: "
-            "give each machine an id of its own with FASTX_LIST_SERVER_ID"
+            f"the server id {server_id!r} is in use by another agent, on {host}; nothing is written"
+            " until that one is gone: give each machine an id of its own with FASTX_LIST_SERVER_ID"
         )
 
 
@@ -41,7 +43,8 @@ class SnapshotNeeded(Exception):
 
 
 class OrderLost(SnapshotNeeded):
-    """The order that the reader followed is gone: the store was emptied, made anew, restored, or has lost its last writes."""
+    """The order that the reader followed is gone: the store was emptied, made anew, restored, or
+    has lost its last writes."""
 
 
 class Record(NamedTuple):
@@ -62,7 +65,8 @@ class ServerRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class Changes:
-    """What was written up to ``revision``: sessions changed or ended, tokens revoked (jti: expiry, in seconds), and servers."""
+    """What was written up to ``revision``: sessions changed or ended, tokens revoked (jti: expiry,
+    in seconds), and servers."""
 
     revision: int
     records: Sequence[Record] = ()
@@ -74,9 +78,10 @@ class Changes:
 class Lease:
     """An agent's claim to be the one that writes for a server.
 
-    ``holder`` is a random name that the agent keeps over restarts, ``instance`` one of the process; ``host`` is where it runs, for
-    people to read. The claim runs out after ``seconds`` by the clock of the store. It replaces that of another process of the same
-    holder; one that was replaced is refused from then on, even if it lives, as it does in a copied machine.
+    ``holder`` is a random name that the agent keeps over restarts, ``instance`` one of the process;
+    ``host`` is where it runs, for people to read. The claim runs out after ``seconds`` by the clock
+    of the store. It replaces that of another process of the same holder; one that was replaced is
+    refused from then on, even if it lives, as it does in a copied machine.
     """
 
     holder: str
@@ -86,7 +91,8 @@ class Lease:
 
 
 class Held(NamedTuple):
-    """Who holds the lease of a server: the holder's name, its host, and the host of another agent that lately wanted it."""
+    """Who holds the lease of a server: the holder's name, its host, and the host of another agent
+    that lately wanted it."""
 
     holder: str
     host: str
@@ -97,34 +103,44 @@ class Followed(Protocol):
     """What those who follow a store ask of it. Every method may raise :class:`StoreError`."""
 
     def snapshot(self) -> Changes:
-        """Return all sessions that run, all servers that are there and all tokens that are revoked."""
+        """Return all sessions that run, all servers that are there and all tokens that are
+        revoked."""
 
     def changes(self, revision: int, timeout: float = 0) -> Changes | None:
-        """Return what was written after ``revision``; ``None`` if nothing was within ``timeout`` seconds.
+        """Return what was written after ``revision``; ``None`` if nothing was within ``timeout``
+        seconds.
 
-        Raises :class:`SnapshotNeeded` if what followed ``revision`` is no longer kept, :class:`OrderLost` if it never was.
+        Raises :class:`SnapshotNeeded` if what followed ``revision`` is no longer kept,
+        :class:`OrderLost` if it never was.
         """
 
     def revoke(self, jti: str, expires: int) -> None:
-        """Revoke the token ``jti``; it is remembered until ``expires``, in seconds since the Unix epoch."""
+        """Revoke the token ``jti``; it is remembered until ``expires``, in seconds since the Unix
+        epoch."""
 
 
 class Store(Followed, Protocol):
     """What a store does. Every method may raise :class:`StoreError`."""
 
-    def observe(self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None) -> str:
-        """Take a server's complete view, atomically: what is new or changed is written, what is missing has ended.
+    def observe(
+        self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None
+    ) -> str:
+        """Take a server's complete view, atomically: what is new or changed is written, what is
+        missing has ended.
 
-        It renews ``lease``, and raises :class:`ServerTaken` if that is another's; sessions that are written without one stay until
-        they are missing. Sessions that had ended with the lease come back with the params they had. Returns what :meth:`view`
-        will say for as long as nobody else writes the server's sessions.
+        It renews ``lease``, and raises :class:`ServerTaken` if that is another's; sessions that are
+        written without one stay until they are missing. Sessions that had ended with the lease come
+        back with the params they had. Returns what :meth:`view` will say for as long as nobody else
+        writes the server's sessions.
         """
 
     def view(self, server_id: str) -> str | None:
-        """Return a name of the view that the store has of this server; ``None`` if it has none (any more)."""
+        """Return a name of the view that the store has of this server; ``None`` if it has none (any
+        more)."""
 
     def heartbeat(self, server: Server, lease: Lease) -> str | None:
-        """Write what a server is like and renew its lease; return the host of another agent that lately wanted the same lease.
+        """Write what a server is like and renew its lease; return the host of another agent that
+        lately wanted the same lease.
 
         Raises :class:`ServerTaken` if another agent holds it.
         """
@@ -133,10 +149,12 @@ class Store(Followed, Protocol):
         """Return who holds the lease of this server, if anybody does."""
 
     def recall(self, server_id: str) -> Sequence[Record]:
-        """Return the sessions of this server: those that run, and those that ended with its lease and are kept in mind."""
+        """Return the sessions of this server: those that run, and those that ended with its lease
+        and are kept in mind."""
 
     def set_params(self, session_id: str, login: str, patch: Mapping[str, Any]) -> str | None:
-        """Merge ``patch`` into the params of ``login``'s session; return its JSON, or ``None`` if there is no such session.
+        """Merge ``patch`` into the params of ``login``'s session; return its JSON, or ``None`` if
+        there is no such session.
 
         Raises :class:`fastx_list.model.session.ParamsError` if the result would be too much.
         """
@@ -148,8 +166,9 @@ class Store(Followed, Protocol):
 def open_store(url: str, *, create: bool = True, serving: bool = False) -> Store:
     """Return the store at ``url``. Nothing is opened before the first call of a method.
 
-    With ``create`` false a file that does not exist is an error (:class:`StoreError`) instead of being made. With ``serving``
-    requests wait for what is read and for params: if it is away, a store on the network is given up after a quarter of a second.
+    With ``create`` false a file that does not exist is an error (:class:`StoreError`) instead of
+    being made. With ``serving`` requests wait for what is read and for params: if it is away, a
+    store on the network is given up after a quarter of a second.
     """
     if not url.startswith("sqlite:"):
         from fastx_list.store.redis import RedisStore  # needs the extra "redis"

@@ -1,14 +1,16 @@
 """The store of several machines: Redis or Valkey, 6.2 or newer, through redis-py.
 
-Every write is one call of the script ``redis.lua``, and so one atomic step. Changes are a stream whose ids are the revisions. A
-reader that finds the head as it left it, which is one short question, has missed nothing; else it reads the stream from where it
-was, and each entry says which one it follows, so that a reader of an order that is no longer kept (a server that was emptied, or
-took over without the last writes) starts over. Who is asked often leaves a read open that Redis answers as soon as there is
-something new: until it has, not even that question is needed.
+Every write is one call of the script ``redis.lua``, and so one atomic step. Changes are a stream
+whose ids are the revisions. A reader that finds the head as it left it, which is one short
+question, has missed nothing; else it reads the stream from where it was, and each entry says which
+one it follows, so that a reader of an order that is no longer kept (a server that was emptied, or
+took over without the last writes) starts over. Who is asked often leaves a read open that Redis
+answers as soon as there is something new: until it has, not even that question is needed.
 
-Keys, all beginning with ``{prefix}:1:``, where 1 is the version of this layout: ``head``, ``changes``, ``sessions`` (id: JSON),
-``params`` (id: JSON), ``servers`` (id: JSON), ``revoked`` (jti by expiry), ``clock``, ``expires`` (server by end of its lease), and
-for each server ``lease:``, ``view:``, ``digests:`` (session id: digest and login), ``gone:`` and ``gone-params:``.
+Keys, all beginning with ``{prefix}:1:``, where 1 is the version of this layout: ``head``,
+``changes``, ``sessions`` (id: JSON), ``params`` (id: JSON), ``servers`` (id: JSON), ``revoked``
+(jti by expiry), ``clock``, ``expires`` (server by end of its lease), and for each server
+``lease:``, ``view:``, ``digests:`` (session id: digest and login), ``gone:`` and ``gone-params:``.
 """
 
 from __future__ import annotations
@@ -25,7 +27,15 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from fastx_list.model.server import Server, encode_server
-from fastx_list.model.session import MAX_PARAMS_DEPTH, Session, encode, from_json, is_deeper, merge_params, to_json
+from fastx_list.model.session import (
+    MAX_PARAMS_DEPTH,
+    Session,
+    encode,
+    from_json,
+    is_deeper,
+    merge_params,
+    to_json,
+)
 from fastx_list.store import (
     HISTORY_SECONDS,
     Changes,
@@ -42,7 +52,8 @@ from fastx_list.store.redis_address import parse
 from fastx_list.store.redis_link import Command, Link, StoreFull, Watch
 
 MAX_CHANGES = 20_000
-# How long one waits for a connection to be made, and for each answer, in seconds: a request, and everybody else.
+# How long one waits for a connection to be made, and for each answer, in seconds: a request, and
+# everybody else.
 QUICK = 0.1, 0.14
 PATIENT = 1.0, 5.0
 WATCH_SECONDS = 1.0  # until one asks again, though nothing was written
@@ -69,34 +80,55 @@ class RedisStore:
         self._watched: int | None = None  # the revision after which the watch sees what is written
         self._prefix = f"{{{self._address.prefix}}}:1:"
         self._head = self._key("head")
-        self._seen: tuple[int, bytes | None] = (-1, None)  # the last revision that was answered, and the head then
+        # The last revision that was answered, and the head then
+        self._seen: tuple[int, bytes | None] = (-1, None)
         self._look_at = 0.0
         self._malformed: set[str] = set()
 
-    def observe(self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None) -> str:
+    def observe(
+        self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None
+    ) -> str:
         for _ in range(TRIES):
             view, digests = self._patient.transaction(
-                ("GET", self._key("view:" + server_id)), ("HGETALL", self._key("digests:" + server_id))
+                ("GET", self._key("view:" + server_id)),
+                ("HGETALL", self._key("digests:" + server_id)),
             )
-            known = {name.decode(): value.partition(b" ")[0].decode() for name, value in _pairs(digests)}
-            changed = [session for name, session in sessions.items() if known.pop(name, None) != session.digest]
+            known = {
+                name.decode(): value.partition(b" ")[0].decode() for name, value in _pairs(digests)
+            }
+            changed = [
+                session
+                for name, session in sessions.items()
+                if known.pop(name, None) != session.digest
+            ]
             status, *rest = self._run(
-                self._patient, "observe", server_id, view or b"", *_claim(lease), len(changed),
-                *(part for session in changed for part in _parts(session)), *known,
+                self._patient,
+                "observe",
+                server_id,
+                view or b"",
+                *_claim(lease),
+                len(changed),
+                *(part for session in changed for part in _parts(session)),
+                *known,
             )
             if status == b"taken":
                 raise ServerTaken(server_id, rest[0].decode())
             self._look_at = 0.0  # this lease may be the first to run out
             if status == b"ok":
                 return str(rest[0].decode())
-        raise StoreError(f"the store, {self._address}, was changed by others again and again while {server_id!r} was written")
+        raise StoreError(
+            f"the store, {self._address}, was changed by others again and again while {server_id!r}"
+            " was written"
+        )
 
     def view(self, server_id: str) -> str | None:
         [name] = self._patient.ask(("GET", self._key("view:" + server_id)))
         return None if name is None else str(name.decode())
 
     def heartbeat(self, server: Server, lease: Lease) -> str | None:
-        status, host = self._run(self._patient, "heartbeat", server.id, *_claim(lease), encode_server(server))
+        status, host = self._run(
+            self._patient, "heartbeat", server.id, *_claim(lease), encode_server(server)
+        )
         if status == b"taken":
             raise ServerTaken(server.id, host.decode())
         self._look_at = 0.0
@@ -119,13 +151,18 @@ class RedisStore:
             old = str(found[0].text)
             members = json.loads(old)
             params = merge_params(members["params"], patch)
-            if to_json(params) == to_json(members["params"]):  # as text, for in Python 1 equals true
+            # As text, for in Python 1 equals true
+            if to_json(params) == to_json(members["params"]):
                 return old
             new = to_json({**members, "params": params})
             if self._run(self._quick, "params", session_id, old, new, to_json(params)):
-                self._watched = None  # who writes reads it at once, whichever of two answers came first
+                # Who writes reads it at once, whichever of two answers came first
+                self._watched = None
                 return new
-        raise StoreError(f"the store, {self._address}, was changed by others again and again while params were written")
+        raise StoreError(
+            f"the store, {self._address}, was changed by others again and again while params were"
+            " written"
+        )
 
     def revoke(self, jti: str, expires: int) -> None:
         self._run(self._quick, "revoke", jti, expires)
@@ -141,39 +178,59 @@ class RedisStore:
         raise StoreError(f"the store, {self._address}, changes faster than it can be read")
 
     def _read_all(self) -> Changes:
-        """Read the sessions a page at a time, for all at once would keep everybody else waiting; then what changed meanwhile."""
+        """Read the sessions a page at a time, for all at once would keep everybody else waiting;
+        then what changed meanwhile."""
         [head] = self._quick.ask(("GET", self._head))
         records: dict[str, Record] = {}
         cursor = b"0"
         while True:
-            [[cursor, page]] = self._quick.ask(("HSCAN", self._key("sessions"), cursor, "COUNT", PAGE))
-            records.update((record.id, record) for name, text in _pairs(page) for record in self._record(name, text))
+            [[cursor, page]] = self._quick.ask(
+                ("HSCAN", self._key("sessions"), cursor, "COUNT", PAGE)
+            )
+            records.update(
+                (record.id, record)
+                for name, text in _pairs(page)
+                for record in self._record(name, text)
+            )
             if cursor == b"0":
                 break
         revoked, servers = self._quick.transaction(
             ("ZRANGE", self._key("revoked"), 0, -1, "WITHSCORES"), ("HGETALL", self._key("servers"))
         )
         tokens = {jti.decode(): int(float(expires)) for jti, expires in _pairs(revoked)}
-        there = {record.id: record for name, text in _pairs(servers) for record in self._server_record(name, text)}
+        there = {
+            record.id: record
+            for name, text in _pairs(servers)
+            for record in self._server_record(name, text)
+        }
         revision = self._position(head)[0]
         later = self._read_changes(revision, head)
         records.update((record.id, record) for record in later.records)
         there.update((record.id, record) for record in later.servers)
         return Changes(
-            later.revision, [record for record in records.values() if record.text is not None], {**tokens, **later.revoked},
+            later.revision,
+            [record for record in records.values() if record.text is not None],
+            {**tokens, **later.revoked},
             tuple(record for record in there.values() if record.text is not None),
         )
 
     def changes(self, revision: int, timeout: float = 0) -> Changes | None:
         now = time.monotonic()
-        if not timeout and revision == self._watched and now < self._look_at and self._watch.goes_on():
+        if (
+            not timeout
+            and revision == self._watched
+            and now < self._look_at
+            and self._watch.goes_on()
+        ):
             return None
         deadline = now + timeout
         while True:
             self._look()
             [head] = self._quick.ask(("GET", self._head))
             if (revision, head) != self._seen:
-                changes = self._read_changes(revision, self._seen[1] if self._seen[0] == revision else None)
+                changes = self._read_changes(
+                    revision, self._seen[1] if self._seen[0] == revision else None
+                )
                 if changes.servers:
                     self._look_at = 0.0  # the lease of one of them may be the first to run out
                 if changes.revision != revision:
@@ -182,23 +239,46 @@ class RedisStore:
             if now >= deadline:
                 if not timeout and not (revision == self._watched and self._watch.is_asked):
                     self._watched = revision
-                    self._watch.begin(("GET", self._head), head, self._await(revision, WATCH_SECONDS), WATCH_SECONDS)
+                    self._watch.begin(
+                        ("GET", self._head),
+                        head,
+                        self._await(revision, WATCH_SECONDS),
+                        WATCH_SECONDS,
+                    )
                 return None
             wait = max(0.001, min(deadline, self._look_at) - now)
             self._quick.ask(self._await(revision, wait), more=wait)
 
     def _await(self, revision: int, seconds: float) -> Command:
-        """Return what Redis answers once anything is written after ``revision``, or after so many seconds."""
-        return "XREAD", "COUNT", 1, "BLOCK", round(seconds * 1000) or 1, "STREAMS", self._key("changes"), f"{revision}-0"
+        """Return what Redis answers once anything is written after ``revision``, or after so many
+        seconds."""
+        return (
+            "XREAD",
+            "COUNT",
+            1,
+            "BLOCK",
+            round(seconds * 1000) or 1,
+            "STREAMS",
+            self._key("changes"),
+            f"{revision}-0",
+        )
 
     def _read_changes(self, revision: int, head_then: bytes | None) -> Changes:
-        """Read what followed ``revision``; ``head_then`` is the head that was read with it, if that is known."""
-        head, entries = self._quick.transaction(("GET", self._head), ("XRANGE", self._key("changes"), f"({revision}-0", "+"))
+        """Read what followed ``revision``; ``head_then`` is the head that was read with it, if that
+        is known."""
+        head, entries = self._quick.transaction(
+            ("GET", self._head), ("XRANGE", self._key("changes"), f"({revision}-0", "+")
+        )
         current, tip = self._position(head)
         fields = [dict(_pairs(values)) for _, values in entries]
         follows = fields[0].get(b"p") if fields else tip
         is_complete = len(entries) == current - revision
-        if current < revision or is_complete and head_then is not None and follows != self._position(head_then)[1]:
+        if (
+            current < revision
+            or is_complete
+            and head_then is not None
+            and follows != self._position(head_then)[1]
+        ):
             raise OrderLost
         if not is_complete:
             raise SnapshotNeeded
@@ -222,7 +302,11 @@ class RedisStore:
                 if b"j" in entry:
                     revoked[entry[b"j"].decode()] = int(entry[b"e"])
             except (ValueError, KeyError) as error:
-                self._report("change", b" ".join(part for pair in entry.items() for part in pair)[:200], error)
+                self._report(
+                    "change",
+                    b" ".join(part for pair in entry.items() for part in pair)[:200],
+                    error,
+                )
         return Changes(revision, list(records.values()), revoked, tuple(servers.values()))
 
     def _change(self, entry: Mapping[bytes, bytes]) -> Iterator[Record]:
@@ -232,12 +316,19 @@ class RedisStore:
             yield Record(entry[b"s"].decode(), entry[b"l"].decode(), entry[b"v"].decode(), None)
 
     def _record(self, name: bytes, text: bytes) -> Iterator[Record]:
-        """Yield the session, unless what Redis holds is none: then it is reported once and left out."""
+        """Yield the session, unless what Redis holds is none: then it is reported once and left
+        out."""
         try:
             members = _members(text)
-            session_id, login, server_id, _ = own = [members[each] for each in ("id", "login", "serverId", "hostname")]
-            if not all(isinstance(each, str) for each in own) or not isinstance(members["params"], dict):
-                raise ValueError("its id, login, serverId and hostname are to be texts, and its params an object")
+            session_id, login, server_id, _ = own = [
+                members[each] for each in ("id", "login", "serverId", "hostname")
+            ]
+            if not all(isinstance(each, str) for each in own) or not isinstance(
+                members["params"], dict
+            ):
+                raise ValueError(
+                    "its id, login, serverId and hostname are to be texts, and its params an object"
+                )
             if session_id.encode() != name:
                 raise ValueError("it is another one")
             yield Record(session_id, login, server_id, text.decode())
@@ -256,7 +347,13 @@ class RedisStore:
         shown = repr(name.decode(errors="replace"))
         if shown not in self._malformed:
             self._malformed.add(shown)
-            log.error("the store, %s, holds as %s %s what is none, which is left out: %r", self._address, what, shown, error)
+            log.error(
+                "the store, %s, holds as %s %s what is none, which is left out: %r",
+                self._address,
+                what,
+                shown,
+                error,
+            )
 
     def _look(self) -> None:
         """Carry out the ends of leases, when it is time to."""
@@ -282,7 +379,10 @@ class RedisStore:
             return 0, b""
         revision, _, name = head.partition(b" ")
         if not revision.isdigit():
-            raise StoreError(f"the store, {self._address}, holds at {self._head!r} what it has not written; remove that key")
+            raise StoreError(
+                f"the store, {self._address}, holds at {self._head!r} what it has not written;"
+                " remove that key"
+            )
         return int(revision), name
 
     def _key(self, name: str) -> str:
@@ -299,7 +399,8 @@ def _pairs(values: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _members(text: bytes) -> dict[str, Any]:
-    """Return the members of the JSON object ``text``; raises ``ValueError`` or ``RecursionError`` if it is none that is sound."""
+    """Return the members of the JSON object ``text``; raises ``ValueError`` or ``RecursionError``
+    if it is none that is sound."""
     members = from_json(text)
     if not isinstance(members, dict) or is_deeper(members, MAX_PARAMS_DEPTH + 1):
         raise ValueError("it is no object, or nested too deep")
@@ -314,4 +415,11 @@ def _claim(lease: Lease | None) -> tuple[str | int, ...]:
 
 def _parts(session: Session) -> tuple[str, ...]:
     before, _, after = encode(session, {}).partition(_NO_PARAMS)
-    return session.id, session.login, session.digest, before + '"params":', after, to_json(session.params)
+    return (
+        session.id,
+        session.login,
+        session.digest,
+        before + '"params":',
+        after,
+        to_json(session.params),
+    )

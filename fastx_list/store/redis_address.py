@@ -1,4 +1,5 @@
-"""Where a store in Redis is: what its URL says, and nothing of its password in any text that is meant for people."""
+"""Where a store in Redis is: what its URL says, and nothing of its password in any text that is
+meant for people."""
 
 from __future__ import annotations
 
@@ -10,15 +11,19 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 DEFAULT_PORT, SENTINEL_PORT = 6379, 26379
 PREFIX = "fastx-list"
 SCHEMES = ("redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel")
-TAKES = "sqlite:///PATH, redis://HOST[:PORT][/DB], rediss://…, redis+unix:///PATH, or redis+sentinel://HOST,HOST/NAME[/DB]"
+TAKES = (
+    "sqlite:///PATH, redis://HOST[:PORT][/DB], rediss://…, redis+unix:///PATH, or"
+    " redis+sentinel://HOST,HOST/NAME[/DB]"
+)
 
 
 @dataclass(frozen=True)
 class Address:
     """What a ``redis`` URL says.
 
-    ``hosts`` are those of Redis itself, or of its Sentinels if ``master`` names what they watch; with ``socket`` there are none.
-    The files of passwords are read at each connection, so that the password can be changed while this runs.
+    ``hosts`` are those of Redis itself, or of its Sentinels if ``master`` names what they watch;
+    with ``socket`` there are none. The files of passwords are read at each connection, so that the
+    password can be changed while this runs.
     """
 
     hosts: tuple[tuple[str, int], ...] = ()
@@ -36,8 +41,13 @@ class Address:
     prefix: str = PREFIX
 
     def __str__(self) -> str:
-        where = self.socket or ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
-        return f"Redis at {where}, {f'master {self.master}, ' if self.master else ''}database {self.database}"
+        where = self.socket or ",".join(
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts
+        )
+        return (
+            f"Redis at {where}, {f'master {self.master}, ' if self.master else ''}database"
+            f" {self.database}"
+        )
 
     def read_password(self) -> str | None:
         """Return the password; raises ``OSError`` or ``ValueError`` if its file cannot be read."""
@@ -49,7 +59,8 @@ class Address:
 
 
 def parse(url: str) -> Address:
-    """Return what ``url`` says. Raises ``ValueError`` with a message that does not repeat the URL, since it may hold a password."""
+    """Return what ``url`` says. Raises ``ValueError`` with a message that does not repeat the URL,
+    since it may hold a password."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -69,24 +80,40 @@ def parse(url: str) -> Address:
         socket = path
     else:
         sentinel = parts.scheme.endswith("+sentinel")
-        hosts = tuple(_host(each, SENTINEL_PORT if sentinel else DEFAULT_PORT) for each in netloc.split(","))
+        hosts = tuple(
+            _host(each, SENTINEL_PORT if sentinel else DEFAULT_PORT) for each in netloc.split(",")
+        )
         names = [name for name in path.split("/") if name]
         if sentinel:
             if not names:
-                raise ValueError("redis+sentinel://HOST,HOST/NAME takes the name of the master that the Sentinels watch")
+                raise ValueError(
+                    "redis+sentinel://HOST,HOST/NAME takes the name of the master that the"
+                    " Sentinels watch"
+                )
             master = names.pop(0)
         elif len(hosts) > 1:
-            raise ValueError("redis://HOST takes one host; several of them are for redis+sentinel://")
+            raise ValueError(
+                "redis://HOST takes one host; several of them are for redis+sentinel://"
+            )
         if len(names) > 1:
             raise ValueError("after the host it takes one database number")
         database = names[0] if names else database
     if not database.isdecimal() or len(database) > 5:
         raise ValueError("the database takes a number")
     return Address(
-        hosts, socket, master, int(database), username, password, _path(options.pop("password_file", None)),
+        hosts,
+        socket,
+        master,
+        int(database),
+        username,
+        password,
+        _path(options.pop("password_file", None)),
         _path(options.pop("sentinel_password_file", None)),
-        tls=parts.scheme.startswith("rediss"), ca=options.pop("ca", None), cert=options.pop("cert", None),
-        key=options.pop("key", None), prefix=options.pop("prefix", PREFIX),
+        tls=parts.scheme.startswith("rediss"),
+        ca=options.pop("ca", None),
+        cert=options.pop("cert", None),
+        key=options.pop("key", None),
+        prefix=options.pop("prefix", PREFIX),
     )
 
 
@@ -95,13 +122,22 @@ def _options(query: str) -> dict[str, str]:
     allowed = ("db", "prefix", "password_file", "sentinel_password_file", "ca", "cert", "key")
     for name, value in options.items():
         if name not in allowed or not value:
-            raise ValueError(f"its options are {', '.join(f'{each}=' for each in allowed)}, each with a value")
+            raise ValueError(
+                f"its options are {', '.join(f'{each}=' for each in allowed)}, each with a value"
+            )
     for name in ("ca", "cert", "key", "password_file", "sentinel_password_file"):
         if name in options and not os.path.isfile(options[name]):
-            raise ValueError(f"its option {name}= takes the path of a file; there is none at {options[name]!r}")
-    if not options.get("prefix", PREFIX).isascii() or not options.get("prefix", PREFIX).isprintable() or set("{} ") & set(
-            options.get("prefix", PREFIX)):
-        raise ValueError("its option prefix= takes ASCII letters, digits and punctuation other than braces")
+            raise ValueError(
+                f"its option {name}= takes the path of a file; there is none at {options[name]!r}"
+            )
+    if (
+        not options.get("prefix", PREFIX).isascii()
+        or not options.get("prefix", PREFIX).isprintable()
+        or set("{} ") & set(options.get("prefix", PREFIX))
+    ):
+        raise ValueError(
+            "its option prefix= takes ASCII letters, digits and punctuation other than braces"
+        )
     return options
 
 

@@ -1,7 +1,9 @@
-"""A connection to Redis on which nothing waits for long: it is made in the background, and every answer has its time.
+"""A connection to Redis on which nothing waits for long: it is made in the background, and every
+answer has its time.
 
-Resolving a name, connecting, TLS, a password and asking Sentinels can each take seconds while something is away. So a thread does
-all that, and who asks waits for it a moment only; if it takes longer, the next one who asks finds it done.
+Resolving a name, connecting, TLS, a password and asking Sentinels can each take seconds while
+something is away. So a thread does all that, and who asks waits for it a moment only; if it takes
+longer, the next one who asks finds it done.
 """
 
 from __future__ import annotations
@@ -52,9 +54,11 @@ class Link:
         self._failure: tuple[float, StoreError] | None = None
 
     def ask(self, *commands: Command, more: float = 0) -> list[Any]:
-        """Return the answers to ``commands``, which are sent at once; with ``more``, the first may take so many seconds longer.
+        """Return the answers to ``commands``, which are sent at once; with ``more``, the first may
+        take so many seconds longer.
 
-        Raises :class:`StoreError`, and ``redis.exceptions.NoScriptError`` for a script that Redis does not know.
+        Raises :class:`StoreError`, and ``redis.exceptions.NoScriptError`` for a script that Redis
+        does not know.
         """
         was_there = self._connection is not None
         try:
@@ -63,7 +67,8 @@ class Link:
             raise
         except exceptions.RedisError as error:
             self.close()
-            # What Redis has closed meanwhile is no reason for an error: nothing that is asked here does harm when asked twice.
+            # What Redis has closed meanwhile is no reason for an error: nothing that is asked here
+            # does harm when asked twice.
             if was_there and type(error) is exceptions.ConnectionError:
                 return self.ask(*commands, more=more)
             raise self._fail(error) from error
@@ -94,7 +99,8 @@ class Link:
             return True
 
     def take(self) -> list[object]:
-        """Take one answer to what was sent; nothing if it is an error, with which the connection is given up."""
+        """Take one answer to what was sent; nothing if it is an error, with which the connection is
+        given up."""
         try:
             return [] if self._connection is None else [self._connection.read_response()]
         except exceptions.RedisError:
@@ -108,7 +114,9 @@ class Link:
 
     def _ask(self, connection: Connection, commands: Sequence[Command], more: float) -> list[Any]:
         if len(commands) == 1:
-            connection.send_packed_command(connection.pack_command(*commands[0]), check_health=False)
+            connection.send_packed_command(
+                connection.pack_command(*commands[0]), check_health=False
+            )
         else:
             connection.send_packed_command(connection.pack_commands(commands), check_health=False)
         if more and not connection.can_read(more + self._seconds):
@@ -132,14 +140,17 @@ class Link:
         return self._connection
 
     def _fail(self, error: BaseException | None) -> StoreError:
-        failure = (StoreFull if _is_full(error) else StoreError)(f"the store, {self._address}, {_reason(error, self._address)}")
+        failure = (StoreFull if _is_full(error) else StoreError)(
+            f"the store, {self._address}, {_reason(error, self._address)}"
+        )
         if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError)):
             self._failure = time.monotonic() + AGAIN_SECONDS, failure
         return failure
 
 
 class Watch:
-    """A question that Redis answers as soon as there is something to say: until it has, nothing has happened.
+    """A question that Redis answers as soon as there is something to say: until it has, nothing has
+    happened.
 
     So whoever wants to know looks at a socket of his own machine, and need not ask again.
     """
@@ -149,12 +160,15 @@ class Watch:
         self._link = Link(address, patience, seconds)
         self._seconds = seconds
         self._until: float | None = None
-        self._awaited: list[object] = []  # the answer that tells that Redis has the question, until it has come
+        # The answer that tells that Redis has the question, until it has come
+        self._awaited: list[object] = []
 
     def begin(self, check: Command, answer: object, command: Command, seconds: float) -> None:
-        """Ask ``check`` and with it ``command``, which Redis answers after ``seconds`` if nothing happens.
+        """Ask ``check`` and with it ``command``, which Redis answers after ``seconds`` if nothing
+        happens.
 
-        That counts once ``check`` has been answered with ``answer``. If they cannot be asked, nothing is watched.
+        That counts once ``check`` has been answered with ``answer``. If they cannot be asked,
+        nothing is watched.
         """
         self._end()
         try:
@@ -169,7 +183,8 @@ class Watch:
         return self._until is not None and time.monotonic() < self._until
 
     def goes_on(self) -> bool:
-        """Return whether Redis has the question and has not answered it yet, though it still may."""
+        """Return whether Redis has the question and has not answered it yet, though it still
+        may."""
         if not self.is_asked:
             return False
         has_answer = self._link.has_answer()
@@ -218,18 +233,30 @@ class _Attempt:
     def _make(self) -> Connection:
         address = self._address
         common: dict[str, Any] = {
-            "username": address.username, "password": address.read_password(), "socket_timeout": self._seconds,
-            "retry": Retry(NoBackoff(), 0), "protocol": 2,
+            "username": address.username,
+            "password": address.read_password(),
+            "socket_timeout": self._seconds,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
         }
-        tls = {"ssl_ca_certs": address.ca, "ssl_certfile": address.cert, "ssl_keyfile": address.key} if address.tls else {}
+        tls = (
+            {"ssl_ca_certs": address.ca, "ssl_certfile": address.cert, "ssl_keyfile": address.key}
+            if address.tls
+            else {}
+        )
         if address.socket is not None:
             connection = _UnixConnection(path=address.socket, db=address.database, **common)
         else:
             host, port = self._find_master(common, tls) if address.master else address.hosts[0]
             kind = _TlsConnection if address.tls else _TcpConnection
             connection = kind(
-                host=host, port=port, db=address.database, socket_connect_timeout=CONNECT_SECONDS, socket_keepalive=True,
-                **common, **tls,
+                host=host,
+                port=port,
+                db=address.database,
+                socket_connect_timeout=CONNECT_SECONDS,
+                socket_keepalive=True,
+                **common,
+                **tls,
             )
         try:
             connection.connect()
@@ -243,8 +270,12 @@ class _Attempt:
     def _find_master(self, common: dict[str, Any], tls: dict[str, Any]) -> tuple[str, int]:
         assert self._address.master is not None
         options = {
-            "socket_timeout": CONNECT_SECONDS / 3, "socket_connect_timeout": CONNECT_SECONDS / 3, "retry": common["retry"],
-            "ssl": self._address.tls, "password": self._address.read_sentinel_password(), **tls,
+            "socket_timeout": CONNECT_SECONDS / 3,
+            "socket_connect_timeout": CONNECT_SECONDS / 3,
+            "retry": common["retry"],
+            "ssl": self._address.tls,
+            "password": self._address.read_sentinel_password(),
+            **tls,
         }
         sentinels = _Sentinel(self._address.hosts, sentinel_kwargs=options)
         try:
@@ -269,11 +300,22 @@ def _reason(error: BaseException | None, address: Address) -> str:
     """Say what is wrong, and what helps."""
     text = str(error or "")
     for kinds, reason in (
-        ((exceptions.AuthenticationError, exceptions.AuthenticationWrongNumberOfArgsError),
-         "does not take the password: give it in the URL of FASTX_LIST_STORE, or a file that holds it with ?password_file="),
-        ((exceptions.NoPermissionError,), "does not let this user do all that it takes: see ACL SETUSER in its documentation"),
+        (
+            (exceptions.AuthenticationError, exceptions.AuthenticationWrongNumberOfArgsError),
+            (
+                "does not take the password: give it in the URL of FASTX_LIST_STORE, or a file that"
+                " holds it with ?password_file="
+            ),
+        ),
+        (
+            (exceptions.NoPermissionError,),
+            "does not let this user do all that it takes: see ACL SETUSER in its documentation",
+        ),
         ((exceptions.BusyLoadingError,), "is still loading its data"),
-        ((exceptions.ReadOnlyError,), "is a replica, which takes no changes: FASTX_LIST_STORE takes its master, or Sentinels"),
+        (
+            (exceptions.ReadOnlyError,),
+            "is a replica, which takes no changes: FASTX_LIST_STORE takes its master, or Sentinels",
+        ),
         ((exceptions.OutOfMemoryError,), "has no memory left for changes: raise its maxmemory"),
         ((exceptions.TimeoutError,), "does not answer"),
     ):
@@ -282,7 +324,10 @@ def _reason(error: BaseException | None, address: Address) -> str:
     if text.startswith(("NOAUTH", "Authentication required")):
         return _reason(exceptions.AuthenticationError(), address)
     if text.startswith(_CANNOT_SAVE):
-        return "cannot save its data, so it takes no changes: its disk may be full, and its log says more"
+        return (
+            "cannot save its data, so it takes no changes: its disk may be full, and its log says"
+            " more"
+        )
     if isinstance(error, sentinel.MasterNotFoundError):
         return (
             "cannot be found: no Sentinel that answers knows a master of this name; "

@@ -1,8 +1,9 @@
 """The embedded store: one SQLite database that several processes on one machine share.
 
-Write-ahead logging lets readers go on while one process writes. ``PRAGMA data_version`` (https://sqlite.org/pragma.html) tells a
-connection for a few microseconds whether anybody else has committed since it last asked, so a reader that finds nothing new
-touches no row, and nothing that was committed can be missed. A killed process leaves a database as of its last commit.
+Write-ahead logging lets readers go on while one process writes. ``PRAGMA data_version``
+(https://sqlite.org/pragma.html) tells a connection for a few microseconds whether anybody else has
+committed since it last asked, so a reader that finds nothing new touches no row, and nothing that
+was committed can be missed. A killed process leaves a database as of its last commit.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class SqliteStore:
         self._seen_revision = -1
         self._first_end: float | None = None  # when the next lease runs out
 
-    def observe(self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None) -> str:
+    def observe(
+        self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None
+    ) -> str:
         with self._write() as db:
             taken_by = sqlite_leases.claim(db, server_id, lease) if lease else None
             view = self._observe(db, server_id, sessions) if taken_by is None else ""
@@ -57,39 +60,58 @@ class SqliteStore:
             raise ServerTaken(server_id, taken_by)
         return view
 
-    def _observe(self, db: sqlite3.Connection, server_id: str, sessions: Mapping[str, Session]) -> str:
+    def _observe(
+        self, db: sqlite3.Connection, server_id: str, sessions: Mapping[str, Session]
+    ) -> str:
         sqlite_leases.expire(db, partial(_next_revision, db))
-        known = dict(db.execute("SELECT id, digest FROM session WHERE server_id = ? AND ended IS NULL", (server_id,)))
-        changed = [session for name, session in sessions.items() if known.pop(name, None) != session.digest]
+        known = dict(
+            db.execute(
+                "SELECT id, digest FROM session WHERE server_id = ? AND ended IS NULL", (server_id,)
+            )
+        )
+        changed = [
+            session for name, session in sessions.items() if known.pop(name, None) != session.digest
+        ]
         for session in changed:
             self._put(db, session)
         now = int(time.time())
         for session_id in known:
             db.execute(
-                "UPDATE session SET revision = ?, digest = NULL, params = '{}', text = NULL, ended = ? WHERE id = ?",
+                "UPDATE session SET revision = ?, digest = NULL, params = '{}', text = NULL, ended"
+                " = ? WHERE id = ?",
                 (_next_revision(db), now, session_id),
             )
         _forget(db, now)
-        db.execute("DELETE FROM remembered WHERE server_id = ?", (server_id,))  # what did not come back has ended
+        # What did not come back has ended
+        db.execute("DELETE FROM remembered WHERE server_id = ?", (server_id,))
         view = _view(db, server_id)
         if view is None or changed or known:
             view = secrets.token_hex(8)
             db.execute(
-                "INSERT INTO server (id, view) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET view = excluded.view, ended = NULL",
+                "INSERT INTO server (id, view) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET view ="
+                " excluded.view, ended = NULL",
                 (server_id, view),
             )
         return view
 
     def _put(self, db: sqlite3.Connection, session: Session) -> None:
         row = db.execute(
-            "SELECT params FROM session WHERE id = ? AND ended IS NULL UNION ALL SELECT params FROM remembered WHERE id = ?",
+            "SELECT params FROM session WHERE id = ? AND ended IS NULL UNION ALL SELECT params FROM"
+            " remembered WHERE id = ?",
             (session.id, session.id),
         ).fetchone()
         params = json.loads(row[0]) if row else session.params
         db.execute(
             "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
-            (session.id, _next_revision(db), session.server_id, session.login, session.digest, to_json(params),
-             encode(session, params)),
+            (
+                session.id,
+                _next_revision(db),
+                session.server_id,
+                session.login,
+                session.digest,
+                to_json(params),
+                encode(session, params),
+            ),
         )
 
     def view(self, server_id: str) -> str | None:
@@ -102,7 +124,8 @@ class SqliteStore:
             if taken_by is None:
                 sqlite_leases.expire(db, partial(_next_revision, db))
                 db.execute(
-                    "UPDATE server SET revision = ?, text = ? WHERE id = ?", (_next_revision(db), encode_server(server), server.id)
+                    "UPDATE server SET revision = ?, text = ? WHERE id = ?",
+                    (_next_revision(db), encode_server(server), server.id),
                 )
                 _forget(db, int(time.time()))
             held = sqlite_leases.held(db, server.id)
@@ -118,14 +141,17 @@ class SqliteStore:
         with self._read() as db:
             rows = db.execute(
                 "SELECT id, login, server_id, text FROM remembered WHERE server_id = ? UNION ALL"
-                " SELECT id, login, server_id, text FROM session WHERE server_id = ? AND ended IS NULL", (server_id, server_id),
+                " SELECT id, login, server_id, text FROM session WHERE server_id = ? AND ended IS"
+                " NULL",
+                (server_id, server_id),
             )
             return [Record(*row) for row in rows]
 
     def set_params(self, session_id: str, login: str, patch: Mapping[str, Any]) -> str | None:
         with self._write() as db:
             row = db.execute(
-                "SELECT params, text FROM session WHERE id = ? AND login = ? AND ended IS NULL", (session_id, login)
+                "SELECT params, text FROM session WHERE id = ? AND login = ? AND ended IS NULL",
+                (session_id, login),
             ).fetchone()
             if row is None:
                 return None
@@ -142,7 +168,10 @@ class SqliteStore:
 
     def revoke(self, jti: str, expires: int) -> None:
         with self._write() as db:
-            db.execute("INSERT OR REPLACE INTO revoked VALUES (?, ?, ?)", (jti, _next_revision(db), expires))
+            db.execute(
+                "INSERT OR REPLACE INTO revoked VALUES (?, ?, ?)",
+                (jti, _next_revision(db), expires),
+            )
 
     def snapshot(self) -> Changes:
         with self._read() as db:
@@ -166,7 +195,8 @@ class SqliteStore:
             if self._followed not in (None, self._file.which):
                 raise OrderLost
             self._expire(db)
-            # Asked before the rows are read: a commit between the two is read now and asked about once more, never missed.
+            # Asked before the rows are read: a commit between the two is read now and asked about
+            # once more, never missed.
             version = _data_version(db)
             if version == self._data_version and revision == self._seen_revision:
                 return None
@@ -201,11 +231,18 @@ class SqliteStore:
                 raise SnapshotNeeded
             running = "AND ended IS NULL" if revision < 0 else ""
             rows = db.execute(
-                f"SELECT id, login, server_id, text FROM session WHERE revision > ? {running} ORDER BY revision", (revision,)
+                f"SELECT id, login, server_id, text FROM session WHERE revision > ? {running} ORDER"
+                " BY revision",
+                (revision,),
             )
             records = [Record(*row) for row in rows]
-            revoked = dict(db.execute("SELECT jti, expires FROM revoked WHERE revision > ?", (revision,)))
-            rows = db.execute(f"SELECT id, text FROM server WHERE revision > ? {running} ORDER BY revision", (revision,))
+            revoked = dict(
+                db.execute("SELECT jti, expires FROM revoked WHERE revision > ?", (revision,))
+            )
+            rows = db.execute(
+                f"SELECT id, text FROM server WHERE revision > ? {running} ORDER BY revision",
+                (revision,),
+            )
             servers = tuple(ServerRecord(*row) for row in rows)
             self._first_end = sqlite_leases.first_end(db)
         finally:
@@ -236,15 +273,19 @@ def _view(db: sqlite3.Connection, server_id: str) -> str | None:
 
 
 def _next_revision(db: sqlite3.Connection) -> int:
-    return int(db.execute("UPDATE meta SET revision = revision + 1 RETURNING revision").fetchone()[0])
+    return int(
+        db.execute("UPDATE meta SET revision = revision + 1 RETURNING revision").fetchone()[0]
+    )
 
 
 def _forget(db: sqlite3.Connection, now: int) -> None:
-    """Drop ends and revocations that nobody needs any more, and note how far back the order is now complete."""
+    """Drop ends and revocations that nobody needs any more, and note how far back the order is now
+    complete."""
     before = now - HISTORY_SECONDS
     horizon = db.execute(
         "SELECT max(revision) FROM (SELECT revision FROM session WHERE ended < ? UNION ALL"
-        " SELECT revision FROM server WHERE ended < ?)", (before, before),
+        " SELECT revision FROM server WHERE ended < ?)",
+        (before, before),
     ).fetchone()[0]
     if horizon is not None:
         db.execute("DELETE FROM session WHERE ended < ?", (before,))

@@ -1,4 +1,5 @@
-"""The file of the SQLite store: made, opened, and opened again when it is no longer the one that was opened."""
+"""The file of the SQLite store: made, opened, and opened again when it is no longer the one that
+was opened."""
 
 from __future__ import annotations
 
@@ -42,8 +43,8 @@ def database_path(url: str) -> Path:
 class SqliteFile:
     """One connection to the database at ``path``; ``on_open`` is called whenever it was opened.
 
-    ``which`` is the file that is open and the random name in it: another one is another store, and so is the same one once it
-    was restored from an older copy.
+    ``which`` is the file that is open and the random name in it: another one is another store, and
+    so is the same one once it was restored from an older copy.
     """
 
     def __init__(self, path: Path, create: bool, on_open: Callable[[], None]) -> None:
@@ -86,31 +87,42 @@ class SqliteFile:
             raise StoreError(f"the store {self.path} cannot be written: {error}") from error
 
     def _open(self) -> sqlite3.Connection:
-        """Return the connection, a new one if there is none yet or if the file is no longer the one that was opened."""
+        """Return the connection, a new one if there is none yet or if the file is no longer the one
+        that was opened."""
         identity = _identity(self.path)
         if self._connection is not None and identity == self._identity:
             return self._connection
         self.close()
         if identity is None:
             if not self._create:
-                raise StoreError(f"there is no store at {self.path} yet; start one with: fastx-list up, or fastx-list agent")
+                raise StoreError(
+                    f"there is no store at {self.path} yet; start one with: fastx-list up, or"
+                    " fastx-list agent"
+                )
             make_state_dir(self.path.parent)
-            # SQLite gives its -wal and -shm files the mode and, for root, the owner of the database.
+            # SQLite gives its -wal and -shm files the mode and, for root, the owner of the
+            # database.
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
             give_to_owner_of(self.path.parent, self.path)
         # One thread at a time uses a connection, though not always the same one.
-        db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
         try:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > VERSION:
-                raise StoreError(f"the store {self.path} was made by a newer fastx-list; install that, or use another store")
+                raise StoreError(
+                    f"the store {self.path} was made by a newer fastx-list; install that, or use"
+                    " another store"
+                )
             if version < VERSION:
                 _use_write_ahead_log(db)
                 db.executescript(_SCHEMA)
                 sqlite_leases.upgrade(db)
             self._identity = _identity(self.path)
             self.which = (self._identity, db.execute("SELECT store FROM meta").fetchone()[0])
-            db.execute("PRAGMA synchronous = FULL")  # with WAL, anything less may lose the last commits in a power failure
+            # With WAL, anything less may lose the last commits in a power failure
+            db.execute("PRAGMA synchronous = FULL")
         except BaseException:
             db.close()
             raise

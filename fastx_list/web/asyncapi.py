@@ -1,20 +1,34 @@
-"""The AsyncAPI document of the WebSockets, made from the same schemas as the OpenAPI document of the HTTP API."""
+"""The AsyncAPI document of the WebSockets, made from the same schemas as the OpenAPI document of
+the HTTP API."""
 
 from __future__ import annotations
 
 from functools import cache
 
 from fastx_list.live.connection import MAX_CLIENT_FRAMES, MAX_CLIENT_MESSAGE, TOKEN_ENDED
-from fastx_list.web.openapi import DESCRIPTION, ERRORS, LISTINGS, NAME, SECURITY_SCHEMES, VERSION, Document, Listing
-from fastx_list.web.openapi import as_text, items, json_schema
 from fastx_list.model.query import LiveQuerySchema
+from fastx_list.web.openapi import (
+    DESCRIPTION,
+    ERRORS,
+    LISTINGS,
+    NAME,
+    SECURITY_SCHEMES,
+    VERSION,
+    Document,
+    Listing,
+    as_text,
+    items,
+    json_schema,
+)
 
 CLOSE_CODES = {
     "1001": "the server restarts, or may have missed a change: connect again",
     "1002": "the client broke the protocol (RFC 6455)",
     "1007": "the client sent text that is not UTF-8",
     "1008": f"the client sent more than {MAX_CLIENT_FRAMES} frames in half a second",
-    "1009": f"the client sent a message of over {MAX_CLIENT_MESSAGE} bytes; shorter ones are ignored",
+    "1009": (
+        f"the client sent a message of over {MAX_CLIENT_MESSAGE} bytes; shorter ones are ignored"
+    ),
     str(TOKEN_ENDED): "the token has expired or was revoked",
 }
 REFUSALS = {str(status): ERRORS[status][1] for status in (400, 401, 403, 426, 429, 500, 503)}
@@ -31,8 +45,12 @@ def asyncapi() -> Document:
         "operations": {f"send{listing.name}": _operation(listing) for listing in LISTINGS},
         "components": {
             "schemas": items(),
-            "messages": {name: _message(name, schema["examples"][0]) for name, schema in items().items()},
-            "securitySchemes": {name: _security_scheme(scheme) for name, scheme in SECURITY_SCHEMES.items()},
+            "messages": {
+                name: _message(name, schema["examples"][0]) for name, schema in items().items()
+            },
+            "securitySchemes": {
+                name: _security_scheme(scheme) for name, scheme in SECURITY_SCHEMES.items()
+            },
         },
     }
 
@@ -41,12 +59,18 @@ def _channel(listing: Listing) -> Document:
     return {
         "address": listing.address,
         "description": (
-            f"On connecting there is one message for each of {listing.what}, then one for every change. If a client reads too "
-            "slowly, states in between may be skipped, and what has begun and ended meanwhile; the last state always arrives. A "
-            "refused connection gets an error over HTTP."
+            f"On connecting there is one message for each of {listing.what}, then one for every"
+            " change. If a client reads too slowly, states in between may be skipped, and what has"
+            " begun and ended meanwhile; the last state always arrives. A refused connection gets"
+            " an error over HTTP."
         ),
         "messages": {listing.item: {"$ref": f"#/components/messages/{listing.item}"}},
-        "bindings": {"ws": {"method": "GET", "query": {"type": "object", "properties": as_text(json_schema(LiveQuerySchema))}}},
+        "bindings": {
+            "ws": {
+                "method": "GET",
+                "query": {"type": "object", "properties": as_text(json_schema(LiveQuerySchema))},
+            }
+        },
         "x-close-codes": CLOSE_CODES,
         "x-refusals": REFUSALS,
     }
@@ -55,8 +79,10 @@ def _channel(listing: Listing) -> Document:
 def _operation(listing: Listing) -> Document:
     channel = f"#/channels/{listing.name}"
     return {
-        "action": "send", "summary": f"Send {listing.what}, then every change",
-        "channel": {"$ref": channel}, "messages": [{"$ref": f"{channel}/messages/{listing.item}"}],
+        "action": "send",
+        "summary": f"Send {listing.what}, then every change",
+        "channel": {"$ref": channel},
+        "messages": [{"$ref": f"{channel}/messages/{listing.item}"}],
         "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in SECURITY_SCHEMES],
     }
 
@@ -69,9 +95,9 @@ def _message(item: str, example: Document) -> Document:
     return {
         "summary": "one of them as it is now, or that it has ended",
         "payload": {
-            "type": "object", "required": ["id", "data"], "properties": {
-                "id": {"type": "string", "description": "its id"}, "data": data,
-            },
+            "type": "object",
+            "required": ["id", "data"],
+            "properties": {"id": {"type": "string", "description": "its id"}, "data": data},
         },
         "examples": [
             {"name": "changed", "payload": {"id": example["id"], "data": example}},

@@ -1,4 +1,5 @@
-"""``/docs``: the API's documents to read, and ``/api/openapi.json`` and ``/api/asyncapi.json``: the same for programs."""
+"""``/docs``: the API's documents to read, and ``/api/openapi.json`` and ``/api/asyncapi.json``: the
+same for programs."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ from typing import Any
 from flask import Blueprint, Response, render_template, request
 from markupsafe import Markup, escape
 
-from fastx_list.web.page import html
 from fastx_list.api.services import services
 from fastx_list.model.session import to_json
+from fastx_list.web.page import html
 
 blueprint = Blueprint("docs", __name__)
 
@@ -28,16 +29,24 @@ def asyncapi() -> Response:
 
 @blueprint.get("/docs")
 def docs() -> Response:
-    """Answer with a page of both. It needs no script and holds nothing that the documents do not."""
-    return html(render_template("docs.html", http=_openapi(), live=_asyncapi(), follow=_follow, kind=_kind))
+    """Answer with a page of both. It needs no script and holds nothing that the documents do
+    not."""
+    return html(
+        render_template("docs.html", http=_openapi(), live=_asyncapi(), follow=_follow, kind=_kind)
+    )
 
 
-# Whoever serves lists all day does not pay for the documents' libraries before somebody asks for a document.
+# Whoever serves lists all day does not pay for the documents' libraries before somebody asks for a
+# document.
+
 
 def _openapi() -> dict[str, Any]:
     from fastx_list.web.openapi import openapi
 
-    return {**openapi(services().settings.result_envelope), "servers": [{"url": request.script_root or "/"}]}
+    return {
+        **openapi(services().settings.result_envelope),
+        "servers": [{"url": request.script_root or "/"}],
+    }
 
 
 def _asyncapi() -> dict[str, Any]:
@@ -47,7 +56,9 @@ def _asyncapi() -> dict[str, Any]:
 
 
 def _json(document: dict[str, Any]) -> Response:
-    return Response(to_json(document), headers={"Cache-Control": "no-cache"}, mimetype="application/json")
+    return Response(
+        to_json(document), headers={"Cache-Control": "no-cache"}, mimetype="application/json"
+    )
 
 
 def _follow(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
@@ -67,10 +78,14 @@ def _kind(schema: dict[str, Any]) -> Markup:
     if "anyOf" in schema:
         return Markup(" or ").join(_kind(each) for each in schema["anyOf"])
     if "enum" in schema or "const" in schema:
-        return escape(", ".join(to_json(value) for value in schema.get("enum", [schema.get("const")])))
+        return escape(
+            ", ".join(to_json(value) for value in schema.get("enum", [schema.get("const")]))
+        )
     if schema["type"] == "array":
         return Markup("array of {}").format(_kind(schema["items"]))
     if "result" in schema.get("properties", {}):
         return Markup("object with result: {}").format(_kind(schema["properties"]["result"]))
     names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    return escape(" or ".join(names) + (f", {schema['minimum']} or more" if "minimum" in schema else ""))
+    return escape(
+        " or ".join(names) + (f", {schema['minimum']} or more" if "minimum" in schema else "")
+    )

@@ -1,4 +1,5 @@
-"""The OpenAPI document of the HTTP API, made from the schemas that requests are checked with and sessions are written with.
+"""The OpenAPI document of the HTTP API, made from the schemas that requests are checked with and
+sessions are written with.
 
 It holds nothing of this host, and is made once, when it is first asked for.
 """
@@ -25,9 +26,9 @@ Document = dict[str, Any]
 
 NAME, VERSION = "fastx-list", version("fastx-list")
 DESCRIPTION = (
-    "Which remote desktop sessions are running, whose they are, and who is connected. A token is a JSON Web Token (RFC 7519) with "
-    'the claims sub (the login whose sessions are listed), aud ("api") and exp, and admin if it is an administrator\'s. Unknown '
-    "parameters are ignored."
+    "Which remote desktop sessions are running, whose they are, and who is connected. A token is a"
+    " JSON Web Token (RFC 7519) with the claims sub (the login whose sessions are listed), aud"
+    ' ("api") and exp, and admin if it is an administrator\'s. Unknown parameters are ignored.'
 )
 
 
@@ -48,9 +49,18 @@ LISTINGS = (
 )
 
 ERRORS = {
-    400: ("ValidationError", "a parameter or a body is wrong; the message names it and what it takes"),
-    401: ("AuthError", "no token, or one that is malformed, forged, expired, revoked, or for something else"),
-    403: ("Forbidden", "the token is not an administrator's, or the page that asks is of a foreign origin"),
+    400: (
+        "ValidationError",
+        "a parameter or a body is wrong; the message names it and what it takes",
+    ),
+    401: (
+        "AuthError",
+        "no token, or one that is malformed, forged, expired, revoked, or for something else",
+    ),
+    403: (
+        "Forbidden",
+        "the token is not an administrator's, or the page that asks is of a foreign origin",
+    ),
     404: ("NotFound", "no such address, or no such session of yours"),
     405: ("MethodNotAllowed", "the header Allow names the methods that are taken"),
     413: ("PayloadTooLarge", "a body of over 64 KiB"),
@@ -65,35 +75,81 @@ _OF_EVERY_CALL = (400, 401, 414, 431, 500, 503)
 
 HEADERS: dict[str, Document] = {
     "ETag": {
-        "required": True, "schema": {"type": "string", "pattern": '^"[^"]+"$'},
-        "description": "names this answer; sent back in If-None-Match, it gets 304 if nothing has changed",
+        "required": True,
+        "schema": {"type": "string", "pattern": '^"[^"]+"$'},
+        "description": (
+            "names this answer; sent back in If-None-Match, it gets 304 if nothing has changed"
+        ),
     },
     "X-Total-Count": {
-        "required": True, "schema": {"type": "integer", "minimum": 0},
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
         "description": "how many there are after filtering, before start and limit",
     },
-    "Cache-Control": {"required": True, "schema": {"type": "string"}, "description": "nothing in between keeps the answer"},
+    "Cache-Control": {
+        "required": True,
+        "schema": {"type": "string"},
+        "description": "nothing in between keeps the answer",
+    },
     "Warning": {
         "schema": {"type": "string", "pattern": "^110 "},
         "description": "110 while the store cannot be read: this is its last known state",
     },
-    "WWW-Authenticate": {"required": True, "schema": {"const": "Bearer"}, "description": "a token is needed"},
+    "WWW-Authenticate": {
+        "required": True,
+        "schema": {"const": "Bearer"},
+        "description": "a token is needed",
+    },
 }
 
 SECURITY_SCHEMES: dict[str, Document] = {
-    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "in Authorization: Bearer"},
-    "header": {"type": "apiKey", "in": "header", "name": "X-FASTX-TOKEN", "description": "in the header X-FASTX-TOKEN"},
-    "query": {"type": "apiKey", "in": "query", "name": "token", "description": "in token of the query"},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "in Authorization: Bearer",
+    },
+    "header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-FASTX-TOKEN",
+        "description": "in the header X-FASTX-TOKEN",
+    },
+    "query": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "token",
+        "description": "in token of the query",
+    },
 }
 
 _SESSION = Session(
-    id="6f1c2a9e04b75d38a1f09c4e7b2d5a63", login="alice", server_id="node7", hostname="node7.example.org", server_pid=4711,
-    geometry="1280x720", window_mode="desktop", started=1_700_000_000_000, last_connect=1_700_000_060_000,
-    last_disconnect=1_700_003_600_000, command="startxfce4", app_pid=4712, clients=0, params={"name": "Thesis"}, display=10,
+    id="6f1c2a9e04b75d38a1f09c4e7b2d5a63",
+    login="alice",
+    server_id="node7",
+    hostname="node7.example.org",
+    server_pid=4711,
+    geometry="1280x720",
+    window_mode="desktop",
+    started=1_700_000_000_000,
+    last_connect=1_700_000_060_000,
+    last_disconnect=1_700_003_600_000,
+    command="startxfce4",
+    app_pid=4712,
+    clients=0,
+    params={"name": "Thesis"},
+    display=10,
 )
 _SERVER = Server(
-    id="node7", hostname="node7.example.org", cpu=12.5, free_memory=24 * 2**30, total_memory=32 * 2**30, logged_in_users=3,
-    sessions=4, uptime=86_400, load=(0.5, 0.25, 0.25),
+    id="node7",
+    hostname="node7.example.org",
+    cpu=12.5,
+    free_memory=24 * 2**30,
+    total_memory=32 * 2**30,
+    logged_in_users=3,
+    sessions=4,
+    uptime=86_400,
+    load=(0.5, 0.25, 0.25),
 )
 
 
@@ -132,18 +188,31 @@ def items() -> dict[str, Document]:
     """Return, by name, the JSON Schemas of what is listed."""
     session, server = encode(_SESSION, _SESSION.params), encode_server(_SERVER)
     return {
-        "Session": {**json_schema(SessionSchema), "description": "a remote desktop session", "examples": [json.loads(session)]},
-        "Server": {**json_schema(ServerSchema), "description": "a machine that has sessions", "examples": [json.loads(server)]},
+        "Session": {
+            **json_schema(SessionSchema),
+            "description": "a remote desktop session",
+            "examples": [json.loads(session)],
+        },
+        "Server": {
+            **json_schema(ServerSchema),
+            "description": "a machine that has sessions",
+            "examples": [json.loads(server)],
+        },
     }
 
 
 def as_text(schema: Document) -> dict[str, Document]:
-    """Return, by name, the JSON Schemas of the members of ``schema`` where they stand in a URL or in a form.
+    """Return, by name, the JSON Schemas of the members of ``schema`` where they stand in a URL or
+    in a form.
 
-    All is text there, so the first of the ways in which JSON may say a value is the only one. A default would be JSON's.
+    All is text there, so the first of the ways in which JSON may say a value is the only one. A
+    default would be JSON's.
     """
     return {
-        name: {**member["anyOf"][0], **{key: value for key, value in member.items() if key not in ("anyOf", "default")}}
+        name: {
+            **member["anyOf"][0],
+            **{key: value for key, value in member.items() if key not in ("anyOf", "default")},
+        }
         for name, member in schema["properties"].items()
     }
 
@@ -166,7 +235,8 @@ def _what_json_may_say(self: OpenAPIConverter, field: Field[Any], ret: Document)
 
 
 def _whole_pattern(self: OpenAPIConverter, field: Field[Any], ret: Document) -> Document:
-    r"""Say in JSON Schema, which searches, what Python means, which begins at the start and ends at ``\Z``."""
+    r"""Say in JSON Schema, which searches, what Python means, which begins at the start and ends at
+    ``\Z``."""
     pattern = ret.get("pattern", "")
     return {"pattern": f"^{pattern[:-2]}$"} if pattern.endswith(r"\Z") else {}
 
@@ -174,17 +244,25 @@ def _whole_pattern(self: OpenAPIConverter, field: Field[Any], ret: Document) -> 
 def _schemas() -> dict[str, Document]:
     query = json_schema(QuerySchema)
     names = sorted({name for name, _ in ERRORS.values()})
-    error = _object("what went wrong", {
-        "name": {"type": "string", "enum": names, "description": "what kind of error it is"},
-        "message": {"type": "string", "description": "what to do differently"},
-    })
+    error = _object(
+        "what went wrong",
+        {
+            "name": {"type": "string", "enum": names, "description": "what kind of error it is"},
+            "message": {"type": "string", "description": "what to do differently"},
+        },
+    )
     return {
         **items(),
         "Query": {**query, "description": "what to list, in which order"},
         "QueryForm": {
-            "type": "object", "description": "the same as a form; the token may stand in it, too", "properties": as_text(query),
+            "type": "object",
+            "description": "the same as a form; the token may stand in it, too",
+            "properties": as_text(query),
         },
-        "Params": {**json_schema(ParamsSchema), "description": "what to merge into the params of which session"},
+        "Params": {
+            **json_schema(ParamsSchema),
+            "description": "what to merge into the params of which session",
+        },
         "Error": _object("the one form of an error", {"error": error}),
         "Status": _object("that all is well", {"status": {"const": "ok"}}),
     }
@@ -196,14 +274,28 @@ def _parameters() -> dict[str, Document]:
         for name, schema in as_text(json_schema(QuerySchema)).items()
     }
     return {
-        "token": {"in": "path", "required": True, "schema": {"type": "string"}, "description": "the token"},
+        "token": {
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string"},
+            "description": "the token",
+        },
         **query,
-        "If-None-Match": {"in": "header", "schema": {"type": "string"}, "description": "the ETag of the answer you have"},
+        "If-None-Match": {
+            "in": "header",
+            "schema": {"type": "string"},
+            "description": "the ETag of the answer you have",
+        },
     }
 
 
 def _object(description: str, properties: Document) -> Document:
-    return {"type": "object", "description": description, "required": list(properties), "properties": properties}
+    return {
+        "type": "object",
+        "description": description,
+        "required": list(properties),
+        "properties": properties,
+    }
 
 
 def _ref(schema: str) -> Document:
@@ -211,7 +303,8 @@ def _ref(schema: str) -> Document:
 
 
 def _addresses(address: str) -> Iterator[tuple[str, str, Document]]:
-    """Yield the two addresses of a call, with what tells their operations' names apart and where each has its token."""
+    """Yield the two addresses of a call, with what tells their operations' names apart and where
+    each has its token."""
     yield f"{address}/{{token}}", "ByPath", {"parameters": ["token"], "security": []}
     yield address, "", {"parameters": [], "security": [{name: []} for name in SECURITY_SCHEMES]}
 
@@ -221,7 +314,9 @@ def _list_operations(listing: Listing, suffix: str, common: Document, envelope: 
     success = _success(listing.what, array, envelope, "ETag", "X-Total-Count", "Warning")
     unchanged = _response("nothing has changed", None, *success["headers"])
     operation = {
-        **common, "tags": ["Lists"], "summary": f"List {listing.what}",
+        **common,
+        "tags": ["Lists"],
+        "summary": f"List {listing.what}",
         "parameters": [*common["parameters"], *(name for name in _parameters() if name != "token")],
     }
 
@@ -229,39 +324,71 @@ def _list_operations(listing: Listing, suffix: str, common: Document, envelope: 
         return {"200": success, "304": unchanged, **_errors(*errors, *listing.refusals)}
 
     return {
-        "get": {**operation, "operationId": f"get{listing.name}{suffix}", "responses": responses(*_OF_EVERY_CALL)},
+        "get": {
+            **operation,
+            "operationId": f"get{listing.name}{suffix}",
+            "responses": responses(*_OF_EVERY_CALL),
+        },
         "post": {
-            **operation, "operationId": f"post{listing.name}{suffix}", "responses": responses(*_OF_EVERY_CALL, 413),
-            "description": "Where body and query name the same parameter, the body wins, except that filters of both hold.",
-            "requestBody": {"content": {
-                "application/json": {"schema": _ref("Query")},
-                "application/x-www-form-urlencoded": {"schema": _ref("QueryForm")},
-                "multipart/form-data": {"schema": _ref("QueryForm")},
-            }},
+            **operation,
+            "operationId": f"post{listing.name}{suffix}",
+            "responses": responses(*_OF_EVERY_CALL, 413),
+            "description": (
+                "Where body and query name the same parameter, the body wins, except that filters"
+                " of both hold."
+            ),
+            "requestBody": {
+                "content": {
+                    "application/json": {"schema": _ref("Query")},
+                    "application/x-www-form-urlencoded": {"schema": _ref("QueryForm")},
+                    "multipart/form-data": {"schema": _ref("QueryForm")},
+                }
+            },
         },
     }
 
 
 def _params_operations(name: str, common: Document, envelope: bool) -> Document:
-    return {"post": {
-        **common, "operationId": f"post{name}", "tags": ["Params"], "summary": "Merge into the params of a session of yours",
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Params")}}},
-        "responses": {
-            "200": _success("the session as it is now", _ref("Session"), envelope), **_errors(*_OF_EVERY_CALL, 404, 413),
-        },
-    }}
+    return {
+        "post": {
+            **common,
+            "operationId": f"post{name}",
+            "tags": ["Params"],
+            "summary": "Merge into the params of a session of yours",
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": _ref("Params")}},
+            },
+            "responses": {
+                "200": _success("the session as it is now", _ref("Session"), envelope),
+                **_errors(*_OF_EVERY_CALL, 404, 413),
+            },
+        }
+    }
 
 
 def _about_itself() -> dict[str, Document]:
     document = _response("the document", {"type": "object"}, "Cache-Control")
     well = _response("it is so", _ref("Status"))
     return {
-        path: {"operationId": name, "tags": ["Service"], "summary": summary, "security": [], "responses": {"200": answer, **errors}}
+        path: {
+            "operationId": name,
+            "tags": ["Service"],
+            "summary": summary,
+            "security": [],
+            "responses": {"200": answer, **errors},
+        }
         for path, name, summary, answer, errors in (
             ("/health", "getHealth", "Whether the process answers", well, {}),
             ("/ready", "getReady", "Whether the list is current", well, _errors(503)),
             ("/api/openapi.json", "getOpenapi", "This document", document, {}),
-            ("/api/asyncapi.json", "getAsyncapi", "The AsyncAPI document of the WebSockets", document, {}),
+            (
+                "/api/asyncapi.json",
+                "getAsyncapi",
+                "The AsyncAPI document of the WebSockets",
+                document,
+                {},
+            ),
         )
     }
 

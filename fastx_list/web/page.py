@@ -1,4 +1,5 @@
-"""``/``: the page that follows the list in a browser. It holds no data; its script asks the API like any other client."""
+"""``/``: the page that follows the list in a browser. It holds no data; its script asks the API
+like any other client."""
 
 from __future__ import annotations
 
@@ -19,15 +20,18 @@ def page() -> Response:
     host = f"[{host}]" if ":" in host else host
     live = f"{host}:{live_port}" if live_port else request.host
     return html(
-        render_template("page.html", live_port=live_port or ""), f"script-src 'self'; connect-src 'self' ws://{live} wss://{live}; "
+        render_template("page.html", live_port=live_port or ""),
+        f"script-src 'self'; connect-src 'self' ws://{live} wss://{live}; ",
     )
 
 
 def html(text: str, policy: str = "") -> Response:
-    """Return a page that may load its own style and images, what ``policy`` (CSP directives) lets it besides, and nothing else."""
+    """Return a page that may load its own style and images, what ``policy`` (CSP directives) lets
+    it besides, and nothing else."""
     response = Response(text, mimetype="text/html")
     response.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; style-src 'self'; img-src 'self'; {policy}base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src 'self'; img-src 'self'; {policy}base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'"
     )
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -7,11 +7,11 @@ from typing import Any, cast
 from flask import Blueprint, Request, Response, request
 from marshmallow import Schema
 
-from fastx_list.errors import NotFound, Unavailable, ValidationError
-from fastx_list.web.list import json_object, parser
 from fastx_list.api.services import services
+from fastx_list.errors import NotFound, Unavailable, ValidationError
 from fastx_list.model.session import ParamsError, ParamsSchema
 from fastx_list.store import StoreError
+from fastx_list.web.list import json_object, parser
 
 blueprint = Blueprint("params", __name__)
 
@@ -27,7 +27,8 @@ def load_body(request: Request, schema: Schema) -> dict[str, Any]:
 @blueprint.route("/api/params", methods=["POST"], defaults={"token": None}, strict_slashes=False)
 @blueprint.route("/api/params/<token>", methods=["POST"])
 def set_params(token: str | None) -> Response:
-    """Merge ``params`` into the session's own and answer with the session. Someone else's session does not exist."""
+    """Merge ``params`` into the session's own and answer with the session. Someone else's session
+    does not exist."""
     service = services()
     service.refresh()
     claims = service.authenticate(token)

@@ -49,11 +49,17 @@ def test_one_agent_runs_on_one_state_directory(settings: Settings) -> None:
         pass
 
 
-def test_a_second_agent_says_that_there_is_one_and_a_killed_one_leaves_no_lock(service: Service) -> None:
+def test_a_second_agent_says_that_there_is_one_and_a_killed_one_leaves_no_lock(
+    service: Service,
+) -> None:
     first = service.start_agent()
     wait_for("the first look", lambda: "ok agent: " in service.run("doctor", check=False).stdout)
     done = service.run("agent", "--once", check=False)
-    assert done.returncode == 1 and "an agent runs already" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 1
+        and "an agent runs already" in done.stderr
+        and "Traceback" not in done.stderr
+    )
     first.kill()
     first.wait()
     assert service.run("agent", "--once").returncode == 0

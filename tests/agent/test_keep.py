@@ -37,7 +37,10 @@ class Scripted:
 
 
 def facts(identity: str = "x", **more: Any) -> Facts:
-    return Facts(identity=identity, **{"login": "alice", "clients": 0, "started": 1000, "server_pid": 5, **more})
+    return Facts(
+        identity=identity,
+        **{"login": "alice", "clients": 0, "started": 1000, "server_pid": 5, **more},
+    )
 
 
 @pytest.fixture
@@ -52,7 +55,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def listed(store: Store) -> dict[str, Session]:
-    return {record.id: decode(record.text) for record in store.snapshot().records if record.text is not None}
+    return {
+        record.id: decode(record.text)
+        for record in store.snapshot().records
+        if record.text is not None
+    }
 
 
 def only(store: Store) -> Session:
@@ -60,19 +67,30 @@ def only(store: Store) -> Session:
     return session
 
 
-def test_what_is_seen_is_listed_and_what_is_gone_has_ended(settings: Settings, store: Store) -> None:
+def test_what_is_seen_is_listed_and_what_is_gone_has_ended(
+    settings: Settings, store: Store
+) -> None:
     source = Scripted(facts("x"), facts("y", login="bob"))
     agent = Agent(settings, store, [source])
     assert agent.scan() == 2
     assert {(s.id, s.login) for s in listed(store).values()} == {
-        (session_id("here", "x"), "alice"), (session_id("here", "y"), "bob")}
+        (session_id("here", "x"), "alice"),
+        (session_id("here", "y"), "bob"),
+    }
     source.facts.pop(0)
     assert agent.scan() == 1
     assert only(store).login == "bob"
 
 
-def test_an_id_is_the_same_after_a_restart_and_another_on_another_server(settings: Settings) -> None:
-    assert session_id("here", "x") == session_id("here", "x") != session_id("there", "x") != session_id("there", "y")
+def test_an_id_is_the_same_after_a_restart_and_another_on_another_server(
+    settings: Settings,
+) -> None:
+    assert (
+        session_id("here", "x")
+        == session_id("here", "x")
+        != session_id("there", "x")
+        != session_id("there", "y")
+    )
 
 
 def test_clients_that_come_and_go_are_dated(settings: Settings, store: Store, clock: Any) -> None:
@@ -81,16 +99,25 @@ def test_clients_that_come_and_go_are_dated(settings: Settings, store: Store, cl
     agent.scan()
     assert (only(store).last_connect, only(store).last_disconnect) == (None, None)
     for second, clients, expected in (
-        (1, 1, (1, None)), (2, 1, (1, None)), (3, 2, (3, None)), (4, 1, (3, 4)), (5, 0, (3, 5)), (6, 0, (3, 5)), (7, 1, (7, 5)),
+        (1, 1, (1, None)),
+        (2, 1, (1, None)),
+        (3, 2, (3, None)),
+        (4, 1, (3, 4)),
+        (5, 0, (3, 5)),
+        (6, 0, (3, 5)),
+        (7, 1, (7, 5)),
     ):
         clock(second)
         source.facts = [facts(clients=clients)]
         agent.scan()
         assert (only(store).last_connect, only(store).last_disconnect) == tuple(
-            None if value is None else value * 1000 for value in expected)
+            None if value is None else value * 1000 for value in expected
+        )
 
 
-def test_a_client_that_takes_anothers_place_between_two_looks_is_noticed(settings: Settings, store: Store, clock: Any) -> None:
+def test_a_client_that_takes_anothers_place_between_two_looks_is_noticed(
+    settings: Settings, store: Store, clock: Any
+) -> None:
     source = Scripted(facts(clients=1, connections=frozenset({10})))
     agent = Agent(settings, store, [source])
     agent.scan()
@@ -100,12 +127,16 @@ def test_a_client_that_takes_anothers_place_between_two_looks_is_noticed(setting
     assert only(store).last_connect == only(store).last_disconnect == 9000
 
 
-def test_a_client_found_on_an_old_session_came_nobody_knows_when(settings: Settings, store: Store, clock: Any) -> None:
+def test_a_client_found_on_an_old_session_came_nobody_knows_when(
+    settings: Settings, store: Store, clock: Any
+) -> None:
     Agent(settings, store, [Scripted(facts(clients=1))]).scan()
     assert only(store).last_connect is None
 
 
-def test_a_client_found_on_a_session_that_was_not_there_before_came_just_now(settings: Settings, store: Store, clock: Any) -> None:
+def test_a_client_found_on_a_session_that_was_not_there_before_came_just_now(
+    settings: Settings, store: Store, clock: Any
+) -> None:
     source = Scripted()
     agent = Agent(settings, store, [source])
     agent.scan()
@@ -124,10 +155,13 @@ def test_a_restart_forgets_nothing(settings: Settings, store: Store, clock: Any)
     agent.scan()
     before = only(store)
     store.set_params(before.id, "alice", {"name": "Thesis"})
-    # Meanwhile the client has left, the first program too, and the clock was set back, so that the start seems another.
+    # Meanwhile the client has left, the first program too, and the clock was set back, so that the
+    # start seems another.
     clock(1_800_000_060)
     Agent(settings, store, [Scripted(facts(started=900, app_pid=8, command="second"))]).scan()
-    assert only(store) == replace(before, clients=0, last_disconnect=1_800_000_060_000, params={"name": "Thesis"})
+    assert only(store) == replace(
+        before, clients=0, last_disconnect=1_800_000_060_000, params={"name": "Thesis"}
+    )
 
 
 def test_the_first_program_is_the_one_that_stays_but_a_launcher_may_correct_itself(
@@ -139,8 +173,10 @@ def test_the_first_program_is_the_one_that_stays_but_a_launcher_may_correct_itse
 
     def commands(second: float, command: str) -> list[str | None]:
         clock(1_800_000_000 + second)
-        source.facts = [facts("x", started=started, app_pid=7, command=command),
-                        facts("y", started=started, app_pid=7, command=command, stated=True)]
+        source.facts = [
+            facts("x", started=started, app_pid=7, command=command),
+            facts("y", started=started, app_pid=7, command=command, stated=True),
+        ]
         agent.scan()
         sessions = listed(store)
         return [sessions[session_id("here", identity)].command for identity in "xy"]
@@ -189,7 +225,9 @@ def test_a_server_is_back_with_its_sessions_in_a_store_that_was_made_anew(
     assert were_there == [True]  # nobody can have seen the server without its sessions
 
 
-def test_a_lease_is_renewed_between_two_looks_that_are_further_apart(settings: Settings, store: Store) -> None:
+def test_a_lease_is_renewed_between_two_looks_that_are_further_apart(
+    settings: Settings, store: Store
+) -> None:
     slow = replace(settings, scan_interval=3600.0, server_expiry=1.0)
     writer = open_store(settings.store)
     agent = Agent(slow, writer, [Scripted(facts())])
@@ -199,7 +237,9 @@ def test_a_lease_is_renewed_between_two_looks_that_are_further_apart(settings: S
     try:
         first = wait_for("the first heartbeat", lambda: list(store.snapshot().servers))
         revision = store.snapshot().revision
-        wait_for("more of them than one lease lasts", lambda: store.snapshot().revision >= revision + 8)
+        wait_for(
+            "more of them than one lease lasts", lambda: store.snapshot().revision >= revision + 8
+        )
         assert [server.id for server in first] == ["here"] and only(store).login == "alice"
     finally:
         stop.set()
@@ -207,7 +247,9 @@ def test_a_lease_is_renewed_between_two_looks_that_are_further_apart(settings: S
         writer.close()
 
 
-def test_a_session_that_another_release_wrote_with_fewer_members_is_known(settings: Settings, store: Store) -> None:
+def test_a_session_that_another_release_wrote_with_fewer_members_is_known(
+    settings: Settings, store: Store
+) -> None:
     source = Scripted(facts(clients=1))
     Agent(settings, store, [source]).scan()
     [(name, before)] = listed(store).items()
@@ -237,7 +279,9 @@ def test_a_source_that_fails_costs_the_others_nothing(
 
 
 @pytest.mark.parametrize("has_process", [True, False])
-def test_a_source_that_fails_at_the_first_look_ends_nothing(settings: Settings, store: Store, has_process: bool) -> None:
+def test_a_source_that_fails_at_the_first_look_ends_nothing(
+    settings: Settings, store: Store, has_process: bool
+) -> None:
     now, server_pid = round(time.time() * 1000), os.getpid() if has_process else None
     source = Scripted(facts("x", clients=2, server_pid=server_pid, started=now))
     gone = Scripted(facts("y", server_pid=2**22 + 1), facts("z", server_pid=os.getpid()))
@@ -273,7 +317,9 @@ def test_a_source_that_goes_on_failing_keeps_for_a_minute_what_no_process_tells_
         assert bool(listed(store)) == is_listed
 
 
-def test_a_source_that_failed_and_then_finds_nothing_ends_what_was_known(settings: Settings, store: Store) -> None:
+def test_a_source_that_failed_and_then_finds_nothing_ends_what_was_known(
+    settings: Settings, store: Store
+) -> None:
     source = Scripted(facts("x", server_pid=os.getpid(), started=round(time.time() * 1000)))
     Agent(settings, store, [source]).scan()
     source.broken, source.facts = True, []
@@ -311,7 +357,11 @@ def test_a_session_whose_server_runs_is_not_ended_by_one_look_that_misses_it(
 
 
 def test_what_happens_while_the_store_is_away_is_not_lost(
-    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, clock: Any
+    settings: Settings,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    clock: Any,
 ) -> None:
     source = Scripted(facts())
     agent = Agent(settings, store, [source])
@@ -330,7 +380,10 @@ def test_what_happens_while_the_store_is_away_is_not_lost(
         agent.scan()
     with caplog.at_level(logging.WARNING):
         agent.scan()
-    assert (only(store).last_connect, only(store).last_disconnect) == (1_800_000_010_000, 1_800_000_020_000)
+    assert (only(store).last_connect, only(store).last_disconnect) == (
+        1_800_000_010_000,
+        1_800_000_020_000,
+    )
     assert caplog.text.count("disk full") == 1 and "can be written again" in caplog.text
 
 
@@ -341,14 +394,28 @@ def heard(store: Store) -> dict[str, Any]:
 
 
 def test_it_tells_what_the_machine_is_like(environ: dict[str, str], store: Store) -> None:
-    settings = load({**environ, "FASTX_LIST_SERVER_POOL": "gpu", "FASTX_LIST_SERVER_URL": "https://here.example"})
+    settings = load(
+        {
+            **environ,
+            "FASTX_LIST_SERVER_POOL": "gpu",
+            "FASTX_LIST_SERVER_URL": "https://here.example",
+        }
+    )
     source = Scripted(facts("x"), facts("y", login="bob"), facts("z"))
     agent = Agent(settings, store, [source])
     agent.scan()
     server = heard(store)
-    assert {name: server[name] for name in ("serverId", "id", "serverPool", "url", "hostname", "loggedInUsers", "sessions")} == {
-        "serverId": "here", "id": "here", "serverPool": "gpu", "url": "https://here.example", "hostname": socket.gethostname(),
-        "loggedInUsers": 2, "sessions": 3,
+    assert {
+        name: server[name]
+        for name in ("serverId", "id", "serverPool", "url", "hostname", "loggedInUsers", "sessions")
+    } == {
+        "serverId": "here",
+        "id": "here",
+        "serverPool": "gpu",
+        "url": "https://here.example",
+        "hostname": socket.gethostname(),
+        "loggedInUsers": 2,
+        "sessions": 3,
     }
     assert 0 <= server["cpu"] <= 100 and 0 < server["freemem"] < server["totalmem"]
     assert server["totalmem"] == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -403,13 +470,19 @@ def test_an_agent_that_was_cut_off_brings_its_sessions_back(
 
 
 def test_of_two_agents_with_one_server_id_one_writes_and_both_say_so(
-    settings: Settings, environ: dict[str, str], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    environ: dict[str, str],
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)
     first = Agent(settings, store, [Scripted(facts("x"))])
-    other = replace(load({**environ, "FASTX_LIST_STATE_DIR": str(tmp_path / "other")}), store=settings.store)
+    other = replace(
+        load({**environ, "FASTX_LIST_STATE_DIR": str(tmp_path / "other")}), store=settings.store
+    )
     second = Agent(other, store, [Scripted(facts("y"))])
     first.scan()
     written = listed(store)
@@ -418,10 +491,16 @@ def test_of_two_agents_with_one_server_id_one_writes_and_both_say_so(
         second.scan()
         first.scan()
         assert listed(store) == written
-    assert [record.message for record in caplog.records if "is in use by another agent" in record.message] == [
-        second.problem + "; will try again" if second.problem else ""]
-    assert [record.message.partition(",")[0] for record in caplog.records if "also calls itself" in record.message] == [
-        "another agent"]
+    assert [
+        record.message
+        for record in caplog.records
+        if "is in use by another agent" in record.message
+    ] == [second.problem + "; will try again" if second.problem else ""]
+    assert [
+        record.message.partition(",")[0]
+        for record in caplog.records
+        if "also calls itself" in record.message
+    ] == ["another agent"]
     assert first.problem is None and "FASTX_LIST_SERVER_ID" in caplog.text
     # The first one dies; once its lease has run out, the second one has the server to itself.
     for _ in range(round(settings.server_expiry) + 16):
@@ -446,7 +525,9 @@ def test_of_two_agents_that_were_copied_the_later_one_stays(
     assert first.problem is not None and second.problem is None
 
 
-def test_an_agent_that_is_started_again_after_a_kill_writes_at_once(settings: Settings, store: Store) -> None:
+def test_an_agent_that_is_started_again_after_a_kill_writes_at_once(
+    settings: Settings, store: Store
+) -> None:
     Agent(settings, store, [Scripted(facts("x"))]).scan()
     again = Agent(settings, store, [Scripted(facts("y"))])
     again.scan()
@@ -461,7 +542,9 @@ def test_it_looks_again_and_again_until_it_is_stopped(settings: Settings, store:
         waits.append(seconds)
         return len(waits) == 3
 
-    thread = threading.Thread(target=Agent(settings, store, [Scripted(facts())]).run, args=[stopped])
+    thread = threading.Thread(
+        target=Agent(settings, store, [Scripted(facts())]).run, args=[stopped]
+    )
     thread.start()
     thread.join(20)
     assert len(waits) == 3 and all(0 <= wait <= settings.scan_interval for wait in waits)

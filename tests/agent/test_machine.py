@@ -25,7 +25,9 @@ def machine() -> Machine:
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(["sleep", "600"], env={"DISPLAY": ":123.0", "FASTX_LIST_SESSION_X": "1", "SECRET": "x"})
+    process = subprocess.Popen(
+        ["sleep", "600"], env={"DISPLAY": ":123.0", "FASTX_LIST_SESSION_X": "1", "SECRET": "x"}
+    )
     wait_for("exec", lambda: read_stat(process.pid) and read_stat(process.pid).name == "sleep")  # type: ignore[union-attr]
     yield process
     process.kill()
@@ -36,15 +38,22 @@ def test_what_it_reads_is_what_psutil_reads(machine: Machine) -> None:
     process = machine.processes[os.getpid()]
     ours = psutil.Process()
     assert process.stat.parent == ours.ppid() and process.uid == ours.uids().effective
-    assert abs(process.started / 1000 - ours.create_time()) < 2  # psutil counts from a boot time in whole seconds
+    # Psutil counts from a boot time in whole seconds
+    assert abs(process.started / 1000 - ours.create_time()) < 2
     assert process.args == ours.cmdline()
-    assert {pid for pid in psutil.pids()} >= {pid for pid in machine.processes if Path(f"/proc/{pid}").exists()}
+    assert {pid for pid in psutil.pids()} >= {
+        pid for pid in machine.processes if Path(f"/proc/{pid}").exists()
+    }
 
 
-def test_a_process_is_found_by_name_and_display(machine: Machine, sleeper: subprocess.Popen[bytes]) -> None:
+def test_a_process_is_found_by_name_and_display(
+    machine: Machine, sleeper: subprocess.Popen[bytes]
+) -> None:
     machine.look()
     assert sleeper.pid in [process.pid for process in machine.named(["sleep"])]
-    found = [process for process in machine.on_display(os.geteuid(), 123) if process.pid == sleeper.pid]
+    found = [
+        process for process in machine.on_display(os.geteuid(), 123) if process.pid == sleeper.pid
+    ]
     assert found[0].args == ["sleep", "600"]
     assert found[0].environ == {"DISPLAY": ":123.0", "FASTX_LIST_SESSION_X": "1"}
     assert sleeper.pid not in [process.pid for process in machine.on_display(os.geteuid(), 12)]
@@ -52,8 +61,18 @@ def test_a_process_is_found_by_name_and_display(machine: Machine, sleeper: subpr
 
 @pytest.mark.parametrize(
     ("display", "number"),
-    [(":1", 1), (":1.0", 1), ("unix:2", 2), (f"{socket.gethostname()}:3.1", 3), ("localhost:10.0", None), ("other:1", None),
-     ("", None), (":x", None), (":1:2", None), (":1234567", None)],
+    [
+        (":1", 1),
+        (":1.0", 1),
+        ("unix:2", 2),
+        (f"{socket.gethostname()}:3.1", 3),
+        ("localhost:10.0", None),
+        ("other:1", None),
+        ("", None),
+        (":x", None),
+        (":1:2", None),
+        (":1234567", None),
+    ],
 )
 def test_only_displays_of_this_machine_count(display: str, number: int | None) -> None:
     stat = read_stat(os.getpid())
@@ -62,7 +81,9 @@ def test_only_displays_of_this_machine_count(display: str, number: int | None) -
 
 
 def test_a_process_that_turns_into_another_program_is_seen_as_that(machine: Machine) -> None:
-    with subprocess.Popen(["/bin/sh", "-c", "read x; exec sleep 600"], stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        ["/bin/sh", "-c", "read x; exec sleep 600"], stdin=subprocess.PIPE
+    ) as process:
         assert process.stdin is not None
         try:
             machine.look()
@@ -86,17 +107,23 @@ def test_an_old_process_that_turns_into_another_program_is_seen_in_its_turn(
     monkeypatch.setattr(machine_module, "YOUNG_SECONDS", -1.0)
     machine.look()
     known = machine.processes[sleeper.pid]
-    machine.processes[sleeper.pid] = Process(sleeper.pid, known.uid, known.stat._replace(name="before"))
+    machine.processes[sleeper.pid] = Process(
+        sleeper.pid, known.uid, known.stat._replace(name="before")
+    )
     for _ in range(machine_module.TURNS):
         machine.look()
     assert machine.processes[sleeper.pid].stat.name == "sleep"
 
 
-def test_a_zombie_and_a_pid_used_again_are_no_longer_the_process(machine: Machine, sleeper: subprocess.Popen[bytes]) -> None:
+def test_a_zombie_and_a_pid_used_again_are_no_longer_the_process(
+    machine: Machine, sleeper: subprocess.Popen[bytes]
+) -> None:
     machine.look()
     process = machine.processes[sleeper.pid]
     assert machine.still_runs(process)
-    assert not machine.still_runs(Process(process.pid, 0, process.stat._replace(start=process.stat.start + 1)))
+    assert not machine.still_runs(
+        Process(process.pid, 0, process.stat._replace(start=process.stat.start + 1))
+    )
     sleeper.kill()
     wait_for("the zombie", lambda: read_stat(sleeper.pid) is None)
     assert Path(f"/proc/{sleeper.pid}").exists() and not machine.still_runs(process)
@@ -110,7 +137,12 @@ def test_a_name_with_brackets_and_blanks_is_read_right(tmp_path: Path) -> None:
     program.chmod(0o755)
     with subprocess.Popen([program, "600"]) as process:
         try:
-            stat = wait_for("exec", lambda: (stat := read_stat(process.pid)) and stat.name.startswith("a)") and stat or None)
+            stat = wait_for(
+                "exec",
+                lambda: (
+                    (stat := read_stat(process.pid)) and stat.name.startswith("a)") and stat or None
+                ),
+            )
             assert (stat.name, stat.parent) == ("a) R 1 (b", os.getpid())
         finally:
             process.kill()
@@ -133,7 +165,9 @@ def test_own_sockets_are_those_the_process_has_open(machine: Machine) -> None:
         assert machine.own_sockets(me, frozenset({inode, 1})) == {inode}
 
 
-def test_what_cannot_be_seen_is_said_once(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_seen_is_said_once(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(3):
         machine.explain("session :1", "may not be read")
     machine.explain("session :2", "may not be read")
@@ -143,7 +177,9 @@ def test_what_cannot_be_seen_is_said_once(machine: Machine, caplog: pytest.LogCa
     assert len(caplog.records) == 3
 
 
-def test_a_line_end_in_a_path_lends_nobody_a_client(tmp_path: Path, machine: Machine, sleeper: subprocess.Popen[bytes]) -> None:
+def test_a_line_end_in_a_path_lends_nobody_a_client(
+    tmp_path: Path, machine: Machine, sleeper: subprocess.Popen[bytes]
+) -> None:
     machine.look()
     victim = machine.processes[sleeper.pid]
     with socket.socket(socket.AF_UNIX) as thief:

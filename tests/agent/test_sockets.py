@@ -13,7 +13,10 @@ OURS = pytest.mark.parametrize("pid", [None, os.getpid()], ids=["by sock_diag", 
 
 @OURS
 def test_tcp_clients_are_the_accepted_connections_to_a_port(pid: int | None) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_server(("::1", 0), family=socket.AF_INET6) as listener6:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as listener6,
+    ):
         for server in (listener, listener6):
             port = server.getsockname()[1]
             with socket.create_connection(server.getsockname()[:2]):
@@ -25,7 +28,9 @@ def test_tcp_clients_are_the_accepted_connections_to_a_port(pid: int | None) -> 
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_unix_clients_are_the_accepted_connections_at_a_path(tmp_path: Path, abstract: bool) -> None:
+def test_unix_clients_are_the_accepted_connections_at_a_path(
+    tmp_path: Path, abstract: bool
+) -> None:
     path = str(tmp_path / "a socket")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("\0" + path if abstract else path)
@@ -55,4 +60,6 @@ def test_a_connection_whose_client_has_gone_does_not_count(tmp_path: Path) -> No
 @OURS
 def test_listening_ports_are_told_with_their_sockets(pid: int | None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert Sockets(pid).tcp_listeners()[server.getsockname()[1]] == {os.fstat(server.fileno()).st_ino}
+        assert Sockets(pid).tcp_listeners()[server.getsockname()[1]] == {
+            os.fstat(server.fileno()).st_ino
+        }

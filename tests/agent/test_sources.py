@@ -17,7 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from fastx_list.agent import machine as machine_module, sources
+from fastx_list.agent import machine as machine_module
+from fastx_list.agent import sources
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.machine import Machine, Process
@@ -34,7 +35,9 @@ DOCS = Path(__file__).parents[2] / "docs" / "sessions.md"
 
 def listed(settings: Settings) -> set[str]:
     return {
-        type(source).__name__ for source in load_sources(settings) if not isinstance(source, XServers) or source.listed
+        type(source).__name__
+        for source in load_sources(settings)
+        if not isinstance(source, XServers) or source.listed
     }
 
 
@@ -44,7 +47,9 @@ def test_the_usual_kinds_are_looked_for(settings: Settings) -> None:
 
 def test_a_setting_says_which_kinds_are_wanted(settings: Settings) -> None:
     assert listed(replace(settings, sources=("xrdp", "xvfb"))) == {"Xrdp", "Xvfb"}
-    with pytest.raises(ConfigError, match="FASTX_LIST_SOURCES takes names out of spool tigervnc .*, not nonsense"):
+    with pytest.raises(
+        ConfigError, match="FASTX_LIST_SOURCES takes names out of spool tigervnc .*, not nonsense"
+    ):
         load_sources(replace(settings, sources=("xrdp", "nonsense")))
 
 
@@ -57,7 +62,9 @@ def test_a_source_that_cannot_be_loaded_costs_the_rest_nothing(
     assert "the source broken (no_such_module:Source) cannot be loaded" in caplog.text
 
 
-@pytest.mark.parametrize("wrong", [{"clients": "many"}, {"params": {"x": object()}}, {"started": float("inf")}])
+@pytest.mark.parametrize(
+    "wrong", [{"clients": "many"}, {"params": {"x": object()}}, {"started": float("inf")}]
+)
 def test_what_no_session_can_be_is_skipped_and_said(
     settings: Settings, store: Store, caplog: pytest.LogCaptureFixture, wrong: dict[str, Any]
 ) -> None:
@@ -74,14 +81,35 @@ def test_what_no_session_can_be_is_skipped_and_said(
 def test_what_a_server_has_just_forked_is_no_session(processes: Processes, tmp_path: Path) -> None:
     shutil.copy(os.path.realpath("/bin/sh"), tmp_path / "Xtigervnc")
     server = processes.start(
-        [str(tmp_path / "Xtigervnc"), "-c", "(while kill -0 $$; do sleep 1; done) & wait", "Xtigervnc", ":98"], "forking"
+        [
+            str(tmp_path / "Xtigervnc"),
+            "-c",
+            "(while kill -0 $$; do sleep 1; done) & wait",
+            "Xtigervnc",
+            ":98",
+        ],
+        "forking",
     )
     machine, source = Machine(), TigerVnc()
-    wait_for("the copy", lambda: [each for each in psutil.Process(server.pid).children() if each.name() == "Xtigervnc"])
+    wait_for(
+        "the copy",
+        lambda: [
+            each for each in psutil.Process(server.pid).children() if each.name() == "Xtigervnc"
+        ],
+    )
     for _ in range(3):
         machine.look()
         # Or three: the copy forks, too.
-        assert len([process for process in machine.named(["Xtigervnc"]) if process.args[-1:] == [":98"]]) >= 2
+        assert (
+            len(
+                [
+                    process
+                    for process in machine.named(["Xtigervnc"])
+                    if process.args[-1:] == [":98"]
+                ]
+            )
+            >= 2
+        )
         found = [facts.server_pid for facts in source.scan(machine) if facts.display == 98]
         assert found == [server.pid]
 
@@ -109,10 +137,14 @@ class Named(TigerVnc):
         return VncSession(process, 98, {}, machine)
 
 
-def test_the_example_in_the_documentation_works(service: Service, processes: Processes, tmp_path: Path) -> None:
+def test_the_example_in_the_documentation_works(
+    service: Service, processes: Processes, tmp_path: Path
+) -> None:
     """With an X server of the name it looks for, and installed as its entry point says."""
     server = program("Xtigervnc", "tigervnc-standalone-server")
-    blocks = dict(re.findall(r"```(python|ini)\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL))
+    blocks = dict(
+        re.findall(r"```(python|ini)\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    )
     assert len(blocks["python"].splitlines()) <= 30
     packages = tmp_path / "packages"
     installed = packages / "my_package-1.0.dist-info"
@@ -126,13 +158,17 @@ def test_the_example_in_the_documentation_works(service: Service, processes: Pro
     display = free_display()
     options = [f":{display}", "-rfbport", str(6900 + display), "-SecurityTypes", "None"]
     mine = processes.start([str(tmp_path / "Xmine"), *options], "mine")
-    service.environ["PYTHONPATH"] = os.pathsep.join([str(packages), os.environ.get("PYTHONPATH", "")])
+    service.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(packages), os.environ.get("PYTHONPATH", "")]
+    )
     processes.start([sys.executable, "-m", "fastx_list", "agent"], "agent", service.environ)
     wait_for("the store", lambda: (service.state / "sessions.db").exists())
     login = pwd.getpwuid(os.geteuid()).pw_name
 
     def session() -> dict[str, Any] | None:
-        found = json.loads(service.run("ls", "--json", "--login", login, check=False).stdout or "[]")
+        found = json.loads(
+            service.run("ls", "--json", "--login", login, check=False).stdout or "[]"
+        )
         return next((members for members in found if members["serverPid"] == mine.pid), None)
 
     found = wait_for("its session", session)
@@ -142,7 +178,11 @@ def test_the_example_in_the_documentation_works(service: Service, processes: Pro
 @pytest.mark.parametrize(
     ("line", "display", "options"),
     [
-        ("Xvnc :1 -geometry 800x600 -localhost -rfbport 5999", 1, {"geometry": "800x600", "localhost": "", "rfbport": "5999"}),
+        (
+            "Xvnc :1 -geometry 800x600 -localhost -rfbport 5999",
+            1,
+            {"geometry": "800x600", "localhost": "", "rfbport": "5999"},
+        ),
         ("Xvnc -Geometry=800x600 --rfbport=0 :12", 12, {"geometry": "800x600", "rfbport": "0"}),
         ("Xvfb :3 -screen 0 1280x720x24 -noreset", 3, {"screen": "1280x720x24", "noreset": ""}),
         ("Xephyr -screen 800x600 :4", 4, {"screen": "800x600"}),
@@ -152,7 +192,9 @@ def test_the_example_in_the_documentation_works(service: Service, processes: Pro
         ("Xvnc :123456 :x", None, {}),
     ],
 )
-def test_a_command_line_is_read_as_the_server_reads_it(line: str, display: int | None, options: dict[str, str]) -> None:
+def test_a_command_line_is_read_as_the_server_reads_it(
+    line: str, display: int | None, options: dict[str, str]
+) -> None:
     assert parse_args(line.split()) == (display, options)
 
 

@@ -46,23 +46,54 @@ def only(spool: Spool, machine: Machine) -> Facts:
     return facts
 
 
-def test_a_file_is_a_session_for_as_long_as_it_is_there(spool: Spool, directory: Path, machine: Machine) -> None:
+def test_a_file_is_a_session_for_as_long_as_it_is_there(
+    spool: Spool, directory: Path, machine: Machine
+) -> None:
     assert list(spool.scan(machine)) == []
-    path = write(directory / "a.json", {
-        "login": ME, "serverPid": 12, "geometry": "1280x720", "windowMode": "rootless", "started": 5, "command": "xterm",
-        "appPid": 13, "clients": 1, "params": {"name": "x"}, "display": 3, "cpuPercentage": 50.5, "videoRam": 8, "sharing": True,
-        "disconnectTimeout": 30,
-    })
+    path = write(
+        directory / "a.json",
+        {
+            "login": ME,
+            "serverPid": 12,
+            "geometry": "1280x720",
+            "windowMode": "rootless",
+            "started": 5,
+            "command": "xterm",
+            "appPid": 13,
+            "clients": 1,
+            "params": {"name": "x"},
+            "display": 3,
+            "cpuPercentage": 50.5,
+            "videoRam": 8,
+            "sharing": True,
+            "disconnectTimeout": 30,
+        },
+    )
     assert only(spool, machine) == Facts(
-        identity=f"spool:{b'a.json'.hex()}:{ME}:5", login=ME, server_pid=12, geometry="1280x720", window_mode="rootless", started=5,
-        command="xterm", app_pid=13, clients=1, params={"name": "x"}, display=3, cpu_percentage=50.5, video_ram=8, sharing=True,
-        disconnect_timeout=30, stated=True,
+        identity=f"spool:{b'a.json'.hex()}:{ME}:5",
+        login=ME,
+        server_pid=12,
+        geometry="1280x720",
+        window_mode="rootless",
+        started=5,
+        command="xterm",
+        app_pid=13,
+        clients=1,
+        params={"name": "x"},
+        display=3,
+        cpu_percentage=50.5,
+        video_ram=8,
+        sharing=True,
+        disconnect_timeout=30,
+        stated=True,
     )
     path.unlink()
     assert list(spool.scan(machine)) == []
 
 
-def test_a_file_that_has_not_changed_is_not_read_again(spool: Spool, directory: Path, machine: Machine) -> None:
+def test_a_file_that_has_not_changed_is_not_read_again(
+    spool: Spool, directory: Path, machine: Machine
+) -> None:
     path = write(directory / "a.json", {"login": ME})
     wait_for("the file to be one of the past", lambda: only(spool, machine) is only(spool, machine))
     write(path, {"login": ME, "clients": 1})
@@ -74,7 +105,9 @@ def test_replacing_a_file_keeps_the_session_and_another_start_is_another_one(
 ) -> None:
     write(directory / "a.json", {"login": ME, "started": 5})
     identity = only(spool, machine).identity
-    write(directory / "a.new", {"login": ME, "started": 5, "clients": 2}).rename(directory / "a.json")
+    write(directory / "a.new", {"login": ME, "started": 5, "clients": 2}).rename(
+        directory / "a.json"
+    )
     assert only(spool, machine).identity == identity and only(spool, machine).clients == 2
     write(directory / "a.json", {"login": ME, "started": 6})
     assert only(spool, machine).identity != identity
@@ -105,14 +138,22 @@ def test_replacing_a_file_keeps_the_session_and_another_start_is_another_one(
     ],
 )
 def test_a_malformed_file_is_reported_once_and_the_rest_is_listed(
-    spool: Spool, directory: Path, machine: Machine, caplog: pytest.LogCaptureFixture, content: Any, word: str
+    spool: Spool,
+    directory: Path,
+    machine: Machine,
+    caplog: pytest.LogCaptureFixture,
+    content: Any,
+    word: str,
 ) -> None:
     write(directory / "bad.json", content)
     write(directory / "good.json", {"login": ME})
     for _ in range(3):
         assert only(spool, machine).login == ME
     [record] = caplog.records
-    assert f"session file {directory / 'bad.json'}: skipped: " in record.getMessage() and word in record.getMessage()
+    assert (
+        f"session file {directory / 'bad.json'}: skipped: " in record.getMessage()
+        and word in record.getMessage()
+    )
     assert "\n" not in record.getMessage() and len(record.getMessage()) < 600
     write(directory / "bad.json", {"login": ME, "clients": 7})
     assert len(list(spool.scan(machine))) == 2
@@ -129,7 +170,9 @@ def test_a_file_that_is_being_written_keeps_what_it_said_before(
     assert list(spool.scan(machine)) == [] and len(caplog.records) == 1
 
 
-def test_only_json_files_count(spool: Spool, directory: Path, machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_json_files_count(
+    spool: Spool, directory: Path, machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("a.new", ".hidden.json", "json", "a.json.bak"):
         write(directory / name, b"anything")
     assert list(spool.scan(machine)) == [] and not caplog.records
@@ -143,7 +186,9 @@ def test_what_is_no_regular_file_is_reported_and_never_waited_for(
     (directory / "link.json").symlink_to(write(directory / "elsewhere", {"login": ME}))
     (directory / "loop.json").symlink_to("loop.json")
     assert list(spool.scan(machine)) == []
-    assert len(caplog.records) == 4 and all("no regular file" in record.getMessage() for record in caplog.records)
+    assert len(caplog.records) == 4 and all(
+        "no regular file" in record.getMessage() for record in caplog.records
+    )
 
 
 def test_a_name_that_is_no_text_is_listed_safely(
@@ -164,16 +209,25 @@ def test_where_others_can_write_a_file_speaks_for_its_owner_only(
     needs_root()
     directory.chmod(mode)
     games, news = pwd.getpwnam("games").pw_uid, pwd.getpwnam("news").pw_uid
-    files = (("own", "games", games), ("roots", "games", 0), ("stolen", "games", news), ("unknown", "no-such", news))
+    files = (
+        ("own", "games", games),
+        ("roots", "games", 0),
+        ("stolen", "games", news),
+        ("unknown", "no-such", news),
+    )
     for name, login, owner in files:
         os.chown(write(directory / f"{name}.json", {"login": login, "command": name}), owner, -1)
     assert {facts.command for facts in spool.scan(machine)} == {"own", "roots"}
-    assert len(caplog.records) == 2 and all("its owner is neither root nor" in record.getMessage() for record in caplog.records)
+    assert len(caplog.records) == 2 and all(
+        "its owner is neither root nor" in record.getMessage() for record in caplog.records
+    )
     os.chown(directory / "own.json", news, -1)
     assert {facts.command for facts in spool.scan(machine)} == {"roots"}
 
 
-def test_where_only_root_can_write_the_owner_does_not_matter(spool: Spool, directory: Path, machine: Machine) -> None:
+def test_where_only_root_can_write_the_owner_does_not_matter(
+    spool: Spool, directory: Path, machine: Machine
+) -> None:
     needs_root()
     os.chown(write(directory / "a.json", {"login": "games"}), pwd.getpwnam("news").pw_uid, -1)
     assert only(spool, machine).login == "games"

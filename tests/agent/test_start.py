@@ -36,7 +36,9 @@ def server(**environ: str) -> Process:
 def test_a_file_says_what_a_session_starts_with(path: Path, machine: Machine) -> None:
     settings = SessionJson(path)
     assert settings.read(machine) == Start()
-    path.write_text('{"cpuPercentage": 50.5, "videoRam": 8, "sharing": false, "disconnectTimeout": 30}')
+    path.write_text(
+        '{"cpuPercentage": 50.5, "videoRam": 8, "sharing": false, "disconnectTimeout": 30}'
+    )
     assert settings.read(machine) == Start(50.5, 8, False, 30)
     path.write_text('{"sharing": null}')
     assert settings.read(machine) == Start()
@@ -48,7 +50,10 @@ def test_a_file_says_what_a_session_starts_with(path: Path, machine: Machine) ->
     ("content", "words"),
     [
         ('{\n "sharing": true,\n', "line 3: it is not well-formed JSON"),
-        ('{\n "sharing": true,\n "videoRam": -1\n}', "line 3: videoRam: takes a whole number of kB"),
+        (
+            '{\n "sharing": true,\n "videoRam": -1\n}',
+            "line 3: videoRam: takes a whole number of kB",
+        ),
         ('{"videoRam": 1.5}', "line 1: videoRam: takes a whole number of kB"),
         ('{\n "cpuPercentage": "much"}', "line 2: cpuPercentage: takes a number, 0 or more"),
         ('{\n\n "speed": 1}', "line 3: speed: Unknown field"),
@@ -73,12 +78,24 @@ def test_a_broken_file_is_reported_and_the_last_good_one_stays(
 
 
 def test_a_launcher_overrides_and_names(machine: Machine) -> None:
-    said = overrides(server(
-        FASTX_LIST_SESSION_NAME="Thesis", FASTX_LIST_SESSION_CPU_PERCENTAGE="12.5", FASTX_LIST_SESSION_VIDEO_RAM="64",
-        FASTX_LIST_SESSION_SHARING="true", FASTX_LIST_SESSION_DISCONNECT_TIMEOUT="0",
-    ), machine, "session")
+    said = overrides(
+        server(
+            FASTX_LIST_SESSION_NAME="Thesis",
+            FASTX_LIST_SESSION_CPU_PERCENTAGE="12.5",
+            FASTX_LIST_SESSION_VIDEO_RAM="64",
+            FASTX_LIST_SESSION_SHARING="true",
+            FASTX_LIST_SESSION_DISCONNECT_TIMEOUT="0",
+        ),
+        machine,
+        "session",
+    )
     assert said == {
-        "params": {"name": "Thesis"}, "cpu_percentage": 12.5, "video_ram": 64, "sharing": True, "disconnect_timeout": 0}
+        "params": {"name": "Thesis"},
+        "cpu_percentage": 12.5,
+        "video_ram": 64,
+        "sharing": True,
+        "disconnect_timeout": 0,
+    }
     assert overrides(server(FASTX_LIST_SESSION_NAME=""), machine, "session") == {}
 
 
@@ -86,9 +103,15 @@ def test_a_launcher_overrides_and_names(machine: Machine) -> None:
 def test_what_a_launcher_gets_wrong_is_said_and_ignored(
     machine: Machine, caplog: pytest.LogCaptureFixture, value: str
 ) -> None:
-    said = overrides(server(FASTX_LIST_SESSION_VIDEO_RAM=value, FASTX_LIST_SESSION_NAME="n" * 999), machine, "session")
+    said = overrides(
+        server(FASTX_LIST_SESSION_VIDEO_RAM=value, FASTX_LIST_SESSION_NAME="n" * 999),
+        machine,
+        "session",
+    )
     assert said == {"params": {"name": "n" * 256}}
-    assert "session, FASTX_LIST_SESSION_VIDEO_RAM: ignored: takes a whole number of kB" in caplog.text
+    assert (
+        "session, FASTX_LIST_SESSION_VIDEO_RAM: ignored: takes a whole number of kB" in caplog.text
+    )
 
 
 def test_a_later_edit_touches_new_sessions_only(settings: Settings, store: Store) -> None:
@@ -99,7 +122,9 @@ def test_a_later_edit_touches_new_sessions_only(settings: Settings, store: Store
             return self.facts
 
     def members(**more: Any) -> dict[str, Any]:
-        records = [decode(record.text) for record in store.snapshot().records if record.text is not None]
+        records = [
+            decode(record.text) for record in store.snapshot().records if record.text is not None
+        ]
         return {session.login: session.video_ram for session in records}
 
     source = Seen()
@@ -109,7 +134,11 @@ def test_a_later_edit_touches_new_sessions_only(settings: Settings, store: Store
     source.facts = [Facts("a", "alice"), Facts("b", "bob", video_ram=5)]
     agent.scan()
     settings.session_json.write_text(json.dumps({"videoRam": 22}))
-    source.facts = [Facts("a", "alice", clients=1), Facts("b", "bob", video_ram=5), Facts("c", "carol")]
+    source.facts = [
+        Facts("a", "alice", clients=1),
+        Facts("b", "bob", video_ram=5),
+        Facts("c", "carol"),
+    ]
     agent.scan()
     assert members() == {"alice": 1, "bob": 5, "carol": 22}
     Agent(settings, store, [source]).scan()

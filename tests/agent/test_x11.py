@@ -1,4 +1,5 @@
-"""The X11 protocol without a server, and a few servers that do not behave. Real servers are in tests/system."""
+"""The X11 protocol without a server, and a few servers that do not behave. Real servers are in
+tests/system."""
 
 from __future__ import annotations
 
@@ -14,33 +15,54 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastx_list.agent import x11
-from fastx_list.agent.x11 import Cookie, Denied, DisplayWatch, ScreenSize, X11Error, find_cookie, parse_authority, read_authority
+from fastx_list.agent.x11 import (
+    Cookie,
+    Denied,
+    DisplayWatch,
+    ScreenSize,
+    X11Error,
+    find_cookie,
+    parse_authority,
+    read_authority,
+)
 from tests.support import needs_root
 
 NAME = b"MIT-MAGIC-COOKIE-1"
 
 
 def entry(family: int, address: bytes, display: bytes, name: bytes, data: bytes) -> bytes:
-    return struct.pack(">H", family) + b"".join(struct.pack(">H", len(part)) + part for part in (address, display, name, data))
+    return struct.pack(">H", family) + b"".join(
+        struct.pack(">H", len(part)) + part for part in (address, display, name, data)
+    )
 
 
-def setup_reply(width: int, height: int, root: int = 77, vendor: bytes = b"a vendor", formats: int = 2) -> bytes:
+def setup_reply(
+    width: int, height: int, root: int = 77, vendor: bytes = b"a vendor", formats: int = 2
+) -> bytes:
     """Return a server's answer to the connection's setup: X11 protocol, section 8."""
     padded = vendor + b"\0" * (-len(vendor) % 4)
-    body = struct.pack("<IIIIHHBB10x", 1, 2, 3, 4, len(vendor), 65535, 1, formats) + padded + b"\0" * 8 * formats
+    body = (
+        struct.pack("<IIIIHHBB10x", 1, 2, 3, 4, len(vendor), 65535, 1, formats)
+        + padded
+        + b"\0" * 8 * formats
+    )
     body += struct.pack("<IIIIIHH", root, 1, 2, 3, 4, width, height) + b"\0" * 16
     return struct.pack("<BxHHH", 1, 11, 0, len(body) // 4) + body
 
 
 def configure_notify(window: int, width: int, height: int) -> bytes:
-    return struct.pack("<BxHIIIhhHHHBx", 22, 1, window, window, 0, 0, 0, width, height, 0, 0) + b"\0" * 4
+    return (
+        struct.pack("<BxHIIIhhHHHBx", 22, 1, window, window, 0, 0, 0, width, height, 0, 0)
+        + b"\0" * 4
+    )
 
 
 def test_the_size_comes_with_the_setup_and_then_with_events() -> None:
     screen = ScreenSize()
     asked = screen.receive(setup_reply(1280, 720))
     assert screen.size == (1280, 720)
-    assert asked == struct.pack("<BxHIII", 2, 4, 77, 2048, 1 << 17)  # ChangeWindowAttributes: event mask StructureNotify
+    # ChangeWindowAttributes: event mask StructureNotify
+    assert asked == struct.pack("<BxHIII", 2, 4, 77, 2048, 1 << 17)
     screen.receive(configure_notify(77, 800, 600))
     assert screen.size == (800, 600)
     screen.receive(configure_notify(5, 1, 1))  # another window
@@ -48,13 +70,20 @@ def test_the_size_comes_with_the_setup_and_then_with_events() -> None:
 
 
 @given(st.lists(st.integers(1, 40)), st.binary(max_size=19), st.integers(0, 5))
-def test_it_matters_nothing_how_the_bytes_are_cut(cuts: list[int], vendor: bytes, formats: int) -> None:
+def test_it_matters_nothing_how_the_bytes_are_cut(
+    cuts: list[int], vendor: bytes, formats: int
+) -> None:
     error = struct.pack("<BBH28x", 0, 3, 1)
     reply = struct.pack("<BxHI24x", 1, 1, 3) + b"\0" * 12
-    data = setup_reply(640, 480, vendor=vendor, formats=formats) + error + reply + configure_notify(77, 1024, 768)
+    data = (
+        setup_reply(640, 480, vendor=vendor, formats=formats)
+        + error
+        + reply
+        + configure_notify(77, 1024, 768)
+    )
     screen, asked, position = ScreenSize(), b"", 0
     for cut in [*cuts, len(data)]:
-        asked += screen.receive(data[position:position + cut])
+        asked += screen.receive(data[position : position + cut])
         position += cut
     assert screen.size == (1024, 768) and len(asked) == 16
 
@@ -70,7 +99,11 @@ def test_no_answer_can_do_more_than_be_refused(data: bytes) -> None:
 
 def test_a_server_that_refuses_is_quoted() -> None:
     reason = b"Authorization required, but no authorization protocol specified\n"
-    reply = struct.pack("<BBHHH", 0, len(reason), 11, 0, (len(reason) + 3) // 4) + reason + b"\0" * (-len(reason) % 4)
+    reply = (
+        struct.pack("<BBHHH", 0, len(reason), 11, 0, (len(reason) + 3) // 4)
+        + reason
+        + b"\0" * (-len(reason) % 4)
+    )
     with pytest.raises(Denied, match="it refuses us: Authorization required"):
         ScreenSize().receive(reply)
 
@@ -83,8 +116,10 @@ def test_a_server_that_sends_without_end_is_left() -> None:
 
 def test_the_cookie_of_this_host_and_display_is_taken() -> None:
     data = (
-        entry(256, b"elsewhere", b"1", NAME, b"1" * 16) + entry(256, b"here", b"2", NAME, b"2" * 16)
-        + entry(256, b"here", b"1", b"XDM-AUTHORIZATION-1", b"3" * 16) + entry(256, b"here", b"1", NAME, b"4" * 16)
+        entry(256, b"elsewhere", b"1", NAME, b"1" * 16)
+        + entry(256, b"here", b"2", NAME, b"2" * 16)
+        + entry(256, b"here", b"1", b"XDM-AUTHORIZATION-1", b"3" * 16)
+        + entry(256, b"here", b"1", NAME, b"4" * 16)
     )
     assert find_cookie(parse_authority(data), "here", 1) == b"4" * 16
     assert find_cookie(parse_authority(data), "here", 3) is None

@@ -1,4 +1,5 @@
-"""The agent with a large spool: how soon all is listed, and what it costs when nothing happens, beside a bare scandir loop."""
+"""The agent with a large spool: how soon all is listed, and what it costs when nothing happens,
+beside a bare scandir loop."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ def write_files(spool: Path, count: int) -> None:
     spool.mkdir(mode=0o700)
     schema = SpoolSchema()
     for index in range(count):
-        (spool / f"session-{index}.json").write_text(json.dumps(schema.dump(common.make_session(index, per_login=count))))
+        (spool / f"session-{index}.json").write_text(
+            json.dumps(schema.dump(common.make_session(index, per_login=count)))
+        )
 
 
 def total(url: str) -> int:
@@ -53,14 +56,17 @@ def lister(directory: Path) -> Iterator[str]:
     """Run the list over HTTP, and yield the address that tells how many sessions there are."""
     port = common.free_port()
     command = common.gunicorn(port, "fastx_list:create_app()")
-    with common.running(command, common.environment(directory, WEB_CONCURRENCY="1"), common.listens(port)):
+    with common.running(
+        command, common.environment(directory, WEB_CONCURRENCY="1"), common.listens(port)
+    ):
         url = f"http://127.0.0.1:{port}/api/list/{common.issue(directory, common.login_name(0))}?limit=0"
         total(url)
         yield url
 
 
 def shares(pids: dict[str, int], seconds: int, windows: int) -> dict[str, list[float]]:
-    """Return the percent of one core that each process uses in each of ``windows``, all watched at once."""
+    """Return the percent of one core that each process uses in each of ``windows``, all watched at
+    once."""
     found: dict[str, list[float]] = {name: [] for name in pids}
     for _ in range(windows):
         before = {name: common.used(pid) for name, pid in pids.items()}
@@ -72,7 +78,8 @@ def shares(pids: dict[str, int], seconds: int, windows: int) -> dict[str, list[f
 
 
 def profile(directory: Path, scans: int) -> str:
-    """Return where an idle agent's time goes, over ``scans`` scans of the same directory in this process."""
+    """Return where an idle agent's time goes, over ``scans`` scans of the same directory in this
+    process."""
     settings = config.load(common.environment(directory))
     store = open_store(settings.store)
     agent = Agent(settings, store)
@@ -89,7 +96,10 @@ def profile(directory: Path, scans: int) -> str:
     store.close()
     text = io.StringIO()
     pstats.Stats(profiler, stream=text).strip_dirs().sort_stats("tottime").print_stats(14)
-    return f"one idle scan takes {bare:.1f} ms of processor time without the profiler; with it, {scans} scans:\n{text.getvalue()}"
+    return (
+        f"one idle scan takes {bare:.1f} ms of processor time without the profiler; with it,"
+        f" {scans} scans:\n{text.getvalue()}"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -106,7 +116,9 @@ def run(options: argparse.Namespace) -> int:
             with common.running(program, common.environment(state), lambda: True) as agent:
                 while total(url) < options.files:
                     if time.monotonic() - began > common.START_SECONDS:
-                        raise common.BenchmarkError(f"after {common.START_SECONDS:g} s not all sessions are listed")
+                        raise common.BenchmarkError(
+                            f"after {common.START_SECONDS:g} s not all sessions are listed"
+                        )
                     time.sleep(CLOSE_TOGETHER)
                 listed = time.monotonic() - began
                 print(f"{options.files} session files")
@@ -119,7 +131,11 @@ def run(options: argparse.Namespace) -> int:
         print(f"nothing happens, {options.windows} times {options.seconds} s")
         report.figure("the agent", found["agent"], "% of a core")
         report.figure("bare scandir and stat once a second", found["bare"], "% of a core")
-        report.figure("  the agent : bare", common.ratios(found["agent"], [max(0.01, share) for share in found["bare"]]), "times")
+        report.figure(
+            "  the agent : bare",
+            common.ratios(found["agent"], [max(0.01, share) for share in found["bare"]]),
+            "times",
+        )
         report.target("the agent, mean of all", statistics.mean(found["agent"]), at_most=5)
         if options.profile:
             print(profile(state, 20))
@@ -128,9 +144,15 @@ def run(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = common.arguments(__doc__)
-    parser.add_argument("--files", type=common.whole(1, 100_000), default=10_000, help="in the spool (%(default)s)")
+    parser.add_argument(
+        "--files", type=common.whole(1, 100_000), default=10_000, help="in the spool (%(default)s)"
+    )
     # Six times ten seconds hold two of the complete writes that the agent makes every 30 seconds.
-    parser.add_argument("--seconds", type=common.whole(1, 600), default=10, help="of each window (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=common.whole(1, 600), default=10, help="of each window (%(default)s)"
+    )
     parser.add_argument("--windows", type=common.whole(1, 100), default=6, help="(%(default)s)")
-    parser.add_argument("--profile", action="store_true", help="say where an idle agent's time goes")
+    parser.add_argument(
+        "--profile", action="store_true", help="say where an idle agent's time goes"
+    )
     common.main(run, parser)

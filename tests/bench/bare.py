@@ -1,4 +1,5 @@
-"""What the benchmarks compare with: a Flask route and a gevent server that do nothing but answer."""
+"""What the benchmarks compare with: a Flask route and a gevent server that do nothing but
+answer."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from flask import Flask, Response
 
 
 def create_app() -> Flask:
-    """Return a Flask application that answers every ``/api/list/…`` with the bytes of the file ``$BENCH_BODY``."""
+    """Return a Flask application that answers every ``/api/list/…`` with the bytes of the file
+    ``$BENCH_BODY``."""
     app = Flask(__name__)
     body = Path(os.environ["BENCH_BODY"]).read_bytes()
 

@@ -1,4 +1,5 @@
-"""What the live benchmarks compare with: flask-sock on gevent, written the plain way. ``/publish`` sends to all others."""
+"""What the live benchmarks compare with: flask-sock on gevent, written the plain way. ``/publish``
+sends to all others."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What the live benchmarks compare with: a server that does nothing but ``websockets.broadcast``.
 
-``python -m tests.bench.broadcast PORT deflate|none``. Who connects to ``/LOGIN`` gets what comes in on ``/publish`` as
-``LOGIN``, a newline and the message.
+``python -m tests.bench.broadcast PORT deflate|none``. Who connects to ``/LOGIN`` gets what comes in
+on ``/publish`` as ``LOGIN``, a newline and the message.
 """
 
 from __future__ import annotations

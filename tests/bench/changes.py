@@ -1,7 +1,9 @@
-"""500 changes a second to 1,000 logins with 5 WebSockets each: the sidecar beside websockets' ``broadcast``.
+"""500 changes a second to 1,000 logins with 5 WebSockets each: the sidecar beside websockets'
+``broadcast``.
 
-Fifty times a second one of twenty machines reports its view, in which ten sessions have changed, as agents do. Beside it, a process
-that is told the same messages over a socket and broadcasts each to the connections of its login.
+Fifty times a second one of twenty machines reports its view, in which ten sessions have changed, as
+agents do. Beside it, a process that is told the same messages over a socket and broadcasts each to
+the connections of its login.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ MAX_GROWTH = 1.05
 
 
 class Machines:
-    """The sessions there are, by machine, and random changes of them. Every change has a number, which is in the command."""
+    """The sessions there are, by machine, and random changes of them. Every change has a number,
+    which is in the command."""
 
     def __init__(self, logins: int) -> None:
         self.machines: list[dict[str, Session]] = [{} for _ in range(MACHINES)]
@@ -52,7 +55,9 @@ class Machines:
         changed = []
         for session_id in self._random.sample(self._ids[number], count):
             command = f"run-job --cores 4 --memory 16 --queue short --seq {self.count}"
-            session = self.machines[number][session_id] = replace(self.machines[number][session_id], command=command)
+            session = self.machines[number][session_id] = replace(
+                self.machines[number][session_id], command=command
+            )
             changed.append(session)
             self.count += 1
         return number, changed
@@ -90,8 +95,8 @@ class ToBroadcast:
 
 
 class Found(NamedTuple):
-    """Milliseconds to each client, changes that a newer one overtook, bytes of the server second by second, changes a second, and
-    which part of a core the server used."""
+    """Milliseconds to each client, changes that a newer one overtook, bytes of the server second by
+    second, changes a second, and which part of a core the server used."""
 
     taken: list[float]
     overtaken: int
@@ -119,7 +124,9 @@ def watching(pid: int) -> Iterator[list[int]]:
         thread.join()
 
 
-def change(machines: Machines, sender: Sender, pid: int, crowd: Crowd, options: argparse.Namespace) -> Found:
+def change(
+    machines: Machines, sender: Sender, pid: int, crowd: Crowd, options: argparse.Namespace
+) -> Found:
     """Send changes at the asked rate for the asked time, and collect what the clients get."""
     first, sent_at = machines.count, []
     each = options.rate // COMMITS_PER_SECOND
@@ -134,18 +141,28 @@ def change(machines: Machines, sender: Sender, pid: int, crowd: Crowd, options: 
     arrivals = crowd.collect(expected, GRACE_SECONDS)
     if crowd.lost():
         raise common.BenchmarkError(f"connections were lost: {dict(crowd.lost())}")
-    taken = [(at - sent_at[number - first]) / 1e6 for number, at in zip(arrivals.numbers, arrivals.times, strict=True)]
+    taken = [
+        (at - sent_at[number - first]) / 1e6
+        for number, at in zip(arrivals.numbers, arrivals.times, strict=True)
+    ]
     return Found(taken, expected - len(taken), memory, len(sent_at) / seconds, used / seconds)
 
 
-def differing(states: Mapping[int, Mapping[str, Any]], url: str, tokens: Sequence[str], connections: int) -> int:
+def differing(
+    states: Mapping[int, Mapping[str, Any]], url: str, tokens: Sequence[str], connections: int
+) -> int:
     """Return how many clients do not know what the list says."""
     wrong = 0
     for login, token in enumerate(tokens):
         listed = {session["id"]: session for session in json.loads(common.get(url + token))}
         if len(listed) != PER_LOGIN:
-            raise common.BenchmarkError(f"the list has {len(listed)} sessions of {common.login_name(login)}")
-        wrong += sum(states.get(client) != listed for client in range(login * connections, (login + 1) * connections))
+            raise common.BenchmarkError(
+                f"the list has {len(listed)} sessions of {common.login_name(login)}"
+            )
+        wrong += sum(
+            states.get(client) != listed
+            for client in range(login * connections, (login + 1) * connections)
+        )
     return wrong
 
 
@@ -168,9 +185,15 @@ def sidecar(directory: Path, options: argparse.Namespace) -> tuple[Found, int]:
 
 def websockets(directory: Path, options: argparse.Namespace) -> Found:
     with peers.broadcast(directory, "none") as server, Crowd() as crowd:
-        targets = [f"/{common.login_name(login)}" for login in range(options.logins) for _ in range(options.connections)]
+        targets = [
+            f"/{common.login_name(login)}"
+            for login in range(options.logins)
+            for _ in range(options.connections)
+        ]
         crowd.connect_all(server.port, targets, keep=True)
-        found = change(Machines(options.logins), ToBroadcast(server.publish), server.pid, crowd, options)
+        found = change(
+            Machines(options.logins), ToBroadcast(server.publish), server.pid, crowd, options
+        )
     if found.overtaken:
         raise common.BenchmarkError(f"websockets did not deliver {found.overtaken} messages")
     return found
@@ -197,25 +220,43 @@ def run(options: argparse.Namespace) -> int:
         ours, wrong = sidecar(directory, options)
     with common.work_dir() as directory:
         theirs = websockets(directory, options)
-    print(f"{options.logins} logins, {options.connections} connections each, {options.rate} changes a second, {options.seconds} s")
+    print(
+        f"{options.logins} logins, {options.connections} connections each, {options.rate} changes a"
+        f" second, {options.seconds} s"
+    )
     print("the sidecar, from the commit")
     mine = show(report, ours)
-    report.figure("messages that a newer one made needless", [ours.overtaken], f"of {ours.overtaken + len(ours.taken)}")
+    report.figure(
+        "messages that a newer one made needless",
+        [ours.overtaken],
+        f"of {ours.overtaken + len(ours.taken)}",
+    )
     print("websockets without compression, from the moment of asking")
     report.figure("99 of 100: the sidecar : websockets", [mine / show(report, theirs)], "times")
     report.target("changes a second", ours.rate, at_least=0.98 * options.rate)
     report.target("99 of 100 at the client, ms", mine, at_most=MAX_MS)
     report.target("clients that do not know what the list says", wrong, at_most=0)
     quarter = max(1, len(ours.memory) // 4)
-    growth = statistics.median(ours.memory[-quarter:]) / statistics.median(ours.memory[quarter:2 * quarter])
+    growth = statistics.median(ours.memory[-quarter:]) / statistics.median(
+        ours.memory[quarter : 2 * quarter]
+    )
     report.target("memory, the last quarter : the second", growth, at_most=MAX_GROWTH)
     return report.status()
 
 
 if __name__ == "__main__":
     parser = common.arguments(__doc__)
-    parser.add_argument("--logins", type=common.whole(20, MAX_CLIENTS), default=1000, help="(%(default)s)")
-    parser.add_argument("--connections", type=common.whole(1, 100), default=5, help="of each login (%(default)s)")
-    parser.add_argument("--rate", type=common.whole(COMMITS_PER_SECOND, 5000), default=500, help="changes a second (%(default)s)")
+    parser.add_argument(
+        "--logins", type=common.whole(20, MAX_CLIENTS), default=1000, help="(%(default)s)"
+    )
+    parser.add_argument(
+        "--connections", type=common.whole(1, 100), default=5, help="of each login (%(default)s)"
+    )
+    parser.add_argument(
+        "--rate",
+        type=common.whole(COMMITS_PER_SECOND, 5000),
+        default=500,
+        help="changes a second (%(default)s)",
+    )
     parser.add_argument("--seconds", type=common.whole(2, 3600), default=60, help="(%(default)s)")
     common.main(run, parser)

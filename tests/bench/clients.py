@@ -1,6 +1,8 @@
-"""The process of :mod:`tests.bench.crowd`: one loop over thousands of bare sockets that do not block.
+"""The process of :mod:`tests.bench.crowd`: one loop over thousands of bare sockets that do not
+block.
 
-Every byte is parsed, and every message that carries the same number must have the same bytes at everyone who gets it.
+Every byte is parsed, and every message that carries the same number must have the same bytes at
+everyone who gets it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ _SO_TIMESTAMPNS = 35  # of Linux; the socket module does not name it
 _STAMP = struct.Struct("qq")
 _RESET = struct.pack("ii", 1, 0)  # a close that leaves no TIME_WAIT behind
 _ETHERNET_SEGMENT, _NARROW_BUFFER = 1448, 8192
-_NUMBER = re.compile(rb'seq\W{1,2}(\d+)')  # as a member, or in a text
+_NUMBER = re.compile(rb"seq\W{1,2}(\d+)")  # as a member, or in a text
 _TEXT, _COMPRESSED_TEXT, _CLOSE, _PING, _PONG = 0x81, 0xC1, 0x88, 0x89, 0x8A
 
 
@@ -51,7 +53,8 @@ class Client:
 
 @dataclass
 class Opening:
-    """A call of ``connect`` under way, and what has become of it; see :class:`tests.bench.crowd.Connected`."""
+    """A call of ``connect`` under way, and what has become of it; see
+    :class:`tests.bench.crowd.Connected`."""
 
     port: int
     targets: Sequence[str]
@@ -82,7 +85,9 @@ class Opening:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _ETHERNET_SEGMENT)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW_BUFFER)
         sock.connect_ex(("127.0.0.1", self.port))
-        client = Client(self.started, sock, self.targets[self.started], self.first, {} if self.keep else None)
+        client = Client(
+            self.started, sock, self.targets[self.started], self.first, {} if self.keep else None
+        )
         self.started += 1
         return client
 
@@ -127,7 +132,10 @@ class Clients:
 
     def _go_on(self) -> None:
         if self._opening is not None:
-            while self._opening.started < len(self._opening.targets) and self._opening.under_way < self._opening.at_once:
+            while (
+                self._opening.started < len(self._opening.targets)
+                and self._opening.under_way < self._opening.at_once
+            ):
                 client = self._opening.open()
                 self._clients[client.sock.fileno()] = client
                 self._epoll.register(client.sock, select.EPOLLOUT)
@@ -136,7 +144,9 @@ class Clients:
                     if client.due or not client.shaken:
                         self._end(client, "not served in time")
             if self._opening.started == len(self._opening.targets) and not self._opening.under_way:
-                self._pipe.send((self._opening.seconds, self._opening.failed, self._opening.extensions))
+                self._pipe.send(
+                    (self._opening.seconds, self._opening.failed, self._opening.extensions)
+                )
                 self._opening = None
         if self._collecting is not None:
             count, deadline = self._collecting
@@ -168,7 +178,13 @@ class Clients:
         self._pipe.send(self._lost)
 
     def do_states(self) -> None:
-        self._pipe.send({client.number: client.sessions for client in self._clients.values() if client.sessions is not None})
+        self._pipe.send(
+            {
+                client.number: client.sessions
+                for client in self._clients.values()
+                if client.sessions is not None
+            }
+        )
 
     def _serve(self, client: Client, events: int) -> None:
         try:
@@ -185,9 +201,15 @@ class Clients:
                 raise FrameError("ended without a close")
             if client.rest:
                 data = client.rest + data
-            client.rest = self._parse(client, data, stamp) if client.shaken else self._shake(client, data, stamp)
+            client.rest = (
+                self._parse(client, data, stamp)
+                if client.shaken
+                else self._shake(client, data, stamp)
+            )
         except (OSError, FrameError) as error:
-            self._end(client, (error.strerror if isinstance(error, OSError) else None) or str(error))
+            self._end(
+                client, (error.strerror if isinstance(error, OSError) else None) or str(error)
+            )
 
     def _shake(self, client: Client, data: bytes, stamp: int) -> bytes:
         head, end, data = data.partition(b"\r\n\r\n")
@@ -199,7 +221,10 @@ class Clients:
         client.shaken = True
         assert self._opening is not None
         self._opening.extensions.update(
-            line.partition(":")[2].strip() for line in lines if line.lower().startswith("sec-websocket-extensions:"))
+            line.partition(":")[2].strip()
+            for line in lines
+            if line.lower().startswith("sec-websocket-extensions:")
+        )
         if not client.due:
             self._opening.served()
         return self._parse(client, data, stamp)
@@ -215,10 +240,10 @@ class Clients:
                 start += 2 if size == 126 else 8
                 if start > end:
                     break
-                size = int.from_bytes(data[at + 2:start], "big")
+                size = int.from_bytes(data[at + 2 : start], "big")
             if end - start < size:
                 break
-            self._take(client, data[at], data[start:start + size], stamp)
+            self._take(client, data[at], data[start : start + size], stamp)
             at = start + size
         return data[at:]
 
@@ -268,6 +293,7 @@ def handshake(target: str) -> bytes:
     """Return the request that a browser would send for ``target``."""
     key = base64.b64encode(os.urandom(16)).decode()
     return (
-        f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+        f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade:"
+        " websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key:"
+        f" {key}\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
     ).encode()

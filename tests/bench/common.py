@@ -1,4 +1,5 @@
-"""What the benchmarks share: sessions to list, servers to start and to stop, ``wrk``, and a report of figures and targets."""
+"""What the benchmarks share: sessions to list, servers to start and to stop, ``wrk``, and a report
+of figures and targets."""
 
 from __future__ import annotations
 
@@ -42,15 +43,29 @@ class BenchmarkError(Exception):
 
 
 def make_session(index: int, per_login: int = PER_LOGIN) -> Session:
-    """Return session number ``index``, as a launcher would register it; every ``per_login`` of them belong to one login."""
+    """Return session number ``index``, as a launcher would register it; every ``per_login`` of them
+    belong to one login."""
     started = STARTED + index * 7919 % 86_400_000
     return Session(
-        id=session_id(SERVER_ID, f"spool:{index}:{started}"), login=login_name(index // per_login), server_id=SERVER_ID,
-        hostname="node1.example.org", server_pid=1000 + index, geometry="1920x1080", window_mode=("desktop", "rootless")[index % 2],
-        started=started, last_connect=started + 5000, last_disconnect=started + 9000,
-        command=("startxfce4", "matlab -desktop", "gnome-session")[index % 3], app_pid=1001 + index, clients=index % 3,
-        params={"name": f"Session {index}", "project": f"p{index % 50}"}, display=index % 60000, cpu_percentage=12.5,
-        video_ram=65536, sharing=index % 2 == 0, disconnect_timeout=60,
+        id=session_id(SERVER_ID, f"spool:{index}:{started}"),
+        login=login_name(index // per_login),
+        server_id=SERVER_ID,
+        hostname="node1.example.org",
+        server_pid=1000 + index,
+        geometry="1920x1080",
+        window_mode=("desktop", "rootless")[index % 2],
+        started=started,
+        last_connect=started + 5000,
+        last_disconnect=started + 9000,
+        command=("startxfce4", "matlab -desktop", "gnome-session")[index % 3],
+        app_pid=1001 + index,
+        clients=index % 3,
+        params={"name": f"Session {index}", "project": f"p{index % 50}"},
+        display=index % 60000,
+        cpu_percentage=12.5,
+        video_ram=65536,
+        sharing=index % 2 == 0,
+        disconnect_timeout=60,
     )
 
 
@@ -59,13 +74,21 @@ def login_name(number: int) -> str:
 
 
 def environment(state_dir: Path, **more: str) -> dict[str, str]:
-    """Return this process's environment with the product's settings for ``state_dir`` and no others."""
+    """Return this process's environment with the product's settings for ``state_dir`` and no
+    others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(config.PREFIX)}
-    return {**kept, "FASTX_LIST_STATE_DIR": str(state_dir), "FASTX_LIST_SERVER_ID": SERVER_ID, "PYTHONPATH": str(ROOT), **more}
+    return {
+        **kept,
+        "FASTX_LIST_STATE_DIR": str(state_dir),
+        "FASTX_LIST_SERVER_ID": SERVER_ID,
+        "PYTHONPATH": str(ROOT),
+        **more,
+    }
 
 
 def fill(state_dir: Path, count: int, **environ: str) -> dict[str, Session]:
-    """Put ``count`` sessions into the store of ``state_dir``, or of the settings ``environ``, and return them."""
+    """Put ``count`` sessions into the store of ``state_dir``, or of the settings ``environ``, and
+    return them."""
     sessions = {session.id: session for session in map(make_session, range(count))}
     store = open_store(config.load(environment(state_dir, **environ)).store)
     store.observe(SERVER_ID, sessions)
@@ -93,11 +116,22 @@ def free_port() -> int:
 
 def gunicorn(port: int, application: str) -> list[str]:
     """Return the command that serves ``application`` with the product's own settings."""
-    return [sys.executable, "-m", "gunicorn", "-c", "python:fastx_list.server", "--bind", f"127.0.0.1:{port}", application]
+    return [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-c",
+        "python:fastx_list.server",
+        "--bind",
+        f"127.0.0.1:{port}",
+        application,
+    ]
 
 
 @contextmanager
-def running(command: Sequence[str], environ: Mapping[str, str], ready: Callable[[], bool]) -> Iterator[int]:
+def running(
+    command: Sequence[str], environ: Mapping[str, str], ready: Callable[[], bool]
+) -> Iterator[int]:
     """Run ``command`` until the block ends; it begins once ``ready()``. Yields the pid."""
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=output, stderr=output)
@@ -106,7 +140,9 @@ def running(command: Sequence[str], environ: Mapping[str, str], ready: Callable[
             while not ready():
                 if process.poll() is not None or time.monotonic() > deadline:
                     output.seek(0)
-                    raise BenchmarkError(f"{command[0]} did not start:\n{output.read().decode(errors='replace')}")
+                    raise BenchmarkError(
+                        f"{command[0]} did not start:\n{output.read().decode(errors='replace')}"
+                    )
                 time.sleep(0.02)
             yield process.pid
         finally:
@@ -120,9 +156,11 @@ def running(command: Sequence[str], environ: Mapping[str, str], ready: Callable[
 
 def listens(port: int) -> Callable[[], bool]:
     """Return a check whether anybody listens on ``port``."""
+
     def check() -> bool:
         with socket.socket() as sock:
             return sock.connect_ex(("127.0.0.1", port)) == 0
+
     return check
 
 
@@ -140,14 +178,16 @@ class Server:
 
 
 class Load(NamedTuple):
-    """Requests answered per second, and the processor time in microseconds that the server used for each."""
+    """Requests answered per second, and the processor time in microseconds that the server used for
+    each."""
 
     rate: float
     cost: float
 
 
 def used(pid: int, children: bool = False) -> float:
-    """Return the seconds of processor time that process ``pid``, and its ``children`` if asked, have used."""
+    """Return the seconds of processor time that process ``pid``, and its ``children`` if asked,
+    have used."""
     process = psutil.Process(pid)
     times = [each.cpu_times() for each in [process, *(process.children() if children else [])]]
     return float(sum(each.user + each.system for each in times))
@@ -169,14 +209,19 @@ def wrk(server: Server, seconds: int, connections: int, script: Path | None = No
 
 def tool(name: str) -> str:
     """Return the path of program ``name``: beside this Python, else on the search path."""
-    found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    found = shutil.which(
+        name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    )
     if not found:
-        raise BenchmarkError(f"{name} is not installed; docs/performance.md says what the benchmarks need")
+        raise BenchmarkError(
+            f"{name} is not installed; docs/performance.md says what the benchmarks need"
+        )
     return str(Path(found).absolute())
 
 
 def alternate(measures: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """Take every measure once a round, so that what else the machine does falls on all of them alike."""
+    """Take every measure once a round, so that what else the machine does falls on all of them
+    alike."""
     results: dict[str, list[T]] = {name: [] for name in measures}
     for _ in range(rounds):
         for name, measure in measures.items():
@@ -195,28 +240,47 @@ def percentile(values: Sequence[float], percent: int) -> float:
 
 @dataclass
 class Report:
-    """Prints figures as they come, and remembers whether all targets were met. A smoke run judges nothing."""
+    """Prints figures as they come, and remembers whether all targets were met. A smoke run judges
+    nothing."""
 
     title: str
     smoke: bool
     missed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        # What else the machine does falls on both sides of a ratio, but not on both alike if they need a different number of cores.
-        print(f"{self.title}; load {os.getloadavg()[0]:.1f}{'; a smoke run: no figure counts' if self.smoke else ''}", flush=True)
+        # What else the machine does falls on both sides of a ratio, but not on both alike if they
+        # need a different number of cores.
+        print(
+            f"{self.title}; load"
+            f" {os.getloadavg()[0]:.1f}{'; a smoke run: no figure counts' if self.smoke else ''}",
+            flush=True,
+        )
 
     def figure(self, name: str, values: Sequence[float], unit: str) -> float:
         """Print and return the median of ``values``, with their range."""
         median = statistics.median(values)
-        spread = f"  ({_short(min(values))} to {_short(max(values))}, {len(values)} rounds)" if len(values) > 1 else ""
+        spread = (
+            f"  ({_short(min(values))} to {_short(max(values))}, {len(values)} rounds)"
+            if len(values) > 1
+            else ""
+        )
         print(f"  {name:<58}{_short(median):>9} {unit}{spread}", flush=True)
         return median
 
-    def target(self, name: str, value: float, *, at_least: float | None = None, at_most: float | None = None) -> None:
+    def target(
+        self,
+        name: str,
+        value: float,
+        *,
+        at_least: float | None = None,
+        at_most: float | None = None,
+    ) -> None:
         """Say whether ``value`` meets its target."""
         met = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
         asked = f"at least {at_least:g}" if at_least is not None else f"at most {at_most:g}"
-        print(f"  {name:<58}{value:>9.4g}, target {asked}: {'met' if met else 'MISSED'}", flush=True)
+        print(
+            f"  {name:<58}{value:>9.4g}, target {asked}: {'met' if met else 'MISSED'}", flush=True
+        )
         if not met:
             self.missed.append(name)
 
@@ -230,17 +294,23 @@ def _short(value: float) -> str:
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a smoke run: little of everything, and no target is judged")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a smoke run: little of everything, and no target is judged",
+    )
     return parser
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
     """Return an argparse type: a whole number from ``low`` to ``high``."""
+
     def parse(text: str) -> int:
         number = int(text)
         if not low <= number <= high:
             raise argparse.ArgumentTypeError(f"takes a whole number from {low} to {high}")
         return number
+
     return parse
 
 

@@ -1,7 +1,9 @@
-"""Thousands of WebSocket clients in one process of their own, cheap enough to leave a server its core.
+"""Thousands of WebSocket clients in one process of their own, cheap enough to leave a server its
+core.
 
-The kernel stamps what arrives, so a figure does not depend on when that process got round to reading it. The stamps are of the
-wall clock (``time.time_ns``), as are the times that they are compared with.
+The kernel stamps what arrives, so a figure does not depend on when that process got round to
+reading it. The stamps are of the wall clock (``time.time_ns``), as are the times that they are
+compared with.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ MAX_CLIENTS = 15_000  # a process may have 20,000 files on many systems
 
 
 class Connected(NamedTuple):
-    """What became of connections: seconds until each was served, reasons of those that failed, extensions agreed on."""
+    """What became of connections: seconds until each was served, reasons of those that failed,
+    extensions agreed on."""
 
     seconds: list[float]
     failed: Counter[str]
@@ -28,7 +31,8 @@ class Connected(NamedTuple):
 
 
 class Arrivals(NamedTuple):
-    """Messages in the order in which they were read: whose, the number in each, and when the kernel had all of it (ns)."""
+    """Messages in the order in which they were read: whose, the number in each, and when the kernel
+    had all of it (ns)."""
 
     clients: Sequence[int]
     numbers: Sequence[int]
@@ -42,7 +46,8 @@ def allow_files() -> None:
 
 
 class Crowd:
-    """Clients on loopback that offer compression as browsers do, and answer pings. Each goes by its place in ``connect``."""
+    """Clients on loopback that offer compression as browsers do, and answer pings. Each goes by its
+    place in ``connect``."""
 
     def __init__(self) -> None:
         allow_files()
@@ -60,24 +65,49 @@ class Crowd:
         self._process.join(REPLY_SECONDS)
 
     def connect(
-        self, port: int, targets: Sequence[str], *, at_once: int, first: int = 0, keep: bool = False, narrow: bool = False
+        self,
+        port: int,
+        targets: Sequence[str],
+        *,
+        at_once: int,
+        first: int = 0,
+        keep: bool = False,
+        narrow: bool = False,
     ) -> Connected:
-        """Open a WebSocket to each of ``targets``, paths on ``port``, of which ``at_once`` may be under way. To be called once.
+        """Open a WebSocket to each of ``targets``, paths on ``port``, of which ``at_once`` may be
+        under way. To be called once.
 
-        One is served when it has got ``first`` messages. With ``keep`` it remembers the sessions that messages tell of. With
-        ``narrow`` the kernel holds little for one that does not read; for it loopback would hold megabytes.
+        One is served when it has got ``first`` messages. With ``keep`` it remembers the sessions
+        that messages tell of. With ``narrow`` the kernel holds little for one that does not read;
+        for it loopback would hold megabytes.
         """
-        return Connected(*self._ask("connect", port, targets, at_once, first, keep, narrow, within=clients.CONNECT_SECONDS))
+        return Connected(
+            *self._ask(
+                "connect",
+                port,
+                targets,
+                at_once,
+                first,
+                keep,
+                narrow,
+                within=clients.CONNECT_SECONDS,
+            )
+        )
 
-    def connect_all(self, port: int, targets: Sequence[str], *, at_once: int = 200, **options: Any) -> Connected:
+    def connect_all(
+        self, port: int, targets: Sequence[str], *, at_once: int = 200, **options: Any
+    ) -> Connected:
         """Connect as ``connect`` does; it is an error if anyone is not served."""
         connected = self.connect(port, targets, at_once=at_once, **options)
         if connected.failed:
-            raise BenchmarkError(f"of {len(targets)} clients these were not served: {dict(connected.failed)}")
+            raise BenchmarkError(
+                f"of {len(targets)} clients these were not served: {dict(connected.failed)}"
+            )
         return connected
 
     def collect(self, count: int, seconds: float) -> Arrivals:
-        """Return the messages since the last call, once they are ``count`` or ``seconds`` have passed."""
+        """Return the messages since the last call, once they are ``count`` or ``seconds`` have
+        passed."""
         return Arrivals(*self._ask("collect", count, seconds, within=seconds))
 
     def pause(self, numbers: Iterable[int]) -> None:
@@ -92,7 +122,8 @@ class Crowd:
         return Counter(self._ask("lost"))
 
     def states(self) -> dict[int, dict[str, Any]]:
-        """Return the sessions by id of each client that was to keep them; ``None`` for one that has ended."""
+        """Return the sessions by id of each client that was to keep them; ``None`` for one that has
+        ended."""
         return cast("dict[int, dict[str, Any]]", self._ask("states"))
 
     def _ask(self, command: str, *arguments: Any, within: float = 0) -> Any:

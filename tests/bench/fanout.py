@@ -1,4 +1,5 @@
-"""One change to 10,000 WebSockets: the sidecar beside websockets' ``broadcast``, Nchan and flask-sock.
+"""One change to 10,000 WebSockets: the sidecar beside websockets' ``broadcast``, Nchan and
+flask-sock.
 
 Needs nginx with Nchan (Debian: libnginx-mod-nchan).
 """
@@ -37,7 +38,8 @@ SERVERS: Mapping[str, tuple[str, Callable[[Path], AbstractContextManager[peers.P
 
 
 class Taken(NamedTuple):
-    """Milliseconds that one message took to half of the clients, to 99 of 100, and from the first to the last."""
+    """Milliseconds that one message took to half of the clients, to 99 of 100, and from the first
+    to the last."""
 
     p50: float
     p99: float
@@ -51,29 +53,40 @@ class Subject:
         self.title = SERVERS[name][0]
         self._peer, self._crowd, self._clients = peer, crowd, clients
         self._before = peers.settled_memory(peer.pid)
-        self.seconds = max(crowd.connect_all(peer.port, [peer.target] * clients, first=peer.first).seconds)
+        self.seconds = max(
+            crowd.connect_all(peer.port, [peer.target] * clients, first=peer.first).seconds
+        )
         self.connected = self.kib()
         self._number = 0
         self._used = 0.0
         self.send()  # before the first message a server has not yet sent anything to anyone
 
     def send(self) -> Taken:
-        """Send one message to all; it is an error if anyone does not get it, or not as it was sent."""
+        """Send one message to all; it is an error if anyone does not get it, or not as it was
+        sent."""
         before = common.used(self._peer.pid, children=True)
         began = self._peer.publish(self._number)
         arrivals = self._crowd.collect(self._clients, MESSAGE_SECONDS)
         self._used += common.used(self._peer.pid, children=True) - before
         numbers = set(arrivals.numbers)
-        if len(set(arrivals.clients)) != self._clients or numbers not in ({self._number}, {COMPRESSED}):
+        if len(set(arrivals.clients)) != self._clients or numbers not in (
+            {self._number},
+            {COMPRESSED},
+        ):
             raise common.BenchmarkError(
-                f"{self.title}: {len(arrivals.times)} messages came to {self._clients} clients; lost: {dict(self._crowd.lost())}")
+                f"{self.title}: {len(arrivals.times)} messages came to {self._clients} clients;"
+                f" lost: {dict(self._crowd.lost())}"
+            )
         self._number += 1
         self.compresses = numbers == {COMPRESSED}
         taken = [(each - began) / 1e6 for each in arrivals.times]
-        return Taken(common.percentile(taken, 50), common.percentile(taken, 99), max(taken) - min(taken))
+        return Taken(
+            common.percentile(taken, 50), common.percentile(taken, 99), max(taken) - min(taken)
+        )
 
     def cost(self) -> float:
-        """Return the microseconds of processor time that the server, with the kernel for it, took for each client of a message."""
+        """Return the microseconds of processor time that the server, with the kernel for it, took
+        for each client of a message."""
         return self._used / self._number / self._clients * 1e6
 
     def kib(self) -> float:
@@ -92,12 +105,15 @@ class Found(NamedTuple):
         return [each.p99 for each in self.taken]
 
 
-def measure(options: argparse.Namespace, report: common.Report, names: Sequence[str]) -> dict[str, Found]:
+def measure(
+    options: argparse.Namespace, report: common.Report, names: Sequence[str]
+) -> dict[str, Found]:
     """Run the servers side by side, all connected, and have them send in turns."""
     pause = random.Random(1)
 
     def send(subject: Subject) -> Taken:
-        time.sleep(pause.uniform(0.1, 0.3))  # so that changes come at any moment of the sidecar's waiting
+        # So that changes come at any moment of the sidecar's waiting
+        time.sleep(pause.uniform(0.1, 0.3))
         return subject.send()
 
     with ExitStack() as stack:
@@ -106,16 +122,27 @@ def measure(options: argparse.Namespace, report: common.Report, names: Sequence[
             directory = stack.enter_context(common.work_dir())
             peer = stack.enter_context(SERVERS[name][1](directory))
             subjects[name] = Subject(name, peer, stack.enter_context(Crowd()), options.connections)
-        taken = common.alternate({name: partial(send, subject) for name, subject in subjects.items()}, options.rounds)
-        print(f"{options.connections} connections that offer compression, {len(peers.message(1))} bytes to each")
+        taken = common.alternate(
+            {name: partial(send, subject) for name, subject in subjects.items()}, options.rounds
+        )
+        print(
+            f"{options.connections} connections that offer compression, {len(peers.message(1))}"
+            " bytes to each"
+        )
         found = {}
         for name, subject in subjects.items():
             print(subject.title + (", which compresses the messages" if subject.compresses else ""))
-            for member, what in (("p50", "50 of 100 within"), ("p99", "99 of 100 within"), ("spread", "from first client to last")):
+            for member, what in (
+                ("p50", "50 of 100 within"),
+                ("p99", "99 of 100 within"),
+                ("spread", "from first client to last"),
+            ):
                 report.figure(what, [getattr(each, member) for each in taken[name]], "ms")
             report.figure("processor time of the server for each client", [subject.cost()], "µs")
             used = subject.kib()
-            report.figure("memory of the server, all connected", [subject.connected], "KiB a connection")
+            report.figure(
+                "memory of the server, all connected", [subject.connected], "KiB a connection"
+            )
             report.figure("memory of the server, after the messages", [used], "KiB a connection")
             report.figure("all connected, 200 at a time, within", [subject.seconds], "s")
             found[name] = Found(taken[name], max(subject.connected, used))
@@ -123,7 +150,8 @@ def measure(options: argparse.Namespace, report: common.Report, names: Sequence[
 
 
 def hold(report: common.Report, options: argparse.Namespace) -> None:
-    """Keep everyone connected to the sidecar, with pings, and a change now and then; count who is lost."""
+    """Keep everyone connected to the sidecar, with pings, and a change now and then; count who is
+    lost."""
     lost, missed, worst, number = 0, 0, [0.0], 0
     with common.work_dir() as directory, peers.ours(directory) as peer, Crowd() as crowd:
         before = peers.settled_memory(peer.pid)
@@ -138,7 +166,10 @@ def hold(report: common.Report, options: argparse.Namespace) -> None:
             time.sleep(max(0.0, min(HOLD_CHANGE_SECONDS, deadline - time.monotonic())))
         kib = (peers.memory(peer.pid) - before) / 1024 / options.connections
         lost = crowd.lost().total()
-    print(f"{options.connections} connections held for {options.hold} minutes, with {number} changes to all")
+    print(
+        f"{options.connections} connections held for {options.hold} minutes, with {number} changes"
+        " to all"
+    )
     report.figure("memory at the end", [kib], "KiB a connection")
     report.figure("the last client has a change within", [max(worst)], "ms")
     report.target("connections lost", lost, at_most=0)
@@ -155,16 +186,24 @@ def judge(report: common.Report, found: Mapping[str, Found]) -> None:
             report.figure(f": {SERVERS[name][0]}", ratio[name], "times")
     broadcasts = [statistics.median(ratio[name]) for name in found if name.startswith("websockets")]
     if broadcasts:
-        report.target("the sidecar : the faster of the websockets", max(broadcasts), at_most=MAX_OF_BROADCAST)
+        report.target(
+            "the sidecar : the faster of the websockets", max(broadcasts), at_most=MAX_OF_BROADCAST
+        )
     if "nchan" in found:
-        report.target("the sidecar : Nchan", statistics.median(ratio["nchan"]), at_most=MAX_OF_NCHAN)
+        report.target(
+            "the sidecar : Nchan", statistics.median(ratio["nchan"]), at_most=MAX_OF_NCHAN
+        )
     report.target("KiB a connection", mine.kib, at_most=MAX_KIB)
 
 
 def save(path: Path, options: argparse.Namespace, found: Mapping[str, Found]) -> None:
     """Write what ``tests.bench.plot`` draws."""
-    servers = [{"name": SERVERS[name][0], "p99": each.p99, "kib": each.kib} for name, each in found.items()]
-    path.write_text(json.dumps({"connections": options.connections, "servers": servers}, indent=1) + "\n")
+    servers = [
+        {"name": SERVERS[name][0], "p99": each.p99, "kib": each.kib} for name, each in found.items()
+    ]
+    path.write_text(
+        json.dumps({"connections": options.connections, "servers": servers}, indent=1) + "\n"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -172,10 +211,16 @@ def run(options: argparse.Namespace) -> int:
         options.connections, options.rounds, options.hold = 300, 2, min(options.hold, 0.1)
     unknown = set(options.servers) - set(SERVERS)
     if unknown:
-        raise common.BenchmarkError(f"--servers takes {', '.join(SERVERS)}, not {', '.join(unknown)}")
+        raise common.BenchmarkError(
+            f"--servers takes {', '.join(SERVERS)}, not {', '.join(unknown)}"
+        )
     report = common.Report("One change to all WebSockets", options.quick)
     if options.rounds:
-        found = measure(options, report, ["ours", *(name for name in SERVERS if name in options.servers and name != "ours")])
+        found = measure(
+            options,
+            report,
+            ["ours", *(name for name in SERVERS if name in options.servers and name != "ours")],
+        )
         judge(report, found)
         if options.save:
             save(options.save, options, found)
@@ -186,9 +231,30 @@ def run(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = common.arguments(__doc__)
-    parser.add_argument("--connections", type=common.whole(10, MAX_CLIENTS), default=10_000, help="(%(default)s)")
-    parser.add_argument("--rounds", type=common.whole(0, 100), default=30, help="messages of each server (%(default)s)")
-    parser.add_argument("--servers", nargs="+", metavar="NAME", default=list(SERVERS), help=f"of {', '.join(SERVERS)} (all)")
-    parser.add_argument("--hold", type=float, metavar="MINUTES", default=0, help="keep the connections for so long, then (10)")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="write the figures, for tests.bench.plot")
+    parser.add_argument(
+        "--connections", type=common.whole(10, MAX_CLIENTS), default=10_000, help="(%(default)s)"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=common.whole(0, 100),
+        default=30,
+        help="messages of each server (%(default)s)",
+    )
+    parser.add_argument(
+        "--servers",
+        nargs="+",
+        metavar="NAME",
+        default=list(SERVERS),
+        help=f"of {', '.join(SERVERS)} (all)",
+    )
+    parser.add_argument(
+        "--hold",
+        type=float,
+        metavar="MINUTES",
+        default=0,
+        help="keep the connections for so long, then (10)",
+    )
+    parser.add_argument(
+        "--save", type=Path, metavar="FILE", help="write the figures, for tests.bench.plot"
+    )
     common.main(run, parser)

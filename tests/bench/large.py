@@ -1,6 +1,8 @@
-"""Large lists: an administrator's page of 50 out of 50,000, beside Datasette on the same rows, and polling it, beside a bare route.
+"""Large lists: an administrator's page of 50 out of 50,000, beside Datasette on the same rows, and
+polling it, beside a bare route.
 
-Needs ``wrk`` (Debian: wrk) and ``datasette`` (PyPI; in this environment, or give its path with ``--datasette``).
+Needs ``wrk`` (Debian: wrk) and ``datasette`` (PyPI; in this environment, or give its path with
+``--datasette``).
 """
 
 from __future__ import annotations
@@ -28,8 +30,11 @@ NAMES = ("started", "login", "command", "clients", "display")
 
 
 @contextmanager
-def product(directory: Path, count: int) -> Iterator[tuple[common.Server, Store, dict[str, Session], str]]:
-    """Run the list with ``count`` sessions; yields it, its store, what is in it, and an administrator's token."""
+def product(
+    directory: Path, count: int
+) -> Iterator[tuple[common.Server, Store, dict[str, Session], str]]:
+    """Run the list with ``count`` sessions; yields it, its store, what is in it, and an
+    administrator's token."""
     directory.mkdir()
     sessions = common.fill(directory, count)
     settings = config.load(common.environment(directory))
@@ -39,7 +44,9 @@ def product(directory: Path, count: int) -> Iterator[tuple[common.Server, Store,
     store = open_store(settings.store)
     # One worker, so that each request finds the one that has read the store.
     environ = common.environment(directory, WEB_CONCURRENCY="1")
-    with common.running(common.gunicorn(port, "fastx_list:create_app()"), environ, common.listens(port)) as pid:
+    with common.running(
+        common.gunicorn(port, "fastx_list:create_app()"), environ, common.listens(port)
+    ) as pid:
         yield common.Server(url, pid), store, sessions, token
     store.close()
 
@@ -62,7 +69,9 @@ def question(index: int, start: int) -> tuple[str, str]:
 def pages(options: argparse.Namespace, report: common.Report, directory: Path) -> None:
     """Sorted pages, each over a list that has changed since the one before."""
     with ExitStack() as stack:
-        ours, store, sessions, _ = stack.enter_context(product(directory / "product", options.sessions))
+        ours, store, sessions, _ = stack.enter_context(
+            product(directory / "product", options.sessions)
+        )
         program = common.tool(options.datasette or "datasette")
         rows, _ = stack.enter_context(datasette(program, directory, sessions.values()))
         print(f"an administrator's list of {options.sessions}, a page of {PAGE}")
@@ -87,6 +96,7 @@ def pages(options: argparse.Namespace, report: common.Report, directory: Path) -
                 if len(answer) != PAGE:
                     raise common.BenchmarkError(f"this is no page of {PAGE}: {answer!r:.300}")
                 return milliseconds
+
             return measure
 
         def theirs(index: int) -> str:
@@ -101,17 +111,26 @@ def pages(options: argparse.Namespace, report: common.Report, directory: Path) -
         def filtered(index: int) -> str:
             return f"{page(index)}&filter=windowMode%3D%3Ddesktop"
 
-        found = common.alternate({
-            "page": measured(page, True), "deep": measured(deep, True), "filtered": measured(filtered, True),
-            "datasette": measured(theirs, False),
-        }, options.rounds * len(NAMES) * 2)
+        found = common.alternate(
+            {
+                "page": measured(page, True),
+                "deep": measured(deep, True),
+                "filtered": measured(filtered, True),
+                "datasette": measured(theirs, False),
+            },
+            options.rounds * len(NAMES) * 2,
+        )
         report.figure("a sorted page, after a change", found["page"], "ms")
         report.figure("  99 of 100 within", [common.percentile(found["page"], 99)], "ms")
         report.figure("a page from the middle, after a change", found["deep"], "ms")
         report.figure("a filtered and sorted page, after a change", found["filtered"], "ms")
         report.figure("Datasette, a sorted page, nothing changing", found["datasette"], "ms")
         report.target("a sorted page, ms", statistics.median(found["page"]), at_most=60)
-        of_rows = report.figure("Datasette : the list, of each round", common.ratios(found["datasette"], found["page"]), "times")
+        of_rows = report.figure(
+            "Datasette : the list, of each round",
+            common.ratios(found["datasette"], found["page"]),
+            "times",
+        )
         report.target("Datasette : a sorted page", of_rows, at_least=5)
 
 
@@ -126,17 +145,33 @@ def poll(options: argparse.Namespace, report: common.Report, directory: Path) ->
         script = directory / "poll.lua"
         script.write_text(f"wrk.headers['If-None-Match'] = '{tag}'\n")
         plain = stack.enter_context(bare(directory, body, workers=1))
-        ours, plain = common.Server(url, ours.pid), common.Server(f"{plain.url}?sortBy=login&limit={PAGE}", plain.pid)
+        ours, plain = (
+            common.Server(url, ours.pid),
+            common.Server(f"{plain.url}?sortBy=login&limit={PAGE}", plain.pid),
+        )
         for server in (ours, plain):
             common.wrk(server, 1, options.connections, script)
-        found = common.alternate({
-            "ours": lambda: common.wrk(ours, *load, script), "bare": lambda: common.wrk(plain, *load, script),
-        }, options.rounds)
+        found = common.alternate(
+            {
+                "ours": lambda: common.wrk(ours, *load, script),
+                "bare": lambda: common.wrk(plain, *load, script),
+            },
+            options.rounds,
+        )
         print("the same page, polled with If-None-Match")
-        for name, loads in (("the list, 304", found["ours"]), ("bare Flask route, the same bytes", found["bare"])):
+        for name, loads in (
+            ("the list, 304", found["ours"]),
+            ("bare Flask route, the same bytes", found["bare"]),
+        ):
             report.figure(name, [load.rate for load in loads], "requests/s")
-        rates = common.ratios([load.rate for load in found["ours"]], [load.rate for load in found["bare"]])
-        report.target("the list : bare route", report.figure("the list : bare route, of each round", rates, "times"), at_least=0.9)
+        rates = common.ratios(
+            [load.rate for load in found["ours"]], [load.rate for load in found["bare"]]
+        )
+        report.target(
+            "the list : bare route",
+            report.figure("the list : bare route, of each round", rates, "times"),
+            at_least=0.9,
+        )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -151,9 +186,20 @@ def run(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = common.arguments(__doc__)
-    parser.add_argument("--sessions", type=common.whole(1000, 1_000_000), default=50_000, help="in the store (%(default)s)")
+    parser.add_argument(
+        "--sessions",
+        type=common.whole(1000, 1_000_000),
+        default=50_000,
+        help="in the store (%(default)s)",
+    )
     parser.add_argument("--rounds", type=common.whole(1, 100), default=5, help="(%(default)s)")
-    parser.add_argument("--seconds", type=common.whole(1, 60), default=4, help="of load in each round (%(default)s)")
-    parser.add_argument("--connections", type=common.whole(1, 1000), default=8, help="(%(default)s)")
-    parser.add_argument("--datasette", metavar="PROGRAM", help="path of datasette, if it is installed elsewhere")
+    parser.add_argument(
+        "--seconds", type=common.whole(1, 60), default=4, help="of load in each round (%(default)s)"
+    )
+    parser.add_argument(
+        "--connections", type=common.whole(1, 1000), default=8, help="(%(default)s)"
+    )
+    parser.add_argument(
+        "--datasette", metavar="PROGRAM", help="path of datasette, if it is installed elsewhere"
+    )
     common.main(run, parser)

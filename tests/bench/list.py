@@ -1,6 +1,8 @@
-"""The HTTP list under load, beside a bare Flask route of the same bytes and beside Datasette on the same rows.
+"""The HTTP list under load, beside a bare Flask route of the same bytes and beside Datasette on the
+same rows.
 
-Needs ``wrk`` (Debian: wrk) and ``datasette`` (PyPI; in this environment, or give its path with ``--datasette``).
+Needs ``wrk`` (Debian: wrk) and ``datasette`` (PyPI; in this environment, or give its path with
+``--datasette``).
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ def product(directory: Path, count: int, **environ: str) -> Iterator[Product]:
     port = common.free_port()
     url = f"http://127.0.0.1:{port}/api/list/{common.issue(directory, ASKED)}"
     command = common.gunicorn(port, "fastx_list:create_app()")
-    with common.running(command, common.environment(directory, WEB_CONCURRENCY="2", **environ), common.listens(port)) as pid:
+    with common.running(
+        command, common.environment(directory, WEB_CONCURRENCY="2", **environ), common.listens(port)
+    ) as pid:
         began = time.monotonic()
         common.get(url)
         yield Product(url, pid, sessions, time.monotonic() - began)
@@ -48,17 +52,27 @@ def product(directory: Path, count: int, **environ: str) -> Iterator[Product]:
 
 @contextmanager
 def bare(directory: Path, body: bytes, workers: int = 2) -> Iterator[common.Server]:
-    """Run the same gunicorn with a route that returns ``body``, at a path as long as the product's."""
+    """Run the same gunicorn with a route that returns ``body``, at a path as long as the
+    product's."""
     (directory / "body").write_bytes(body)
     port = common.free_port()
-    environ = common.environment(directory, WEB_CONCURRENCY=str(workers), BENCH_BODY=str(directory / "body"))
-    with common.running(common.gunicorn(port, "tests.bench.bare:create_app()"), environ, common.listens(port)) as pid:
-        yield common.Server(f"http://127.0.0.1:{port}/api/list/{common.issue(directory, ASKED)}", pid)
+    environ = common.environment(
+        directory, WEB_CONCURRENCY=str(workers), BENCH_BODY=str(directory / "body")
+    )
+    with common.running(
+        common.gunicorn(port, "tests.bench.bare:create_app()"), environ, common.listens(port)
+    ) as pid:
+        yield common.Server(
+            f"http://127.0.0.1:{port}/api/list/{common.issue(directory, ASKED)}", pid
+        )
 
 
 @contextmanager
-def datasette(program: str, directory: Path, sessions: Iterable[Session]) -> Iterator[list[common.Server]]:
-    """Run Datasette with the sessions in a plain table, and in one with an index made for the question."""
+def datasette(
+    program: str, directory: Path, sessions: Iterable[Session]
+) -> Iterator[list[common.Server]]:
+    """Run Datasette with the sessions in a plain table, and in one with an index made for the
+    question."""
     path = directory / "bench.db"
     with sqlite3.connect(path) as db:
         rows = [_row(session) for session in sessions]
@@ -71,7 +85,10 @@ def datasette(program: str, directory: Path, sessions: Iterable[Session]) -> Ite
     command = [program, "serve", str(path), "--host", "127.0.0.1", "--port", str(port)]
     with common.running(command, common.environment(directory), common.listens(port)) as pid:
         question = f"login={ASKED}&_sort=started&_size=20&_shape=array"
-        yield [common.Server(f"http://127.0.0.1:{port}/bench/{table}.json?{question}", pid) for table in ("session", "indexed")]
+        yield [
+            common.Server(f"http://127.0.0.1:{port}/bench/{table}.json?{question}", pid)
+            for table in ("session", "indexed")
+        ]
 
 
 def _row(session: Session) -> list[Any]:
@@ -80,8 +97,12 @@ def _row(session: Session) -> list[Any]:
 
 
 def check_same(expected: Iterable[Session], *servers: common.Server) -> None:
-    """See that every answer holds the sessions of the asked login, with the same facts, oldest first."""
-    wanted = sorted((session for session in expected if session.login == ASKED), key=lambda session: (session.started, session.id))
+    """See that every answer holds the sessions of the asked login, with the same facts, oldest
+    first."""
+    wanted = sorted(
+        (session for session in expected if session.login == ASKED),
+        key=lambda session: (session.started, session.id),
+    )
     facts = [_row(session) for session in wanted]
     for server in servers:
         answer = json.loads(common.get(server.url))
@@ -93,7 +114,8 @@ def check_same(expected: Iterable[Session], *servers: common.Server) -> None:
 
 
 def write_script(path: Path, url: str, question: str) -> Path:
-    """Write a script for wrk that asks another question each time; in ``question``, Lua's ``n`` counts the requests."""
+    """Write a script for wrk that asks another question each time; in ``question``, Lua's ``n``
+    counts the requests."""
     target = "/" + url.split("/", 3)[3]
     path.write_text(
         f"local n, orders = 0, {{{', '.join(map(repr, ORDERS))}}}\n"
@@ -116,7 +138,8 @@ def rates(over: Sequence[common.Load], under: Sequence[common.Load]) -> list[flo
 
 
 def compare(options: argparse.Namespace, report: common.Report, directory: Path) -> None:
-    """The same list from the product, from a bare route and from Datasette; then with questions nobody asked before."""
+    """The same list from the product, from a bare route and from Datasette; then with questions
+    nobody asked before."""
     load = options.seconds, options.connections
     with ExitStack() as stack:
         ours = stack.enter_context(product(directory / "product", options.sessions))
@@ -127,59 +150,102 @@ def compare(options: argparse.Namespace, report: common.Report, directory: Path)
         check_same(ours.sessions.values(), ours, plain, rows, indexed)
         for server in (ours, plain, rows, indexed):
             common.wrk(server, 1, options.connections)
-        found = common.alternate({
-            "ours": lambda: common.wrk(ours, *load),
-            "bare": lambda: common.wrk(plain, *load),
-            "rows": lambda: common.wrk(rows, *load),
-            "indexed": lambda: common.wrk(indexed, *load),
-        }, options.rounds)
-        print(f"{options.sessions} sessions, {len(answer)} bytes an answer, {options.connections} connections")
+        found = common.alternate(
+            {
+                "ours": lambda: common.wrk(ours, *load),
+                "bare": lambda: common.wrk(plain, *load),
+                "rows": lambda: common.wrk(rows, *load),
+                "indexed": lambda: common.wrk(indexed, *load),
+            },
+            options.rounds,
+        )
+        print(
+            f"{options.sessions} sessions, {len(answer)} bytes an answer, {options.connections}"
+            " connections"
+        )
         show(report, "the list", found["ours"])
         show(report, "bare Flask route, the same bytes", found["bare"])
         show(report, "Datasette, the same rows", found["rows"])
         show(report, "Datasette, with an index for this question", found["indexed"])
-        of_bare = report.figure("the list : bare route, of each round", rates(found["ours"], found["bare"]), "times")
-        of_rows = report.figure("the list : Datasette, of each round", rates(found["ours"], found["rows"]), "times")
-        report.figure("the list : Datasette with the index, of each round", rates(found["ours"], found["indexed"]), "times")
+        of_bare = report.figure(
+            "the list : bare route, of each round", rates(found["ours"], found["bare"]), "times"
+        )
+        of_rows = report.figure(
+            "the list : Datasette, of each round", rates(found["ours"], found["rows"]), "times"
+        )
+        report.figure(
+            "the list : Datasette with the index, of each round",
+            rates(found["ours"], found["indexed"]),
+            "times",
+        )
         report.target("the list : bare route", of_bare, at_least=0.90)
         report.target("the list : Datasette", of_rows, at_least=15)
 
         buster = write_script(directory / "buster.lua", ours.url, "'_=' .. n")
-        # A limit that was never asked before makes every question a new one, and still takes in all sessions of the login.
+        # A limit that was never asked before makes every question a new one, and still takes in all
+        # sessions of the login.
         other = write_script(
-            directory / "other.lua", ours.url,
-            "'sortBy=' .. orders[n % #orders + 1] .. '&sortReverse=' .. n % 2 .. '&start=' .. n % 5 .. '&limit=' .. 20 + n",
+            directory / "other.lua",
+            ours.url,
+            "'sortBy=' .. orders[n % #orders + 1] .. '&sortReverse=' .. n % 2 .. '&start=' .. n % 5"
+            " .. '&limit=' .. 20 + n",
         )
-        found = common.alternate({
-            "bare": lambda: common.wrk(plain, *load),
-            "buster": lambda: common.wrk(ours, *load, buster),
-            "other": lambda: common.wrk(ours, *load, other),
-        }, options.rounds)
+        found = common.alternate(
+            {
+                "bare": lambda: common.wrk(plain, *load),
+                "buster": lambda: common.wrk(ours, *load, buster),
+                "other": lambda: common.wrk(ours, *load, other),
+            },
+            options.rounds,
+        )
         print("a varying question")
         show(report, "a cache-buster each time", found["buster"])
-        report.figure("  : bare route, of each round", rates(found["buster"], found["bare"]), "times")
+        report.figure(
+            "  : bare route, of each round", rates(found["buster"], found["bare"]), "times"
+        )
         show(report, "another sortBy, start and limit each time", found["other"])
-        report.figure("  : bare route, of each round", rates(found["other"], found["bare"]), "times")
+        report.figure(
+            "  : bare route, of each round", rates(found["other"], found["bare"]), "times"
+        )
 
 
 def grow(options: argparse.Namespace, report: common.Report, directory: Path) -> None:
     """The same list with few and with many sessions of other people in the store."""
     load = options.seconds, options.connections
-    with product(directory / "few", options.few) as few, product(directory / "many", options.many) as many:
+    with (
+        product(directory / "few", options.few) as few,
+        product(directory / "many", options.many) as many,
+    ):
         check_same(few.sessions.values(), few, many)
         for server in (few, many):
             common.wrk(server, 2, options.connections)
-        found = common.alternate({"few": lambda: common.wrk(few, *load), "many": lambda: common.wrk(many, *load)}, options.rounds)
+        found = common.alternate(
+            {"few": lambda: common.wrk(few, *load), "many": lambda: common.wrk(many, *load)},
+            options.rounds,
+        )
         print(f"{options.few} sessions in the store against {options.many}")
-        for count, server, loads in ((options.few, few, found["few"]), (options.many, many, found["many"])):
+        for count, server, loads in (
+            (options.few, few, found["few"]),
+            (options.many, many, found["many"]),
+        ):
             report.figure(f"first answer with {count} sessions", [server.first_answer * 1000], "ms")
             show(report, f"the list with {count} sessions", loads)
-        report.target("time per request, many : few", statistics.median(rates(found["few"], found["many"])), at_most=1.1)
+        report.target(
+            "time per request, many : few",
+            statistics.median(rates(found["few"], found["many"])),
+            at_most=1.1,
+        )
 
 
 def run(options: argparse.Namespace) -> int:
     if options.quick:
-        options.sessions, options.few, options.many, options.rounds, options.seconds = 1000, 200, 2000, 1, 1
+        options.sessions, options.few, options.many, options.rounds, options.seconds = (
+            1000,
+            200,
+            2000,
+            1,
+            1,
+        )
     report = common.Report("The HTTP list", options.quick)
     with common.work_dir() as directory:
         if options.part != "grow":
@@ -191,12 +257,35 @@ def run(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = common.arguments(__doc__)
-    parser.add_argument("--sessions", type=common.whole(200, 1_000_000), default=10_000, help="in the store (%(default)s)")
-    parser.add_argument("--few", type=common.whole(200, 1_000_000), default=1000, help="sessions in the small store (%(default)s)")
-    parser.add_argument("--many", type=common.whole(200, 1_000_000), default=100_000, help="in the large store (%(default)s)")
+    parser.add_argument(
+        "--sessions",
+        type=common.whole(200, 1_000_000),
+        default=10_000,
+        help="in the store (%(default)s)",
+    )
+    parser.add_argument(
+        "--few",
+        type=common.whole(200, 1_000_000),
+        default=1000,
+        help="sessions in the small store (%(default)s)",
+    )
+    parser.add_argument(
+        "--many",
+        type=common.whole(200, 1_000_000),
+        default=100_000,
+        help="in the large store (%(default)s)",
+    )
     parser.add_argument("--rounds", type=common.whole(1, 100), default=7, help="(%(default)s)")
-    parser.add_argument("--seconds", type=common.whole(1, 60), default=4, help="of load in each round (%(default)s)")
-    parser.add_argument("--connections", type=common.whole(1, 1000), default=8, help="(%(default)s)")
-    parser.add_argument("--datasette", metavar="PROGRAM", help="path of datasette, if it is installed elsewhere")
-    parser.add_argument("--part", choices=("all", "compare", "grow"), default="all", help="(%(default)s)")
+    parser.add_argument(
+        "--seconds", type=common.whole(1, 60), default=4, help="of load in each round (%(default)s)"
+    )
+    parser.add_argument(
+        "--connections", type=common.whole(1, 1000), default=8, help="(%(default)s)"
+    )
+    parser.add_argument(
+        "--datasette", metavar="PROGRAM", help="path of datasette, if it is installed elsewhere"
+    )
+    parser.add_argument(
+        "--part", choices=("all", "compare", "grow"), default="all", help="(%(default)s)"
+    )
     common.main(run, parser)

@@ -1,4 +1,5 @@
-"""What nginx in front costs: the list and a WebSocket's messages through the shipped site, beside the same without it.
+"""What nginx in front costs: the list and a WebSocket's messages through the shipped site, beside
+the same without it.
 
 Needs ``wrk`` (Debian: wrk), ``nginx`` (Debian: nginx-light) and ``openssl``.
 """
@@ -34,7 +35,8 @@ LISTEN = "listen 443 ssl http2;"
 
 
 def gunicorn(application: str, *addresses: str) -> list[str]:
-    """Return the command that serves ``application`` at ``addresses`` with the product's own settings."""
+    """Return the command that serves ``application`` at ``addresses`` with the product's own
+    settings."""
     binds = [part for address in addresses for part in ("--bind", address)]
     return [sys.executable, "-m", "gunicorn", "-c", "python:fastx_list.server", *binds, application]
 
@@ -46,7 +48,8 @@ def listens(port: int, path: Path | None = None) -> Callable[[], bool]:
 
 @contextmanager
 def site(directory: Path) -> Iterator[tuple[Nginx, int, int]]:
-    """Run nginx with the shipped site. Yields it, a port at which the same site is without TLS, and the pid."""
+    """Run nginx with the shipped site. Yields it, a port at which the same site is without TLS, and
+    the pid."""
     nginx, plain = Nginx(directory), common.free_port()
     nginx.configure({LISTEN: f"listen 127.0.0.1:{plain}; listen 127.0.0.1:{nginx.port} ssl http2;"})
     with common.running(nginx.command(), common.environment(directory), listens(nginx.port)) as pid:
@@ -54,13 +57,18 @@ def site(directory: Path) -> Iterator[tuple[Nginx, int, int]]:
 
 
 def load(options: argparse.Namespace, report: common.Report, directory: Path) -> None:
-    """The list under load, at its own port and through nginx, without and with TLS; connections are kept where they can be."""
+    """The list under load, at its own port and through nginx, without and with TLS; connections are
+    kept where they can be."""
     port, path = common.free_port(), directory / "list.sock"
     environ = common.environment(directory, WEB_CONCURRENCY="2", FASTX_LIST_TRUSTED_PROXIES="unix")
     asked = f"/api/list/{common.issue(directory, ASKED)}"
     with ExitStack() as stack:
-        # Two of them, since a worker that waits at one address is quicker than one that waits at two.
-        alone, behind = (gunicorn("fastx_list:create_app()", address) for address in (f"127.0.0.1:{port}", f"unix:{path}"))
+        # Two of them, since a worker that waits at one address is quicker than one that waits at
+        # two.
+        alone, behind = (
+            gunicorn("fastx_list:create_app()", address)
+            for address in (f"127.0.0.1:{port}", f"unix:{path}")
+        )
         direct = stack.enter_context(common.running(alone, environ, listens(port)))
         stack.enter_context(common.running(behind, environ, path.exists))
         nginx, plain, pid = stack.enter_context(site(directory))
@@ -74,13 +82,22 @@ def load(options: argparse.Namespace, report: common.Report, directory: Path) ->
         for server in servers.values():
             common.wrk(server, 1, options.connections)
         found = common.alternate(
-            {name: measure(server, options.seconds, options.connections) for name, server in servers.items()}, options.rounds
+            {
+                name: measure(server, options.seconds, options.connections)
+                for name, server in servers.items()
+            },
+            options.rounds,
         )
-    print(f"{common.PER_LOGIN} sessions an answer, {options.connections} connections; processor time of nginx is its own alone")
+    print(
+        f"{common.PER_LOGIN} sessions an answer, {options.connections} connections; processor time"
+        " of nginx is its own alone"
+    )
     show(report, "the list at its own port", found["direct"])
     for name, what in (("plain", "through nginx, HTTP"), ("tls", "through nginx, HTTPS")):
         show(report, what, found[name])
-        ratio = report.figure("  : at its own port, of each round", rates(found[name], found["direct"]), "times")
+        ratio = report.figure(
+            "  : at its own port, of each round", rates(found[name], found["direct"]), "times"
+        )
         report.target(f"{what} : at its own port", ratio, at_least=MIN_RATIO)
 
 
@@ -95,9 +112,15 @@ def messages(options: argparse.Namespace, report: common.Report, directory: Path
     command = gunicorn("fastx_list:create_live_app()", f"127.0.0.1:{port}", f"unix:{path}")
     question = f"/api/list?token={common.issue(directory, ASKED)}&snapshot=0"
     with common.running(command, environ, listens(port, path)), site(directory) as (nginx, _, _):
-        direct, behind = asyncio.run(follow(
-            directory, f"ws://{HOST}:{port}{question}", f"wss://{HOST}:{nginx.port}{question}", nginx, options.changes
-        ))
+        direct, behind = asyncio.run(
+            follow(
+                directory,
+                f"ws://{HOST}:{port}{question}",
+                f"wss://{HOST}:{nginx.port}{question}",
+                nginx,
+                options.changes,
+            )
+        )
     print(f"{options.changes} changes, from the commit to the message")
     more = common.percentile([b - a for a, b in zip(direct, behind, strict=True)], 50)
     for what, times in (("at its own port", direct), ("through nginx, TLS", behind)):
@@ -106,21 +129,32 @@ def messages(options: argparse.Namespace, report: common.Report, directory: Path
     report.target("a message through nginx takes longer, median, by ms", more, at_most=MAX_MORE_MS)
 
 
-async def follow(directory: Path, direct: str, behind: str, nginx: Nginx, changes: int) -> tuple[Sequence[float], Sequence[float]]:
-    """Return the milliseconds from each commit to its message, as one client and as the other saw it."""
+async def follow(
+    directory: Path, direct: str, behind: str, nginx: Nginx, changes: int
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Return the milliseconds from each commit to its message, as one client and as the other saw
+    it."""
     store = open_store(config.load(common.environment(directory)).store)
-    sessions = {session.id: session for session in map(common.make_session, range(10 * common.PER_LOGIN))}
+    sessions = {
+        session.id: session for session in map(common.make_session, range(10 * common.PER_LOGIN))
+    }
     mine = [session for session in sessions.values() if session.login == ASKED]
     pause = random.Random(1)
     times: tuple[list[float], list[float]] = ([], [])
-    async with connect(direct, proxy=None) as first, connect(behind, proxy=None, ssl=nginx.tls) as second:
+    async with (
+        connect(direct, proxy=None) as first,
+        connect(behind, proxy=None, ssl=nginx.tls) as second,
+    ):
         for count in range(changes):
-            await asyncio.sleep(pause.uniform(0.005, 0.05))  # so that changes come at any moment of the sidecar's waiting
+            # So that changes come at any moment of the sidecar's waiting
+            await asyncio.sleep(pause.uniform(0.005, 0.05))
             session: Session = replace(mine[count % len(mine)], clients=1000 + count)
             sessions[session.id] = session
             store.observe(common.SERVER_ID, sessions)
             committed = time.perf_counter()
-            came = await asyncio.gather(*(arrival(client, 1000 + count) for client in (first, second)))
+            came = await asyncio.gather(
+                *(arrival(client, 1000 + count) for client in (first, second))
+            )
             for kept, moment in zip(times, came, strict=True):
                 kept.append((moment - committed) * 1000)
     store.close()
@@ -151,7 +185,13 @@ def run(options: argparse.Namespace) -> int:
 if __name__ == "__main__":
     parser = common.arguments(__doc__)
     parser.add_argument("--rounds", type=common.whole(1, 100), default=7, help="(%(default)s)")
-    parser.add_argument("--seconds", type=common.whole(1, 60), default=4, help="of load in each round (%(default)s)")
-    parser.add_argument("--connections", type=common.whole(1, 1000), default=8, help="(%(default)s)")
-    parser.add_argument("--changes", type=common.whole(2, 100_000), default=300, help="(%(default)s)")
+    parser.add_argument(
+        "--seconds", type=common.whole(1, 60), default=4, help="of load in each round (%(default)s)"
+    )
+    parser.add_argument(
+        "--connections", type=common.whole(1, 1000), default=8, help="(%(default)s)"
+    )
+    parser.add_argument(
+        "--changes", type=common.whole(2, 100_000), default=300, help="(%(default)s)"
+    )
     common.main(run, parser)

@@ -1,4 +1,5 @@
-"""The servers that the live benchmarks put side by side: the sidecar, and what an engineer would otherwise pick."""
+"""The servers that the live benchmarks put side by side: the sidecar, and what an engineer would
+otherwise pick."""
 
 from __future__ import annotations
 
@@ -32,8 +33,9 @@ PublishText = Callable[[str, str], None]
 class Peer:
     """A server that runs: process ``pid`` and its children.
 
-    ``publish`` sends message number so-and-so to all, and returns when that began (ns): for a server that is asked to
-    send, the moment of asking; for the sidecar, the moment the change was in the store. A client gets ``first`` messages at once.
+    ``publish`` sends message number so-and-so to all, and returns when that began (ns): for a
+    server that is asked to send, the moment of asking; for the sidecar, the moment the change was
+    in the store. A client gets ``first`` messages at once.
     """
 
     port: int
@@ -51,19 +53,28 @@ def patch(number: int) -> dict[str, object]:
 @contextmanager
 def sidecar(directory: Path, port: int, **settings: str) -> Iterator[int]:
     """Run the sidecar on the store in ``directory``. Yields its pid."""
-    settings = {"WEB_CONCURRENCY": "1", "FASTX_LIST_MAX_SUBSCRIBERS_PER_LOGIN": "100000", **settings}
+    settings = {
+        "WEB_CONCURRENCY": "1",
+        "FASTX_LIST_MAX_SUBSCRIBERS_PER_LOGIN": "100000",
+        **settings,
+    }
     environ = common.environment(directory, **settings)
-    with common.running(common.gunicorn(port, "fastx_list:create_live_app()"), environ, common.listens(port)) as pid:
+    with common.running(
+        common.gunicorn(port, "fastx_list:create_live_app()"), environ, common.listens(port)
+    ) as pid:
         time.sleep(1)  # it reads its store before it lets anyone in
         yield pid
 
 
 @contextmanager
 def http_list(directory: Path) -> Iterator[str]:
-    """Run the list over HTTP on the store in ``directory``. Yields its address, which a token completes."""
+    """Run the list over HTTP on the store in ``directory``. Yields its address, which a token
+    completes."""
     port = common.free_port()
     command = common.gunicorn(port, "fastx_list:create_app()")
-    with common.running(command, common.environment(directory, WEB_CONCURRENCY="2"), common.listens(port)):
+    with common.running(
+        command, common.environment(directory, WEB_CONCURRENCY="2"), common.listens(port)
+    ):
         yield f"http://127.0.0.1:{port}/api/list/"
 
 
@@ -89,13 +100,17 @@ def ours(directory: Path) -> Iterator[Peer]:
 def message(number: int) -> str:
     """Return the text of the message that the sidecar sends for the same number."""
     session = common.make_session(number % SESSIONS)
-    frame = session_frame(session.id, encode(session, merge_params(session.params, patch(number))).encode())
-    return frame[4:].decode()  # without its header; it is more than 125 bytes long and less than 64 KiB
+    frame = session_frame(
+        session.id, encode(session, merge_params(session.params, patch(number))).encode()
+    )
+    # Without its header; it is more than 125 bytes long and less than 64 KiB
+    return frame[4:].decode()
 
 
 @dataclass(frozen=True)
 class Broadcast:
-    """A server that is told over a WebSocket what to send: ``publish`` takes a login and a message."""
+    """A server that is told over a WebSocket what to send: ``publish`` takes a login and a
+    message."""
 
     port: int
     pid: int
@@ -111,7 +126,9 @@ class Broadcast:
 
 
 @contextmanager
-def _told_what_to_send(command: Sequence[str], environ: dict[str, str], port: int) -> Iterator[Broadcast]:
+def _told_what_to_send(
+    command: Sequence[str], environ: dict[str, str], port: int
+) -> Iterator[Broadcast]:
     with common.running(command, environ, common.listens(port)) as pid:
         with connect(f"ws://127.0.0.1:{port}/publish", proxy=None) as publisher:
             yield Broadcast(port, pid, lambda login, text: publisher.send(f"{login}\n{text}"))
@@ -142,8 +159,21 @@ def websockets_plain(directory: Path) -> Iterator[Peer]:
 def flask_sock(directory: Path) -> Iterator[Peer]:
     port = common.free_port()
     command = [
-        sys.executable, "-m", "gunicorn", "--worker-class", "gevent", "--worker-connections", "20000", "--backlog", "4096",
-        "--no-control-socket", "--config", os.devnull, "--bind", f"127.0.0.1:{port}", "tests.bench.bare_live:create_app()",
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--worker-class",
+        "gevent",
+        "--worker-connections",
+        "20000",
+        "--backlog",
+        "4096",
+        "--no-control-socket",
+        "--config",
+        os.devnull,
+        "--bind",
+        f"127.0.0.1:{port}",
+        "tests.bench.bare_live:create_app()",
     ]
     with _told_what_to_send(command, common.environment(directory), port) as server:
         yield server.peer()
@@ -152,7 +182,9 @@ def flask_sock(directory: Path) -> Iterator[Peer]:
 @contextmanager
 def nchan(directory: Path, workers: int = 1) -> Iterator[Peer]:
     if not NCHAN_MODULE.exists():
-        raise common.BenchmarkError("Nchan is not installed; docs/performance.md says what the benchmarks need")
+        raise common.BenchmarkError(
+            "Nchan is not installed; docs/performance.md says what the benchmarks need"
+        )
     port = common.free_port()
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "\n".join(f"  {kind}_temp_path {directory}/{kind};" for kind in kinds)
@@ -174,7 +206,15 @@ http {{
   }}
 }}
 """)
-    command = [common.tool("nginx"), "-p", str(directory), "-e", "stderr", "-c", str(directory / "nginx.conf")]
+    command = [
+        common.tool("nginx"),
+        "-p",
+        str(directory),
+        "-e",
+        "stderr",
+        "-c",
+        str(directory / "nginx.conf"),
+    ]
     with common.running(command, common.environment(directory), common.listens(port)) as pid:
         publisher = http.client.HTTPConnection("127.0.0.1", port)
 
@@ -185,7 +225,9 @@ http {{
             answer = publisher.getresponse()
             answer.read()
             if answer.status >= 300:
-                raise common.BenchmarkError(f"Nchan does not publish: {answer.status} {answer.reason}")
+                raise common.BenchmarkError(
+                    f"Nchan does not publish: {answer.status} {answer.reason}"
+                )
             return began
 
         yield Peer(port, "/all", pid, publish)
@@ -193,9 +235,12 @@ http {{
 
 
 def memory(pid: int) -> int:
-    """Return the bytes of memory of process ``pid`` and its children; what they share counts once (PSS)."""
+    """Return the bytes of memory of process ``pid`` and its children; what they share counts once
+    (PSS)."""
     process = psutil.Process(pid)
-    return sum(int(each.memory_full_info().pss) for each in [process, *process.children(recursive=True)])
+    return sum(
+        int(each.memory_full_info().pss) for each in [process, *process.children(recursive=True)]
+    )
 
 
 def settled_memory(pid: int) -> int:

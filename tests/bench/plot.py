@@ -1,4 +1,5 @@
-"""Draws what ``tests.bench.fanout --save FILE`` has written, as an SVG: ``python -m tests.bench.plot FILE docs/fanout.svg``."""
+"""Draws what ``tests.bench.fanout --save FILE`` has written, as an SVG: ``python -m
+tests.bench.plot FILE docs/fanout.svg``."""
 
 from __future__ import annotations
 
@@ -38,9 +39,15 @@ def panel(title: str, bars: Sequence[Bar], top: int) -> Iterator[str]:
     for row, bar in enumerate(bars):
         y = top + HEAD + row * ROW
         middle, end = y + BAR / 2, LABELS + bar.value * scale
-        yield f'<text x="{LABELS - 10}" y="{middle + 4:g}" text-anchor="end">{escape(bar.name)}</text>'
+        yield (
+            f'<text x="{LABELS - 10}" y="{middle + 4:g}"'
+            f' text-anchor="end">{escape(bar.name)}</text>'
+        )
         whose = "other" if row else "ours"
-        yield f'<rect class="{whose}" x="{LABELS}" y="{y}" width="{bar.value * scale:.1f}" height="{BAR}" rx="2"/>'
+        yield (
+            f'<rect class="{whose}" x="{LABELS}" y="{y}" width="{bar.value * scale:.1f}"'
+            f' height="{BAR}" rx="2"/>'
+        )
         if bar.low is not None and bar.high is not None:
             low, end = LABELS + bar.low * scale, LABELS + bar.high * scale
             ends = "".join(f"M{x:.1f} {y + 5}v{BAR - 10}" for x in (low, end))
@@ -56,12 +63,19 @@ def draw(results: dict[str, Any]) -> str:
         times.append(Bar(server["name"], median, low, high))
     sizes = [Bar(server["name"], server["kib"]) for server in servers]
     height = HEAD + len(servers) * ROW
-    connections = f'{results["connections"]:,} WebSockets'
+    connections = f"{results['connections']:,} WebSockets"
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {2 * height + 10}" role="img">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {2 * height + 10}"'
+            ' role="img">'
+        ),
         f"<title>One change to {connections}: time and memory</title>",
         f"<style>{STYLE}</style>",
-        *panel(f"One change to {connections}: ms until 99 of 100 have it (line: half of the rounds)", times, 0),
+        *panel(
+            f"One change to {connections}: ms until 99 of 100 have it (line: half of the rounds)",
+            times,
+            0,
+        ),
         *panel("Memory of the server, KiB a connection", sizes, height + 10),
         "</svg>",
     ]

@@ -1,6 +1,8 @@
-"""Redis as the store: the list beside the same one on SQLite, and from a change on one machine to a subscriber on another.
+"""Redis as the store: the list beside the same one on SQLite, and from a change on one machine to a
+subscriber on another.
 
-The change is beside a bare publish and subscribe on the same Redis. Needs ``redis-server`` and ``wrk`` (Debian: the same).
+The change is beside a bare publish and subscribe on the same Redis. Needs ``redis-server`` and
+``wrk`` (Debian: the same).
 """
 
 from __future__ import annotations
@@ -47,13 +49,19 @@ def throughput(options: argparse.Namespace, report: common.Report, directory: Pa
             check_same(sqlite.sessions.values(), sqlite, redis)
             for each in (sqlite, redis):
                 common.wrk(each, 2, options.connections)
-            found = common.alternate({
-                "sqlite": lambda: common.wrk(sqlite, *load), "redis": lambda: common.wrk(redis, *load),
-            }, options.rounds)
+            found = common.alternate(
+                {
+                    "sqlite": lambda: common.wrk(sqlite, *load),
+                    "redis": lambda: common.wrk(redis, *load),
+                },
+                options.rounds,
+            )
     print(f"{options.sessions} sessions, {options.connections} connections")
     show(report, "the list on SQLite", found["sqlite"])
     show(report, "the list on Redis", found["redis"])
-    of_sqlite = report.figure("on Redis : on SQLite, of each round", rates(found["redis"], found["sqlite"]), "times")
+    of_sqlite = report.figure(
+        "on Redis : on SQLite, of each round", rates(found["redis"], found["sqlite"]), "times"
+    )
     report.target("on Redis : on SQLite", of_sqlite, at_least=MIN_RATIO)
 
 
@@ -73,11 +81,16 @@ def fill(store: Store, count: int) -> dict[str, dict[str, Session]]:
 
 
 class Agent:
-    """Changes one session at a time on one machine, and awaits the message on another. Times are in milliseconds."""
+    """Changes one session at a time on one machine, and awaits the message on another. Times are in
+    milliseconds."""
 
-    def __init__(self, store: Store, sessions: dict[str, Session], client: ClientConnection) -> None:
+    def __init__(
+        self, store: Store, sessions: dict[str, Session], client: ClientConnection
+    ) -> None:
         self._store, self._sessions, self._client = store, sessions, client
-        self._mine = [session.id for session in sessions.values() if session.login == common.login_name(0)]
+        self._mine = [
+            session.id for session in sessions.values() if session.login == common.login_name(0)
+        ]
         self._count = 0
 
     def change(self) -> float:
@@ -126,11 +139,15 @@ def delay(options: argparse.Namespace, report: common.Report, directory: Path) -
         with sidecar(directory, FASTX_LIST_STORE=server.url) as client:
             agent, bare = Agent(store, machines[machine_of(0)], client), Bare(server)
             found = common.alternate(
-                {"ours": partial(rested, agent.change), "bare": partial(rested, bare.change)}, options.changes,
+                {"ours": partial(rested, agent.change), "bare": partial(rested, bare.change)},
+                options.changes,
             )
         store.close()
     print(f"{options.sessions} sessions of {len(machines)} machines, {options.changes} changes")
-    names = {"ours": "a change on one machine to a subscriber on another", "bare": "bare publish/subscribe, 600 bytes"}
+    names = {
+        "ours": "a change on one machine to a subscriber on another",
+        "bare": "bare publish/subscribe, 600 bytes",
+    }
     for name, what in names.items():
         report.figure(f"{what}: median", [common.percentile(found[name], 50)], "ms")
         p99 = report.figure("  99 of 100 within", [common.percentile(found[name], 99)], "ms")
@@ -152,10 +169,23 @@ def run(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = common.arguments(__doc__)
-    parser.add_argument("--sessions", type=common.whole(200, 1_000_000), default=10_000, help="in the store (%(default)s)")
+    parser.add_argument(
+        "--sessions",
+        type=common.whole(200, 1_000_000),
+        default=10_000,
+        help="in the store (%(default)s)",
+    )
     parser.add_argument("--rounds", type=common.whole(1, 100), default=7, help="(%(default)s)")
-    parser.add_argument("--seconds", type=common.whole(1, 60), default=4, help="of load in each round (%(default)s)")
-    parser.add_argument("--connections", type=common.whole(1, 1000), default=8, help="(%(default)s)")
-    parser.add_argument("--changes", type=common.whole(2, 100_000), default=1000, help="(%(default)s)")
-    parser.add_argument("--part", choices=("all", "throughput", "delay"), default="all", help="(%(default)s)")
+    parser.add_argument(
+        "--seconds", type=common.whole(1, 60), default=4, help="of load in each round (%(default)s)"
+    )
+    parser.add_argument(
+        "--connections", type=common.whole(1, 1000), default=8, help="(%(default)s)"
+    )
+    parser.add_argument(
+        "--changes", type=common.whole(2, 100_000), default=1000, help="(%(default)s)"
+    )
+    parser.add_argument(
+        "--part", choices=("all", "throughput", "delay"), default="all", help="(%(default)s)"
+    )
     common.main(run, parser)

@@ -1,7 +1,8 @@
-"""Many machines on one Redis: what each part costs with 10 of them and with 100, and so how it grows.
+"""Many machines on one Redis: what each part costs with 10 of them and with 100, and so how it
+grows.
 
-The machines' agents are simulated: one process asks and writes for all of them what real ones would, at the times they would. Needs
-``redis-server`` (Debian: redis-server).
+The machines' agents are simulated: one process asks and writes for all of them what real ones
+would, at the times they would. Needs ``redis-server`` (Debian: redis-server).
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from tests.bench import common
 from tests.redis_server import redis_server
 
 SESSIONS = 100  # of each machine
-SCAN, BEAT, CHANGE = 1.0, 15.0, 10.0  # seconds between an agent's questions, its heartbeats, and changes of its sessions
+# Seconds between an agent's questions, its heartbeats, and changes of its sessions
+SCAN, BEAT, CHANGE = 1.0, 15.0, 10.0
 POLLS = 20  # requests a second for the list meanwhile
 
 
@@ -50,7 +52,9 @@ def simulate(url: str, machines: int) -> None:
     due: list[tuple[float, int, str]] = []
     for index, store in enumerate(stores):
         made = (common.make_session(index * SESSIONS + number) for number in range(SESSIONS))
-        views.append({session.id: replace(session, server_id=f"machine{index:03}") for session in made})
+        views.append(
+            {session.id: replace(session, server_id=f"machine{index:03}") for session in made}
+        )
         store.observe(f"machine{index:03}", views[index], leases[index])
         for what, interval in (("scan", SCAN), ("beat", BEAT), ("change", CHANGE)):
             heapq.heappush(due, (time.monotonic() + chance.uniform(0, interval), index, what))
@@ -62,19 +66,26 @@ def simulate(url: str, machines: int) -> None:
         if what == "scan":
             store.view(name)
         elif what == "beat":
-            store.heartbeat(Server(name, f"host{index}", cpu=chance.random() * 100, sessions=SESSIONS), leases[index])
+            store.heartbeat(
+                Server(name, f"host{index}", cpu=chance.random() * 100, sessions=SESSIONS),
+                leases[index],
+            )
         else:
             changed = chance.choice(list(views[index].values()))
             views[index][changed.id] = replace(changed, clients=(changed.clients or 0) + 1)
             store.observe(name, views[index], leases[index])
-        heapq.heappush(due, (at + {"scan": SCAN, "beat": BEAT, "change": CHANGE}[what], index, what))
+        heapq.heappush(
+            due, (at + {"scan": SCAN, "beat": BEAT, "change": CHANGE}[what], index, what)
+        )
 
 
 @contextmanager
 def agents(url: str, machines: int, directory: Path) -> Iterator[int]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.scale", "--simulate", url, "--machines", str(machines)], stdout=subprocess.PIPE,
-        cwd=common.ROOT, env=common.environment(directory),
+        [sys.executable, "-m", "tests.bench.scale", "--simulate", url, "--machines", str(machines)],
+        stdout=subprocess.PIPE,
+        cwd=common.ROOT,
+        env=common.environment(directory),
     )
     assert process.stdout is not None
     try:
@@ -94,11 +105,19 @@ def measure(directory: Path, machines: int, seconds: float) -> dict[str, Cost]:
         server = stack.enter_context(redis_server())
         environ = common.environment(directory, FASTX_LIST_STORE=server.url, WEB_CONCURRENCY="1")
         token = Tokens(config.load(environ)).issue("root", 3600, admin=True)
-        parts = {"Redis": server.process.pid, "all agents": stack.enter_context(agents(server.url, machines, directory))}
+        parts = {
+            "Redis": server.process.pid,
+            "all agents": stack.enter_context(agents(server.url, machines, directory)),
+        }
         port = common.free_port()
-        for name, application in (("sidecar", "fastx_list:create_live_app()"), ("list", "fastx_list:create_app()")):
+        for name, application in (
+            ("sidecar", "fastx_list:create_live_app()"),
+            ("list", "fastx_list:create_app()"),
+        ):
             port = common.free_port()
-            parts[name] = stack.enter_context(common.running(common.gunicorn(port, application), environ, common.listens(port)))
+            parts[name] = stack.enter_context(
+                common.running(common.gunicorn(port, application), environ, common.listens(port))
+            )
         url = f"http://127.0.0.1:{port}/api/admin/session/{token}?limit=50"
         common.get(url)
         before = {name: common.used(pid, children=True) for name, pid in parts.items()}
@@ -108,13 +127,16 @@ def measure(directory: Path, machines: int, seconds: float) -> dict[str, Cost]:
             common.get(url)
         took = time.monotonic() - began
         return {
-            name: Cost((common.used(pid, children=True) - before[name]) / took * 100, memory(pid)) for name, pid in parts.items()
+            name: Cost((common.used(pid, children=True) - before[name]) / took * 100, memory(pid))
+            for name, pid in parts.items()
         }
 
 
 def memory(pid: int) -> float:
     process = psutil.Process(pid)
-    return float(sum(each.memory_full_info().pss for each in [process, *process.children()]) / 2**20)
+    return float(
+        sum(each.memory_full_info().pss for each in [process, *process.children()]) / 2**20
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -125,8 +147,14 @@ def run(options: argparse.Namespace) -> int:
     report = common.Report("Many machines", options.quick)
     with common.work_dir() as directory:
         for machines in (10, options.machines):
-            found = [measure(directory / f"{machines}-{round_}", machines, options.seconds) for round_ in range(options.rounds)]
-            print(f"{machines} machines with {SESSIONS} sessions each, {POLLS} requests a second for an administrator's page")
+            found = [
+                measure(directory / f"{machines}-{round_}", machines, options.seconds)
+                for round_ in range(options.rounds)
+            ]
+            print(
+                f"{machines} machines with {SESSIONS} sessions each, {POLLS} requests a second for"
+                " an administrator's page"
+            )
             for name in found[0]:
                 report.figure(f"{name}, of a core", [each[name].cpu for each in found], "%")
                 report.figure("  memory", [each[name].memory for each in found], "MiB")
@@ -138,7 +166,9 @@ def run(options: argparse.Namespace) -> int:
 if __name__ == "__main__":
     parser = common.arguments(__doc__)
     parser.add_argument("--machines", type=common.whole(1, 1000), default=100, help="(%(default)s)")
-    parser.add_argument("--seconds", type=common.whole(1, 600), default=20, help="of each round (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=common.whole(1, 600), default=20, help="of each round (%(default)s)"
+    )
     parser.add_argument("--rounds", type=common.whole(1, 100), default=3, help="(%(default)s)")
     parser.add_argument("--simulate", metavar="URL", help=argparse.SUPPRESS)
     common.main(run, parser)

@@ -1,6 +1,8 @@
-"""What a scan costs: 200 sessions among 2,000 processes, beside ``ps -eo pid,args`` on the same machine in the same run.
+"""What a scan costs: 200 sessions among 2,000 processes, beside ``ps -eo pid,args`` on the same
+machine in the same run.
 
-The processes are real but tiny; one more process answers for all the X servers, so that the agent holds a connection to each.
+The processes are real but tiny; one more process answers for all the X servers, so that the agent
+holds a connection to each.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ MAX_SHARE = 0.02  # of a core, at the default interval of one second
 
 @contextmanager
 def processes(directory: Path, sessions: int, count: int) -> Iterator[None]:
-    """Run ``sessions`` shells by the name of an X server, and shells by another name up to ``count`` in all."""
+    """Run ``sessions`` shells by the name of an X server, and shells by another name up to
+    ``count`` in all."""
     shell = Path("/bin/sh").resolve().read_bytes()
     for name in ("Xtigervnc", "worker"):
         (directory / name).write_bytes(shell)
@@ -40,9 +43,18 @@ def processes(directory: Path, sessions: int, count: int) -> Iterator[None]:
     started = []
     try:
         for number in range(count):
-            name, display = ("Xtigervnc", f":{FIRST_DISPLAY + number}") if number < sessions else ("worker", "of-no-display")
-            started.append(subprocess.Popen(
-                [directory / name, "-c", "read line", display, "-geometry", "800x600"], stdin=subprocess.PIPE, env={"LANG": "C"}))
+            name, display = (
+                ("Xtigervnc", f":{FIRST_DISPLAY + number}")
+                if number < sessions
+                else ("worker", "of-no-display")
+            )
+            started.append(
+                subprocess.Popen(
+                    [directory / name, "-c", "read line", display, "-geometry", "800x600"],
+                    stdin=subprocess.PIPE,
+                    env={"LANG": "C"},
+                )
+            )
         yield
     finally:
         for process in started:
@@ -52,8 +64,11 @@ def processes(directory: Path, sessions: int, count: int) -> Iterator[None]:
 
 
 def answer_as_x_servers(sessions: int) -> None:
-    """Answer the connection's setup on the sockets of all displays until the standard input closes."""
-    reply = struct.pack("<BxHHH", 1, 11, 0, 20) + struct.pack("<IIIIHHBB10x", 1, 2, 3, 4, 0, 65535, 1, 0)
+    """Answer the connection's setup on the sockets of all displays until the standard input
+    closes."""
+    reply = struct.pack("<BxHHH", 1, 11, 0, 20) + struct.pack(
+        "<IIIIHHBB10x", 1, 2, 3, 4, 0, 65535, 1, 0
+    )
     reply += struct.pack("<IIIIIHH", 77, 1, 2, 3, 4, 800, 600) + b"\0" * 16
     poller = select.poll()
     listeners, clients = {}, {}
@@ -110,22 +125,30 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=200)
     parser.add_argument("--processes", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--profile", action="store_true", help="print where the time of the scans goes")
+    parser.add_argument(
+        "--profile", action="store_true", help="print where the time of the scans goes"
+    )
     parser.add_argument("--answer-as-x-servers", type=int, metavar="N", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.answer_as_x_servers:
         answer_as_x_servers(arguments.answer_as_x_servers)
         return 0
-    with tempfile.TemporaryDirectory() as name, x_servers(arguments.sessions), \
-            processes(Path(name), arguments.sessions, arguments.processes):
+    with (
+        tempfile.TemporaryDirectory() as name,
+        x_servers(arguments.sessions),
+        processes(Path(name), arguments.sessions, arguments.processes),
+    ):
         settings = load({"FASTX_LIST_STATE_DIR": f"{name}/state"})
         agent = Agent(settings, open_store(settings.store))
         found = agent.scan()
         assert found >= arguments.sessions, f"{found} sessions found"
-        time.sleep(11)  # the sessions' first ten seconds, in which the agent looks for their programs, are not what is measured
+        # The sessions' first ten seconds, in which the agent looks for their programs, are not what
+        # is measured
+        time.sleep(11)
         scans, listings = [], []
         if arguments.profile:
             import cProfile
+
             profile = cProfile.Profile()
             for _ in range(arguments.rounds):
                 profile.runcall(agent.scan)
@@ -136,8 +159,14 @@ def main() -> int:
             scans.append(time.process_time() - began)
             listings.append(cpu_of_ps())
     scan, listing = statistics.median(scans), statistics.median(listings)
-    print(f"{arguments.sessions} sessions among {arguments.processes} processes, {arguments.rounds} rounds, medians of CPU time")
-    print(f"one scan                {scan * 1000:7.2f} ms, {statistics.mean(scans):.2%} of a core at one scan a second")
+    print(
+        f"{arguments.sessions} sessions among {arguments.processes} processes, {arguments.rounds}"
+        " rounds, medians of CPU time"
+    )
+    print(
+        f"one scan                {scan * 1000:7.2f} ms, {statistics.mean(scans):.2%} of a core at"
+        " one scan a second"
+    )
     print(f"one ps -eo pid,args     {listing * 1000:7.2f} ms")
     print(f"ratio                   {scan / listing:7.2f}    (target: at most {MAX_RATIO})")
     return 0 if scan / listing <= MAX_RATIO and statistics.mean(scans) <= MAX_SHARE else 1

@@ -1,7 +1,8 @@
-"""From the start of a real session to its WebSocket message, and from a client's coming to its message.
+"""From the start of a real session to its WebSocket message, and from a client's coming to its
+message.
 
-What decides is the agent's interval: a session that starts right after a look waits for the next. So it is the figure beside which
-the others stand; the rest is what the product adds.
+What decides is the agent's interval: a session that starts right after a look waits for the next.
+So it is the figure beside which the others stand; the rest is what the product adds.
 """
 
 from __future__ import annotations
@@ -40,29 +41,52 @@ def run(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         directory = stack.enter_context(common.work_dir())
         environ = common.environment(directory)
-        stack.enter_context(common.running(
-            common.gunicorn(port, "fastx_list:create_live_app()"), environ, common.listens(port)))
+        stack.enter_context(
+            common.running(
+                common.gunicorn(port, "fastx_list:create_live_app()"), environ, common.listens(port)
+            )
+        )
         agent = [sys.executable, "-m", "fastx_list", "agent"]
         stack.enter_context(common.running(agent, environ, (directory / "sessions.db").exists))
         token = common.issue(directory, login_of(os.geteuid()))
         connection = stack.enter_context(connect(f"ws://127.0.0.1:{port}/api/list?token={token}"))
         for number in range(3 if options.quick else options.sessions):
-            time.sleep(random.random())  # at any moment of the agent's interval, so that the wait for its next look is fair
+            # At any moment of the agent's interval, so that the wait for its next look is fair
+            time.sleep(random.random())
             began = time.monotonic()
             with subprocess.Popen(
-                [server, f":{FIRST_DISPLAY + number}", "-geometry", "320x200", "-SecurityTypes", "None", "-rfbport",
-                 str(common.free_port())], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                [
+                    server,
+                    f":{FIRST_DISPLAY + number}",
+                    "-geometry",
+                    "320x200",
+                    "-SecurityTypes",
+                    "None",
+                    "-rfbport",
+                    str(common.free_port()),
+                ],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             ) as process:
                 delays.append(await_pid(connection, process.pid) - began)
                 process.terminate()
     report.figure("the agent's interval", [1.0], "s")
     report.figure("start of a session to its message: median", [statistics.median(delays)], "s")
-    report.target("start of a session to its message: 95 of 100 within, s", common.percentile(delays, 95), at_most=MAX_P95)
+    report.target(
+        "start of a session to its message: 95 of 100 within, s",
+        common.percentile(delays, 95),
+        at_most=MAX_P95,
+    )
     return 1 if report.missed and not report.smoke else 0
 
 
 if __name__ == "__main__":
     parser = common.arguments(__doc__)
     count = common.whole(20, 1000)
-    parser.add_argument("--sessions", type=count, default=60, help="real X servers to start, one after the other (%(default)s)")
+    parser.add_argument(
+        "--sessions",
+        type=count,
+        default=60,
+        help="real X servers to start, one after the other (%(default)s)",
+    )
     common.main(run, parser)

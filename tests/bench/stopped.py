@@ -1,6 +1,8 @@
-"""100 readers that stop reading beside 5,000 that read on: what it costs the others, and what the stopped ones see when they go on.
+"""100 readers that stop reading beside 5,000 that read on: what it costs the others, and what the
+stopped ones see when they go on.
 
-Two sidecars run side by side, one without the stopped readers; each change of 4 KiB goes to all of one, then of the other.
+Two sidecars run side by side, one without the stopped readers; each change of 4 KiB goes to all of
+one, then of the other.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from tests.bench.crowd import MAX_CLIENTS, Crowd
 SESSIONS = 20
 FILL_BYTES = 4000
 MAX_FILLING = 1000  # changes until the sockets of the stopped ones are full
-FULL_SECONDS = 5.0  # without more in the sockets; when the kernel asks again whether anyone reads, it may make room
+# Without more in the sockets; when the kernel asks again whether anyone reads, it may make room
+FULL_SECONDS = 5.0
 MESSAGE_SECONDS = 60.0
 AWAY = {"FASTX_LIST_SLOW_CLIENT_TIMEOUT": "3600"}  # however many rounds there are
 MAX_RATIO = 1.2
@@ -47,7 +50,8 @@ class Sidecar:
         self.size = 0  # of a message, without its few bytes of envelope
 
     def change(self) -> list[float]:
-        """Change one session, and return the milliseconds from the commit to each reader. All get it, every byte as it was sent."""
+        """Change one session, and return the milliseconds from the commit to each reader. All get
+        it, every byte as it was sent."""
         session = self._sessions[self.count % SESSIONS]
         patch = {"seq": self.count, "fill": secrets.token_hex(FILL_BYTES // 2)}
         text = self._store.set_params(session.id, session.login, patch)
@@ -55,9 +59,15 @@ class Sidecar:
         assert text is not None
         self.size = len(text)
         arrivals = self._crowd.collect(self._readers, MESSAGE_SECONDS)
-        if len(set(arrivals.clients)) != self._readers or set(arrivals.numbers) != {self.count} or self._crowd.lost():
+        if (
+            len(set(arrivals.clients)) != self._readers
+            or set(arrivals.numbers) != {self.count}
+            or self._crowd.lost()
+        ):
             raise common.BenchmarkError(
-                f"{len(arrivals.times)} messages came to {self._readers} readers; lost: {dict(self._crowd.lost())}")
+                f"{len(arrivals.times)} messages came to {self._readers} readers; lost:"
+                f" {dict(self._crowd.lost())}"
+            )
         self.count += 1
         return [(at - began) / 1e6 for at in arrivals.times]
 
@@ -86,11 +96,14 @@ def fill(sidecar: Sidecar, stopped: int) -> None:
             return
         most, changes = max(most, now), changes + 1
         time.sleep(0.05)
-    raise common.BenchmarkError(f"after {MAX_FILLING} changes the sockets of those who do not read still take more")
+    raise common.BenchmarkError(
+        f"after {MAX_FILLING} changes the sockets of those who do not read still take more"
+    )
 
 
 def go_on(crowd: Crowd, url: str, sidecar: Sidecar, stopped: int) -> tuple[int, int, int]:
-    """Have the stopped read again; return how many do not get to the newest state, how many were lost, and messages to each."""
+    """Have the stopped read again; return how many do not get to the newest state, how many were
+    lost, and messages to each."""
     newest = {session["id"]: session for session in json.loads(common.get(url + sidecar.token))}
     crowd.resume()
     got, stale = 0, stopped
@@ -111,7 +124,9 @@ def run(options: argparse.Namespace) -> int:
         among = Sidecar(directory, options.readers, stack)
         url = stack.enter_context(peers.http_list(directory))
         crowd = stack.enter_context(Crowd())
-        crowd.connect_all(among.port, [among.target] * options.stopped, first=SESSIONS, keep=True, narrow=True)
+        crowd.connect_all(
+            among.port, [among.target] * options.stopped, first=SESSIONS, keep=True, narrow=True
+        )
         crowd.pause(range(options.stopped))
         fill(among, options.stopped)
         filled = peers.settled_memory(among.pid)
@@ -119,22 +134,41 @@ def run(options: argparse.Namespace) -> int:
         def p99(sidecar: Sidecar) -> float:
             return common.percentile(sidecar.change(), 99)
 
-        measures: dict[str, Callable[[], float]] = {"without": partial(p99, without), "among": partial(p99, among)}
+        measures: dict[str, Callable[[], float]] = {
+            "without": partial(p99, without),
+            "among": partial(p99, among),
+        }
         found = common.alternate(measures, options.rounds)
         growth = peers.settled_memory(among.pid) / filled
         held = among.unread() // options.stopped
         stale, lost, got = go_on(crowd, url, among, options.stopped)
-    print(f"{options.readers} readers, and {options.stopped} whose sockets are full, with {held // 1024} KiB each")
-    print(f"{options.rounds * options.readers} messages with them and as many without, every byte as it was sent")
+    print(
+        f"{options.readers} readers, and {options.stopped} whose sockets are full, with"
+        f" {held // 1024} KiB each"
+    )
+    print(
+        f"{options.rounds * options.readers} messages with them and as many without, every byte as"
+        " it was sent"
+    )
     report.figure("99 of 100 of the others, without them", found["without"], "ms")
     report.figure("99 of 100 of the others, with them", found["among"], "ms")
     report.figure("memory of the sidecar with them, full", [filled / 2**20], "MiB")
-    report.figure("messages that each of them got when it read again", [got], f"of {among.count} changes")
-    ratio = report.figure("with them : without, of each round", common.ratios(found["among"], found["without"]), "times")
+    report.figure(
+        "messages that each of them got when it read again", [got], f"of {among.count} changes"
+    )
+    ratio = report.figure(
+        "with them : without, of each round",
+        common.ratios(found["among"], found["without"]),
+        "times",
+    )
     report.target("99 of 100 of the others, with them : without", ratio, at_most=MAX_RATIO)
     report.target("memory, after the messages : before", growth, at_most=MAX_GROWTH)
     # An old state that is not in the socket yet has to give way to the newer one.
-    report.target("messages that the sidecar kept for each of them", got - held // among.size, at_most=2 * SESSIONS)
+    report.target(
+        "messages that the sidecar kept for each of them",
+        got - held // among.size,
+        at_most=2 * SESSIONS,
+    )
     report.target("stopped ones that do not see the newest state", stale, at_most=0)
     report.target("stopped ones that were lost", lost, at_most=0)
     return report.status()
@@ -142,7 +176,14 @@ def run(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = common.arguments(__doc__)
-    parser.add_argument("--readers", type=common.whole(10, MAX_CLIENTS), default=5000, help="(%(default)s)")
+    parser.add_argument(
+        "--readers", type=common.whole(10, MAX_CLIENTS), default=5000, help="(%(default)s)"
+    )
     parser.add_argument("--stopped", type=common.whole(1, 1000), default=100, help="(%(default)s)")
-    parser.add_argument("--rounds", type=common.whole(2 * SESSIONS, 1000), default=40, help="changes of each (%(default)s)")
+    parser.add_argument(
+        "--rounds",
+        type=common.whole(2 * SESSIONS, 1000),
+        default=40,
+        help="changes of each (%(default)s)",
+    )
     common.main(run, parser)

@@ -1,4 +1,5 @@
-"""From a commit in one process to the message at a WebSocket client of the sidecar, beside a bare gevent echo."""
+"""From a commit in one process to the message at a WebSocket client of the sidecar, beside a bare
+gevent echo."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ def sidecar(directory: Path, **more: str) -> Iterator[ClientConnection]:
     token = common.issue(directory, common.login_name(0))
     with common.running(command, environ, common.listens(port)):
         time.sleep(1)  # it reads its store before it lets anyone in
-        with connect(f"ws://127.0.0.1:{port}/api/list?token={token}&snapshot=0", proxy=None) as client:
+        with connect(
+            f"ws://127.0.0.1:{port}/api/list?token={token}&snapshot=0", proxy=None
+        ) as client:
             yield client
 
 
@@ -48,16 +51,22 @@ def echo() -> Iterator[socket.socket]:
 
 
 class Writer:
-    """Changes one session at a time, as an agent or a portal does. ``call`` says how long each change took to commit."""
+    """Changes one session at a time, as an agent or a portal does. ``call`` says how long each
+    change took to commit."""
 
-    def __init__(self, store: Store, sessions: dict[str, Session], client: ClientConnection) -> None:
+    def __init__(
+        self, store: Store, sessions: dict[str, Session], client: ClientConnection
+    ) -> None:
         self._store, self._sessions, self._client = store, sessions, client
-        self._mine = [session for session in sessions.values() if session.login == common.login_name(0)]
+        self._mine = [
+            session for session in sessions.values() if session.login == common.login_name(0)
+        ]
         self._count = 0
         self.call: dict[str, list[float]] = {"observe": [], "set_params": []}
 
     def observe(self) -> float:
-        """Return the milliseconds from the commit of a server's view, in which one session is new, to its message."""
+        """Return the milliseconds from the commit of a server's view, in which one session is new,
+        to its message."""
         self._count += 1
         session = self._mine[self._count % len(self._mine)]
         session = self._sessions[session.id] = replace(session, clients=1000 + self._count)
@@ -106,24 +115,46 @@ def run(options: argparse.Namespace) -> int:
             pause = random.Random(1)
 
             def rested(measure: str) -> float:
-                time.sleep(pause.uniform(0.005, 0.05))  # so that changes come at any moment of the sidecar's waiting
-                return round_trip(bare, body) if measure == "echo" else float(getattr(writer, measure)())
+                # So that changes come at any moment of the sidecar's waiting
+                time.sleep(pause.uniform(0.005, 0.05))
+                return (
+                    round_trip(bare, body)
+                    if measure == "echo"
+                    else float(getattr(writer, measure)())
+                )
 
             names = ("observe", "set_params", "echo")
-            found = common.alternate({name: partial(rested, name) for name in names}, options.changes)
+            found = common.alternate(
+                {name: partial(rested, name) for name in names}, options.changes
+            )
         store.close()
     print(f"{options.sessions} sessions in the store, {options.changes} changes of each kind")
-    for name, what in (("observe", "a server's view"), ("set_params", "params"), ("echo", "bare gevent echo, 600 bytes")):
+    for name, what in (
+        ("observe", "a server's view"),
+        ("set_params", "params"),
+        ("echo", "bare gevent echo, 600 bytes"),
+    ):
         median = report.figure(f"{what}: median", [common.percentile(found[name], 50)], "ms")
         report.figure(f"{what}: 99 of 100 within", [common.percentile(found[name], 99)], "ms")
         if name != "echo":
-            report.figure("  the commit itself, before that: median", [common.percentile(writer.call[name], 50)], "ms")
+            report.figure(
+                "  the commit itself, before that: median",
+                [common.percentile(writer.call[name], 50)],
+                "ms",
+            )
             report.target(f"{what}: median", median, at_most=TARGET_MS)
     return report.status()
 
 
 if __name__ == "__main__":
     parser = common.arguments(__doc__)
-    parser.add_argument("--sessions", type=common.whole(20, 1_000_000), default=10_000, help="in the store (%(default)s)")
-    parser.add_argument("--changes", type=common.whole(2, 100_000), default=300, help="of each kind (%(default)s)")
+    parser.add_argument(
+        "--sessions",
+        type=common.whole(20, 1_000_000),
+        default=10_000,
+        help="in the store (%(default)s)",
+    )
+    parser.add_argument(
+        "--changes", type=common.whole(2, 100_000), default=300, help="of each kind (%(default)s)"
+    )
     common.main(run, parser)

@@ -1,6 +1,8 @@
-"""10,000 clients that connect all at once, as after a restart: is everyone served, how soon, and does the list go on answering?
+"""10,000 clients that connect all at once, as after a restart: is everyone served, how soon, and
+does the list go on answering?
 
-Beside websockets' ``broadcast`` server and Nchan (Debian: libnginx-mod-nchan), which have no list to send at first.
+Beside websockets' ``broadcast`` server and Nchan (Debian: libnginx-mod-nchan), which have no list
+to send at first.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ WARM_UP = 20  # requests, so that each worker has answered one
 
 
 class Storm(NamedTuple):
-    """How one storm went: seconds until half, 99 of 100 and all were served, failures, and milliseconds of each list meanwhile."""
+    """How one storm went: seconds until half, 99 of 100 and all were served, failures, and
+    milliseconds of each list meanwhile."""
 
     p50: float
     p99: float
@@ -39,7 +42,8 @@ class Storm(NamedTuple):
 
 @contextmanager
 def asking(url: str) -> Iterator[list[float]]:
-    """Ask for the list now and then while the block runs; fills in how many milliseconds each answer took."""
+    """Ask for the list now and then while the block runs; fills in how many milliseconds each
+    answer took."""
     taken: list[float] = []
     over = threading.Event()
     problems: list[Exception] = []
@@ -66,8 +70,11 @@ def asking(url: str) -> Iterator[list[float]]:
 
 
 def overflows() -> int:
-    """Return how many connections this machine's kernel has turned away because a backlog was full; they try again."""
-    names, values = (line.split()[1:] for line in Path("/proc/net/netstat").read_text().splitlines()[:2])
+    """Return how many connections this machine's kernel has turned away because a backlog was full;
+    they try again."""
+    names, values = (
+        line.split()[1:] for line in Path("/proc/net/netstat").read_text().splitlines()[:2]
+    )
     return int(dict(zip(names, values, strict=True))["ListenOverflows"])
 
 
@@ -79,7 +86,9 @@ def storm(name: str, options: argparse.Namespace) -> Storm:
         quiet: list[float] = []
         beside: AbstractContextManager[list[float]] = nullcontext([])
         if name == "ours":
-            url = stack.enter_context(peers.http_list(directory)) + common.issue(directory, common.login_name(0))
+            url = stack.enter_context(peers.http_list(directory)) + common.issue(
+                directory, common.login_name(0)
+            )
             for _ in range(WARM_UP):
                 common.get(url)
             with asking(url) as quiet:
@@ -87,13 +96,23 @@ def storm(name: str, options: argparse.Namespace) -> Storm:
             beside = asking(url)
         before = overflows()
         with beside as lists:
-            connected = crowd.connect(peer.port, [peer.target] * options.connections, at_once=options.connections, first=peer.first)
+            connected = crowd.connect(
+                peer.port,
+                [peer.target] * options.connections,
+                at_once=options.connections,
+                first=peer.first,
+            )
         for reason, count in connected.failed.items():
             print(f"  {SERVERS[name][0]}, not served: {count} times {reason}")
         seconds = [*connected.seconds, *[float("inf")] * connected.failed.total()]
         return Storm(
-            statistics.median(seconds), common.percentile(seconds, 99), max(seconds), connected.failed.total(),
-            overflows() - before, quiet, lists,
+            statistics.median(seconds),
+            common.percentile(seconds, 99),
+            max(seconds),
+            connected.failed.total(),
+            overflows() - before,
+            quiet,
+            lists,
         )
 
 
@@ -101,25 +120,43 @@ def run(options: argparse.Namespace) -> int:
     if options.quick:
         options.connections, options.rounds = 300, 1
     report = common.Report("A storm of WebSockets", options.quick)
-    found = common.alternate({name: partial(storm, name, options) for name in NAMES}, options.rounds)
-    print(f"{options.connections} connections at once; the sidecar sends each of them {peers.SESSIONS} sessions")
+    found = common.alternate(
+        {name: partial(storm, name, options) for name in NAMES}, options.rounds
+    )
+    print(
+        f"{options.connections} connections at once; the sidecar sends each of them"
+        f" {peers.SESSIONS} sessions"
+    )
     for name, storms in found.items():
         print(SERVERS[name][0])
         report.figure("half of them are served within", [each.p50 for each in storms], "s")
         report.figure("99 of 100", [each.p99 for each in storms], "s")
         report.figure("all", [each.all for each in storms], "s")
-        report.figure("connections that the backlog turned away at first", [each.overflows for each in storms], "")
+        report.figure(
+            "connections that the backlog turned away at first",
+            [each.overflows for each in storms],
+            "",
+        )
     print("the list over HTTP, asked 20 times a second meanwhile")
     storms = found["ours"]
-    for what, lists in (("before", [each.quiet for each in storms]), ("in the storm", [each.lists for each in storms])):
+    for what, lists in (
+        ("before", [each.quiet for each in storms]),
+        ("in the storm", [each.lists for each in storms]),
+    ):
         report.figure(f"{what}: median", [statistics.median(taken) for taken in lists], "ms")
         report.figure(f"{what}: the slowest answer", [max(taken) for taken in lists], "ms")
-    report.target("clients of the sidecar that were not served", sum(each.failed for each in storms), at_most=0)
+    report.target(
+        "clients of the sidecar that were not served",
+        sum(each.failed for each in storms),
+        at_most=0,
+    )
     return report.status()
 
 
 if __name__ == "__main__":
     parser = common.arguments(__doc__)
-    parser.add_argument("--connections", type=common.whole(10, MAX_CLIENTS), default=10_000, help="(%(default)s)")
+    parser.add_argument(
+        "--connections", type=common.whole(10, MAX_CLIENTS), default=10_000, help="(%(default)s)"
+    )
     parser.add_argument("--rounds", type=common.whole(1, 100), default=3, help="(%(default)s)")
     common.main(run, parser)

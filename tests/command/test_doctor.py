@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from fastx_list.agent import identity
-from fastx_list.config import Settings, load
 from fastx_list.command.doctor import examine
+from fastx_list.config import Settings, load
 from fastx_list.model.server import Server
 from fastx_list.store import Lease, ServerTaken, Store
 from tests.support import Service, needs_root
-
 
 Said = Callable[[], dict[bool | None, str]]
 
@@ -22,14 +21,21 @@ Said = Callable[[], dict[bool | None, str]]
 def said(environ: dict[str, str]) -> Said:
     def said() -> dict[bool | None, str]:
         findings = list(examine(load(environ)))
-        return {ok: "\n".join(finding.text for finding in findings if finding.ok is ok) for ok in (True, None, False)}
+        return {
+            ok: "\n".join(finding.text for finding in findings if finding.ok is ok)
+            for ok in (True, None, False)
+        }
 
     return said
 
 
-def test_nothing_is_wrong_on_a_fresh_machine_and_nothing_is_made(said: Said, tmp_path: Path) -> None:
+def test_nothing_is_wrong_on_a_fresh_machine_and_nothing_is_made(
+    said: Said, tmp_path: Path
+) -> None:
     assert said()[False] == ""
-    assert "will be made by the agent" in said()[None] and "will be made on first use" in said()[None]
+    assert (
+        "will be made by the agent" in said()[None] and "will be made on first use" in said()[None]
+    )
     assert not (tmp_path / "state").exists()
 
 
@@ -44,7 +50,12 @@ def test_what_is_open_to_others_is_to_be_mended(said: Said, environ: dict[str, s
     database.close()
     (state / "sessions.db").chmod(0o644)
     wrong = said()[False]
-    assert "chmod +t" in wrong and "chmod 600" in wrong and "chmod o=" in wrong and "made by a newer fastx-list" in wrong
+    assert (
+        "chmod +t" in wrong
+        and "chmod 600" in wrong
+        and "chmod o=" in wrong
+        and "made by a newer fastx-list" in wrong
+    )
     (state / "spool").chmod(0o1777)
     (state / "secret").chmod(0o600)
     (state / "sessions.db").unlink()
@@ -56,12 +67,18 @@ def test_it_says_who_keeps_the_list_up_to_date_and_whether_two_agents_have_one_n
 ) -> None:
     store.snapshot()
     assert "none is running as 'here'" in said()[None]
-    server, lease = Server("here", "first.example"), Lease(identity.read(settings), "1", "first.example", 3600)
+    server, lease = (
+        Server("here", "first.example"),
+        Lease(identity.read(settings), "1", "first.example", 3600),
+    )
     store.heartbeat(server, lease)
     assert "'here' is kept up to date from first.example" in said()[True] and said()[False] == ""
     with pytest.raises(ServerTaken):
         store.heartbeat(server, Lease("other", "2", "second.example", 3600))
-    assert "second.example, also calls itself 'here'" in said()[False] and "FASTX_LIST_SERVER_ID" in said()[False]
+    assert (
+        "second.example, also calls itself 'here'" in said()[False]
+        and "FASTX_LIST_SERVER_ID" in said()[False]
+    )
     identity.path(settings).write_text("0" * 32)
     assert "in use by another agent, on first.example" in said()[False]
 
@@ -70,7 +87,9 @@ def test_the_exit_status_is_for_scripts(service: Service) -> None:
     done = service.run("doctor", check=False)
     assert done.returncode == 0 and "Traceback" not in done.stderr
     assert {line[:3] for line in done.stdout.splitlines()} <= {"ok ", "-- "}
-    assert any(line.startswith(("ok tigervnc: ", "-- tigervnc: ")) for line in done.stdout.splitlines())
+    assert any(
+        line.startswith(("ok tigervnc: ", "-- tigervnc: ")) for line in done.stdout.splitlines()
+    )
     service.state.mkdir()
     (service.state / "secret").write_text("short")
     (service.state / "secret").chmod(0o600)

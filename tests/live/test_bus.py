@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from fastx_list.live.bus import Bus, Mailbox
 from fastx_list.live.frames import session_frame
 from fastx_list.model.query import Filter
-from fastx_list.replica.replica import Change, Everything
 from fastx_list.model.session import Session, encode
+from fastx_list.replica.replica import Change, Everything
 from fastx_list.replica.view import Entry
 
 ENOUGH = 10**6  # more frames than any mailbox here holds
 IDLE = (Filter("clients", frozenset({"0"})),)
-PINK = (*IDLE, Filter("colour", frozenset({"pink"})))  # both have to hold, and the second is one of the params
+# Both have to hold, and the second is one of the params
+PINK = (*IDLE, Filter("colour", frozenset({"pink"})))
 
 
 class Reader:
@@ -33,7 +34,9 @@ class Reader:
         self.flushed += 1
 
 
-def _entry(session_id: str = "s1", login: str = "alice", colour: str = "pink", **facts: Any) -> Entry:
+def _entry(
+    session_id: str = "s1", login: str = "alice", colour: str = "pink", **facts: Any
+) -> Entry:
     session = Session(session_id, login, "server", "host", **facts)
     return Entry(session_id, login, encode(session, {"colour": colour}).encode())
 
@@ -55,7 +58,7 @@ def _messages(frames: Iterable[bytes]) -> list[tuple[str, Any]]:
     """Return what the frames say, as pairs of id and data."""
     messages = []
     for frame in frames:
-        message = json.loads(frame[frame.index(b'{"id":'):])
+        message = json.loads(frame[frame.index(b'{"id":') :])
         messages.append((message["id"], message["data"]))
     return messages
 
@@ -65,7 +68,8 @@ def _taken(mailbox: Mailbox, count: int = ENOUGH) -> list[tuple[str, Any]]:
 
 
 def _clients(mailbox: Mailbox) -> list[tuple[str, int | None]]:
-    """Return what is in the mailbox, as pairs of id and number of clients; ``None`` is the end of the session."""
+    """Return what is in the mailbox, as pairs of id and number of clients; ``None`` is the end of
+    the session."""
     return [(session_id, data and data["clients"]) for session_id, data in _taken(mailbox)]
 
 
@@ -145,11 +149,16 @@ def test_a_mailbox_holds_no_more_than_one_frame_a_session() -> None:
 
 
 @pytest.mark.parametrize("filters", [(), IDLE])
-def test_nothing_is_kept_of_sessions_that_began_and_ended_unheard_of(filters: tuple[Filter, ...]) -> None:
+def test_nothing_is_kept_of_sessions_that_began_and_ended_unheard_of(
+    filters: tuple[Filter, ...],
+) -> None:
     mailbox, there = Mailbox(filters), _entry("there", clients=0)
     mailbox.fill([there], send=False)
     for number in range(1000):
-        entry, later = _entry(f"s{number}", clients=0), _entry(f"s{number}", clients=0, geometry="800x600")
+        entry, later = (
+            _entry(f"s{number}", clients=0),
+            _entry(f"s{number}", clients=0, geometry="800x600"),
+        )
         _put(mailbox, _new(entry), _new(later, entry), _end(later))
     _put(mailbox, _end(there))
     assert _clients(mailbox) == [("there", None)]
@@ -170,13 +179,16 @@ def test_an_end_is_told_of_whatever_was_told_before_it(filters: tuple[Filter, ..
     mailbox, entry = Mailbox(filters), _entry(clients=0)
     _put(mailbox, _new(entry))
     mailbox.take(1)
-    _put(mailbox, _end(entry), _new(entry), _end(entry), _new(entry))  # it comes back before its end was told
+    # It comes back before its end was told
+    _put(mailbox, _end(entry), _new(entry), _end(entry), _new(entry))
     assert _clients(mailbox) == [("s1", 0)]
     _put(mailbox, _end(entry), _new(entry), _end(entry))
     assert _clients(mailbox) == [("s1", None)]
 
 
-def test_a_session_that_is_unheard_of_is_so_no_longer_once_its_frame_was_taken_among_others() -> None:
+def test_a_session_that_is_unheard_of_is_so_no_longer_once_its_frame_was_taken_among_others() -> (
+    None
+):
     mailbox, one, other = Mailbox(), _entry("s1", clients=0), _entry("s2", clients=0)
     _put(mailbox, _new(one), _new(other))
     assert _messages(mailbox.take(1))[0][0] == "s1"
@@ -214,7 +226,9 @@ def test_without_a_snapshot_it_starts_with_nothing(filters: tuple[Filter, ...]) 
 
 
 @pytest.mark.parametrize("send", [True, False])
-def test_a_session_that_the_subscriber_knows_from_the_start_gets_null_when_it_stops_matching(send: bool) -> None:
+def test_a_session_that_the_subscriber_knows_from_the_start_gets_null_when_it_stops_matching(
+    send: bool,
+) -> None:
     mailbox = Mailbox(IDLE)
     mailbox.fill([_entry(clients=0)], send=send)
     mailbox.take(ENOUGH)
@@ -288,7 +302,10 @@ def test_a_session_may_stop_and_start_matching_as_often_as_it_likes() -> None:
 
 def test_all_filters_have_to_hold() -> None:
     mailbox = Mailbox(PINK)
-    mailbox.fill([_entry("s1", colour="blue", clients=0), _entry("s2", clients=1), _entry("s3", clients=0)], send=True)
+    mailbox.fill(
+        [_entry("s1", colour="blue", clients=0), _entry("s2", clients=1), _entry("s3", clients=0)],
+        send=True,
+    )
     assert _clients(mailbox) == [("s3", 0)]
     _put(mailbox, _new(_entry("s3", colour="blue", clients=0)), _new(_entry("s1", clients=0)))
     assert _clients(mailbox) == [("s3", None), ("s1", 0)]
@@ -390,14 +407,18 @@ def test_who_follows_all_logins_is_told_of_each() -> None:
     bus.subscribe("alice", alice)
     mine, theirs = _entry("s1"), _entry("s2", login="bob")
     bus.publish([_new(mine), _new(theirs)])
-    assert every.mailbox.take(10) == [mine.frame, theirs.frame] and alice.mailbox.take(10) == [mine.frame]
+    assert every.mailbox.take(10) == [mine.frame, theirs.frame] and alice.mailbox.take(10) == [
+        mine.frame
+    ]
     assert (every.flushed, alice.flushed) == (1, 1)
     server = Entry("here", "", b"{}")
     bus.publish([Change("here", Everything.SERVERS, server, None)])
     assert (every.flushed, alice.flushed) == (1, 1)
     given = _entry("s1", login="bob")
     bus.publish([Change("s1", "bob", given, mine)])
-    assert every.mailbox.take(10) == [given.frame] and alice.mailbox.take(10) == [session_frame("s1", None)]
+    assert every.mailbox.take(10) == [given.frame] and alice.mailbox.take(10) == [
+        session_frame("s1", None)
+    ]
 
 
 def test_a_session_that_changes_hands_ends_for_whom_it_belonged_to() -> None:
@@ -422,7 +443,8 @@ def test_whoever_was_not_shown_a_session_is_not_told_that_it_changed_hands() -> 
 
 _NAMES = st.sampled_from("abc")
 _STATES = st.none() | st.tuples(st.integers(0, 1), st.sampled_from(["pink", "blue"]))
-_STEPS = st.lists(st.tuples(_NAMES, _STATES) | st.integers(0, 3), max_size=40)  # a change, or so many frames taken
+# A change, or so many frames taken
+_STEPS = st.lists(st.tuples(_NAMES, _STATES) | st.integers(0, 3), max_size=40)
 _STARTS = st.dictionaries(_NAMES, st.tuples(st.integers(0, 1), st.sampled_from(["pink", "blue"])))
 
 
@@ -439,7 +461,9 @@ def test_the_last_state_always_arrives(
 
     def passes(entry: Entry) -> bool:
         members = entry.members
-        return (not filters or members["clients"] == 0) and (filters != PINK or members["params"]["colour"] == "pink")
+        return (not filters or members["clients"] == 0) and (
+            filters != PINK or members["params"]["colour"] == "pink"
+        )
 
     def receive(frames: Iterable[bytes]) -> None:
         for name, data in _messages(frames):

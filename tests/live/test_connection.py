@@ -1,8 +1,9 @@
 """A connection on a real socket: what its peer gets, whatever the peer does and however slowly.
 
-Everything runs in one thread, as in the sidecar: the test stands in for the event loop and calls what would be called. So each test
-decides what happens when, and nothing depends on how long anything takes. What comes out is parsed by another implementation of the
-protocol than the one it was made with.
+Everything runs in one thread, as in the sidecar: the test stands in for the event loop and calls
+what would be called. So each test decides what happens when, and nothing depends on how long
+anything takes. What comes out is parsed by another implementation of the protocol than the one it
+was made with.
 """
 
 from __future__ import annotations
@@ -24,11 +25,16 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.streams import StreamReader
 
 from fastx_list.live.bus import Mailbox
-from fastx_list.live.connection import CLOSE_SECONDS, MAX_CLIENT_FRAMES, MAX_CLIENT_MESSAGE, Connection
+from fastx_list.live.connection import (
+    CLOSE_SECONDS,
+    MAX_CLIENT_FRAMES,
+    MAX_CLIENT_MESSAGE,
+    Connection,
+)
 from fastx_list.live.frames import session_frame
 from fastx_list.replica.replica import Change
-from fastx_list.tokens import Claims
 from fastx_list.replica.view import Entry
+from fastx_list.tokens import Claims
 
 INTERVAL = 25.0  # between pings
 PATIENCE = 60.0  # with a socket that takes nothing
@@ -71,7 +77,9 @@ class Wire:
         self.ended = False  # whether the peer has read the end of the stream
         self.is_served = True
         claims = Claims("alice", 2**40, "jti", False)
-        self.connection = Connection(self.ours, claims, self.mailbox, "alice", self, self._end, lambda: self.now)
+        self.connection = Connection(
+            self.ours, claims, self.mailbox, "alice", self, self._end, lambda: self.now
+        )
 
     def io(self, fd: int, events: int) -> Watching:
         """Stand in for the loop."""
@@ -90,7 +98,7 @@ class Wire:
         data = memoryview(b"".join(frames))
         while data and self.is_served:
             try:
-                data = data[self.peer.send(data):]
+                data = data[self.peer.send(data) :]
             except (BlockingIOError, BrokenPipeError, ConnectionResetError):
                 pass
             self.let_it_read()
@@ -122,7 +130,10 @@ class Wire:
     def put(self, session_id: str, text: bytes | None) -> None:
         """Note a change of a session, as the bus does before it flushes."""
         entry = None if text is None else Entry(session_id, "alice", text)
-        self.mailbox.put(Change(session_id, "alice", entry, self.sessions.get(session_id)), session_frame(session_id, None))
+        self.mailbox.put(
+            Change(session_id, "alice", entry, self.sessions.get(session_id)),
+            session_frame(session_id, None),
+        )
         self.sessions[session_id] = entry
 
     def publish(self, session_id: str, text: bytes | None) -> None:
@@ -140,7 +151,11 @@ class Wire:
     def close(self) -> None:
         self.hangs_up()
         assert not self.is_served, "it goes on although there is nobody any more"
-        assert self.ours.fileno() == -1 and self.reading.callback is None and self.watching.callback is None
+        assert (
+            self.ours.fileno() == -1
+            and self.reading.callback is None
+            and self.watching.callback is None
+        )
 
 
 @pytest.fixture
@@ -160,12 +175,15 @@ def narrow() -> Iterator[Wire]:
 
 
 def parse(data: bytes) -> list[Frame]:
-    """Return the frames that ``data`` is; fails unless they are well-formed, whole, and nothing follows a close."""
+    """Return the frames that ``data`` is; fails unless they are well-formed, whole, and nothing
+    follows a close."""
     stream = StreamReader()
     frames: list[Frame] = []
     stream.feed_data(data)
     while stream.buffer:
-        assert not frames or frames[-1].opcode is not Opcode.CLOSE, f"sent after the close: {bytes(stream.buffer)!r}"
+        assert not frames or frames[-1].opcode is not Opcode.CLOSE, (
+            f"sent after the close: {bytes(stream.buffer)!r}"
+        )
         try:
             next(Frame.parse(stream.read_exact, mask=False))
         except StopIteration as end:
@@ -213,7 +231,10 @@ def raw(first: int, length: bytes, payload: bytes = b"", mask: bytes = b"\0\0\0\
 
 def _fragments(opcode: Opcode, *parts: bytes) -> list[bytes]:
     last = len(parts) - 1
-    return [client(Opcode.CONT if number else opcode, part, number == last) for number, part in enumerate(parts)]
+    return [
+        client(Opcode.CONT if number else opcode, part, number == last)
+        for number, part in enumerate(parts)
+    ]
 
 
 def _text(size: int, **members: Any) -> bytes:
@@ -253,11 +274,15 @@ def test_it_sends_more_frames_than_fit_into_one_write(wire: Wire) -> None:
 def test_it_waits_for_a_full_socket_and_then_goes_on(narrow: Wire) -> None:
     _fill(narrow, 20)
     assert narrow.watching.starts == 1
-    assert [name for name, _ in _messages(narrow.reads_all())] == [f"s{number}" for number in range(20)]
+    assert [name for name, _ in _messages(narrow.reads_all())] == [
+        f"s{number}" for number in range(20)
+    ]
     assert narrow.watching.callback is None
 
 
-def test_it_stops_watching_when_everything_is_out_and_starts_again_when_need_be(narrow: Wire) -> None:
+def test_it_stops_watching_when_everything_is_out_and_starts_again_when_need_be(
+    narrow: Wire,
+) -> None:
     for _ in range(3):
         _fill(narrow, 20)
         narrow.reads_all()
@@ -275,9 +300,12 @@ def test_a_reader_that_reads_nothing_costs_one_frame_a_session(narrow: Wire) -> 
     for number in range(2000):
         narrow.publish(f"s{number % 100}", _text(100, number=number))
     messages = _messages(narrow.reads_all())
-    # What was taken out of the mailbox before the socket was full, and then one newest state of each.
+    # What was taken out of the mailbox before the socket was full, and then one newest state of
+    # each.
     assert len(messages) < 300
-    assert {name: data["number"] for name, data in messages} == {f"s{number % 100}": number for number in range(1900, 2000)}
+    assert {name: data["number"] for name, data in messages} == {
+        f"s{number % 100}": number for number in range(1900, 2000)
+    }
 
 
 def test_what_waits_for_a_slow_reader_is_the_newest_state(narrow: Wire) -> None:
@@ -419,9 +447,15 @@ def test_a_peer_that_does_not_even_read_the_close_is_dropped(narrow: Wire) -> No
     assert narrow.watching.callback is None
 
 
-# RFC 6455 section 5.5.1: a close is answered with its own code. One without a code reads as 1005, which may not be sent.
-@pytest.mark.parametrize(("code", "answer"), [(1000, 1000), (1001, 1001), (1011, 1011), (3000, 3000), (4999, 4999), (None, 1000)])
-def test_a_clients_close_is_answered_and_the_connection_ends(wire: Wire, code: int | None, answer: int) -> None:
+# RFC 6455 section 5.5.1: a close is answered with its own code. One without a code reads as 1005,
+# which may not be sent.
+@pytest.mark.parametrize(
+    ("code", "answer"),
+    [(1000, 1000), (1001, 1001), (1011, 1011), (3000, 3000), (4999, 4999), (None, 1000)],
+)
+def test_a_clients_close_is_answered_and_the_connection_ends(
+    wire: Wire, code: int | None, answer: int
+) -> None:
     wire.sends(client_close(code))
     assert not wire.is_served  # at once: RFC 6455 section 7.1.1 has the server close first
     assert _close_code(wire.reads_all()) == answer
@@ -445,7 +479,8 @@ def test_a_clients_close_is_answered_also_when_the_socket_is_full(narrow: Wire) 
     frames = narrow.reads_all()
     assert [name for name, _ in _messages(frames)] == ["s1"]
     assert _close_code(frames) == 1000
-    # Here, too, it is the server that hangs up when all is out, and it does not wait for anything more.
+    # Here, too, it is the server that hangs up when all is out, and it does not wait for anything
+    # more.
     narrow.let_it_read()
     narrow.reads()
     assert narrow.ended
@@ -471,12 +506,16 @@ def test_a_client_that_hangs_up_without_a_word_is_no_longer_served(wire: Wire) -
 @pytest.mark.parametrize("payload", [b"", b"x", bytes(range(125))])
 def test_a_ping_is_answered(wire: Wire, payload: bytes) -> None:
     wire.sends(client(Opcode.PING, payload))
-    assert [(frame.opcode, bytes(frame.data)) for frame in wire.reads_all()] == [(Opcode.PONG, payload)]
+    assert [(frame.opcode, bytes(frame.data)) for frame in wire.reads_all()] == [
+        (Opcode.PONG, payload)
+    ]
 
 
 def test_pings_are_answered_in_their_order(wire: Wire) -> None:
     wire.sends(*(client(Opcode.PING, b"%d" % number) for number in range(20)))
-    assert [bytes(frame.data) for frame in wire.reads_all()] == [b"%d" % number for number in range(20)]
+    assert [bytes(frame.data) for frame in wire.reads_all()] == [
+        b"%d" % number for number in range(20)
+    ]
 
 
 def test_a_ping_between_the_fragments_of_a_message_is_answered(wire: Wire) -> None:
@@ -489,7 +528,9 @@ def test_a_ping_between_the_fragments_of_a_message_is_answered(wire: Wire) -> No
 def test_a_frame_that_comes_byte_by_byte_is_understood(wire: Wire) -> None:
     for byte in client(Opcode.TEXT, b"x" * 200) + client(Opcode.PING, b"hello"):
         wire.sends(bytes([byte]))
-    assert [(frame.opcode, bytes(frame.data)) for frame in wire.reads_all()] == [(Opcode.PONG, b"hello")]
+    assert [(frame.opcode, bytes(frame.data)) for frame in wire.reads_all()] == [
+        (Opcode.PONG, b"hello")
+    ]
 
 
 def test_pings_of_a_peer_that_reads_nothing_are_not_piled_up(narrow: Wire) -> None:
@@ -510,7 +551,9 @@ def _is_open(wire: Wire) -> bool:
     return wire.is_served and before == [] and _opcodes(wire.reads_all()) == [Opcode.PONG]
 
 
-@pytest.mark.parametrize("parts", [[0], [1], [1024], [0, 0, 0], [1000, 24], [1024, 0], [0, 1024], [16] * 64])
+@pytest.mark.parametrize(
+    "parts", [[0], [1], [1024], [0, 0, 0], [1000, 24], [1024, 0], [0, 1024], [16] * 64]
+)
 @pytest.mark.parametrize("opcode", [Opcode.TEXT, Opcode.BINARY])
 def test_messages_of_up_to_1_kib_are_ignored(wire: Wire, opcode: Opcode, parts: list[int]) -> None:
     assert MAX_CLIENT_MESSAGE == 1024
@@ -526,8 +569,11 @@ def test_any_number_of_messages_of_1_kib_is_ignored(wire: Wire) -> None:
 
 
 FLOODS = {
-    "empty messages": client(Opcode.TEXT), "empty fragments": client(Opcode.CONT, fin=False),
-    "messages": client(Opcode.BINARY, b"x" * 50), "pings": client(Opcode.PING), "pongs": client(Opcode.PONG, b"x"),
+    "empty messages": client(Opcode.TEXT),
+    "empty fragments": client(Opcode.CONT, fin=False),
+    "messages": client(Opcode.BINARY, b"x" * 50),
+    "pings": client(Opcode.PING),
+    "pongs": client(Opcode.PONG, b"x"),
 }
 
 
@@ -541,7 +587,9 @@ def test_more_frames_at_a_time_than_anybody_needs_close_with_1008(wire: Wire, fr
     wire.sends(*[frame] * 10_000)
     frames = wire.reads_all()
     assert _close_code(frames) == 1008
-    assert _opcodes(frames).count(Opcode.PONG) == (2 * MAX_CLIENT_FRAMES if frame == FLOODS["pings"] else 0)
+    assert _opcodes(frames).count(Opcode.PONG) == (
+        2 * MAX_CLIENT_FRAMES if frame == FLOODS["pings"] else 0
+    )
     wire.tend(CLOSE_SECONDS)  # no longer, whatever else it sends
     wire.let_it_read()
     assert not wire.is_served
@@ -562,9 +610,14 @@ def test_a_message_that_comes_in_many_pieces_is_one_frame(wire: Wire) -> None:
     assert _is_open(wire)
 
 
-@pytest.mark.parametrize("parts", [[1025], [70_000], [1024, 1], [600, 600], [0, 1025], [16] * 64 + [1], [1000, 1000, 1000]])
+@pytest.mark.parametrize(
+    "parts",
+    [[1025], [70_000], [1024, 1], [600, 600], [0, 1025], [16] * 64 + [1], [1000, 1000, 1000]],
+)
 @pytest.mark.parametrize("opcode", [Opcode.TEXT, Opcode.BINARY])
-def test_a_message_over_1_kib_closes_with_1009(wire: Wire, opcode: Opcode, parts: list[int]) -> None:
+def test_a_message_over_1_kib_closes_with_1009(
+    wire: Wire, opcode: Opcode, parts: list[int]
+) -> None:
     wire.sends(*_fragments(opcode, *(b"x" * part for part in parts)))
     assert _close_code(wire.reads_all()) == 1009
     assert wire.is_served  # until the peer has answered
@@ -576,10 +629,12 @@ def test_a_message_over_1_kib_closes_with_1009(wire: Wire, opcode: Opcode, parts
 @pytest.mark.parametrize("fragmented", [False, True])
 def test_the_size_of_a_text_is_that_of_its_bytes(character: str, fragmented: bool) -> None:
     data = (character * 1024).encode()
-    whole = data[:1024 // len(character.encode()) * len(character.encode())]
+    whole = data[: 1024 // len(character.encode()) * len(character.encode())]
     for text, is_too_long in [(whole, False), (whole + character.encode(), True), (data, True)]:
         with closing(Wire()) as wire:
-            wire.sends(*_fragments(Opcode.TEXT, *([text[:501], text[501:]] if fragmented else [text])))
+            wire.sends(
+                *_fragments(Opcode.TEXT, *([text[:501], text[501:]] if fragmented else [text]))
+            )
             if is_too_long:
                 assert _close_code(wire.reads_all()) == 1009
             else:
@@ -598,8 +653,12 @@ def test_a_message_that_would_be_endless_is_not_waited_for(wire: Wire) -> None:
     assert _close_code(wire.reads_all()) == 1009
 
 
-def test_a_message_over_1_kib_is_read_to_its_end_so_that_the_answer_is_understood(wire: Wire) -> None:
-    wire.sends(*_fragments(Opcode.BINARY, *[b"x" * 10_000] * 50), client(Opcode.PING), client_close(1009))
+def test_a_message_over_1_kib_is_read_to_its_end_so_that_the_answer_is_understood(
+    wire: Wire,
+) -> None:
+    wire.sends(
+        *_fragments(Opcode.BINARY, *[b"x" * 10_000] * 50), client(Opcode.PING), client_close(1009)
+    )
     assert _close_code(wire.reads_all()) == 1009
     assert not wire.is_served
 
@@ -618,9 +677,14 @@ MALFORMED = {
     "a length of 126 in eight bytes": raw(0x81, b"\xff" + struct.pack("!Q", 126), b"x" * 126),
     "a length of 64 bits": raw(0x81, b"\xff" + struct.pack("!Q", 2**63)),
     "a continuation of nothing": client(Opcode.CONT, b"x"),
-    "a message in the midst of another": client(Opcode.TEXT, b"a", fin=False) + client(Opcode.TEXT, b"b"),
+    "a message in the midst of another": (
+        client(Opcode.TEXT, b"a", fin=False) + client(Opcode.TEXT, b"b")
+    ),
     "a close of one byte": client(Opcode.CLOSE, b"\x03"),
-    **{f"a close with {code}": client_close(code) for code in (0, 999, 1004, 1005, 1006, 1015, 1100, 2999, 5000, 65535)},
+    **{
+        f"a close with {code}": client_close(code)
+        for code in (0, 999, 1004, 1005, 1006, 1015, 1100, 2999, 5000, 65535)
+    },
 }
 
 
@@ -633,10 +697,18 @@ def test_what_is_malformed_closes_with_1002(wire: Wire, data: bytes) -> None:
     assert _close_code(frames) == 1002
 
 
-@pytest.mark.parametrize("data", [
-    client(Opcode.TEXT, b"\xff"), client(Opcode.TEXT, b"\xc3"), client(Opcode.TEXT, b"\xed\xa0\x80"),
-    client(Opcode.CLOSE, b"\x03\xe8\xff"), b"".join(_fragments(Opcode.TEXT, b"\xc3", b"x")),
-], ids=["no character", "half a character", "a surrogate", "a reason", "in fragments"])  # the frames have random masks
+@pytest.mark.parametrize(
+    "data",
+    [
+        client(Opcode.TEXT, b"\xff"),
+        client(Opcode.TEXT, b"\xc3"),
+        client(Opcode.TEXT, b"\xed\xa0\x80"),
+        client(Opcode.CLOSE, b"\x03\xe8\xff"),
+        b"".join(_fragments(Opcode.TEXT, b"\xc3", b"x")),
+        # The frames have random masks
+    ],
+    ids=["no character", "half a character", "a surrogate", "a reason", "in fragments"],
+)
 def test_text_that_is_not_utf8_closes_with_1007(wire: Wire, data: bytes) -> None:
     wire.sends(data)
     assert _close_code(wire.reads_all()) == 1007
@@ -655,7 +727,8 @@ def test_after_malformed_data_nothing_more_is_understood(wire: Wire) -> None:
 
 
 def test_whoever_sends_malformed_data_without_end_still_learns_what_was_wrong(wire: Wire) -> None:
-    # Data that was not read when a socket is closed makes the kernel reset the connection, and the close is lost.
+    # Data that was not read when a socket is closed makes the kernel reset the connection, and the
+    # close is lost.
     wire.sends(MALFORMED["the opcode 3"])
     for _ in range(20):
         wire.sends(b"\xff" * 50_000)
@@ -668,7 +741,9 @@ def test_whoever_sends_malformed_data_without_end_still_learns_what_was_wrong(wi
 @pytest.mark.parametrize("what", ["malformed", "too long"])
 def test_a_frame_that_is_partly_out_is_finished_before_a_refusal(narrow: Wire, what: str) -> None:
     _fill(narrow)
-    narrow.sends(MALFORMED["the opcode 3"] if what == "malformed" else client(Opcode.TEXT, b"x" * 2000))
+    narrow.sends(
+        MALFORMED["the opcode 3"] if what == "malformed" else client(Opcode.TEXT, b"x" * 2000)
+    )
     assert _close_code(narrow.reads_all()) == (1002 if what == "malformed" else 1009)
 
 
@@ -724,7 +799,9 @@ def test_a_reader_that_reads_nothing_is_given_its_time_and_then_dropped(narrow: 
     assert not narrow.tend(0)
 
 
-def test_a_slow_reader_that_reads_now_and_then_stays_although_no_ping_comes_to_it(narrow: Wire) -> None:
+def test_a_slow_reader_that_reads_now_and_then_stays_although_no_ping_comes_to_it(
+    narrow: Wire,
+) -> None:
     _fill(narrow)
     for _ in range(10):
         assert not narrow.tend(PATIENCE * 0.9)
@@ -785,10 +862,15 @@ def _scribble(wire: Wire, choose: random.Random) -> None:
     pings: list[bytes] = []
     ends = choose.choice(["stays", "server closes", "client closes", "client sends too much"])
     for step in range(400):
-        action = choose.choice(["publish", "publish", "reads", "reads", "writable", "ping", "tend", "talk"])
+        action = choose.choice(
+            ["publish", "publish", "reads", "reads", "writable", "ping", "tend", "talk"]
+        )
         if action == "publish":
             for _ in range(choose.randint(1, 5)):
-                name, text = f"s{choose.randint(0, 20)}", choose.choice([None, _text(choose.randint(*sizes), step=step)])
+                name, text = (
+                    f"s{choose.randint(0, 20)}",
+                    choose.choice([None, _text(choose.randint(*sizes), step=step)]),
+                )
                 latest[name] = text and json.loads(text)
                 wire.put(name, text)
             wire.connection.flush()
@@ -803,7 +885,9 @@ def _scribble(wire: Wire, choose: random.Random) -> None:
             wire.sends(client(Opcode.PONG))  # whoever reads slowly is not dead
             wire.tend(INTERVAL)
         else:
-            wire.sends(*_fragments(choose.choice([Opcode.TEXT, Opcode.BINARY]), b"x" * 500, b"x" * 500))
+            wire.sends(
+                *_fragments(choose.choice([Opcode.TEXT, Opcode.BINARY]), b"x" * 500, b"x" * 500)
+            )
     assert wire.is_served
     if ends == "server closes":
         wire.connection.close(GOING_AWAY, "the server restarts")
@@ -818,32 +902,51 @@ def _scribble(wire: Wire, choose: random.Random) -> None:
     frames = wire.reads_all()
     assert set(_opcodes(frames)) <= {Opcode.TEXT, Opcode.PING, Opcode.PONG, Opcode.CLOSE}
     answers = iter(pings)
-    assert all(bytes(frame.data) in answers for frame in frames if frame.opcode is Opcode.PONG)  # in order; some may be left out
+    # In order; some may be left out
+    assert all(bytes(frame.data) in answers for frame in frames if frame.opcode is Opcode.PONG)
     if ends == "stays":
         there = {name: data for name, data in latest.items() if data is not None}
-        assert {name: data for name, data in dict(_messages(frames)).items() if data is not None} == there
+        assert {
+            name: data for name, data in dict(_messages(frames)).items() if data is not None
+        } == there
     else:
-        assert _close_code(frames) == {"server closes": GOING_AWAY, "client closes": 1000, "client sends too much": 1009}[ends]
+        assert (
+            _close_code(frames)
+            == {"server closes": GOING_AWAY, "client closes": 1000, "client sends too much": 1009}[
+                ends
+            ]
+        )
 
 
 _OPCODES = st.sampled_from([Opcode.TEXT, Opcode.BINARY, Opcode.CONT, Opcode.PING, Opcode.PONG])
 _FRAMES = st.builds(client, _OPCODES, st.binary(max_size=125), st.just(True)) | st.builds(
-    client, st.sampled_from([Opcode.TEXT, Opcode.BINARY, Opcode.CONT]), st.binary(max_size=2000), st.booleans()
+    client,
+    st.sampled_from([Opcode.TEXT, Opcode.BINARY, Opcode.CONT]),
+    st.binary(max_size=2000),
+    st.booleans(),
 )
 _CLOSES = st.builds(client_close, st.none() | st.integers(0, 0xFFFF), st.text(max_size=20))
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
-@given(pieces=st.lists(_FRAMES | _FRAMES | _CLOSES | st.binary(max_size=50), max_size=10), cut=st.integers(1, 300))
-def test_whatever_a_client_sends_is_answered_with_whole_frames(pieces: list[bytes], cut: int) -> None:
+@given(
+    pieces=st.lists(_FRAMES | _FRAMES | _CLOSES | st.binary(max_size=50), max_size=10),
+    cut=st.integers(1, 300),
+)
+def test_whatever_a_client_sends_is_answered_with_whole_frames(
+    pieces: list[bytes], cut: int
+) -> None:
     with closing(Wire()) as wire:
         data = b"".join(pieces)
         wire.publish("s1", b"{}")
         for start in range(0, len(data), cut):
-            wire.sends(data[start:start + cut])
+            wire.sends(data[start : start + cut])
         wire.publish("s2", b"{}")
         frames = wire.reads_all()
         assert set(_opcodes(frames)) <= {Opcode.TEXT, Opcode.PONG, Opcode.CLOSE}
         names = [name for name, _ in _messages(frames)]
         assert names == (["s1"] if _closes(frames) else ["s1", "s2"])
-        assert all(close.code in (1000, 1002, 1007, 1009) or close.code in range(1000, 5000) for close in _closes(frames))
+        assert all(
+            close.code in (1000, 1002, 1007, 1009) or close.code in range(1000, 5000)
+            for close in _closes(frames)
+        )

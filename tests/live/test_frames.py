@@ -27,19 +27,30 @@ def _parse(data: bytes) -> Frame:
 
 def _message(data: bytes) -> Any:
     frame = _parse(data)
-    assert (frame.opcode, frame.fin, frame.rsv1, frame.rsv2, frame.rsv3) == (Opcode.TEXT, True, False, False, False)
+    assert (frame.opcode, frame.fin, frame.rsv1, frame.rsv2, frame.rsv3) == (
+        Opcode.TEXT,
+        True,
+        False,
+        False,
+        False,
+    )
     return json.loads(bytes(frame.data))
 
 
 def test_a_session_frame_is_the_published_message() -> None:
-    assert _message(session_frame("s1", b'{"id":"s1","clients":2}')) == {"id": "s1", "data": {"id": "s1", "clients": 2}}
+    assert _message(session_frame("s1", b'{"id":"s1","clients":2}')) == {
+        "id": "s1",
+        "data": {"id": "s1", "clients": 2},
+    }
 
 
 def test_a_session_that_has_ended_has_null_for_data() -> None:
     assert _message(session_frame("s1", None)) == {"id": "s1", "data": None}
 
 
-@pytest.mark.parametrize("session_id", ["", 'a"b', "a\\b", "ünï", "\N{PILE OF POO}", "\0\n\x7f", "</script>"])
+@pytest.mark.parametrize(
+    "session_id", ["", 'a"b', "a\\b", "ünï", "\N{PILE OF POO}", "\0\n\x7f", "</script>"]
+)
 def test_any_id_is_sent_as_it_is(session_id: str) -> None:
     assert _message(session_frame(session_id, b"{}")) == {"id": session_id, "data": {}}
     assert _message(session_frame(session_id, None)) == {"id": session_id, "data": None}
@@ -54,12 +65,25 @@ def test_text_of_any_script_is_sent_as_it_is() -> None:
 # RFC 6455 section 5.2: up to 125 bytes the length has one byte, up to 65535 two more, then eight.
 @pytest.mark.parametrize("character", ["x", "é"])
 @pytest.mark.parametrize(
-    ("size", "header"), [(124, 2), (125, 2), (126, 4), (127, 4), (65534, 4), (65535, 4), (65536, 10), (65537, 10), (200_000, 10)]
+    ("size", "header"),
+    [
+        (124, 2),
+        (125, 2),
+        (126, 4),
+        (127, 4),
+        (65534, 4),
+        (65535, 4),
+        (65536, 10),
+        (65537, 10),
+        (200_000, 10),
+    ],
 )
 def test_frames_of_any_size_can_be_read(size: int, header: int, character: str) -> None:
     room = size - len('{"id":"s1","data":{"x":""}}')
     filling = character * (room // len(character.encode())) + "x" * (room % len(character.encode()))
-    frame = session_frame("s1", json.dumps({"x": filling}, ensure_ascii=False, separators=(",", ":")).encode())
+    frame = session_frame(
+        "s1", json.dumps({"x": filling}, ensure_ascii=False, separators=(",", ":")).encode()
+    )
     assert len(_parse(frame).data) == size
     assert len(frame) == header + size
     assert _message(frame) == {"id": "s1", "data": {"x": filling}}

@@ -1,4 +1,5 @@
-"""The sidecar as it runs: gunicorn's gevent worker, real sockets, a WebSocket client that is not ours."""
+"""The sidecar as it runs: gunicorn's gevent worker, real sockets, a WebSocket client that is not
+ours."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ Observe = Callable[..., None]
 def live(service: Service, request: pytest.FixtureRequest) -> Iterator[Service]:
     """A running sidecar; ``@pytest.mark.settings(NAME=value)`` sets settings."""
     marker = request.node.get_closest_marker("settings")
-    service.environ |= {f"FASTX_LIST_{name}": value for name, value in (marker.kwargs if marker else {}).items()}
+    service.environ |= {
+        f"FASTX_LIST_{name}": value for name, value in (marker.kwargs if marker else {}).items()
+    }
     service.environ["FASTX_LIST_SERVER_ID"] = "here"
     service.start_live()
     yield service
@@ -63,7 +66,9 @@ def refused(service: Service, query: str, **options: Any) -> tuple[int, dict[str
     return response.status_code, error
 
 
-def test_a_snapshot_comes_first_then_every_change(live: Service, alice: str, observe: Observe, store: Store) -> None:
+def test_a_snapshot_comes_first_then_every_change(
+    live: Service, alice: str, observe: Observe, store: Store
+) -> None:
     observe(session("a", clients=0), session("b", "bob"))
     with follow(live, alice) as connection:
         name, data = take(connection)
@@ -72,7 +77,12 @@ def test_a_snapshot_comes_first_then_every_change(live: Service, alice: str, obs
         assert [take(connection)[0], take(connection)[0]] == ["a", "c"]
         store.set_params("a", "alice", {"name": "Thesis"})
         name, data = take(connection)
-        assert name == "a" and data is not None and data["params"] == {"name": "Thesis"} and data["clients"] == 1
+        assert (
+            name == "a"
+            and data is not None
+            and data["params"] == {"name": "Thesis"}
+            and data["clients"] == 1
+        )
         observe(session("c"))
         assert take(connection) == ("a", None)
 
@@ -93,7 +103,9 @@ def _first(service: Service, token: str) -> str | None:
             return None
 
 
-def test_a_filter_holds_for_snapshot_and_changes(live: Service, alice: str, observe: Observe) -> None:
+def test_a_filter_holds_for_snapshot_and_changes(
+    live: Service, alice: str, observe: Observe
+) -> None:
     observe(session("a", clients=0), session("b", clients=1))
     wait_for("the snapshot", lambda: _first(live, alice))
     with follow(live, alice, "&filter=clients%3D%3D1,2&filter=login%3D%3Dalice") as connection:
@@ -109,19 +121,28 @@ def test_a_filter_holds_for_snapshot_and_changes(live: Service, alice: str, obse
 @pytest.mark.parametrize(
     ("query", "status", "word"),
     [
-        ("", 401, "there is none"), ("?token=x", 401, "well-formed"), ("?token={good}&filter=x", 400, "filter: takes name==value1"),
-        ("?token={good}&snapshot=perhaps", 400, "snapshot: takes true or false"), ("?token={expired}", 401, "expired"),
+        ("", 401, "there is none"),
+        ("?token=x", 401, "well-formed"),
+        ("?token={good}&filter=x", 400, "filter: takes name==value1"),
+        ("?token={good}&snapshot=perhaps", 400, "snapshot: takes true or false"),
+        ("?token={expired}", 401, "expired"),
     ],
 )
-def test_it_is_refused_before_the_upgrade(live: Service, alice: str, query: str, status: int, word: str) -> None:
-    expired = jwt.encode({"sub": "alice", "aud": "api", "exp": 1}, (live.state / "secret").read_text().strip())
+def test_it_is_refused_before_the_upgrade(
+    live: Service, alice: str, query: str, status: int, word: str
+) -> None:
+    expired = jwt.encode(
+        {"sub": "alice", "aud": "api", "exp": 1}, (live.state / "secret").read_text().strip()
+    )
     answer, error = refused(live, query.format(good=alice, expired=expired))
     assert answer == status and word in error["message"]
 
 
 def test_the_token_may_stand_in_a_header(live: Service, alice: str, observe: Observe) -> None:
     observe(session("a"))
-    with connect(live.live_url, additional_headers={"Authorization": f"Bearer {alice}"}) as connection:
+    with connect(
+        live.live_url, additional_headers={"Authorization": f"Bearer {alice}"}
+    ) as connection:
         assert take(connection)[0] == "a"
 
 
@@ -135,7 +156,9 @@ def test_pages_of_other_hosts_are_refused(live: Service, alice: str) -> None:
 
 
 @pytest.mark.settings(MAX_SUBSCRIBERS_PER_LOGIN="2")
-def test_one_login_has_only_so_many_connections(live: Service, alice: str, observe: Observe) -> None:
+def test_one_login_has_only_so_many_connections(
+    live: Service, alice: str, observe: Observe
+) -> None:
     observe(session("a"))
     with follow(live, alice) as first, follow(live, alice) as second:
         assert take(first)[0] == take(second)[0] == "a"
@@ -146,17 +169,27 @@ def test_one_login_has_only_so_many_connections(live: Service, alice: str, obser
     wait_for("a place", lambda: _first(live, alice) == "a")
 
 
-def test_a_token_that_expires_or_is_revoked_ends_the_connection(live: Service, alice: str, observe: Observe) -> None:
+def test_a_token_that_expires_or_is_revoked_ends_the_connection(
+    live: Service, alice: str, observe: Observe
+) -> None:
     observe(session("a"))
     short = live.token("alice", ttl=3)
-    with follow(live, alice) as revoked, follow(live, short) as expired, follow(live, live.token("alice")) as untouched:
+    with (
+        follow(live, alice) as revoked,
+        follow(live, short) as expired,
+        follow(live, live.token("alice")) as untouched,
+    ):
         for connection in (revoked, expired, untouched):
             take(connection)
         live.run("token", "revoke", alice)
         for connection, reason in ((revoked, "revoked"), (expired, "expired")):
             with pytest.raises(ConnectionClosed) as closed:
                 connection.recv(timeout=20)
-            assert closed.value.rcvd is not None and closed.value.rcvd.code == 4401 and reason in closed.value.rcvd.reason
+            assert (
+                closed.value.rcvd is not None
+                and closed.value.rcvd.code == 4401
+                and reason in closed.value.rcvd.reason
+            )
         observe()
         assert take(untouched) == ("a", None)
     assert refused(live, f"?token={alice}")[0] == 401
@@ -173,10 +206,16 @@ def test_a_shutdown_says_goodbye(live: Service, alice: str, observe: Observe) ->
     assert live.running["live"].wait(20) == 0
 
 
-def test_a_body_that_never_comes_is_not_waited_for(live: Service, alice: str, observe: Observe) -> None:
+def test_a_body_that_never_comes_is_not_waited_for(
+    live: Service, alice: str, observe: Observe
+) -> None:
     observe(session("a"))
     for header in ({"Content-Length": "10"}, {"Transfer-Encoding": "chunked"}):
-        for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "application/json"):
+        for kind in (
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=b",
+            "application/json",
+        ):
             request = _upgrade(live, "", **header, **{"Content-Type": kind})
             assert "there is none" in _raw_answer(live, request)[1]
             with socket.create_connection(("127.0.0.1", live.live_port), timeout=20) as connection:
@@ -197,11 +236,16 @@ def endless():
 """
 
 
-def test_a_shutdown_says_goodbye_also_while_a_request_does_not_end(service: Service, tmp_path: Path) -> None:
+def test_a_shutdown_says_goodbye_also_while_a_request_does_not_end(
+    service: Service, tmp_path: Path
+) -> None:
     (tmp_path / "wsgi.py").write_text(ENDLESS)
     service.cwd = tmp_path
     service.start_live("wsgi:live")
-    with follow(service, service.token("alice")) as connection, socket.create_connection(("127.0.0.1", service.live_port)) as other:
+    with (
+        follow(service, service.token("alice")) as connection,
+        socket.create_connection(("127.0.0.1", service.live_port)) as other,
+    ):
         other.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
         wait_for("it", lambda: "waiting" in service.processes.log("live"))
         service.running["live"].send_signal(signal.SIGTERM)
@@ -226,8 +270,13 @@ def test_a_message_of_a_kibibyte_is_ignored_and_a_longer_one_ends_the_connection
 
 
 @pytest.mark.settings(PING_INTERVAL="0.5")
-def test_a_dead_peer_is_found_and_a_living_one_is_kept(live: Service, alice: str, observe: Observe) -> None:
-    with follow(live, alice) as living, socket.create_connection(("127.0.0.1", live.live_port)) as dead:
+def test_a_dead_peer_is_found_and_a_living_one_is_kept(
+    live: Service, alice: str, observe: Observe
+) -> None:
+    with (
+        follow(live, alice) as living,
+        socket.create_connection(("127.0.0.1", live.live_port)) as dead,
+    ):
         dead.sendall(_upgrade(live, alice))
         dead.settimeout(20)
         received = b""
@@ -240,8 +289,12 @@ def test_a_dead_peer_is_found_and_a_living_one_is_kept(live: Service, alice: str
 
 def _upgrade(service: Service, token: str, **headers: str) -> bytes:
     lines = {
-        "Host": f"127.0.0.1:{service.live_port}", "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", **headers,
+        "Host": f"127.0.0.1:{service.live_port}",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        **headers,
     }
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return f"GET /api/list?token={token} HTTP/1.1\r\n{head}\r\n".encode()
@@ -249,7 +302,10 @@ def _upgrade(service: Service, token: str, **headers: str) -> bytes:
 
 def test_compression_is_not_negotiated(live: Service, alice: str) -> None:
     with follow(live, alice, compression="deflate") as connection:
-        assert connection.response is not None and "Sec-WebSocket-Extensions" not in connection.response.headers
+        assert (
+            connection.response is not None
+            and "Sec-WebSocket-Extensions" not in connection.response.headers
+        )
 
 
 def _raw_answer(service: Service, request: bytes) -> tuple[str, str]:
@@ -269,12 +325,15 @@ def test_a_wrong_handshake_is_refused(live: Service, alice: str) -> None:
         ({"Sec-WebSocket-Version": "8"}, 426, "Sec-WebSocket-Version: takes 13"),
         ({"Sec-WebSocket-Version": ""}, 426, "Sec-WebSocket-Version: takes 13"),
         ({"Sec-WebSocket-Key": "short"}, 400, "Sec-WebSocket-Key"),
-        ({"Origin": "http://["}, 403, "Origin"), ({"Origin": here, "Host": "[x"}, 403, "Origin"),
-        ({"Origin": "null"}, 403, "Origin"), ({"Origin": "null", "Host": ":80"}, 403, "Origin"),
+        ({"Origin": "http://["}, 403, "Origin"),
+        ({"Origin": here, "Host": "[x"}, 403, "Origin"),
+        ({"Origin": "null"}, 403, "Origin"),
+        ({"Origin": "null", "Host": ":80"}, 403, "Origin"),
     ):
         head, message = _raw_answer(live, _upgrade(live, alice, **headers))
         assert head.startswith(f"HTTP/1.1 {status}") and word in message
-        # RFC 6455 section 4.4 and RFC 9110 section 15.5.22: who speaks another version is told which one is understood.
+        # RFC 6455 section 4.4 and RFC 9110 section 15.5.22: who speaks another version is told
+        # which one is understood.
         for header in ("Sec-WebSocket-Version: 13", "Upgrade: websocket", "Connection: upgrade"):
             assert (header in head) == (status == 426)
 
@@ -288,7 +347,10 @@ def test_a_request_without_an_upgrade_is_told_where_it_is(live: Service, alice: 
 def test_a_slow_reader_gets_the_last_state_and_costs_the_others_nothing(
     live: Service, alice: str, observe: Observe, store: Store
 ) -> None:
-    with socket.create_connection(("127.0.0.1", live.live_port)) as slow, follow(live, alice) as quick:
+    with (
+        socket.create_connection(("127.0.0.1", live.live_port)) as slow,
+        follow(live, alice) as quick,
+    ):
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.sendall(_upgrade(live, alice))
         observe(session("a", params={"text": "x" * 8000}))
@@ -308,14 +370,17 @@ def test_a_slow_reader_gets_the_last_state_and_costs_the_others_nothing(
         if frames[:2] == b"\x89\x00":  # a ping
             frames = frames[2:]
             continue
-        assert frames[0] == 0x81 and frames[1] == 126  # whole text frames of 126 to 65,535 bytes, and nothing else
+        # Whole text frames of 126 to 65,535 bytes, and nothing else
+        assert frames[0] == 0x81 and frames[1] == 126
         length = int.from_bytes(frames[2:4], "big")
-        seen.append(json.loads(frames[4:4 + length])["data"]["params"].get("n", 0))
-        frames = frames[4 + length:]
+        seen.append(json.loads(frames[4 : 4 + length])["data"]["params"].get("n", 0))
+        frames = frames[4 + length :]
     assert seen == sorted(set(seen)) and seen[-1] == 2000 and len(seen) < 2001
 
 
-def test_the_connection_outlives_an_outage_of_the_store(live: Service, alice: str, observe: Observe, store: Store) -> None:
+def test_the_connection_outlives_an_outage_of_the_store(
+    live: Service, alice: str, observe: Observe, store: Store
+) -> None:
     observe(session("a"))
     with follow(live, alice) as connection:
         take(connection)
@@ -332,7 +397,9 @@ def test_the_connection_outlives_an_outage_of_the_store(live: Service, alice: st
         assert {take(connection)[0], take(connection)[0]} == {"a", "b"}
 
 
-def test_a_handshake_waits_a_moment_for_the_store_to_be_read_for_the_first_time(service: Service, observe: Observe) -> None:
+def test_a_handshake_waits_a_moment_for_the_store_to_be_read_for_the_first_time(
+    service: Service, observe: Observe
+) -> None:
     database = service.state / "sessions.db"
     database.mkdir(parents=True)
     service.start_live()
@@ -341,13 +408,16 @@ def test_a_handshake_waits_a_moment_for_the_store_to_be_read_for_the_first_time(
     assert head.startswith("HTTP/1.1 503") and "cannot be read yet" in message
     with socket.create_connection(("127.0.0.1", service.live_port), timeout=20) as early:
         early.sendall(request)
-        assert fetch(f"http://127.0.0.1:{service.live_port}/ready").status == 503  # so that one has had its turn, too
+        # So that one has had its turn, too
+        assert fetch(f"http://127.0.0.1:{service.live_port}/ready").status == 503
         assert not select.select([early], [], [], 0)[0]
         database.rmdir()
         assert early.recv(65536).startswith(b"HTTP/1.1 101")
 
 
-def test_following_goes_on_after_a_mistake_and_whoever_may_have_missed_a_change_is_told(service: Service, observe: Observe) -> None:
+def test_following_goes_on_after_a_mistake_and_whoever_may_have_missed_a_change_is_told(
+    service: Service, observe: Observe
+) -> None:
     ready = f"http://127.0.0.1:{service.live_port}/ready"
     service.environ["FASTX_LIST_SERVER_ID"] = "here"
     service.start_live()
@@ -356,8 +426,13 @@ def test_following_goes_on_after_a_mistake_and_whoever_may_have_missed_a_change_
     wait_for("the sessions", lambda: _first(service, token))
     with follow(service, token) as connection:
         assert {take(connection)[0], take(connection)[0]} == {"a", "b"}
-        with closing(sqlite3.connect(service.state / "sessions.db", timeout=20)) as database, database:
-            [(text, revision)] = database.execute("SELECT text, (SELECT revision FROM meta) FROM session WHERE id = 'b'")
+        with (
+            closing(sqlite3.connect(service.state / "sessions.db", timeout=20)) as database,
+            database,
+        ):
+            [(text, revision)] = database.execute(
+                "SELECT text, (SELECT revision FROM meta) FROM session WHERE id = 'b'"
+            )
             put = "UPDATE session SET text = ?, revision = ? WHERE id = ?"
             text = text.replace('"id":"b"', '"id":"a"').replace('"clients":null', '"clients":1')
             database.execute(put, (text, revision + 1, "a"))
@@ -369,10 +444,16 @@ def test_following_goes_on_after_a_mistake_and_whoever_may_have_missed_a_change_
         with pytest.raises(ConnectionClosed) as closed:
             while True:
                 assert take(connection)[0] == "b"  # that of a came and went with the mistake
-        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001 and "missed" in closed.value.rcvd.reason
+        assert (
+            closed.value.rcvd is not None
+            and closed.value.rcvd.code == 1001
+            and "missed" in closed.value.rcvd.reason
+        )
     wait_for("its end", lambda: fetch(ready).status == 200)
     with follow(service, token) as connection:
-        assert {name: data and data["clients"] for name, data in (take(connection), take(connection))} == {"a": 1, "b": 2}
+        assert {
+            name: data and data["clients"] for name, data in (take(connection), take(connection))
+        } == {"a": 1, "b": 2}
         observe(session("a", clients=1))
         assert take(connection) == ("b", None)
     assert "Traceback" in service.processes.log("live")

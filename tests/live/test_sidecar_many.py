@@ -36,13 +36,21 @@ def health(service: Service) -> Any:
 @pytest.mark.settings(FASTX_LIST_SLOW_CLIENT_TIMEOUT="3", FASTX_LIST_PING_INTERVAL="1")
 def test_who_reads_nothing_is_dropped_and_counted(live: Service, observe: Observe) -> None:
     observe(*(session(f"s{index}", params={"text": "x" * 8000}) for index in range(1500)))
-    wait_for("the sessions", lambda: fetch(f"http://127.0.0.1:{live.live_port}/ready").status == 200)
+    wait_for(
+        "the sessions", lambda: fetch(f"http://127.0.0.1:{live.live_port}/ready").status == 200
+    )
     alice = live.token("alice")
-    with socket.create_connection(("127.0.0.1", live.live_port)) as stopped, follow(live, live.token("bob")):
+    with (
+        socket.create_connection(("127.0.0.1", live.live_port)) as stopped,
+        follow(live, live.token("bob")),
+    ):
         stopped.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stopped.sendall(_upgrade(live, alice))
         wait_for("both", lambda: health(live)["connections"] == 2)
-        wait_for("its end", lambda: health(live) == {"status": "ok", "connections": 1, "slowClientsDropped": 1})
+        wait_for(
+            "its end",
+            lambda: health(live) == {"status": "ok", "connections": 1, "slowClientsDropped": 1},
+        )
     log = live.processes.log("live")
     assert "dropped a connection of alice: it had read nothing for 3 s" in log and alice not in log
 
@@ -69,7 +77,10 @@ def test_a_crowd_that_comes_at_once_is_served(live: Service, observe: Observe) -
     observe(session("a"))
     request = _upgrade(live, live.token("alice"))
     with ExitStack() as stack:
-        crowd = [stack.enter_context(socket.create_connection(("127.0.0.1", live.live_port), timeout=30)) for _ in range(400)]
+        crowd = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", live.live_port), timeout=30))
+            for _ in range(400)
+        ]
         for one in crowd:
             one.sendall(request)
         for one in crowd:
@@ -81,13 +92,21 @@ def test_a_crowd_that_comes_at_once_is_served(live: Service, observe: Observe) -
     wait_for("their end", lambda: health(live)["connections"] == 0)
 
 
-def test_a_large_snapshot_and_changes_meanwhile_end_in_the_lists_state(live: Service, observe: Observe, store: Store) -> None:
-    """The snapshot of many sessions is put together in parts, between which others have their turn."""
+def test_a_large_snapshot_and_changes_meanwhile_end_in_the_lists_state(
+    live: Service, observe: Observe, store: Store
+) -> None:
+    """The snapshot of many sessions is put together in parts, between which others have their
+    turn."""
     observe(*(session(f"s{index}", f"user{index % 7}", clients=0) for index in range(3000)))
     left = {f"s{index}" for index in range(0, 2990, 2)}
-    url, token = live.live_url.replace("/api/list", "/api/admin/session"), live.token("root", admin=True)
+    url, token = (
+        live.live_url.replace("/api/list", "/api/admin/session"),
+        live.token("root", admin=True),
+    )
     with connect(f"{url}?token={token}&filter=clients==0") as client:
-        observe(*(session(f"s{index}", f"user{index % 7}", clients=index % 2) for index in range(2990)))
+        observe(
+            *(session(f"s{index}", f"user{index % 7}", clients=index % 2) for index in range(2990))
+        )
         store.set_params("s0", "user0", {"last": True})
         state: dict[str, dict[str, Any]] = {}
         while not state.get("s0", {}).get("params") or state.keys() != left:

@@ -1,8 +1,9 @@
 """What the published page and the design say about a list request, written down a second time.
 
-It shares nothing with the product, is slow, and goes through the rules one after the other, so that the two agree only if both are
-right. Where the design is silent, the public docstrings decide: booleans sort as 0 and 1, arrays and objects sort as ``null`` does,
-a whole number is one text however it was written.
+It shares nothing with the product, is slow, and goes through the rules one after the other, so that
+the two agree only if both are right. Where the design is silent, the public docstrings decide:
+booleans sort as 0 and 1, arrays and objects sort as ``null`` does, a whole number is one text
+however it was written.
 """
 
 from __future__ import annotations
@@ -16,8 +17,25 @@ Members = dict[str, Any]
 
 # The published order, and the second spelling of the last one.
 MEMBERS = (
-    "id", "serverPid", "geometry", "windowMode", "started", "lastConnect", "lastDisconnect", "command", "appPid", "clients",
-    "params", "hostname", "login", "display", "serverId", "cpuPercentage", "videoRam", "sharing", "disconnectTimeout",
+    "id",
+    "serverPid",
+    "geometry",
+    "windowMode",
+    "started",
+    "lastConnect",
+    "lastDisconnect",
+    "command",
+    "appPid",
+    "clients",
+    "params",
+    "hostname",
+    "login",
+    "display",
+    "serverId",
+    "cpuPercentage",
+    "videoRam",
+    "sharing",
+    "disconnectTimeout",
     "disconnectTImeout",
 )
 YES = ("1", "true", "yes", "on")
@@ -29,7 +47,8 @@ class Refused(Exception):
 
 
 def expected(sessions: Sequence[Members], parameters: dict[str, Any]) -> tuple[list[Members], int]:
-    """Return the page that a request with these raw parameters gets, and how many sessions there are before paging."""
+    """Return the page that a request with these raw parameters gets, and how many sessions there
+    are before paging."""
     filters = read_filters(parameters.get("filter"))
     sort_by = read_name(parameters.get("sortBy"))
     backwards = read_boolean("sortReverse", parameters.get("sortReverse"))
@@ -82,7 +101,11 @@ def passes(session: Members, name: str, values: list[str]) -> bool:
             return True
         if value is False and wanted.lower() == "false":
             return True
-        if isinstance(value, (str, int, float)) and not isinstance(value, bool) and wanted == text(value):
+        if (
+            isinstance(value, (str, int, float))
+            and not isinstance(value, bool)
+            and wanted == text(value)
+        ):
             return True
     return False
 
@@ -115,7 +138,13 @@ def compare_values(one: Any, other: Any, backwards: bool) -> int:
     elif kind(one) == "number":
         result = -1 if one < other else 1 if one > other else 0
     else:
-        result = -1 if one.casefold() < other.casefold() else 1 if one.casefold() > other.casefold() else 0
+        result = (
+            -1
+            if one.casefold() < other.casefold()
+            else 1
+            if one.casefold() > other.casefold()
+            else 0
+        )
     return -result if backwards else result
 
 
@@ -124,14 +153,20 @@ def read_filters(raw: Any) -> list[tuple[str, list[str]]]:
         return []
     if not isinstance(raw, list):
         raw = [raw]
-    if len(raw) > 32 or not all(isinstance(one, str) for one in raw) or len("".join(raw).encode()) > 4096:
+    if (
+        len(raw) > 32
+        or not all(isinstance(one, str) for one in raw)
+        or len("".join(raw).encode()) > 4096
+    ):
         raise Refused("filter")
     filters = []
     for one in raw:
         place = one.find("==")
         if place == -1 or one[:place].strip() == "":
             raise Refused("filter")
-        filters.append((one[:place].strip(), [value.strip() for value in one[place + 2:].split(",")]))
+        filters.append(
+            (one[:place].strip(), [value.strip() for value in one[place + 2 :].split(",")])
+        )
     return filters
 
 
@@ -158,7 +193,12 @@ def read_boolean(parameter: str, raw: Any) -> bool:
 def read_whole(parameter: str, raw: Any) -> int | None:
     if raw is None:
         return None
-    if isinstance(raw, (int, float)) and not isinstance(raw, bool) and raw >= 0 and Fraction(raw).denominator == 1:
+    if (
+        isinstance(raw, (int, float))
+        and not isinstance(raw, bool)
+        and raw >= 0
+        and Fraction(raw).denominator == 1
+    ):
         return int(raw)
     if isinstance(raw, str) and raw != "" and all(character in "0123456789" for character in raw):
         return int(raw)

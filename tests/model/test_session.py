@@ -11,37 +11,104 @@ from hypothesis import strategies as st
 from marshmallow import ValidationError
 
 from fastx_list.model.session import (
-    MEMBERS, ParamsError, Session, SessionSchema, SpoolSchema, StartSchema, check_params, decode, encode, merge_params, to_json,
+    MEMBERS,
+    ParamsError,
+    Session,
+    SessionSchema,
+    SpoolSchema,
+    StartSchema,
+    check_params,
+    decode,
+    encode,
+    merge_params,
+    to_json,
 )
 
 # As on the published page.
 PUBLISHED = [
-    "id", "serverPid", "geometry", "windowMode", "started", "lastConnect", "lastDisconnect", "command", "appPid", "clients",
-    "params", "hostname", "login", "display", "serverId", "cpuPercentage", "videoRam", "sharing", "disconnectTImeout",
+    "id",
+    "serverPid",
+    "geometry",
+    "windowMode",
+    "started",
+    "lastConnect",
+    "lastDisconnect",
+    "command",
+    "appPid",
+    "clients",
+    "params",
+    "hostname",
+    "login",
+    "display",
+    "serverId",
+    "cpuPercentage",
+    "videoRam",
+    "sharing",
+    "disconnectTImeout",
 ]
 
 FULL = Session(
-    id="a", login="alice", server_id="server", hostname="host.example.org", server_pid=4711, geometry="1280x720",
-    window_mode="desktop", started=1_700_000_000_123, last_connect=1_700_000_001_000, last_disconnect=1_700_000_002_000,
-    command="startxfce4 --größe", app_pid=4712, clients=2, params={"name": "Thesis"}, display=12, cpu_percentage=12.5,
-    video_ram=65536, sharing=True, disconnect_timeout=30,
+    id="a",
+    login="alice",
+    server_id="server",
+    hostname="host.example.org",
+    server_pid=4711,
+    geometry="1280x720",
+    window_mode="desktop",
+    started=1_700_000_000_123,
+    last_connect=1_700_000_001_000,
+    last_disconnect=1_700_000_002_000,
+    command="startxfce4 --größe",
+    app_pid=4712,
+    clients=2,
+    params={"name": "Thesis"},
+    display=12,
+    cpu_percentage=12.5,
+    video_ram=65536,
+    sharing=True,
+    disconnect_timeout=30,
 )
 MINIMAL = Session("a", "alice", "server", "host")
 
 texts = st.text(max_size=8)
 wholes = st.none() | st.integers(0, 2**63)
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts
+)
 json_objects = st.dictionaries(
     texts,
-    st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=5),
+    st.recursive(
+        scalars,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+        max_leaves=5,
+    ),
     max_size=4,
 )
 sessions = st.builds(
-    Session, id=texts, login=texts, server_id=texts, hostname=texts, server_pid=wholes, geometry=st.none() | texts,
-    window_mode=st.sampled_from([None, "desktop", "rootless"]), started=wholes, last_connect=wholes, last_disconnect=wholes,
-    command=st.none() | texts, app_pid=wholes, clients=wholes, params=json_objects, display=wholes,
-    cpu_percentage=st.none() | st.floats(0, allow_nan=False, allow_infinity=False), video_ram=wholes,
-    sharing=st.none() | st.booleans(), disconnect_timeout=wholes,
+    Session,
+    id=texts,
+    login=texts,
+    server_id=texts,
+    hostname=texts,
+    server_pid=wholes,
+    geometry=st.none() | texts,
+    window_mode=st.sampled_from([None, "desktop", "rootless"]),
+    started=wholes,
+    last_connect=wholes,
+    last_disconnect=wholes,
+    command=st.none() | texts,
+    app_pid=wholes,
+    clients=wholes,
+    params=json_objects,
+    display=wholes,
+    cpu_percentage=st.none() | st.floats(0, allow_nan=False, allow_infinity=False),
+    video_ram=wholes,
+    sharing=st.none() | st.booleans(),
+    disconnect_timeout=wholes,
 )
 
 
@@ -59,6 +126,7 @@ def from_a_deeper_stack(frames: int, call: Callable[[], Any]) -> Any:
 
 # The published form
 
+
 def test_a_session_has_exactly_the_published_members_in_the_published_order() -> None:
     members = list(SessionSchema().dump(FULL))
     assert [name for name in members if name != "disconnectTimeout"] == PUBLISHED
@@ -72,10 +140,25 @@ def test_a_session_of_which_little_is_known_has_the_same_members() -> None:
 
 def test_each_member_says_what_it_should() -> None:
     assert json.loads(encode(FULL, FULL.params)) == {
-        "id": "a", "serverPid": 4711, "geometry": "1280x720", "windowMode": "desktop", "started": 1_700_000_000_123,
-        "lastConnect": 1_700_000_001_000, "lastDisconnect": 1_700_000_002_000, "command": "startxfce4 --größe", "appPid": 4712,
-        "clients": 2, "params": {"name": "Thesis"}, "hostname": "host.example.org", "login": "alice", "display": 12,
-        "serverId": "server", "cpuPercentage": 12.5, "videoRam": 65536, "sharing": True, "disconnectTimeout": 30,
+        "id": "a",
+        "serverPid": 4711,
+        "geometry": "1280x720",
+        "windowMode": "desktop",
+        "started": 1_700_000_000_123,
+        "lastConnect": 1_700_000_001_000,
+        "lastDisconnect": 1_700_000_002_000,
+        "command": "startxfce4 --größe",
+        "appPid": 4712,
+        "clients": 2,
+        "params": {"name": "Thesis"},
+        "hostname": "host.example.org",
+        "login": "alice",
+        "display": 12,
+        "serverId": "server",
+        "cpuPercentage": 12.5,
+        "videoRam": 65536,
+        "sharing": True,
+        "disconnectTimeout": 30,
         "disconnectTImeout": 30,
     }
 
@@ -93,7 +176,9 @@ def test_both_spellings_of_the_disconnect_timeout_say_the_same(minutes: int | No
 
 
 def test_zero_and_false_and_empty_are_not_taken_for_unknown() -> None:
-    members = json.loads(encode(replace(FULL, clients=0, display=0, cpu_percentage=0, sharing=False, command=""), {}))
+    members = json.loads(
+        encode(replace(FULL, clients=0, display=0, cpu_percentage=0, sharing=False, command=""), {})
+    )
     assert (members["clients"], members["display"], members["cpuPercentage"]) == (0, 0, 0)
     assert members["sharing"] is False
     assert members["command"] == ""
@@ -118,7 +203,9 @@ def test_what_json_does_not_have_is_refused(value: float) -> None:
 
 @settings(deadline=None)
 @given(sessions, json_objects)
-def test_decoding_returns_the_session_that_was_encoded(session: Session, params: dict[str, Any]) -> None:
+def test_decoding_returns_the_session_that_was_encoded(
+    session: Session, params: dict[str, Any]
+) -> None:
     assert decode(encode(session, params)) == replace(session, params=params)
 
 
@@ -132,16 +219,27 @@ def test_encoding_what_was_decoded_returns_the_same_text(session: Session) -> No
 
 # The digest
 
+
 @settings(deadline=None)
 @given(sessions, json_objects)
 def test_the_digest_does_not_depend_on_params(session: Session, params: dict[str, Any]) -> None:
     assert replace(session, params=params).digest == session.digest
 
 
-@pytest.mark.parametrize("name", [member.name for member in fields(Session) if member.name != "params"])
+@pytest.mark.parametrize(
+    "name", [member.name for member in fields(Session) if member.name != "params"]
+)
 def test_the_digest_depends_on_everything_else(name: str) -> None:
     now: Any = getattr(FULL, name)
-    others: list[Any] = [not now if isinstance(now, bool) else now + 1 if isinstance(now, (int, float)) else now + "x"]
+    others: list[Any] = [
+        (
+            not now
+            if isinstance(now, bool)
+            else now + 1
+            if isinstance(now, (int, float))
+            else now + "x"
+        )
+    ]
     if getattr(MINIMAL, name) is None:
         others.append(None)
     digests = {FULL.digest, *(replace(FULL, **{name: other}).digest for other in others)}
@@ -149,6 +247,7 @@ def test_the_digest_depends_on_everything_else(name: str) -> None:
 
 
 # Params
+
 
 def test_params_are_merged_key_by_key() -> None:
     assert merge_params({"a": 1, "b": 2}, {"b": 3, "c": 4}) == {"a": 1, "b": 3, "c": 4}
@@ -178,7 +277,9 @@ def test_a_session_holds_64_params_and_no_more() -> None:
     full = {f"key{number}": number for number in range(64)}
     check_params(full)
     assert merge_params(full, {"key0": "changed"})["key0"] == "changed"
-    with pytest.raises(ParamsError, match="params: takes at most 64 keys in all, and this would make 65"):
+    with pytest.raises(
+        ParamsError, match="params: takes at most 64 keys in all, and this would make 65"
+    ):
         merge_params(full, {"one more": 1})
 
 
@@ -195,7 +296,10 @@ def test_params_hold_8_kib_of_json_and_no_more(letter: str) -> None:
     value = letter * (room // len(letter.encode())) + "-" * (room % len(letter.encode()))
     check_params({"a": value})
     assert merge_params({}, {"a": value}) == {"a": value}
-    with pytest.raises(ParamsError, match="params: takes at most 8192 bytes of JSON in all, and this would make 8193"):
+    with pytest.raises(
+        ParamsError,
+        match="params: takes at most 8192 bytes of JSON in all, and this would make 8193",
+    ):
         merge_params({}, {"a": value + "x"})
 
 
@@ -208,10 +312,19 @@ def test_params_that_are_over_the_limit_can_be_made_smaller() -> None:
     assert merge_params({"a": "x" * 9000, "b": 1}, {"a": None}) == {"b": 1}
 
 
-@pytest.mark.parametrize("params", [
-    {"a": float("nan")}, {"a": float("inf")}, {"a": [1, {"b": float("-inf")}]}, {"a": "\ud800"}, {"\udfff": 1},
-    {"a": ["\udc80"]}, {"a": {"\ud83d": 1}},
-], ids=repr)
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"a": float("nan")},
+        {"a": float("inf")},
+        {"a": [1, {"b": float("-inf")}]},
+        {"a": "\ud800"},
+        {"\udfff": 1},
+        {"a": ["\udc80"]},
+        {"a": {"\ud83d": 1}},
+    ],
+    ids=repr,
+)
 def test_params_that_json_cannot_say_are_refused(params: dict[str, Any]) -> None:
     with pytest.raises(ParamsError, match="params: takes Unicode text and finite numbers only"):
         check_params(params)
@@ -237,7 +350,9 @@ def test_what_params_are_taken_can_be_read_from_any_depth_of_the_stack() -> None
             break
         accepted = depth
     text = encode(MINIMAL, nested(accepted))
-    assert from_a_deeper_stack(200, lambda: decode(text)) == replace(MINIMAL, params=nested(accepted))
+    assert from_a_deeper_stack(200, lambda: decode(text)) == replace(
+        MINIMAL, params=nested(accepted)
+    )
 
 
 @settings(deadline=None)
@@ -252,9 +367,20 @@ def test_merging_is_what_the_text_says(params: dict[str, Any], patch: dict[str, 
 # Session files
 
 FILE = {
-    "login": "alice", "serverPid": 4711, "geometry": "1280x720", "windowMode": "rootless", "started": 1_700_000_000_000,
-    "command": "blender", "appPid": 4712, "clients": 1, "params": {"name": "Model"}, "display": 90, "cpuPercentage": 50,
-    "videoRam": 65536, "sharing": False, "disconnectTimeout": 30,
+    "login": "alice",
+    "serverPid": 4711,
+    "geometry": "1280x720",
+    "windowMode": "rootless",
+    "started": 1_700_000_000_000,
+    "command": "blender",
+    "appPid": 4712,
+    "clients": 1,
+    "params": {"name": "Model"},
+    "display": 90,
+    "cpuPercentage": 50,
+    "videoRam": 65536,
+    "sharing": False,
+    "disconnectTimeout": 30,
 }
 
 
@@ -281,13 +407,35 @@ def test_a_session_file_may_say_that_a_fact_is_not_known(name: str) -> None:
     assert set(load_file(**{name: None}).values()) == {"alice", None}
 
 
-@pytest.mark.parametrize("name, value", [
-    ("login", "x"), ("login", "x" * 256), ("login", "Jörg"), ("serverPid", 1), ("serverPid", 2**22), ("geometry", "1x1"),
-    ("geometry", "99999x99999"), ("windowMode", "desktop"), ("windowMode", "rootless"), ("started", 0), ("started", 2**53),
-    ("command", ""), ("command", "x" * 4096), ("appPid", 1), ("clients", 0), ("params", {}), ("params", {"a": [1, None]}),
-    ("display", 0), ("display", 65535), ("cpuPercentage", 0), ("cpuPercentage", 800.5), ("videoRam", 0), ("sharing", True),
-    ("disconnectTimeout", 0),
-])
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("login", "x"),
+        ("login", "x" * 256),
+        ("login", "Jörg"),
+        ("serverPid", 1),
+        ("serverPid", 2**22),
+        ("geometry", "1x1"),
+        ("geometry", "99999x99999"),
+        ("windowMode", "desktop"),
+        ("windowMode", "rootless"),
+        ("started", 0),
+        ("started", 2**53),
+        ("command", ""),
+        ("command", "x" * 4096),
+        ("appPid", 1),
+        ("clients", 0),
+        ("params", {}),
+        ("params", {"a": [1, None]}),
+        ("display", 0),
+        ("display", 65535),
+        ("cpuPercentage", 0),
+        ("cpuPercentage", 800.5),
+        ("videoRam", 0),
+        ("sharing", True),
+        ("disconnectTimeout", 0),
+    ],
+)
 def test_a_session_file_is_taken_with(name: str, value: object) -> None:
     assert value in load_file(**{name: value}).values()
 
@@ -295,10 +443,27 @@ def test_a_session_file_is_taken_with(name: str, value: object) -> None:
 REFUSED: list[tuple[str, object]] = [
     *(("login", value) for value in (None, "", "x" * 257, 1000, ["alice"])),
     *(("serverPid", value) for value in (0, -1, 2**31 + 1, "4711", 1.5, True, [1])),
-    *(("geometry", value) for value in (
-        "", "1280", "1280x", "x720", "0x0", "01x1", "100000x1", "1280X720", "1280x720x24", "1280x720+0+0", " 1280x720",
-        "1280x720\n", "-1x1", "１２８０x７２０", 1280, [1280, 720],
-    )),
+    *(
+        ("geometry", value)
+        for value in (
+            "",
+            "1280",
+            "1280x",
+            "x720",
+            "0x0",
+            "01x1",
+            "100000x1",
+            "1280X720",
+            "1280x720x24",
+            "1280x720+0+0",
+            " 1280x720",
+            "1280x720\n",
+            "-1x1",
+            "１２８０x７２０",
+            1280,
+            [1280, 720],
+        )
+    ),
     *(("windowMode", value) for value in ("", "Desktop", "seamless", 1)),
     *(("started", value) for value in (-1, 2**53 + 1, "2024-01-01", "1700000000000", 1.5, True)),
     *(("command", value) for value in ("x" * 4097, ["xterm"], 1)),
@@ -320,10 +485,23 @@ def test_a_session_file_is_refused_with(name: str, value: object) -> None:
     assert list(caught.value.messages_dict) == [name]
 
 
-@pytest.mark.parametrize("name", [
-    "id", "hostname", "serverId", "lastConnect", "lastDisconnect", "disconnectTImeout", "Login", "server_pid", "note",
-])
-def test_a_session_file_is_refused_with_a_member_that_is_not_the_launchers_to_say(name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "id",
+        "hostname",
+        "serverId",
+        "lastConnect",
+        "lastDisconnect",
+        "disconnectTImeout",
+        "Login",
+        "server_pid",
+        "note",
+    ],
+)
+def test_a_session_file_is_refused_with_a_member_that_is_not_the_launchers_to_say(
+    name: str,
+) -> None:
     with pytest.raises(ValidationError) as caught:
         load_file(**{name: "x"})
     assert list(caught.value.messages_dict) == [name]
@@ -331,21 +509,34 @@ def test_a_session_file_is_refused_with_a_member_that_is_not_the_launchers_to_sa
 
 # What sessions start with, as session.json says it
 
+
 def test_the_session_settings_are_those_four_members() -> None:
     members = {"cpuPercentage": 50, "videoRam": 65536, "sharing": True, "disconnectTimeout": 30}
-    assert StartSchema().load(members) == {"cpu_percentage": 50.0, "video_ram": 65536, "sharing": True, "disconnect_timeout": 30}
+    assert StartSchema().load(members) == {
+        "cpu_percentage": 50.0,
+        "video_ram": 65536,
+        "sharing": True,
+        "disconnect_timeout": 30,
+    }
     assert StartSchema().load({}) == {}
     with pytest.raises(ValidationError) as caught:
         StartSchema().load({**members, "login": "alice"})
     assert list(caught.value.messages_dict) == ["login"]
 
 
-@pytest.mark.parametrize("name, value, takes", [
-    ("cpuPercentage", "much", "a number, 0 or more"), ("cpuPercentage", -1, "a number, 0 or more"),
-    ("videoRam", "64M", "a whole number of kB"), ("videoRam", -1, "a whole number of kB"),
-    ("videoRam", 1.5, "a whole number of kB"), ("sharing", "maybe", "true or false"),
-    ("disconnectTimeout", "30", "a whole number of minutes"), ("disconnectTimeout", -1, "a whole number of minutes"),
-])
+@pytest.mark.parametrize(
+    "name, value, takes",
+    [
+        ("cpuPercentage", "much", "a number, 0 or more"),
+        ("cpuPercentage", -1, "a number, 0 or more"),
+        ("videoRam", "64M", "a whole number of kB"),
+        ("videoRam", -1, "a whole number of kB"),
+        ("videoRam", 1.5, "a whole number of kB"),
+        ("sharing", "maybe", "true or false"),
+        ("disconnectTimeout", "30", "a whole number of minutes"),
+        ("disconnectTimeout", -1, "a whole number of minutes"),
+    ],
+)
 def test_a_refused_session_setting_says_what_it_takes(name: str, value: object, takes: str) -> None:
     with pytest.raises(ValidationError) as caught:
         StartSchema().load({name: value})

@@ -1,4 +1,5 @@
-"""The page in a real Chromium, on a list and a sidecar that run for all tests here; each test has a login of its own there."""
+"""The page in a real Chromium, on a list and a sidecar that run for all tests here; each test has a
+login of its own there."""
 
 from __future__ import annotations
 
@@ -28,9 +29,13 @@ class User:
     store: Store
 
     def has(self, sessions: dict[str, dict[str, Any]] | None = None) -> None:
-        """Make these the user's sessions: facts by name. Their ids are the names, behind the login."""
+        """Make these the user's sessions: facts by name. Their ids are the names, behind the
+        login."""
         server = f"of-{self.login}"
-        made = [session(f"{self.login}-{name}", self.login, server_id=server, **facts) for name, facts in (sessions or {}).items()]
+        made = [
+            session(f"{self.login}-{name}", self.login, server_id=server, **facts)
+            for name, facts in (sessions or {}).items()
+        ]
         self.store.observe(server, {each.id: each for each in made})
 
     def token(self, **options: Any) -> str:
@@ -43,14 +48,20 @@ class Tab:
     def __init__(self, page: Page, service: Service) -> None:
         self.page = page
         self.service = service
-        self.requests: list[str] = []  # those for lists, as "GET /api/list/TOKEN?limit=50", and the body of a POST below
+        # Those for lists, as "GET /api/list/TOKEN?limit=50", and the body of a POST below
+        self.requests: list[str] = []
         page.on("request", self._note)
 
     def _note(self, request: Any) -> None:
         url = urlsplit(request.url)
         if url.path.startswith("/api/") and url.scheme == "http":
-            line = f"{request.method} {url.path.rpartition('/')[0]}/TOKEN{'?' if url.query else ''}{url.query}"
-            self.requests.append(line if request.post_data is None else f"{line}\n{request.post_data}")
+            line = (
+                f"{request.method}"
+                f" {url.path.rpartition('/')[0]}/TOKEN{'?' if url.query else ''}{url.query}"
+            )
+            self.requests.append(
+                line if request.post_data is None else f"{line}\n{request.post_data}"
+            )
 
     def open(self, user: User, query: str = "", **options: Any) -> None:
         """Open the page as ``user``, and wait until it is live."""
@@ -156,7 +167,12 @@ def page(context: BrowserContext) -> Iterator[Page]:
     page = context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda message: complaints.append(message.text) if "Content Security Policy" in message.text else None)
+    page.on(
+        "console",
+        lambda message: (
+            complaints.append(message.text) if "Content Security Policy" in message.text else None
+        ),
+    )
     yield page
     assert complaints == []
 

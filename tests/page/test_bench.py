@@ -14,7 +14,10 @@ from websockets.sync.client import connect
 from tests.page.conftest import Tab, User
 from tests.support import fetch, program
 
-TWO = {"a": {"command": "xterm", "started": 1, "clients": 0}, "b": {"command": "it's", "started": 2, "clients": 1}}
+TWO = {
+    "a": {"command": "xterm", "started": 1, "clients": 0},
+    "b": {"command": "it's", "started": 2, "clients": 1},
+}
 METHODS = ["GET", "POST form", "POST JSON"]
 
 
@@ -29,8 +32,13 @@ def shown(page: Page) -> str:
 def text_of(request: Request, token: str) -> str:
     """What the bench is to show of ``request``."""
     sent = [(name, request.headers.get(name.lower())) for name in ("Content-Type", "If-None-Match")]
-    lines = [f"{request.method} {request.url}", *(f"{name}: {value}" for name, value in sent if value)]
-    return "\n".join([*lines, *(["", request.post_data] if request.post_data is not None else [])]).replace(token, "$TOKEN")
+    lines = [
+        f"{request.method} {request.url}",
+        *(f"{name}: {value}" for name, value in sent if value),
+    ]
+    return "\n".join(
+        [*lines, *(["", request.post_data] if request.post_data is not None else [])]
+    ).replace(token, "$TOKEN")
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +57,9 @@ def test_each_method_sends_what_it_shows_and_all_answer_alike(tab: Tab, alice: U
     tab.open_bench()
     bodies = []
     for label in METHODS:
-        with tab.page.expect_response(lambda response: "if-none-match" not in response.request.headers) as caught:
+        with tab.page.expect_response(
+            lambda response: "if-none-match" not in response.request.headers
+        ) as caught:
             if label == "GET":
                 tab.page.get_by_role("button", name="Send").click()
             else:
@@ -62,10 +72,18 @@ def test_each_method_sends_what_it_shows_and_all_answer_alike(tab: Tab, alice: U
         tab.shows("it's", "Größe & 100 % + \"'")
     assert bodies[0] == bodies[1] == bodies[2]
     get, form, sent = (request.partition("\n") for request in tab.requests[-3:])
-    assert get[0].startswith("GET /api/list/TOKEN?") and parse_qsl(get[0].partition("?")[2]) == asked
+    assert (
+        get[0].startswith("GET /api/list/TOKEN?") and parse_qsl(get[0].partition("?")[2]) == asked
+    )
     assert form[0] == sent[0] == "POST /api/list/TOKEN"
     assert parse_qsl(form[2]) == asked
-    assert json.loads(sent[2]) == {"sortBy": "clients", "sortReverse": True, "start": 0, "limit": 2, "filter": filters}
+    assert json.loads(sent[2]) == {
+        "sortBy": "clients",
+        "sortReverse": True,
+        "start": 0,
+        "limit": 2,
+        "filter": filters,
+    }
 
 
 @pytest.mark.parametrize("label", METHODS)
@@ -73,7 +91,9 @@ def test_a_copied_command_runs_and_gets_the_same(tab: Tab, alice: User, label: s
     program("curl", "curl")
     hostile = "$(echo no) `echo no` ! \\ \x9b ü"
     alice.has({**TWO, "c": {"command": hostile, "clients": 0}})
-    tab.open(alice, "&" + urlencode({"sortBy": "command", "filter": f"command==xterm,it's,{hostile}"}))
+    tab.open(
+        alice, "&" + urlencode({"sortBy": "command", "filter": f"command==xterm,it's,{hostile}"})
+    )
     expect(tab.rows).to_have_count(3)
     tab.open_bench()
     tab.page.get_by_label(label, exact=True).check()
@@ -82,7 +102,9 @@ def test_a_copied_command_runs_and_gets_the_same(tab: Tab, alice: User, label: s
     expect(tab.page.get_by_text("Copied, with your token in it.")).to_be_visible()
     command = clipboard(tab.page)
     assert command.startswith("curl ") and command.isprintable()
-    answer = subprocess.run(["sh", "-c", f"{command} -sS"], capture_output=True, check=True, timeout=30).stdout
+    answer = subprocess.run(
+        ["sh", "-c", f"{command} -sS"], capture_output=True, check=True, timeout=30
+    ).stdout
     assert json.loads(answer) == json.loads(tab.page.locator("#response").inner_text())
     assert [session["command"][:4] for session in json.loads(answer)] == ["$(ec", "it's", "xter"]
 
@@ -106,14 +128,17 @@ def test_a_copied_websocket_address_is_the_one_that_is_followed(tab: Tab, alice:
     tab.page.get_by_role("region", name="WebSocket").get_by_role("button", name="Copy URL").click()
     expect(tab.page.get_by_text("Copied, with your token in it.")).to_be_visible()
     assert clipboard(tab.page) == caught.value.url
-    expect(tab.page.locator("#address")).to_have_text(re.sub("token=[^&]*", "token=$TOKEN", caught.value.url))
+    expect(tab.page.locator("#address")).to_have_text(
+        re.sub("token=[^&]*", "token=$TOKEN", caught.value.url)
+    )
     with connect(clipboard(tab.page)) as connection:
         alice.has(TWO)
         assert json.loads(connection.recv(timeout=20))["data"]["command"] == "it's"
 
 
 def test_copying_works_where_there_is_no_clipboard_interface(tab: Tab, alice: User) -> None:
-    tab.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")  # as on a page without TLS
+    # As on a page without TLS
+    tab.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     tab.open(alice)
     tab.open_bench()
     tab.page.get_by_role("button", name="Copy URL").first.click()
@@ -192,12 +217,14 @@ def test_the_response_is_whole(tab: Tab, alice: User) -> None:
     tab.open_bench()
     response = caught.value
     size = f"{len(response.body()):,} bytes"
-    said = rf"^(200 OK · [\d,]+ ms · {size}|304 NOT MODIFIED · [\d,]+ ms · 0 bytes)$"  # the second if it has asked again
+    # The second if it has asked again
+    said = rf"^(200 OK · [\d,]+ ms · {size}|304 NOT MODIFIED · [\d,]+ ms · 0 bytes)$"
     expect(tab.page.locator("#status")).to_have_text(re.compile(said))
     headers = tab.page.locator("#headers").inner_text()
     assert f"ETag: {response.headers['etag']}" in headers and "X-Total-Count: 2" in headers
     assert json.loads(tab.page.locator("#response").inner_text()) == response.json()
-    tab.page.get_by_role("button", name="Send").click()  # without a condition, so that there is a body to see
+    # Without a condition, so that there is a body to see
+    tab.page.get_by_role("button", name="Send").click()
     expect(tab.page.locator("#status")).to_contain_text("200 OK")
     expect(tab.page.locator("#request")).not_to_contain_text("If-None-Match")
 
@@ -207,7 +234,9 @@ def test_a_long_response_is_cut_and_says_so(tab: Tab, alice: User) -> None:
     tab.open(alice, "&limit=1000")
     expect(tab.rows).to_have_count(300)
     tab.open_bench()
-    expect(tab.page.get_by_text(re.compile(r"The first 100,000 of [\d,]+ characters are shown\."))).to_be_visible()
+    expect(
+        tab.page.get_by_text(re.compile(r"The first 100,000 of [\d,]+ characters are shown\."))
+    ).to_be_visible()
     assert len(tab.page.locator("#response").text_content() or "") == 100_000
     tab.filter("started", "7")
     expect(tab.rows).to_have_count(1)
@@ -231,7 +260,9 @@ def test_messages_are_shown_as_they_come(tab: Tab, alice: User) -> None:
     expect(messages.first).to_contain_text(f'{{"id":"{alice.login}-b","data":null}}')
     expect(tab.page.locator("#count")).to_have_text("3 messages")
     messages.nth(1).locator("summary").click()
-    assert json.loads(messages.nth(1).locator("pre").inner_text()) in [json.loads(text) for text in received]
+    assert json.loads(messages.nth(1).locator("pre").inner_text()) in [
+        json.loads(text) for text in received
+    ]
 
 
 def test_messages_pause_go_on_and_are_cleared(tab: Tab, alice: User) -> None:
@@ -262,5 +293,7 @@ def test_only_the_newest_messages_are_kept(tab: Tab, alice: User) -> None:
     expect(tab.page.locator("#messages li")).to_have_count(200)
     expect(tab.page.locator("#count")).to_have_text("300 messages")
     alice.has({f"{number:03}": {"command": "x"} for number in range(299)})
-    expect(tab.page.locator("#messages li").first).to_contain_text(f'"{alice.login}-299","data":null')
+    expect(tab.page.locator("#messages li").first).to_contain_text(
+        f'"{alice.login}-299","data":null'
+    )
     expect(tab.page.locator("#messages li")).to_have_count(200)

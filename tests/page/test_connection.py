@@ -22,9 +22,12 @@ def test_while_the_sidecar_is_away_the_list_goes_on(tab: Tab, own: User) -> None
     end(own.service.running["live"])
     said = "asking every 5 s, since the live connection is away"
     expect(tab.connection).to_have_text(re.compile(rf"^{said}; next attempt in \d+ s$"))
-    expect(tab.page.get_by_role("status").filter(has_text="away")).to_have_text(said)  # the seconds are not read out
+    # The seconds are not read out
+    expect(tab.page.get_by_role("status").filter(has_text="away")).to_have_text(said)
     tab.open_bench()
-    expect(tab.page.locator("#messages")).to_contain_text("closed, 1001 the server restarts; connect again")
+    expect(tab.page.locator("#messages")).to_contain_text(
+        "closed, 1001 the server restarts; connect again"
+    )
     own.has({"b": TWO["b"], "c": {"command": "comes meanwhile"}})
     expect(tab.row("a")).to_have_class(re.compile("gone"))
     tab.shows("stays", "comes meanwhile")
@@ -47,7 +50,9 @@ def test_it_comes_back_by_itself_after_an_outage_of_everything(tab: Tab, own: Us
     tab.shows("ends meanwhile", "stays")
     end(own.service.running["list"])
     end(own.service.running["live"])
-    expect(tab.connection).to_have_text(re.compile(r"^offline: the list cannot be reached; next attempt in \d+ s$"))
+    expect(tab.connection).to_have_text(
+        re.compile(r"^offline: the list cannot be reached; next attempt in \d+ s$")
+    )
     tab.shows("ends meanwhile", "stays")
     own.has({"b": {"command": "stays", "clients": 2}})
     own.service.start_list()
@@ -58,16 +63,21 @@ def test_it_comes_back_by_itself_after_an_outage_of_everything(tab: Tab, own: Us
     expect(tab.page.get_by_role("button", name="Try now")).to_be_hidden()
 
 
-def test_attempts_become_rarer_and_not_every_browser_makes_them_at_once(tab: Tab, alice: User) -> None:
+def test_attempts_become_rarer_and_not_every_browser_makes_them_at_once(
+    tab: Tab, alice: User
+) -> None:
     tab.open(alice)
     browsers = tab.page.evaluate(
-        "async () => { const { Backoff } = await import(new URL('static/live.js', document.baseURI));"
-        " const waits = () => { const backoff = new Backoff(); return Array.from({ length: 9 }, () => backoff.next()); };"
-        " return Array.from({ length: 30 }, waits); }"
+        "async () => { const { Backoff } = await import(new URL('static/live.js',"
+        " document.baseURI)); const waits = () => { const backoff = new Backoff(); return"
+        " Array.from({ length: 9 }, () => backoff.next()); }; return Array.from({ length: 30 },"
+        " waits); }"
     )
     for attempt, middle in enumerate([500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]):
         waits = [browser[attempt] for browser in browsers]
-        assert all(middle * 0.75 <= wait <= middle * 1.25 for wait in waits) and len(set(waits)) > 20
+        assert (
+            all(middle * 0.75 <= wait <= middle * 1.25 for wait in waits) and len(set(waits)) > 20
+        )
 
 
 def test_a_quiet_connection_is_looked_after_now_and_then(tab: Tab, alice: User) -> None:
@@ -104,7 +114,9 @@ def test_a_list_that_cannot_read_its_store_says_how_old_it_is(tab: Tab, own: Use
     database, away = own.service.state / "sessions.db", own.service.state / "away"
     os.rename(database, away)
     database.mkdir()
-    warning = tab.page.get_by_text("Out of date: the store cannot be read; this is its last known state.")
+    warning = tab.page.get_by_text(
+        "Out of date: the store cannot be read; this is its last known state."
+    )
     tab.page.get_by_role("columnheader", name="Kind").get_by_role("button").click()
     expect(warning).to_be_visible()
     tab.shows("ends meanwhile", "stays")
@@ -120,7 +132,8 @@ def test_after_an_outage_the_websocket_is_made_anew(tab: Tab, alice: User) -> No
     tab.page.route(re.compile("/api/list/"), lambda route: route.abort())
     alice.has(TWO)
     expect(tab.connection).to_have_text(re.compile("^offline"))
-    with tab.page.expect_websocket():  # the old one looks fine, but a cut cable would leave it so, too
+    # The old one looks fine, but a cut cable would leave it so, too
+    with tab.page.expect_websocket():
         tab.page.unroute_all()
     tab.shows("ends meanwhile", "stays")
 
@@ -130,13 +143,18 @@ def test_nothing_is_asked_while_nobody_looks(tab: Tab, alice: User) -> None:
     tab.open(alice)
     tab.shows("ends meanwhile", "stays")
     tab.open_bench()
-    tab.page.evaluate("() => new Promise((done) => setTimeout(done, 600))")  # until what opening it asks for has been asked
-    hide = "(hidden) => { Object.defineProperty(document, 'hidden', { configurable: true, value: hidden });"
+    # Until what opening it asks for has been asked
+    tab.page.evaluate("() => new Promise((done) => setTimeout(done, 600))")
+    hide = (
+        "(hidden) => { Object.defineProperty(document, 'hidden', { configurable: true, value:"
+        " hidden });"
+    )
     tab.page.evaluate(hide + "document.dispatchEvent(new Event('visibilitychange')); }", True)
     asked = len(tab.requests)
     alice.has({"b": TWO["b"]})
     expect(tab.page.locator("#messages")).to_contain_text('"data":null')
-    tab.page.evaluate("() => new Promise((done) => setTimeout(done, 600))")  # twice as long as it would have waited
+    # Twice as long as it would have waited
+    tab.page.evaluate("() => new Promise((done) => setTimeout(done, 600))")
     assert len(tab.requests) == asked
     tab.page.evaluate(hide + "document.dispatchEvent(new Event('visibilitychange')); }", False)
     tab.shows("stays")
@@ -148,7 +166,9 @@ def test_an_answer_of_something_else_is_no_list(tab: Tab, alice: User) -> None:
     page = {"status": 502, "body": "<h1>Bad gateway</h1>", "content_type": "text/html"}
     tab.page.route(re.compile("/api/list/"), lambda route: route.fulfill(**page))
     alice.has({"b": TWO["b"]})
-    expect(tab.connection).to_have_text(re.compile("^offline: the answer has status 502; next attempt in"))
+    expect(tab.connection).to_have_text(
+        re.compile("^offline: the answer has status 502; next attempt in")
+    )
     tab.open_bench()
     expect(tab.page.locator("#response")).to_have_text("<h1>Bad gateway</h1>")
     tab.page.unroute_all()

@@ -1,4 +1,5 @@
-"""For everybody: both themes, narrow and wide, keyboard alone, and what axe checks of the Web Content Accessibility Guidelines."""
+"""For everybody: both themes, narrow and wide, keyboard alone, and what axe checks of the Web
+Content Accessibility Guidelines."""
 
 from __future__ import annotations
 
@@ -17,11 +18,24 @@ from tests.page.test_servers import beat
 
 SESSIONS: dict[str, dict[str, Any]] = {
     "a": {
-        "command": "startxfce4", "params": {"name": "Thesis"}, "clients": 1, "window_mode": "desktop", "geometry": "1920x1080",
-        "display": 9, "started": 1_700_000_000_000,
+        "command": "startxfce4",
+        "params": {"name": "Thesis"},
+        "clients": 1,
+        "window_mode": "desktop",
+        "geometry": "1920x1080",
+        "display": 9,
+        "started": 1_700_000_000_000,
     },
-    "b": {"command": "xterm", "clients": 0, "last_disconnect": 1_700_000_000_000, "window_mode": "rootless"},
-    "c": {"command": "a name that goes on and on, as names do that somebody has made up " * 5, "clients": 0},
+    "b": {
+        "command": "xterm",
+        "clients": 0,
+        "last_disconnect": 1_700_000_000_000,
+        "window_mode": "rootless",
+    },
+    "c": {
+        "command": "a name that goes on and on, as names do that somebody has made up " * 5,
+        "clients": 0,
+    },
     "d": {"command": "unknown", "hostname": "a-host-of-a-long-name." * 10, "display": 65535},
 }
 THEMES = ["light", "dark"]
@@ -36,18 +50,24 @@ def themed(request: pytest.FixtureRequest, browser: Browser, alice: User) -> Ite
 
 
 def complaints(page: Page) -> str:
-    """Return what axe finds; it is put in by the debugger, for the page's policy lets no script in."""
-    page.evaluate("scrollTo(0, 0)")  # a row that is halfway below the sticky header would count as too small to hit
+    """Return what axe finds; it is put in by the debugger, for the page's policy lets no script
+    in."""
+    # A row that is halfway below the sticky header would count as too small to hit
+    page.evaluate("scrollTo(0, 0)")
     found = Axe().run(page, options={"runOnly": RULES, "resultTypes": ["violations"]})
     return "" if found.violations_count == 0 else str(found.generate_report())
 
 
 def fits(page: Page) -> bool:
-    """Whether nothing is wider than the window, nor text wider than its cell, which a row would cut off."""
-    return bool(page.evaluate(
-        "document.documentElement.scrollWidth <= innerWidth"
-        " && [...document.querySelectorAll('#rows td')].every((cell) => cell.scrollWidth <= cell.clientWidth)"
-    ))
+    """Whether nothing is wider than the window, nor text wider than its cell, which a row would cut
+    off."""
+    return bool(
+        page.evaluate(
+            "document.documentElement.scrollWidth <= innerWidth &&"
+            " [...document.querySelectorAll('#rows td')].every((cell) => cell.scrollWidth <="
+            " cell.clientWidth)"
+        )
+    )
 
 
 def states(tab: Tab, alice: User) -> Iterator[str]:
@@ -87,7 +107,16 @@ def states(tab: Tab, alice: User) -> Iterator[str]:
     expect(tab.connection).to_contain_text("offline")
     yield "offline"
     page.unroute_all()
-    beat(alice.store, "north", cpu=93.4, free_memory=2**30, total_memory=2**35, sessions=17, uptime=7200, pool="teaching")
+    beat(
+        alice.store,
+        "north",
+        cpu=93.4,
+        free_memory=2**30,
+        total_memory=2**35,
+        sessions=17,
+        uptime=7200,
+        pool="teaching",
+    )
     tab.open(alice, admin=True)
     expect(page.locator("#servers")).to_contain_text("teaching")
     expect(page.get_by_role("columnheader", name="Login")).to_be_visible()
@@ -111,7 +140,10 @@ def test_axe_finds_nothing_and_nothing_sticks_out(themed: Tab, alice: User, tmp_
 
 def test_axe_would_find_something(themed: Tab, alice: User) -> None:
     themed.open(alice)
-    themed.page.evaluate("document.getElementById('who').style.color = 'color-mix(in srgb, currentColor 30%, var(--ground))'")
+    themed.page.evaluate(
+        "document.getElementById('who').style.color = 'color-mix(in srgb, currentColor 30%,"
+        " var(--ground))'"
+    )
     assert "color-contrast" in complaints(themed.page)
 
 
@@ -121,7 +153,9 @@ def test_the_themes_differ(browser: Browser, alice: User) -> None:
         with browser.new_context(color_scheme=theme) as context:  # type: ignore[arg-type]
             page = context.new_page()
             page.goto(alice.service.url)
-            grounds.append(page.locator("body").evaluate("(body) => getComputedStyle(body).backgroundColor"))
+            grounds.append(
+                page.locator("body").evaluate("(body) => getComputedStyle(body).backgroundColor")
+            )
     [light, dark] = [sum(map(int, re.findall(r"\d+", ground))) for ground in grounds]
     assert light > 600 and dark < 150
 
@@ -161,7 +195,12 @@ def go_to(page: Page, wanted: Locator, key: str = "Tab") -> None:
 def test_everything_can_be_done_by_keyboard_alone(tab: Tab, alice: User, width: int) -> None:
     page, press, write = tab.page, tab.page.keyboard.press, tab.page.keyboard.type
     page.set_viewport_size({"width": width, "height": 800})
-    alice.has({f"{number:02}": {"command": f"n{number:02}", "started": number, "clients": number % 2} for number in range(60)})
+    alice.has(
+        {
+            f"{number:02}": {"command": f"n{number:02}", "started": number, "clients": number % 2}
+            for number in range(60)
+        }
+    )
     page.goto(alice.service.url)
     write(alice.token())
     press("Enter")

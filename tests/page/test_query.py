@@ -1,4 +1,5 @@
-"""Sorting, filtering and paging: the page asks the API, with the API's parameters, and shows what it answers."""
+"""Sorting, filtering and paging: the page asks the API, with the API's parameters, and shows what
+it answers."""
 
 from __future__ import annotations
 
@@ -9,9 +10,27 @@ from playwright.sync_api import expect
 from tests.page.conftest import Tab, User
 
 THREE = {
-    "a": {"command": "xterm", "started": 1, "clients": 2, "geometry": "800x600", "params": {"project": "red"}},
-    "b": {"command": "emacs", "started": 2, "clients": 0, "geometry": "640x480", "params": {"name": "Alpha", "project": "blue"}},
-    "c": {"command": "gimp", "started": 3, "clients": 1, "geometry": "1024x768", "params": {"name": "beta", "project": "green"}},
+    "a": {
+        "command": "xterm",
+        "started": 1,
+        "clients": 2,
+        "geometry": "800x600",
+        "params": {"project": "red"},
+    },
+    "b": {
+        "command": "emacs",
+        "started": 2,
+        "clients": 0,
+        "geometry": "640x480",
+        "params": {"name": "Alpha", "project": "blue"},
+    },
+    "c": {
+        "command": "gimp",
+        "started": 3,
+        "clients": 1,
+        "geometry": "1024x768",
+        "params": {"name": "beta", "project": "green"},
+    },
 }
 
 
@@ -20,15 +39,27 @@ def test_every_column_sorts(tab: Tab, alice: User) -> None:
     tab.open(alice)
     tab.shows("xterm", "Alpha", "beta")
     headers = tab.page.get_by_role("columnheader")
-    expect(headers).to_have_text(["Session", "State", "Kind", "Host", "Display", "Geometry", "Started"])
-    expect(tab.page.get_by_role("columnheader", name="Started")).to_have_attribute("aria-sort", "ascending")
+    expect(headers).to_have_text(
+        ["Session", "State", "Kind", "Host", "Display", "Geometry", "Started"]
+    )
+    expect(tab.page.get_by_role("columnheader", name="Started")).to_have_attribute(
+        "aria-sort", "ascending"
+    )
     asked = {
-        "Session": "name", "State": "clients", "Kind": "windowMode", "Host": "hostname", "Display": "display",
-        "Geometry": "geometry", "Started": "started",
+        "Session": "name",
+        "State": "clients",
+        "Kind": "windowMode",
+        "Host": "hostname",
+        "Display": "display",
+        "Geometry": "geometry",
+        "Started": "started",
     }
     for label, name in asked.items():
         header = tab.page.get_by_role("columnheader", name=label)
-        for query, way in ((f"?sortBy={name}&limit=50", "ascending"), (f"?sortBy={name}&sortReverse=true&limit=50", "descending")):
+        for query, way in (
+            (f"?sortBy={name}&limit=50", "ascending"),
+            (f"?sortBy={name}&sortReverse=true&limit=50", "descending"),
+        ):
             with tab.page.expect_request(re.compile(re.escape(query) + "$")):
                 header.get_by_role("button").click()
             expect(header).to_have_attribute("aria-sort", way)
@@ -59,7 +90,10 @@ def test_filters_are_added_changed_and_removed(tab: Tab, alice: User) -> None:
     assert tab.requests[-1] == "GET /api/list/TOKEN?limit=50&filter=clients%3D%3D0%2C1"
     tab.filter("params.project==green,red", "")  # the API's form will do as well
     tab.shows("beta")
-    assert tab.requests[-1] == "GET /api/list/TOKEN?limit=50&filter=clients%3D%3D0%2C1&filter=params.project%3D%3Dgreen%2Cred"
+    assert (
+        tab.requests[-1]
+        == "GET /api/list/TOKEN?limit=50&filter=clients%3D%3D0%2C1&filter=params.project%3D%3Dgreen%2Cred"
+    )
     tab.page.get_by_role("button", name="clients==0,1", exact=True).click()
     expect(tab.page.get_by_label("Values, separated by commas")).to_have_value("0,1")
     tab.shows("xterm", "beta")
@@ -79,11 +113,20 @@ def test_members_and_values_are_there_to_choose_from(tab: Tab, alice: User) -> N
     expect(tab.page.locator("#names option[value='windowMode']")).to_have_count(1)
     expect(tab.page.locator("#names option[value='params.project']")).to_have_count(1)
     member = tab.page.get_by_label("Filter by member")
-    for name, values in {"params.project": ["blue", "green", "red"], "clients": ["0", "1", "2"], "params": []}.items():
+    for name, values in {
+        "params.project": ["blue", "green", "red"],
+        "clients": ["0", "1", "2"],
+        "params": [],
+    }.items():
         member.fill(name)
         member.blur()
         expect(tab.page.locator("#seen option")).to_have_count(len(values))
-        assert tab.page.locator("#seen option").evaluate_all("(options) => options.map(({ value }) => value)") == values
+        assert (
+            tab.page.locator("#seen option").evaluate_all(
+                "(options) => options.map(({ value }) => value)"
+            )
+            == values
+        )
 
 
 def test_a_filter_is_followed_live(tab: Tab, alice: User) -> None:
@@ -104,17 +147,24 @@ def test_what_is_on_screen_is_kept_in_the_address(tab: Tab, alice: User) -> None
     assert tab.page.url == f"{alice.service.url}/#sortBy=clients&filter=clients%3D%3D0%2C1"
     tab.page.reload()
     tab.shows("Alpha", "beta")
-    expect(tab.page.get_by_role("columnheader", name="State")).to_have_attribute("aria-sort", "ascending")
+    expect(tab.page.get_by_role("columnheader", name="State")).to_have_attribute(
+        "aria-sort", "ascending"
+    )
     tab.page.evaluate("location.hash = '#sortBy=clients&sortReverse=true&limit=2'")
     tab.shows("xterm", "beta")
     expect(tab.page.get_by_label("Rows")).to_have_value("2")
 
 
 def test_pages_turn(tab: Tab, alice: User) -> None:
-    alice.has({f"{number:03}": {"command": f"n{number}", "started": number} for number in range(1, 61)})
+    alice.has(
+        {f"{number:03}": {"command": f"n{number}", "started": number} for number in range(1, 61)}
+    )
     tab.open(alice)
     expect(tab.rows).to_have_count(50)
-    shown, previous, following = (tab.page.locator("#range"), *map(tab.page.get_by_label, ("Previous page", "Next page")))
+    shown, previous, following = (
+        tab.page.locator("#range"),
+        *map(tab.page.get_by_label, ("Previous page", "Next page")),
+    )
     expect(shown).to_have_text("1–50 of 60")
     expect(previous).to_have_attribute("aria-disabled", "true")
     following.click()
@@ -148,7 +198,13 @@ def test_only_what_has_ended_is_struck_out_when_pages_move(tab: Tab, alice: User
     tab.shows("a", "b")
     assert tab.row("c").count() == 0  # it is on the next page
     expect(tab.row("a")).to_have_class(re.compile("fresh"))
-    alice.has({name: facts for name, facts in {**sessions, "a": {"command": "a", "started": 0}}.items() if name != "b"})
+    alice.has(
+        {
+            name: facts
+            for name, facts in {**sessions, "a": {"command": "a", "started": 0}}.items()
+            if name != "b"
+        }
+    )
     tab.shows("a", "c")
     expect(tab.row("b")).to_have_class(re.compile("gone"))
     expect(tab.page.locator("#news")).to_have_text("1 new, 1 gone")
@@ -177,7 +233,9 @@ def test_the_last_page_ends_under_us(tab: Tab, alice: User) -> None:
 
 def test_it_says_what_there_is_instead_of_an_empty_table(tab: Tab, alice: User) -> None:
     tab.open(alice)
-    expect(tab.page.get_by_text("You have no session now. Start one, and it appears here by itself.")).to_be_visible()
+    expect(
+        tab.page.get_by_text("You have no session now. Start one, and it appears here by itself.")
+    ).to_be_visible()
     expect(tab.page.get_by_role("table")).to_be_hidden()
     tab.filter("clients", "7")
     expect(tab.page.get_by_text("No session matches the filter.")).to_be_visible()

@@ -24,14 +24,29 @@ def card(tab: Tab, name: str) -> Locator:
     return tab.page.locator(f'#servers li[data-id="{name}"]')
 
 
-def test_an_administrator_sees_the_machines_at_a_glance(tab: Tab, alice: User, store: Store) -> None:
+def test_an_administrator_sees_the_machines_at_a_glance(
+    tab: Tab, alice: User, store: Store
+) -> None:
     beat(
-        store, "north", cpu=93.4, free_memory=24 * GIB, total_memory=32 * GIB, sessions=1, logged_in_users=1, uptime=7200,
-        load=(1.5, 1.0, 0.5), pool="teaching",
+        store,
+        "north",
+        cpu=93.4,
+        free_memory=24 * GIB,
+        total_memory=32 * GIB,
+        sessions=1,
+        logged_in_users=1,
+        uptime=7200,
+        load=(1.5, 1.0, 0.5),
+        pool="teaching",
     )
     tab.open(alice, admin=True)
     north = card(tab, "north")
-    for text in ("north.example.org · teaching", "93 %", "8.0 of 32.0 GiB", "1 session · 1 login · load 1.5 · up 2 h"):
+    for text in (
+        "north.example.org · teaching",
+        "93 %",
+        "8.0 of 32.0 GiB",
+        "1 session · 1 login · load 1.5 · up 2 h",
+    ):
         expect(north).to_contain_text(text)
     expect(north.locator(".cpu.busy")).to_have_count(1)
     expect(north.locator(".memory.busy")).to_have_count(0)
@@ -54,7 +69,10 @@ def test_a_machine_shows_its_sessions_alone(tab: Tab, alice: User, bob: User, st
     tab.open(alice, admin=True)
     card(tab, f"of-{bob.login}").get_by_role("button").click()
     tab.shows("of bob")
-    assert tab.requests[-1] == f"GET /api/admin/session/TOKEN?limit=50&filter=serverId%3D%3Dof-{bob.login}"
+    assert (
+        tab.requests[-1]
+        == f"GET /api/admin/session/TOKEN?limit=50&filter=serverId%3D%3Dof-{bob.login}"
+    )
 
 
 def test_a_machines_name_stays_text(tab: Tab, alice: User, store: Store) -> None:

@@ -21,7 +21,12 @@ def test_it_follows_the_list(tab: Tab, alice: User) -> None:
     alice.has({"a": {"started": 1, "command": "xterm"}})
     tab.open(alice)
     tab.shows("xterm")
-    alice.has({"a": {"started": 1, "command": "xterm"}, "b": {"started": 2, "command": "xterm", "params": {"name": "Thesis"}}})
+    alice.has(
+        {
+            "a": {"started": 1, "command": "xterm"},
+            "b": {"started": 2, "command": "xterm", "params": {"name": "Thesis"}},
+        }
+    )
     tab.shows("xterm", "Thesis")
     alice.has({"b": {"started": 2, "params": {"name": "Thesis"}}})
     tab.shows("Thesis")
@@ -33,23 +38,44 @@ def test_it_follows_the_list(tab: Tab, alice: User) -> None:
 
 
 def test_it_says_what_people_ask(tab: Tab, alice: User) -> None:
-    alice.has({
-        "a": {
-            "command": "one", "started": now() - 3 * HOUR - 5000, "clients": 1, "window_mode": "desktop", "geometry": "800x600",
-            "display": 4,
-        },
-        "b": {"command": "three", "started": now() - 2 * HOUR, "clients": 3},
-        "c": {"command": "left", "started": now() - 1 * HOUR, "clients": 0, "last_connect": 1, "last_disconnect": now() - 125_000},
-        "d": {"command": "waits", "started": now() - 90_000, "clients": 0},
-        "e": {"command": "dark", "started": now() - 1000},
-        "f": {"command": "timeless", "clients": 0, "last_connect": 1},
-    })
+    alice.has(
+        {
+            "a": {
+                "command": "one",
+                "started": now() - 3 * HOUR - 5000,
+                "clients": 1,
+                "window_mode": "desktop",
+                "geometry": "800x600",
+                "display": 4,
+            },
+            "b": {"command": "three", "started": now() - 2 * HOUR, "clients": 3},
+            "c": {
+                "command": "left",
+                "started": now() - 1 * HOUR,
+                "clients": 0,
+                "last_connect": 1,
+                "last_disconnect": now() - 125_000,
+            },
+            "d": {"command": "waits", "started": now() - 90_000, "clients": 0},
+            "e": {"command": "dark", "started": now() - 1000},
+            "f": {"command": "timeless", "clients": 0, "last_connect": 1},
+        }
+    )
     tab.open(alice)
     expect(tab.rows.locator(".state")).to_have_text(
-        ["connected", "connected, 3 clients", "disconnected 2 min ago", "never connected", "unknown", "disconnected"]
+        [
+            "connected",
+            "connected, 3 clients",
+            "disconnected 2 min ago",
+            "never connected",
+            "unknown",
+            "disconnected",
+        ]
     )
     just = re.compile(r"just now|\d+ s ago")
-    expect(tab.rows.locator(".started")).to_have_text(["3 h ago", "2 h ago", "1 h ago", "1 min ago", just, "–"])
+    expect(tab.rows.locator(".started")).to_have_text(
+        ["3 h ago", "2 h ago", "1 h ago", "1 min ago", just, "–"]
+    )
     expect(tab.rows.first.locator("td")).to_have_text(
         ["one", "connected", "desktop", "here.example", ":4", "800x600", "3 h ago"]
     )
@@ -59,8 +85,15 @@ def test_a_time_is_exact_for_pointer_keyboard_and_screen_reader(tab: Tab, alice:
     started = now() - 2 * HOUR
     alice.has({"a": {"command": "xterm", "started": started}})
     tab.open(alice)
-    iso = datetime.fromtimestamp(started / 1000, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    local = tab.page.evaluate("new Intl.DateTimeFormat(undefined, {dateStyle: 'medium', timeStyle: 'long'}).format(%d)" % started)
+    iso = (
+        datetime.fromtimestamp(started / 1000, timezone.utc)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
+    local = tab.page.evaluate(
+        "new Intl.DateTimeFormat(undefined, {dateStyle: 'medium', timeStyle: 'long'}).format(%d)"
+        % started
+    )
     assert tab.rows.locator("time").get_attribute("title") == f"{local} ({iso})"
     button = tab.page.get_by_role("button", name="xterm")
     button.focus()
@@ -89,7 +122,8 @@ def test_what_is_new_has_changed_or_has_gone_is_seen(tab: Tab, alice: User) -> N
     alice.has({"a": {"command": "stays"}, "b": {"command": "goes"}})
     tab.open(alice)
     tab.shows("stays", "goes")
-    expect(tab.page.locator(".fresh, .changed, .gone")).to_have_count(0)  # what was there before is no news
+    # What was there before is no news
+    expect(tab.page.locator(".fresh, .changed, .gone")).to_have_count(0)
     alice.has({"a": {"command": "stays", "geometry": "800x600"}, "c": {"command": "comes"}})
     expect(tab.row("c")).to_have_class(re.compile("fresh"))
     expect(tab.row("a")).to_have_class(re.compile("changed"))
@@ -130,7 +164,12 @@ def test_a_screen_reader_hears_one_sentence_for_many_changes(tab: Tab, alice: Us
     )
     begun = time.monotonic()
     for clients in range(2, 14):
-        alice.has({str(number): {"command": f"number {number}", "clients": clients} for number in range(40)})
+        alice.has(
+            {
+                str(number): {"command": f"number {number}", "clients": clients}
+                for number in range(40)
+            }
+        )
         expect(tab.rows.last.locator(".state")).to_have_text(f"connected, {clients} clients")
     assert len(tab.page.evaluate("said")) <= (time.monotonic() - begun) / 2.5 + 1
     alice.has({"0": {"command": "number 0", "clients": 13}, "new": {"command": "new"}})
@@ -151,12 +190,16 @@ def test_a_screen_reader_hears_one_sentence_for_many_changes(tab: Tab, alice: Us
 
 def test_hostile_names_stay_text(tab: Tab, alice: User) -> None:
     script = "<img src=x onerror=document.title='taken'><script>document.title='taken'</script>"
-    alice.has({
-        "a": {"started": 1, "command": script}, "b": {"started": 2, "params": {"name": "\u202egnp.exe", "</dl><b>": "<i>"}},
-        "c": {"started": 3, "params": {"name": "two\nlines\0\x1b[31m\x9b"}},
-        "d": {"started": 4, "params": {"name": "  "}, "command": "honest"},
-        "e": {"started": 5, "params": {"name": {"a": 1}}, "command": "plain"}, "f": {"started": 2**53, "command": "far"},
-    })
+    alice.has(
+        {
+            "a": {"started": 1, "command": script},
+            "b": {"started": 2, "params": {"name": "\u202egnp.exe", "</dl><b>": "<i>"}},
+            "c": {"started": 3, "params": {"name": "two\nlines\0\x1b[31m\x9b"}},
+            "d": {"started": 4, "params": {"name": "  "}, "command": "honest"},
+            "e": {"started": 5, "params": {"name": {"a": 1}}, "command": "plain"},
+            "f": {"started": 2**53, "command": "far"},
+        }
+    )
     tab.open(alice)
     tab.shows(script, "\u202egnp.exe", "two␊lines␀␛[31m\ufffd", "honest", "plain", "far")
     for button in tab.names.get_by_role("button").all():
@@ -165,13 +208,16 @@ def test_hostile_names_stay_text(tab: Tab, alice: User) -> None:
     expect(tab.page.locator("#rows .details").nth(1)).to_contain_text("params.</dl><b><i>")
     assert tab.page.locator("#rows :is(img, script, b, i)").count() == 0
     assert tab.page.title() == "Sessions – fastx-list"
-    # What turns the direction of writing does so in its own element only: the state still stands right of the name.
+    # What turns the direction of writing does so in its own element only: the state still stands
+    # right of the name.
     row = tab.rows.nth(1)
     [name, state] = [row.locator(part).bounding_box() for part in (".name bdi", ".state bdi")]
     assert name and state and name["x"] < state["x"]
 
 
-def test_a_name_of_10000_characters_is_cut_on_screen_and_whole_on_request(tab: Tab, alice: User) -> None:
+def test_a_name_of_10000_characters_is_cut_on_screen_and_whole_on_request(
+    tab: Tab, alice: User
+) -> None:
     command = "".join(f"{number} " for number in range(2000))[:10_000].strip()
     alice.has({"a": {"command": command}, "b": {"command": "x" * 10_000}})
     for width in (360, 1280):
@@ -200,32 +246,51 @@ def test_the_focus_stays_with_its_session(tab: Tab, alice: User) -> None:
     alice.has(others)
     tab.shows("first", "second")
     tab.page.clock.run_for(5000)
-    expect(tab.page.get_by_role("button", name="first")).to_be_focused()  # the next best, once the row has gone
+    # The next best, once the row has gone
+    expect(tab.page.get_by_role("button", name="first")).to_be_focused()
 
 
 def test_a_thousand_rows_are_not_made_anew(tab: Tab, alice: User) -> None:
     tab.page.clock.install()
-    rows = {f"{number:04}": {"command": f"number {number}", "started": number, "clients": 0} for number in range(1000)}
+    rows = {
+        f"{number:04}": {"command": f"number {number}", "started": number, "clients": 0}
+        for number in range(1000)
+    }
     alice.has(rows)
     tab.open(alice, "&limit=1000")
     expect(tab.rows).to_have_count(1000)
     tab.page.evaluate(
-        "() => { const body = document.getElementById('rows'); window.kept = new Map();"
-        " for (const row of body.children) kept.set(row.dataset.id, [row, row.cells[0].innerHTML]); window.work = 0;"
-        " new MutationObserver((records) => { work += records.length; })"
-        " .observe(body, {childList: true, characterData: true, attributes: true, subtree: true}); }"
+        "() => { const body = document.getElementById('rows'); window.kept = new Map(); for (const"
+        " row of body.children) kept.set(row.dataset.id, [row, row.cells[0].innerHTML]);"
+        " window.work = 0; new MutationObserver((records) => { work += records.length; })"
+        " .observe(body, {childList: true, characterData: true, attributes: true, subtree:"
+        " true}); }"
     )
     tab.page.clock.run_for(5000)
     assert tab.page.evaluate("work") == 0  # time goes on, and no row says anything else for it
-    alice.has({name: facts for name, facts in {**rows, "0500": {**rows["0500"], "clients": 1}}.items() if name != "0501"})
+    alice.has(
+        {
+            name: facts
+            for name, facts in {**rows, "0500": {**rows["0500"], "clients": 1}}.items()
+            if name != "0501"
+        }
+    )
     expect(tab.row("0500").locator(".state")).to_have_text("connected")
     expect(tab.rows).to_have_count(999)
     assert 0 < tab.page.evaluate("work") < 20
-    assert tab.page.evaluate("[...document.getElementById('rows').children].every((row) => kept.get(row.dataset.id)[0] === row)")
+    assert tab.page.evaluate(
+        "[...document.getElementById('rows').children].every((row) => kept.get(row.dataset.id)[0]"
+        " === row)"
+    )
 
 
 def test_rows_out_of_sight_are_not_laid_out(tab: Tab, alice: User) -> None:
-    alice.has({f"{number:04}": {"command": f"number {number}", "started": number} for number in range(300)})
+    alice.has(
+        {
+            f"{number:04}": {"command": f"number {number}", "started": number}
+            for number in range(300)
+        }
+    )
     tab.open(alice, "&limit=1000")
     expect(tab.rows).to_have_count(300)
     seen = (

@@ -28,7 +28,10 @@ def test_the_token_stays_in_neither_address_nor_history(tab: Tab, alice: User) -
     tab.shows("xterm")
     assert tab.page.url == f"{alice.service.url}/#limit=10"
     history = tab.page.context.new_cdp_session(tab.page).send("Page.getNavigationHistory")
-    assert [entry["url"] for entry in history["entries"]][1:] == [f"{alice.service.url}/static/icon.svg", tab.page.url]
+    assert [entry["url"] for entry in history["entries"]][1:] == [
+        f"{alice.service.url}/static/icon.svg",
+        tab.page.url,
+    ]
     tab.page.reload()
     tab.shows("xterm")
 
@@ -59,7 +62,9 @@ def test_the_token_is_forgotten_on_request(tab: Tab, alice: User) -> None:
     expect(tab.page.get_by_label("Your token")).to_be_focused()
     expect(tab.page.get_by_role("alert").first).to_have_text("The token is forgotten.")
     assert stored(tab.page) == '[{},{},""]'
-    held = tab.page.content() + str(tab.page.evaluate("[...document.querySelectorAll('input')].map(({ value }) => value)"))
+    held = tab.page.content() + str(
+        tab.page.evaluate("[...document.querySelectorAll('input')].map(({ value }) => value)")
+    )
     assert "secret" not in held and token not in held and alice.login not in held
     asked = len(tab.requests)
     tab.page.reload()
@@ -84,7 +89,9 @@ def test_a_bad_token_is_said_to_be_one(tab: Tab, alice: User) -> None:
     tab.page.goto(alice.service.url)
     secret = (alice.service.state / "secret").read_text().strip()
     refused = {
-        jwt.encode({"sub": "alice", "aud": "api", "exp": 1}, secret): "token: it has expired; get a new one",
+        jwt.encode(
+            {"sub": "alice", "aud": "api", "exp": 1}, secret
+        ): "token: it has expired; get a new one",
         alice.token()[:-8] + "AAAAAAAA": "token: its signature is not of this server's key",
         "a.b.c": "token: it is not a well-formed JSON Web Token",
         "../x?y": "This is no token, which has three parts with dots between them.",
@@ -100,7 +107,9 @@ def test_a_token_that_expires_meanwhile_says_so(tab: Tab, alice: User) -> None:
     alice.has({"a": {"command": "xterm"}})
     tab.open(alice, ttl=3)
     tab.shows("xterm")
-    expect(tab.page.get_by_role("alert").first).to_have_text(re.compile("the token has expired|it has expired"))
+    expect(tab.page.get_by_role("alert").first).to_have_text(
+        re.compile("the token has expired|it has expired")
+    )
     expect(tab.page.get_by_label("Your token")).to_be_focused()
     expect(tab.page.locator("#rows tr")).to_have_count(0)
 
@@ -109,11 +118,15 @@ def test_a_token_that_is_revoked_says_so(tab: Tab, alice: User) -> None:
     token = alice.token()
     tab.page.goto(f"{alice.service.url}/#token={token}")
     expect(tab.connection).to_have_text("live")
-    alice.store.revoke(jwt.decode(token, options={"verify_signature": False})["jti"], int(time.time()) + 3600)
+    alice.store.revoke(
+        jwt.decode(token, options={"verify_signature": False})["jti"], int(time.time()) + 3600
+    )
     expect(tab.page.get_by_role("alert").first).to_have_text(re.compile("revoked"))
 
 
-def test_an_administrator_sees_all_logins_and_a_user_their_own_only(tab: Tab, alice: User, bob: User) -> None:
+def test_an_administrator_sees_all_logins_and_a_user_their_own_only(
+    tab: Tab, alice: User, bob: User
+) -> None:
     alice.has({"a": {"command": "of alice", "started": 1}})
     bob.has({"b": {"command": "of bob", "started": 2}})
     tab.open(alice)
@@ -135,7 +148,10 @@ def test_an_administrator_sees_all_logins_and_a_user_their_own_only(tab: Tab, al
     tab.page.get_by_role("columnheader", name="Login").get_by_role("button").click()
     tab.filter("login", bob.login)
     tab.shows("of bob")
-    assert tab.requests[-1] == f"GET /api/admin/session/TOKEN?sortBy=login&limit=50&filter=login%3D%3D{bob.login}"
+    assert (
+        tab.requests[-1]
+        == f"GET /api/admin/session/TOKEN?sortBy=login&limit=50&filter=login%3D%3D{bob.login}"
+    )
     bob.has()
     expect(tab.page.get_by_text("No session matches the filter.")).to_be_visible()
     alice.has()
@@ -145,11 +161,17 @@ def test_an_administrator_sees_all_logins_and_a_user_their_own_only(tab: Tab, al
     expect(tab.page.get_by_text("You have no session now.")).to_be_visible()
 
 
-def test_a_claim_that_the_server_does_not_believe_gets_the_own_list(tab: Tab, alice: User, bob: User) -> None:
+def test_a_claim_that_the_server_does_not_believe_gets_the_own_list(
+    tab: Tab, alice: User, bob: User
+) -> None:
     alice.has({"a": {"command": "of alice"}})
     bob.has({"b": {"command": "of bob"}})
-    # Any but `true` is no administrator's for the server; the page is made to ask by answering as for one who is none.
-    tab.page.route(re.compile("/api/admin/session/"), lambda route: route.fulfill(status=403, json={"error": {"message": "no"}}))
+    # Any but `true` is no administrator's for the server; the page is made to ask by answering as
+    # for one who is none.
+    tab.page.route(
+        re.compile("/api/admin/session/"),
+        lambda route: route.fulfill(status=403, json={"error": {"message": "no"}}),
+    )
     tab.open(alice, admin=True)
     tab.shows("of alice")
     expect(tab.page.locator("#who")).to_have_text(alice.login)

@@ -18,12 +18,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from fastx_list.replica import replica as replica_module
 from fastx_list.live.frames import session_frame
 from fastx_list.model.query import Filter, Query
-from fastx_list.replica.replica import REFILL_SECONDS, Change, Everything, Replica
 from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Session, encode
+from fastx_list.replica import replica as replica_module
+from fastx_list.replica.replica import REFILL_SECONDS, Change, Everything, Replica
+from fastx_list.replica.view import Entry
 from fastx_list.store import (
     HISTORY_SECONDS,
     Changes,
@@ -36,14 +37,14 @@ from fastx_list.store import (
     sqlite,
     sqlite_leases,
 )
-from fastx_list.replica.view import Entry
 
 FAR = 2**40  # seconds since the epoch: a token that outlives the tests
 ALL = Query()
 
 
 class Wrapped:
-    """A store that counts the calls of its readers, and that cannot be read while ``failing`` says why."""
+    """A store that counts the calls of its readers, and that cannot be read while ``failing`` says
+    why."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -112,7 +113,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 def _session(number: int = 1, login: str = "alice", **facts: Any) -> Session:
-    return Session(id=f"s{number}", login=login, server_id="server", hostname="host", started=number, **facts)
+    return Session(
+        id=f"s{number}", login=login, server_id="server", hostname="host", started=number, **facts
+    )
 
 
 def _observe(store: Store, *sessions: Session) -> None:
@@ -163,7 +166,8 @@ def test_it_follows_changes_ends_and_revocations(agent: Store, replica: Replica)
     agent.revoke("token", FAR)
     replica.refresh()
     assert replica.entries("alice") == {
-        "s2": _entry(_session(2, clients=1)), "s3": _entry(_session(3), {"a": 1}),
+        "s2": _entry(_session(2, clients=1)),
+        "s3": _entry(_session(3), {"a": 1}),
     }
     assert "token" in replica.revoked
 
@@ -171,13 +175,19 @@ def test_it_follows_changes_ends_and_revocations(agent: Store, replica: Replica)
 def test_it_finds_sessions_by_login(agent: Store, replica: Replica) -> None:
     _observe(agent, _session(1), _session(2, "bob"), _session(3))
     replica.refresh()
-    assert (_ids(replica, "alice"), _ids(replica, "bob"), _ids(replica, "carol")) == ({"s1", "s3"}, {"s2"}, set())
+    assert (_ids(replica, "alice"), _ids(replica, "bob"), _ids(replica, "carol")) == (
+        {"s1", "s3"},
+        {"s2"},
+        set(),
+    )
     _observe(agent, _session(1))
     replica.refresh()
     assert (_ids(replica, "alice"), _ids(replica, "bob")) == ({"s1"}, set())
 
 
-def test_a_session_that_changes_hands_is_found_under_its_new_login_only(agent: Store, replica: Replica) -> None:
+def test_a_session_that_changes_hands_is_found_under_its_new_login_only(
+    agent: Store, replica: Replica
+) -> None:
     _observe(agent, _session(1, "alice"))
     replica.refresh()
     assert _listed(replica, "alice") == ["s1"]
@@ -186,7 +196,9 @@ def test_a_session_that_changes_hands_is_found_under_its_new_login_only(agent: S
     assert (_listed(replica, "alice"), _listed(replica, "bob")) == ([], ["s1"])
 
 
-def test_a_refresh_without_news_reads_no_row(agent: Store, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refresh_without_news_reads_no_row(
+    agent: Store, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
     statements: list[str] = []
     connect = sqlite3.connect
 
@@ -199,7 +211,8 @@ def test_a_refresh_without_news_reads_no_row(agent: Store, replica: Replica, mon
     monkeypatch.setattr(sqlite3, "connect", connect_and_trace)
     replica.refresh()
     replica.refresh()
-    assert any("session" in statement for statement in statements)  # so it is this connection that is traced
+    # So it is this connection that is traced
+    assert any("session" in statement for statement in statements)
     for _ in range(3):
         statements.clear()
         replica.refresh()
@@ -226,7 +239,8 @@ def test_following_returns_each_change_with_what_was_before(agent: Store, replic
     assert replica.follow(0) == [Change("s1", "alice", _entry(one), None)]
     _observe(agent, changed, two)
     assert replica.follow(0) == [
-        Change("s1", "alice", _entry(changed), _entry(one)), Change("s2", "bob", _entry(two), None),
+        Change("s1", "alice", _entry(changed), _entry(one)),
+        Change("s2", "bob", _entry(two), None),
     ]
     _observe(agent, two)
     assert replica.follow(0) == [Change("s1", "alice", None, _entry(changed))]
@@ -236,11 +250,14 @@ def test_following_returns_each_change_with_what_was_before(agent: Store, replic
 def test_the_first_read_returns_every_session_as_new(agent: Store, replica: Replica) -> None:
     _observe(agent, _session(1), _session(2))
     assert replica.follow(0) == [
-        Change("s1", "alice", _entry(_session(1)), None), Change("s2", "alice", _entry(_session(2)), None),
+        Change("s1", "alice", _entry(_session(1)), None),
+        Change("s2", "alice", _entry(_session(2)), None),
     ]
 
 
-def test_a_session_that_came_and_went_between_two_reads_is_no_change(agent: Store, replica: Replica) -> None:
+def test_a_session_that_came_and_went_between_two_reads_is_no_change(
+    agent: Store, replica: Replica
+) -> None:
     replica.follow(0)
     _observe(agent, _session(1))
     _observe(agent)
@@ -254,7 +271,9 @@ def test_a_revocation_alone_is_no_change_of_sessions(agent: Store, replica: Repl
     assert list(replica.revoked) == ["token"]
 
 
-def test_a_revocation_is_forgotten_when_the_token_has_expired(agent: Store, replica: Replica, clock: SimpleNamespace) -> None:
+def test_a_revocation_is_forgotten_when_the_token_has_expired(
+    agent: Store, replica: Replica, clock: SimpleNamespace
+) -> None:
     agent.revoke("soon", 1010)
     agent.revoke("late", 5000)
     replica.refresh()
@@ -327,12 +346,15 @@ def test_a_revocation_outlives_a_store_that_loses_it(
     assert set(replica.revoked) == {"token", "other"}
 
 
-def test_a_store_that_was_removed_ends_its_sessions(agent: Store, replica: Replica, database: Path) -> None:
+def test_a_store_that_was_removed_ends_its_sessions(
+    agent: Store, replica: Replica, database: Path
+) -> None:
     _observe(agent, _session(1), _session(2))
     replica.follow(0)
     _remove(database)
     assert sorted(replica.follow(0)) == [
-        Change("s1", "alice", None, _entry(_session(1))), Change("s2", "alice", None, _entry(_session(2))),
+        Change("s1", "alice", None, _entry(_session(1))),
+        Change("s2", "alice", None, _entry(_session(2))),
     ]
     _observe(agent, _session(2))
     assert replica.follow(0) == [Change("s2", "alice", _entry(_session(2)), None)]
@@ -367,7 +389,9 @@ def _remove(database: Path) -> None:
 # A store that cannot be read.
 
 
-def test_without_any_copy_a_store_that_cannot_be_read_is_an_error(store: Wrapped, replica: Replica) -> None:
+def test_without_any_copy_a_store_that_cannot_be_read_is_an_error(
+    store: Wrapped, replica: Replica
+) -> None:
     store.failing = "no such disk"
     with pytest.raises(StoreError, match="no such disk"):
         replica.refresh()
@@ -411,7 +435,9 @@ def test_the_last_copy_stays_while_the_store_cannot_be_read(
     assert _ids(replica, "alice") == {"s2"}
 
 
-def test_following_goes_on_where_it_was_when_the_store_comes_back(agent: Store, store: Wrapped, replica: Replica) -> None:
+def test_following_goes_on_where_it_was_when_the_store_comes_back(
+    agent: Store, store: Wrapped, replica: Replica
+) -> None:
     _observe(agent, _session(1))
     replica.follow(0)
     store.failing = "no such disk"
@@ -420,7 +446,8 @@ def test_following_goes_on_where_it_was_when_the_store_comes_back(agent: Store, 
     assert replica.problem == "no such disk"
     store.failing = None
     assert replica.follow(0) == [
-        Change("s2", "alice", _entry(_session(2)), None), Change("s1", "alice", None, _entry(_session(1))),
+        Change("s2", "alice", _entry(_session(2)), None),
+        Change("s1", "alice", None, _entry(_session(1))),
     ]
     assert replica.problem is None
 
@@ -433,7 +460,9 @@ def test_the_problem_is_the_one_there_is_now(store: Wrapped, replica: Replica) -
         assert replica.problem == problem
 
 
-def test_requests_do_not_hammer_a_store_that_cannot_be_read(store: Wrapped, replica: Replica, clock: SimpleNamespace) -> None:
+def test_requests_do_not_hammer_a_store_that_cannot_be_read(
+    store: Wrapped, replica: Replica, clock: SimpleNamespace
+) -> None:
     replica.refresh()
     store.failing = "no such disk"
     replica.refresh()
@@ -464,7 +493,9 @@ def test_a_problem_and_its_end_are_each_logged_once(
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 
 
-def test_a_snapshot_that_fails_after_the_history_was_left_is_taken_later(agent: Store, database: Path) -> None:
+def test_a_snapshot_that_fails_after_the_history_was_left_is_taken_later(
+    agent: Store, database: Path
+) -> None:
     class Forgetful(Wrapped):
         """Has lost the history, and then cannot be read."""
 
@@ -487,7 +518,8 @@ def test_a_snapshot_that_fails_after_the_history_was_left_is_taken_later(agent: 
     assert replica.follow(0) == []
     assert replica.problem == "no such disk"
     assert sorted(replica.follow(0)) == [
-        Change("s1", "alice", None, _entry(_session(1))), Change("s2", "alice", _entry(_session(2)), None),
+        Change("s1", "alice", None, _entry(_session(1))),
+        Change("s2", "alice", _entry(_session(2)), None),
     ]
     store.close()
 
@@ -503,7 +535,9 @@ def test_a_page_is_the_array_of_the_logins_sessions(agent: Store, replica: Repli
     assert page.total == 2
 
 
-def test_a_page_is_filtered_sorted_and_cut_as_its_query_says(agent: Store, replica: Replica) -> None:
+def test_a_page_is_filtered_sorted_and_cut_as_its_query_says(
+    agent: Store, replica: Replica
+) -> None:
     _observe(agent, *(_session(number, clients=number % 2) for number in range(6)))
     replica.refresh()
     idle = Filter("clients", frozenset({"0"}))
@@ -522,7 +556,9 @@ def test_the_same_question_is_answered_with_the_same_bytes(agent: Store, replica
 
 
 @pytest.mark.parametrize("change", ["new", "changed", "params", "ended"])
-def test_a_change_of_a_session_makes_a_new_page(agent: Store, replica: Replica, change: str) -> None:
+def test_a_change_of_a_session_makes_a_new_page(
+    agent: Store, replica: Replica, change: str
+) -> None:
     _observe(agent, _session(1), _session(2))
     replica.refresh()
     before = replica.page("alice", ALL)
@@ -562,7 +598,9 @@ def test_a_change_of_another_logins_session_keeps_the_page(agent: Store, replica
     assert replica.page("bob", ALL).body == b"[]"
 
 
-def test_a_login_without_sessions_has_an_empty_page_also_after_it_had_some(agent: Store, replica: Replica) -> None:
+def test_a_login_without_sessions_has_an_empty_page_also_after_it_had_some(
+    agent: Store, replica: Replica
+) -> None:
     replica.refresh()
     empty = replica.page("alice", ALL)
     assert (empty.body, empty.total) == (b"[]", 0)
@@ -577,7 +615,9 @@ def test_a_login_without_sessions_has_an_empty_page_also_after_it_had_some(agent
     assert _listed(replica, "alice") == ["s2"]
 
 
-def test_the_etag_is_the_same_as_long_as_body_and_total_are(agent: Store, store: Wrapped, replica: Replica) -> None:
+def test_the_etag_is_the_same_as_long_as_body_and_total_are(
+    agent: Store, store: Wrapped, replica: Replica
+) -> None:
     _observe(agent, _session(1), _session(2))
     replica.refresh()
     page = replica.page("alice", ALL)
@@ -595,7 +635,10 @@ def test_the_etag_is_the_same_as_long_as_body_and_total_are(agent: Store, store:
 def test_questions_with_the_same_answer_have_the_same_etag(agent: Store, replica: Replica) -> None:
     _observe(agent, _session(1), _session(2))
     replica.refresh()
-    assert replica.page("alice", Query(limit=2)).etag == replica.page("alice", Query(sort_by="id")).etag
+    assert (
+        replica.page("alice", Query(limit=2)).etag
+        == replica.page("alice", Query(sort_by="id")).etag
+    )
 
 
 def test_the_etag_changes_with_the_total_alone(agent: Store, replica: Replica) -> None:
@@ -614,25 +657,39 @@ def _is_kept(replica: Replica, query: Query) -> bool:
     return replica.page("alice", query).body is replica.page("alice", query).body
 
 
-def test_pages_are_kept_up_to_so_many_bytes(agent: Store, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_are_kept_up_to_so_many_bytes(
+    agent: Store, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _observe(agent, _session(1, command="x" * 1000))
     replica.refresh()
     size = len(replica.page("alice", ALL).body) + ALL.size
     monkeypatch.setattr(replica_module, "MAX_PAGES_BYTES", 3 * size)
     first = [replica.page("alice", Query(limit=limit)).body for limit in range(1, 4)]
     # Three fit, so asking for the three again makes none of them anew.
-    assert all(replica.page("alice", Query(limit=limit + 1)).body is first[limit] for limit in range(3))
+    assert all(
+        replica.page("alice", Query(limit=limit + 1)).body is first[limit] for limit in range(3)
+    )
     for limit in range(4, 20):
         replica.page("alice", Query(limit=limit))
-    assert all(replica.page("alice", Query(limit=limit + 1)).body is not first[limit] for limit in range(3))
+    assert all(
+        replica.page("alice", Query(limit=limit + 1)).body is not first[limit] for limit in range(3)
+    )
 
 
-def test_pages_kept_do_not_grow_without_end(agent: Store, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_kept_do_not_grow_without_end(
+    agent: Store, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(replica_module, "MAX_PAGES_BYTES", 50_000)
     monkeypatch.setattr(replica_module, "MAX_PAGES", 20)
     made = 0
     for round_number in range(30):
-        _observe(agent, *(_session(number, clients=round_number, command="x" * 100 * number) for number in range(8)))
+        _observe(
+            agent,
+            *(
+                _session(number, clients=round_number, command="x" * 100 * number)
+                for number in range(8)
+            ),
+        )
         replica.refresh()
         for limit in range(8):
             replica.page("alice", Query(limit=limit))
@@ -644,7 +701,9 @@ def test_pages_kept_do_not_grow_without_end(agent: Store, replica: Replica, monk
     assert made == 240
 
 
-def test_long_questions_count_as_much_as_long_answers(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_questions_count_as_much_as_long_answers(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
     replica.refresh()
     monkeypatch.setattr(replica_module, "MAX_PAGES_BYTES", 1_000_000)
     for number in range(50):
@@ -656,16 +715,26 @@ def test_long_questions_count_as_much_as_long_answers(replica: Replica, monkeypa
 def test_many_filters_in_turn_are_answered_from_memory(agent: Store, replica: Replica) -> None:
     _observe(agent, *(_session(number) for number in range(20)))
     replica.refresh()
-    questions = [Query(filters=(Filter("started", frozenset({str(number)})),)) for number in range(20)]
+    questions = [
+        Query(filters=(Filter("started", frozenset({str(number)})),)) for number in range(20)
+    ]
     first = [replica.page("alice", question) for question in questions]
-    assert all(replica.page("alice", question) is page for question, page in zip(questions, first, strict=True))
+    assert all(
+        replica.page("alice", question) is page
+        for question, page in zip(questions, first, strict=True)
+    )
     _observe(agent, *(_session(number, clients=5 if number == 3 else None) for number in range(20)))
     replica.refresh()
-    again = [replica.page("alice", question).body == page.body for question, page in zip(questions, first, strict=True)]
+    again = [
+        replica.page("alice", question).body == page.body
+        for question, page in zip(questions, first, strict=True)
+    ]
     assert again.index(False) == 3 and again.count(False) == 1
 
 
-def test_no_more_than_so_many_pages_are_kept(agent: Store, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_than_so_many_pages_are_kept(
+    agent: Store, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(replica_module, "MAX_PAGES", 2)
     _observe(agent, _session(1))
     replica.refresh()
@@ -693,18 +762,24 @@ _VIEWS = st.dictionaries(_NUMBERS, st.tuples(_LOGINS, st.integers(0, 2)), max_si
 
 
 class Following(RuleBasedStateMachine):
-    """A replica follows a real store: at any moment it equals it, and the changes that it returns add up to the same."""
+    """A replica follows a real store: at any moment it equals it, and the changes that it returns
+    add up to the same."""
 
     def __init__(self) -> None:
         super().__init__()
-        # In memory, where there is such a thing: what is written is synced, and thousands of syncs to a disk take minutes.
-        self.directory = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        # In memory, where there is such a thing: what is written is synced, and thousands of syncs
+        # to a disk take minutes.
+        self.directory = tempfile.TemporaryDirectory(
+            dir="/dev/shm" if os.path.isdir("/dev/shm") else None
+        )
         self.database = Path(self.directory.name) / "sessions.db"
         self.now = 1_700_000_000.0
         self.patch = pytest.MonkeyPatch()
         # Thousands of lines would say that it fails when it is told to.
         self.patch.setattr(replica_module.log, "disabled", True)
-        self.patch.setattr(sqlite, "time", SimpleNamespace(time=lambda: self.now, monotonic=time.monotonic))
+        self.patch.setattr(
+            sqlite, "time", SimpleNamespace(time=lambda: self.now, monotonic=time.monotonic)
+        )
         self.writer = open_store(f"sqlite:///{self.database}")
         self.reader = open_store(f"sqlite:///{self.database}")
         self.wrapped = Wrapped(self.reader)
@@ -726,7 +801,15 @@ class Following(RuleBasedStateMachine):
     def observe(self, server: str, view: dict[int, tuple[str, int]]) -> None:
         self.followed = False
         sessions = [
-            Session(f"{server}{number}", login, server, "host", started=number, clients=clients, params={"born": clients})
+            Session(
+                f"{server}{number}",
+                login,
+                server,
+                "host",
+                started=number,
+                clients=clients,
+                params={"born": clients},
+            )
             for number, (login, clients) in view.items()
         ]
         self.writer.observe(server, {session.id: session for session in sessions})
@@ -735,7 +818,12 @@ class Following(RuleBasedStateMachine):
     def end_all(self, server: str) -> None:
         self.observe(server, {})
 
-    @rule(server=st.sampled_from("ab"), number=_NUMBERS, login=_LOGINS, value=st.none() | st.integers(0, 2))
+    @rule(
+        server=st.sampled_from("ab"),
+        number=_NUMBERS,
+        login=_LOGINS,
+        value=st.none() | st.integers(0, 2),
+    )
     def set_params(self, server: str, number: int, login: str, value: int | None) -> None:
         self.followed = False
         self.writer.set_params(f"{server}{number}", login, {"a": value})
@@ -747,7 +835,8 @@ class Following(RuleBasedStateMachine):
 
     @rule()
     def trim(self) -> None:
-        """Let the store forget: the ends before now are history, and the next view of a server that has none drops them."""
+        """Let the store forget: the ends before now are history, and the next view of a server that
+        has none drops them."""
         self.followed = False
         self.now += HISTORY_SECONDS + 1
         self.writer.observe("nobody's", {})
@@ -758,7 +847,8 @@ class Following(RuleBasedStateMachine):
 
     @rule(view=_VIEWS, writes=st.integers(0, 20), closed=st.booleans())
     def replace(self, view: dict[int, tuple[str, int]], writes: int, closed: bool) -> None:
-        """Another store stands in its place, whose revisions may have overtaken those that the replica knows."""
+        """Another store stands in its place, whose revisions may have overtaken those that the
+        replica knows."""
         if closed:
             self.reader.close()
         _remove(self.database)
@@ -792,19 +882,29 @@ class Following(RuleBasedStateMachine):
         for login in ("alice", "bob"):
             entries = [entry for entry in mine.values() if entry.login == login]
             page = self.replica.page(login, Query(sort_by="id"))
-            assert page.body == b"[" + b",".join(entry.text for entry in sorted(entries, key=lambda entry: entry.id)) + b"]"
+            assert (
+                page.body
+                == b"["
+                + b",".join(entry.text for entry in sorted(entries, key=lambda entry: entry.id))
+                + b"]"
+            )
             assert page.total == len(entries)
         if self.followed:
             snapshot = self.writer.snapshot()
-            assert {entry.id: Record(entry.id, entry.login, entry.id[0], entry.text.decode()) for entry in mine.values()} == {
-                record.id: record for record in snapshot.records
-            }
+            assert {
+                entry.id: Record(entry.id, entry.login, entry.id[0], entry.text.decode())
+                for entry in mine.values()
+            } == {record.id: record for record in snapshot.records}
             assert set(self.replica.revoked) == set(snapshot.revoked)
 
 
 TestFollowing: Any = Following.TestCase
 TestFollowing.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, derandomize=True, database=None,
+    max_examples=60,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 
@@ -845,20 +945,31 @@ def test_it_follows_servers(agent: Store, replica: Replica) -> None:
     assert replica.entries(Everything.SERVERS) == {"server": _server()}
     _beat(agent, sessions=2)
     _beat(agent, "other")
-    assert replica.follow(0) == [_server_change(_server(), _server(sessions=2)), _server_change(None, _server("other"))]
-    assert replica.entries(Everything.SERVERS) == {"server": _server(sessions=2), "other": _server("other")}
+    assert replica.follow(0) == [
+        _server_change(_server(), _server(sessions=2)),
+        _server_change(None, _server("other")),
+    ]
+    assert replica.entries(Everything.SERVERS) == {
+        "server": _server(sessions=2),
+        "other": _server("other"),
+    }
     assert replica.entries(Everything.SESSIONS) == {}  # servers are no sessions
     page = replica.page(Everything.SERVERS, Query(sort_by="sessions", limit=1))
     assert (page.body, page.total) == (b"[%s]" % _server("other").text, 2)
 
 
-def test_a_server_whose_lease_ran_out_is_gone(agent: Store, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_whose_lease_ran_out_is_gone(
+    agent: Store, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _beat(agent)
     _observe(agent, _session(1))
     replica.follow(0)
     later = time.monotonic() + 3601
     monkeypatch.setattr(sqlite_leases, "clock", lambda: later)
-    assert replica.follow(0) == [Change("s1", "alice", None, _entry(_session(1))), _server_change(_server(), None)]
+    assert replica.follow(0) == [
+        Change("s1", "alice", None, _entry(_session(1))),
+        _server_change(_server(), None),
+    ]
     assert replica.entries(Everything.SERVERS) == {}
 
 
@@ -874,7 +985,10 @@ def test_starting_over_yields_the_differences_of_servers_too(
     assert replica.follow(0) == []
     assert set(replica.entries(Everything.SERVERS)) == {"server", "other"}
     clock.now += REFILL_SECONDS
-    assert replica.follow(0) == [_server_change(_server(), None), _server_change(None, _server("new"))]
+    assert replica.follow(0) == [
+        _server_change(_server(), None),
+        _server_change(None, _server("new")),
+    ]
     assert set(replica.entries(Everything.SERVERS)) == {"new", "other"}
 
 
@@ -900,7 +1014,8 @@ def test_what_a_store_has_lost_stays_until_its_servers_are_back(
     _beat(agent, "two")
     clock.now += 1
     assert replica.follow(0) == [
-        Change("s2", "alice", None, _entry(_session(2))), Change("s3", "alice", _entry(_session(3)), None),
+        Change("s2", "alice", None, _entry(_session(2))),
+        Change("s3", "alice", _entry(_session(3)), None),
     ]
     assert replica.problem is None
     # Another loss has its own time.

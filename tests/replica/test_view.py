@@ -7,25 +7,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastx_list.replica import view as view_module
 from fastx_list.model.query import Filter, Query, look_up
+from fastx_list.replica import view as view_module
 from fastx_list.replica.view import Entry, View
 
 # Few names and values, so that sessions tie, come, go and change places.
 NAMES = ("clients", "command", "started", "name")
 VALUES = (None, 0, 1, 2, 1.0, True, "a", "A", "b", "", ["a"])
-FILTERS = ((), (Filter("clients", frozenset({"1"})),), (Filter("command", frozenset({"a", ""})), Filter("name", frozenset({""}))))
+FILTERS = (
+    (),
+    (Filter("clients", frozenset({"1"})),),
+    (Filter("command", frozenset({"a", ""})), Filter("name", frozenset({""}))),
+)
 
 ids = st.sampled_from("abcdefgh")
 states = st.none() | st.fixed_dictionaries({name: st.sampled_from(VALUES) for name in NAMES[:3]})
 queries = st.builds(
-    Query, st.none() | st.sampled_from(NAMES), st.booleans(), st.integers(0, 9), st.none() | st.integers(0, 9),
+    Query,
+    st.none() | st.sampled_from(NAMES),
+    st.booleans(),
+    st.integers(0, 9),
+    st.none() | st.integers(0, 9),
     st.sampled_from(FILTERS),
 )
 
 
 def entry(session_id: str, **members: Any) -> Entry:
-    return Entry(session_id, "alice", json.dumps({"params": {}, **members, "id": session_id}).encode())
+    return Entry(
+        session_id, "alice", json.dumps({"params": {}, **members, "id": session_id}).encode()
+    )
 
 
 def ids_of(view: View, query: Query) -> tuple[list[str], int]:
@@ -35,7 +45,9 @@ def ids_of(view: View, query: Query) -> tuple[list[str], int]:
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.tuples(ids, states, queries), max_size=40))
-def test_a_view_that_changed_is_the_same_as_one_made_anew(steps: list[tuple[str, dict[str, Any] | None, Query]]) -> None:
+def test_a_view_that_changed_is_the_same_as_one_made_anew(
+    steps: list[tuple[str, dict[str, Any] | None, Query]],
+) -> None:
     view, sessions = View(), dict[str, Entry]()
     for name, state, query in steps:
         before, after = sessions.pop(name, None), None if state is None else entry(name, **state)
@@ -47,10 +59,14 @@ def test_a_view_that_changed_is_the_same_as_one_made_anew(steps: list[tuple[str,
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(VALUES), max_size=12), st.integers(0, 13), st.integers(0, 13))
-def test_a_page_from_the_end_is_part_of_the_whole(values: list[Any], start: int, limit: int) -> None:
+def test_a_page_from_the_end_is_part_of_the_whole(
+    values: list[Any], start: int, limit: int
+) -> None:
     view = View(entry(f"{index:02}", name=value) for index, value in enumerate(values))
     whole = [each.id for each in view.page(Query("name", True))]
-    assert [each.id for each in view.page(Query("name", True, start, limit))] == whole[start:start + limit]
+    assert [each.id for each in view.page(Query("name", True, start, limit))] == whole[
+        start : start + limit
+    ]
 
 
 def test_the_version_tells_only_of_what_is_in_the_view() -> None:
@@ -76,7 +92,9 @@ def test_a_page_of_few_looks_at_few(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(view_module, "look_up", counted)
     view.update(None, entry("new", clients=6))
-    assert [each.id for each in view.page(query)] == [f"{index:04}" for index in (706, 713, 720, 727, 734)]
+    assert [each.id for each in view.page(query)] == [
+        f"{index:04}" for index in (706, 713, 720, 727, 734)
+    ]
     assert looks == ["clients"]  # where the new one belongs; nothing else
 
 
@@ -86,6 +104,9 @@ def test_it_keeps_only_so_many_questions() -> None:
         narrow = view.narrow((Filter("name", frozenset({str(index)})),))
         assert view.narrow((Filter("name", frozenset({str(index)})),)) is narrow
         view.page(Query(sort_by=f"name{index}"))
-    assert len(view._orders) == view_module.MAX_ORDERS and len(view._narrowed) == view_module.MAX_NARROWED
+    assert (
+        len(view._orders) == view_module.MAX_ORDERS
+        and len(view._narrowed) == view_module.MAX_NARROWED
+    )
     view.forget()
     assert not view._orders and not view._narrowed

@@ -14,9 +14,11 @@ from fastx_list.model.server import Server
 from fastx_list.model.session import Session
 from fastx_list.store import Lease, Store, redis
 
-SPAWN = multiprocessing.get_context("spawn")  # processes of their own: none shares an open database with its parent
+# Processes of their own: none shares an open database with its parent
+SPAWN = multiprocessing.get_context("spawn")
 NOW = 1_700_000_000
-FAR = 2**40  # an expiry that no clock reaches here: what has expired may be forgotten before it was seen
+# An expiry that no clock reaches here: what has expired may be forgotten before it was seen
+FAR = 2**40
 NOBODY = 65534
 PATIENCE = 60.0  # seconds until a test gives up on what should happen at once
 
@@ -31,8 +33,12 @@ def address(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def make_session(number: int = 1, server_id: str = "s1", login: str = "alice", **facts: Any) -> Session:
-    return Session(id=f"{server_id}-{number}", login=login, server_id=server_id, hostname="host", **facts)
+def make_session(
+    number: int = 1, server_id: str = "s1", login: str = "alice", **facts: Any
+) -> Session:
+    return Session(
+        id=f"{server_id}-{number}", login=login, server_id=server_id, hostname="host", **facts
+    )
 
 
 def make_server(server_id: str = "s1", **facts: Any) -> Server:
@@ -61,7 +67,8 @@ def remove(database: Path) -> None:
 
 
 def be_patient() -> None:
-    """Let stores wait for Redis as long as it takes: how quickly a request gives up is no matter of most tests."""
+    """Let stores wait for Redis as long as it takes: how quickly a request gives up is no matter of
+    most tests."""
     redis.QUICK = redis.PATIENT = PATIENCE, PATIENCE
 
 

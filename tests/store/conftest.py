@@ -18,7 +18,8 @@ from tests.store.common import NOW, SPAWN, OpenStore, address, be_patient
 
 @pytest.fixture(params=["sqlite", "redis"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a store that does not exist yet: each shared test is run with each implementation."""
+    """The address of a store that does not exist yet: each shared test is run with each
+    implementation."""
     if request.param == "sqlite":
         return address(tmp_path / "sessions.db")
     monkeypatch.setattr(redis, "QUICK", redis.QUICK)

@@ -28,7 +28,11 @@ def test_changes_come_in_the_order_in_which_they_were_written(store: Store) -> N
     changes = store.changes(start)
     assert changes is not None
     # A session stands where it was last changed, and once.
-    assert [(record.id, record.text is None) for record in changes.records] == [("s1-1", False), ("s2-1", True), ("s1-2", False)]
+    assert [(record.id, record.text is None) for record in changes.records] == [
+        ("s1-1", False),
+        ("s2-1", True),
+        ("s1-2", False),
+    ]
 
 
 def test_a_session_that_ended_and_came_back_is_running(store: Store) -> None:
@@ -38,7 +42,9 @@ def test_a_session_that_ended_and_came_back_is_running(store: Store) -> None:
     store.observe("s1", view_of(make_session(clients=3)))
     changes = store.changes(before)
     assert changes is not None
-    assert list(changes.records) == [Record("s1-1", "alice", "s1", encode(make_session(clients=3), {}))]
+    assert list(changes.records) == [
+        Record("s1-1", "alice", "s1", encode(make_session(clients=3), {}))
+    ]
     assert running_in(store)["s1-1"]["clients"] == 3
 
 
@@ -82,7 +88,11 @@ def test_changes_can_be_asked_for_from_any_revision(store: Store) -> None:
         revisions.append(store.snapshot().revision)
     for start in (5, 0, 3, 1, 4, 2):
         changes = store.changes(revisions[start])
-        assert [record.id for record in changes.records] if changes else [] == [f"s1-{number}" for number in range(start, 5)]
+        assert (
+            [record.id for record in changes.records]
+            if changes
+            else [] == [f"s1-{number}" for number in range(start, 5)]
+        )
 
 
 def test_changes_wait_no_longer_than_they_are_asked_to(store: Store) -> None:

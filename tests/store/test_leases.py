@@ -1,4 +1,5 @@
-"""Leases: servers that come, go, are cut off and come back, and two agents of one name. Run against each store."""
+"""Leases: servers that come, go, are cut off and come back, and two agents of one name. Run against
+each store."""
 
 from __future__ import annotations
 
@@ -11,7 +12,15 @@ import pytest
 from fastx_list.model.server import encode_server
 from fastx_list.model.session import encode
 from fastx_list.store import Held, Record, ServerRecord, ServerTaken, Store, open_store
-from tests.store.common import OpenStore, make_lease, make_server, make_session, params_in, running_in, view_of
+from tests.store.common import (
+    OpenStore,
+    make_lease,
+    make_server,
+    make_session,
+    params_in,
+    running_in,
+    view_of,
+)
 from tests.support import wait_for
 
 SHORT = 0.05  # seconds; over before anybody looks
@@ -30,14 +39,30 @@ def _until_it_ran_out(store: Store, session_id: str = "s1-1") -> None:
 
 def test_a_heartbeat_writes_the_server(store: Store) -> None:
     server = make_server(
-        cpu=12.5, free_memory=2**34, total_memory=2**35, logged_in_users=2, sessions=3, uptime=60, load=(0.5, 1, 2)
+        cpu=12.5,
+        free_memory=2**34,
+        total_memory=2**35,
+        logged_in_users=2,
+        sessions=3,
+        uptime=60,
+        load=(0.5, 1, 2),
     )
     before = store.snapshot().revision
     store.heartbeat(server, make_lease())
     text = encode_server(server)
     assert json.loads(text) == {
-        "serverId": "s1", "id": "s1", "serverPool": None, "hostname": "host", "url": None, "cpu": 12.5, "freemem": 2**34,
-        "totalmem": 2**35, "loggedInUsers": 2, "sessions": 3, "uptime": 60, "loadavg": [0.5, 1, 2],
+        "serverId": "s1",
+        "id": "s1",
+        "serverPool": None,
+        "hostname": "host",
+        "url": None,
+        "cpu": 12.5,
+        "freemem": 2**34,
+        "totalmem": 2**35,
+        "loggedInUsers": 2,
+        "sessions": 3,
+        "uptime": 60,
+        "loadavg": [0.5, 1, 2],
     }
     changes = store.changes(before)
     assert changes is not None
@@ -53,8 +78,13 @@ def test_of_several_heartbeats_the_last_one_counts(store: Store) -> None:
         store.heartbeat(make_server("s2", sessions=sessions), make_lease())
     changes = store.changes(before)
     assert changes is not None
-    assert [(server.id, json.loads(server.text or "")["sessions"]) for server in changes.servers] == [("s1", 2), ("s2", 2)]
-    assert {name: server["sessions"] for name, server in _servers_in(store).items()} == {"s1": 2, "s2": 2}
+    assert [
+        (server.id, json.loads(server.text or "")["sessions"]) for server in changes.servers
+    ] == [("s1", 2), ("s2", 2)]
+    assert {name: server["sessions"] for name, server in _servers_in(store).items()} == {
+        "s1": 2,
+        "s2": 2,
+    }
 
 
 def test_a_view_under_a_lease_needs_no_heartbeat(store: Store) -> None:
@@ -66,7 +96,9 @@ def test_a_view_under_a_lease_needs_no_heartbeat(store: Store) -> None:
 # The end of a lease.
 
 
-def test_a_server_that_dies_takes_its_sessions_with_it_once_and_nobody_elses(opened: OpenStore) -> None:
+def test_a_server_that_dies_takes_its_sessions_with_it_once_and_nobody_elses(
+    opened: OpenStore,
+) -> None:
     writer, readers = opened(), [opened(), opened()]
     sessions = make_session(1), make_session(2, login="bob")
     revisions = [reader.snapshot().revision for reader in readers]
@@ -83,7 +115,9 @@ def test_a_server_that_dies_takes_its_sessions_with_it_once_and_nobody_elses(ope
             while (changes := reader.changes(revisions[number])) is not None:
                 revisions[number] = changes.revision
                 told[number] += [(record.id, record.text is None) for record in changes.records]
-                told_servers[number] += [(server.id, server.text is None) for server in changes.servers]
+                told_servers[number] += [
+                    (server.id, server.text is None) for server in changes.servers
+                ]
         return all(("s1", True) in servers for servers in told_servers)
 
     wait_for("the end of the lease", follow)
@@ -140,13 +174,18 @@ def test_a_server_that_was_cut_off_brings_its_sessions_back_as_they_were(store: 
     store.observe("s1", view_of(*sessions), make_lease())
     changes = store.changes(before)
     assert changes is not None
-    assert {record.id: record.text for record in changes.records} == {"s1-1": text, "s1-2": encode(sessions[1], {})}
+    assert {record.id: record.text for record in changes.records} == {
+        "s1-1": text,
+        "s1-2": encode(sessions[1], {}),
+    }
     assert params_in(store) == {"name": "Thesis", "a": 1}
     assert store.set_params("s1-1", "alice", {"name": None}) == encode(sessions[0], {"a": 1})
 
 
 def test_what_did_not_come_back_with_its_server_has_ended(store: Store) -> None:
-    store.observe("s1", view_of(make_session(1), make_session(2, params={"a": 1})), make_lease(seconds=SHORT))
+    store.observe(
+        "s1", view_of(make_session(1), make_session(2, params={"a": 1})), make_lease(seconds=SHORT)
+    )
     store.set_params("s1-2", "alice", {"a": 2})
     _until_it_ran_out(store)
     store.observe("s1", view_of(make_session(1)), make_lease())
@@ -155,12 +194,17 @@ def test_what_did_not_come_back_with_its_server_has_ended(store: Store) -> None:
     assert params_in(store, "s1-2") == {"a": 1}
 
 
-def test_an_agent_that_starts_is_told_of_its_sessions_that_run_and_of_those_that_left_with_the_lease(store: Store) -> None:
+def test_an_agent_that_starts_is_told_of_its_sessions_that_run_and_of_those_that_left_with_the_lease(
+    store: Store,
+) -> None:
     assert list(store.recall("s1")) == []
     first, second = make_session(1, last_connect=5), make_session(2)
     store.observe("s1", view_of(first, second), make_lease(seconds=SHORT))
     store.observe("s2", view_of(make_session(1, "s2")))
-    expected = {Record("s1-1", "alice", "s1", encode(first, {})), Record("s1-2", "alice", "s1", encode(second, {}))}
+    expected = {
+        Record("s1-1", "alice", "s1", encode(first, {})),
+        Record("s1-2", "alice", "s1", encode(second, {})),
+    }
     assert set(store.recall("s1")) == expected
     _until_it_ran_out(store)
     assert set(store.recall("s1")) == expected
@@ -210,7 +254,9 @@ def test_the_view_of_a_server_whose_lease_ran_out_has_no_name(store: Store) -> N
 # Two agents of one name.
 
 
-def test_an_agent_that_does_not_hold_the_lease_writes_nothing_and_both_are_told(store: Store) -> None:
+def test_an_agent_that_does_not_hold_the_lease_writes_nothing_and_both_are_told(
+    store: Store,
+) -> None:
     store.heartbeat(make_server(sessions=1), make_lease())
     store.observe("s1", view_of(make_session(1)), make_lease())
     before = store.snapshot()
@@ -229,7 +275,9 @@ def test_a_rival_that_is_gone_is_forgotten(store: Store) -> None:
     assert store.heartbeat(make_server(), make_lease()) is None
     with pytest.raises(ServerTaken):
         store.heartbeat(make_server(), make_lease("two", "2", seconds=SHORT))
-    wait_for("the rival to be forgotten", lambda: store.heartbeat(make_server(), make_lease()) is None)
+    wait_for(
+        "the rival to be forgotten", lambda: store.heartbeat(make_server(), make_lease()) is None
+    )
 
 
 def test_a_lease_that_ran_out_is_anybodys(store: Store) -> None:
@@ -257,8 +305,11 @@ def test_of_two_agents_that_were_copied_with_their_names_the_later_one_writes(st
     assert store.heartbeat(make_server(), make_lease(instance="2")) == "host of one"
 
 
-def test_a_process_that_a_restored_store_does_not_know_goes_on_in_place_of_the_one_it_had_replaced(store: Store) -> None:
-    store.observe("s1", view_of(make_session(1)), make_lease(instance="1"))  # what a store says that lost the next step
+def test_a_process_that_a_restored_store_does_not_know_goes_on_in_place_of_the_one_it_had_replaced(
+    store: Store,
+) -> None:
+    # What a store says that lost the next step
+    store.observe("s1", view_of(make_session(1)), make_lease(instance="1"))
     assert store.heartbeat(make_server(), make_lease(instance="2")) is None
     with pytest.raises(ServerTaken):
         store.heartbeat(make_server(), make_lease(instance="1"))
@@ -272,11 +323,16 @@ def test_leases_of_several_servers_do_not_touch_each_other(store: Store) -> None
     store.heartbeat(make_server("s1"), make_lease("one"))
     store.heartbeat(make_server("s2"), make_lease("two"))
     assert store.heartbeat(make_server("s1"), make_lease("one")) is None
-    assert (store.holder("s1"), store.holder("s2")) == (Held("one", "host of one", None), Held("two", "host of two", None))
+    assert (store.holder("s1"), store.holder("s2")) == (
+        Held("one", "host of one", None),
+        Held("two", "host of two", None),
+    )
     assert store.holder("s3") is None
 
 
-def test_of_many_agents_that_want_one_lease_at_once_one_gets_it(store: Store, url: str, workers: ProcessPoolExecutor) -> None:
+def test_of_many_agents_that_want_one_lease_at_once_one_gets_it(
+    store: Store, url: str, workers: ProcessPoolExecutor
+) -> None:
     store.snapshot()
     claims = [workers.submit(_claim, url, f"agent{number}") for number in range(8)]
     won = [claim.result(60) for claim in claims]

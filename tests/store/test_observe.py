@@ -28,7 +28,8 @@ def test_it_writes_new_sessions(store: Store) -> None:
     one, two = make_session(1, clients=2, started=5), make_session(2, login="bob", params={"a": 1})
     store.observe("s1", view_of(one, two))
     assert set(store.snapshot().records) == {
-        Record("s1-1", "alice", "s1", encode(one, {})), Record("s1-2", "bob", "s1", encode(two, {"a": 1})),
+        Record("s1-1", "alice", "s1", encode(one, {})),
+        Record("s1-2", "bob", "s1", encode(two, {"a": 1})),
     }
 
 
@@ -90,9 +91,15 @@ def test_it_writes_only_what_has_changed(store: Store) -> None:
 def test_a_view_is_taken_whole_or_not_at_all(store: Store) -> None:
     store.observe("s1", view_of(make_session(1), make_session(2)))
     before = store.snapshot()
-    # A number that JSON does not have cannot be written, and by then the two sessions in front of it have been.
+    # A number that JSON does not have cannot be written, and by then the two sessions in front of
+    # it have been.
     with pytest.raises(ValueError):
-        store.observe("s1", view_of(make_session(2, clients=5), make_session(3), make_session(4, params={"x": math.nan})))
+        store.observe(
+            "s1",
+            view_of(
+                make_session(2, clients=5), make_session(3), make_session(4, params={"x": math.nan})
+            ),
+        )
     assert store.snapshot() == before
     assert store.changes(before.revision) is None
     store.observe("s1", view_of(make_session(3)))

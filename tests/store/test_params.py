@@ -34,7 +34,9 @@ def test_params_that_were_removed_stay_removed(store: Store) -> None:
     assert params_in(store) == {}
 
 
-def test_a_session_that_comes_back_after_its_end_has_only_the_params_it_was_started_with(store: Store) -> None:
+def test_a_session_that_comes_back_after_its_end_has_only_the_params_it_was_started_with(
+    store: Store,
+) -> None:
     store.observe("s1", view_of(make_session(params={"pool": "gpu"})))
     store.set_params("s1-1", "alice", {"a": 1})
     store.observe("s1", {})
@@ -79,8 +81,12 @@ def test_a_patch_that_changes_nothing_writes_nothing(store: Store, patch: dict[s
     assert store.changes(before) is None
 
 
-@pytest.mark.parametrize(("old", "new"), [(1, True), (True, 1), (False, 0), ({"x": 1}, {"x": True}), ([0], [False])])
-def test_it_tells_values_apart_that_only_python_takes_for_equal(store: Store, old: Any, new: Any) -> None:
+@pytest.mark.parametrize(
+    ("old", "new"), [(1, True), (True, 1), (False, 0), ({"x": 1}, {"x": True}), ([0], [False])]
+)
+def test_it_tells_values_apart_that_only_python_takes_for_equal(
+    store: Store, old: Any, new: Any
+) -> None:
     store.observe("s1", view_of(make_session(params={"a": old})))
     text = store.set_params("s1-1", "alice", {"a": new})
     assert f'"params":{to_json({"a": new})}' in str(text)
@@ -88,9 +94,19 @@ def test_it_tells_values_apart_that_only_python_takes_for_equal(store: Store, ol
 
 
 @pytest.mark.parametrize(
-    ("session_id", "login"), [("s1-1", "bob"), ("s1-9", "alice"), ("", "alice"), ("s1-1", ""), ("S1-1", "alice"), ("s1-1", "Alice")]
+    ("session_id", "login"),
+    [
+        ("s1-1", "bob"),
+        ("s1-9", "alice"),
+        ("", "alice"),
+        ("s1-1", ""),
+        ("S1-1", "alice"),
+        ("s1-1", "Alice"),
+    ],
 )
-def test_params_of_a_session_that_is_not_the_logins_are_left_alone(store: Store, session_id: str, login: str) -> None:
+def test_params_of_a_session_that_is_not_the_logins_are_left_alone(
+    store: Store, session_id: str, login: str
+) -> None:
     store.observe("s1", view_of(make_session()))
     before = store.snapshot()
     assert store.set_params(session_id, login, {"a": 1}) is None
@@ -125,7 +141,9 @@ def test_a_session_takes_so_many_bytes_of_params_and_no_more(store: Store, chara
     before = store.snapshot()
     assert len(to_json(params_in(store)).encode()) == MAX_PARAMS_BYTES
     with pytest.raises(ParamsError, match=str(MAX_PARAMS_BYTES)):
-        store.set_params("s1-1", "alice", {"a": character * (room // len(character.encode())) + "x"})
+        store.set_params(
+            "s1-1", "alice", {"a": character * (room // len(character.encode())) + "x"}
+        )
     with pytest.raises(ParamsError):
         store.set_params("s1-1", "alice", {"b": ""})
     assert store.snapshot() == before

@@ -12,7 +12,16 @@ from typing import Any
 
 from fastx_list.model.session import Session
 from fastx_list.store import Record, open_store
-from tests.store.common import FAR, PATIENCE, SPAWN, OpenStore, make_session, params_in, running_in, view_of
+from tests.store.common import (
+    FAR,
+    PATIENCE,
+    SPAWN,
+    OpenStore,
+    make_session,
+    params_in,
+    running_in,
+    view_of,
+)
 
 
 def test_a_follower_sees_every_change_of_several_writers_once_and_in_order(
@@ -24,13 +33,15 @@ def test_a_follower_sees_every_change_of_several_writers_once_and_in_order(
     seen: list[Record] = []
     revoked: list[str] = []
     revision = snapshot.revision
-    # Each step touches sessions that no other step touches, so that no state is overtaken by a newer one before it is seen.
+    # Each step touches sessions that no other step touches, so that no state is overtaken by a
+    # newer one before it is seen.
     for work in (_start_one_by_one, _end_one_by_one):
         writers = [workers.submit(work, url, server_id, steps) for server_id in servers]
         writers.append(workers.submit(_revoke_one_by_one, url, work.__name__, steps))
         give_up = time.monotonic() + PATIENCE
         while time.monotonic() < give_up:
-            finished = all(writer.done() for writer in writers)  # asked first: what was written before is read below
+            # Asked first: what was written before is read below
+            finished = all(writer.done() for writer in writers)
             changes = follower.changes(revision, timeout=0 if finished else 0.05)
             if changes is not None:
                 assert changes.revision == revision + len(changes.records) + len(changes.revoked)
@@ -42,23 +53,34 @@ def test_a_follower_sees_every_change_of_several_writers_once_and_in_order(
         for writer in writers:
             writer.result(0)  # raises what went wrong there, or that it has not come to an end
     for server_id in servers:
-        mine = [(record.id, record.text is None) for record in seen if record.server_id == server_id]
+        mine = [
+            (record.id, record.text is None) for record in seen if record.server_id == server_id
+        ]
         ids = [f"{server_id}-{number}" for number in range(steps)]
         assert mine == [(name, False) for name in ids] + [(name, True) for name in ids]
-    assert sorted(revoked) == sorted(f"{work.__name__}-{n}" for work in (_start_one_by_one, _end_one_by_one) for n in range(steps))
+    assert sorted(revoked) == sorted(
+        f"{work.__name__}-{n}"
+        for work in (_start_one_by_one, _end_one_by_one)
+        for n in range(steps)
+    )
 
 
 def _start_one_by_one(url: str, server_id: str, steps: int) -> None:
     store = open_store(url)
     for number in range(steps):
-        store.observe(server_id, view_of(*(make_session(each, server_id) for each in range(number + 1))))
+        store.observe(
+            server_id, view_of(*(make_session(each, server_id) for each in range(number + 1)))
+        )
     store.close()
 
 
 def _end_one_by_one(url: str, server_id: str, steps: int) -> None:
     store = open_store(url)
     for number in range(steps):
-        store.observe(server_id, view_of(*(make_session(each, server_id) for each in range(number + 1, steps))))
+        store.observe(
+            server_id,
+            view_of(*(make_session(each, server_id) for each in range(number + 1, steps))),
+        )
     store.close()
 
 
@@ -69,7 +91,9 @@ def _revoke_one_by_one(url: str, name: str, steps: int) -> None:
     store.close()
 
 
-def test_no_reader_ever_sees_part_of_a_view(opened: OpenStore, url: str, workers: ProcessPoolExecutor) -> None:
+def test_no_reader_ever_sees_part_of_a_view(
+    opened: OpenStore, url: str, workers: ProcessPoolExecutor
+) -> None:
     reader, follower = opened(), opened()
     snapshot = follower.snapshot()
     revision, followed = snapshot.revision, {record.id: record.text for record in snapshot.records}
@@ -82,13 +106,16 @@ def test_no_reader_ever_sees_part_of_a_view(opened: OpenStore, url: str, workers
         if changes is not None:
             revision = changes.revision
             followed.update({record.id: record.text for record in changes.records})
-            _assert_one_whole_round({name: json.loads(text) for name, text in followed.items() if text is not None})
+            _assert_one_whole_round(
+                {name: json.loads(text) for name, text in followed.items() if text is not None}
+            )
     writer.result(0)
     assert {members["clients"] for members in running_in(reader).values()} == {59}
 
 
 def _round(number: int) -> dict[str, Session]:
-    """Twenty sessions, of which each round ends one and starts one, all with the round's number on them."""
+    """Twenty sessions, of which each round ends one and starts one, all with the round's number on
+    them."""
     return view_of(*(make_session(each, clients=number) for each in range(number, number + 20)))
 
 
@@ -132,7 +159,9 @@ def _observe_many_times(url: str, count: int) -> None:
     store.close()
 
 
-def test_a_writer_killed_at_any_moment_leaves_a_readable_store_with_whole_views_only(opened: OpenStore, url: str) -> None:
+def test_a_writer_killed_at_any_moment_leaves_a_readable_store_with_whole_views_only(
+    opened: OpenStore, url: str
+) -> None:
     moments = random.Random(1)
     reader = opened()
     known = -1
@@ -144,7 +173,8 @@ def test_a_writer_killed_at_any_moment_leaves_a_readable_store_with_whole_views_
         for _ in range(moments.randint(1, 20)):
             assert ours.poll(PATIENCE)
             known = ours.recv()
-        time.sleep(moments.uniform(0, 0.003))  # waits for nothing: it only moves the kill to anywhere within a write
+        # Waits for nothing: it only moves the kill to anywhere within a write
+        time.sleep(moments.uniform(0, 0.003))
         writer.kill()
         writer.join(PATIENCE)
         writer.close()
@@ -154,7 +184,8 @@ def test_a_writer_killed_at_any_moment_leaves_a_readable_store_with_whole_views_
             except EOFError:
                 break
         ours.close()
-        for store in (reader, opened()):  # one that was open all the time, and one that has to recover what was left
+        # One that was open all the time, and one that has to recover what was left
+        for store in (reader, opened()):
             running = running_in(store)
             _assert_one_whole_round(running)
             # A view that was confirmed is there; the one that was being written may be.

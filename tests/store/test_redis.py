@@ -1,4 +1,5 @@
-"""What only Redis has: ways to reach it, a history by count, data that others wrote or lost, and a clock that jumps."""
+"""What only Redis has: ways to reach it, a history by count, data that others wrote or lost, and a
+clock that jumps."""
 
 from __future__ import annotations
 
@@ -14,7 +15,15 @@ from typing import Any
 import pytest
 import redis as client_library
 
-from fastx_list.store import REMEMBER_SECONDS, OrderLost, SnapshotNeeded, Store, StoreError, open_store, redis
+from fastx_list.store import (
+    REMEMBER_SECONDS,
+    OrderLost,
+    SnapshotNeeded,
+    Store,
+    StoreError,
+    open_store,
+    redis,
+)
 from tests.redis_server import RedisServer, redis_server
 from tests.store.common import (
     OpenStore,
@@ -63,7 +72,9 @@ class Raw:
         return self.prefix + name
 
     def keys(self) -> list[str]:
-        return sorted(key.decode() for key in self.client.keys(self.prefix.replace("{", "\\{") + "*"))
+        return sorted(
+            key.decode() for key in self.client.keys(self.prefix.replace("{", "\\{") + "*")
+        )
 
     def empty(self) -> None:
         for key in self.keys():
@@ -84,7 +95,9 @@ def test_all_keys_have_the_prefix_and_one_hash_tag(store: Store, raw: Raw) -> No
     assert len({client_library.crc.key_slot(key.encode()) for key in raw.keys()}) == 1
 
 
-def test_nothing_of_a_session_stays_once_it_has_ended(store: Store, raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_a_session_stays_once_it_has_ended(
+    store: Store, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(redis, "HISTORY_SECONDS", -1)
     store.observe("s1", view_of(make_session(command="SECRET")))
     store.set_params("s1-1", "alice", {"a": "SECRET"})
@@ -114,7 +127,8 @@ def test_the_history_is_bounded_and_who_falls_off_needs_a_snapshot(
         changes = eager.changes(position)
         assert changes is not None
         position = changes.revision
-    assert raw.client.xlen(raw.key("changes")) <= 300  # Redis trims whole nodes, of 100 entries as a rule
+    # Redis trims whole nodes, of 100 entries as a rule
+    assert raw.client.xlen(raw.key("changes")) <= 300
     with pytest.raises(SnapshotNeeded):
         reader.changes(revision)
     snapshot = reader.snapshot()
@@ -166,7 +180,15 @@ def test_many_sessions_are_read_a_page_at_a_time_with_what_changes_meanwhile(
         if commands[0][0] == "HSCAN":
             pages += 1
             if pages in (5, 50, 100):
-                writer.observe("s1", view_of(*(make_session(number, clients=pages) for number in range(pages, 2000 + pages))))
+                writer.observe(
+                    "s1",
+                    view_of(
+                        *(
+                            make_session(number, clients=pages)
+                            for number in range(pages, 2000 + pages)
+                        )
+                    ),
+                )
         return ask(link, *commands, more=more)
 
     monkeypatch.setattr(type(reader._quick), "ask", ask_and_write)  # type: ignore[attr-defined]
@@ -189,12 +211,15 @@ def test_an_agent_can_have_more_sessions_than_a_function_of_lua_has_arguments(st
 
 
 @pytest.mark.parametrize("more", [0, 1, 2, 10])
-def test_a_reader_of_a_redis_that_was_emptied_needs_a_snapshot(opened: OpenStore, raw: Raw, more: int) -> None:
+def test_a_reader_of_a_redis_that_was_emptied_needs_a_snapshot(
+    opened: OpenStore, raw: Raw, more: int
+) -> None:
     writer, reader = opened(), opened()
     writer.observe("s1", view_of(make_session(1), make_session(2)))
     revision = reader.snapshot().revision
     raw.empty()
-    for number in range(more):  # its revisions reach, meet and overtake the one that the reader knows
+    # Its revisions reach, meet and overtake the one that the reader knows
+    for number in range(more):
         writer.observe("s1", view_of(make_session(3, clients=number)))
     for _ in range(2):
         with pytest.raises(OrderLost):
@@ -216,7 +241,9 @@ def test_a_head_that_was_lost_alone_keeps_nobody_from_writing(opened: OpenStore,
     assert running_in(reader).keys() == {"s1-1", "s1-2"}
 
 
-def test_while_nothing_is_written_redis_is_not_asked(opened: OpenStore, raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_nothing_is_written_redis_is_not_asked(
+    opened: OpenStore, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(redis, "WATCH_SECONDS", 60.0)
     writer, reader = opened(), opened()
     writer.observe("s1", view_of(make_session()))
@@ -238,7 +265,9 @@ def _commands(raw: Raw) -> dict[str, int]:
     return {name: found[name]["calls"] for name in found if not name.startswith("cmdstat_info")}
 
 
-def test_what_was_written_is_read_by_the_next_question_of_anybody(opened: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_written_is_read_by_the_next_question_of_anybody(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(redis, "WATCH_SECONDS", 60.0)
     stores = [opened(), opened()]
     stores[0].observe("s1", view_of(make_session()))
@@ -252,7 +281,9 @@ def test_what_was_written_is_read_by_the_next_question_of_anybody(opened: OpenSt
             assert store.changes(changes.revision) is None
 
 
-@pytest.mark.parametrize("harm", [("CLIENT", "UNBLOCK", "{}", "ERROR"), ("CLIENT", "KILL", "ID", "{}")])
+@pytest.mark.parametrize(
+    "harm", [("CLIENT", "UNBLOCK", "{}", "ERROR"), ("CLIENT", "KILL", "ID", "{}")]
+)
 def test_a_watch_that_redis_has_given_up_is_noticed(
     opened: OpenStore, raw: Raw, monkeypatch: pytest.MonkeyPatch, harm: tuple[str, ...]
 ) -> None:
@@ -310,8 +341,17 @@ def test_an_agent_notices_that_redis_was_emptied(opened: OpenStore, raw: Raw) ->
 
 
 def _harmful(name: str, **members: str) -> bytes:
-    all_members = {"id": f'"{name}"', "login": '"x"', "serverId": '"s1"', "hostname": '"host"', "params": "{}", **members}
-    return ("{" + ",".join(f'"{member}":{text}' for member, text in all_members.items()) + "}").encode()
+    all_members = {
+        "id": f'"{name}"',
+        "login": '"x"',
+        "serverId": '"s1"',
+        "hostname": '"host"',
+        "params": "{}",
+        **members,
+    }
+    return (
+        "{" + ",".join(f'"{member}":{text}' for member, text in all_members.items()) + "}"
+    ).encode()
 
 
 def test_what_is_no_session_is_reported_once_and_the_others_are_read(
@@ -321,14 +361,30 @@ def test_what_is_no_session_is_reported_once_and_the_others_are_read(
     writer.observe("s1", view_of(make_session(1), make_session(2)))
     good = raw.client.hget(raw.key("sessions"), "s1-1")
     harm = {
-        "a": b"no json", "b": b"[]", "c": b'{"id": "c"}', "d": good, "e": b'{"id":"e","login":1,"serverId":"s"}', "f": b"\xff",
-        "g": b'"g"', "h": _harmful("h", params="[]"), "i": b"null", "j": _harmful("j", login="[]"), "k": _harmful("k", x="NaN"),
-        "l": _harmful("l", params='{"x":' + "[" * 40 + "]" * 40 + "}"), "m": _harmful("m", x="[" * 100_000 + "]" * 100_000),
+        "a": b"no json",
+        "b": b"[]",
+        "c": b'{"id": "c"}',
+        "d": good,
+        "e": b'{"id":"e","login":1,"serverId":"s"}',
+        "f": b"\xff",
+        "g": b'"g"',
+        "h": _harmful("h", params="[]"),
+        "i": b"null",
+        "j": _harmful("j", login="[]"),
+        "k": _harmful("k", x="NaN"),
+        "l": _harmful("l", params='{"x":' + "[" * 40 + "]" * 40 + "}"),
+        "m": _harmful("m", x="[" * 100_000 + "]" * 100_000),
     }
     raw.client.hset(raw.key("sessions"), mapping=harm)
-    raw.client.hset(raw.key("servers"), mapping={
-        "x": b"no json", "y": b"[]", "z": b'{"id":"s1"}', "w": b'{"id":"w","x":' + b"[" * 40 + b"]" * 40 + b"}",
-    })
+    raw.client.hset(
+        raw.key("servers"),
+        mapping={
+            "x": b"no json",
+            "y": b"[]",
+            "z": b'{"id":"s1"}',
+            "w": b'{"id":"w","x":' + b"[" * 40 + b"]" * 40 + b"}",
+        },
+    )
     with caplog.at_level(logging.ERROR):
         for _ in range(2):
             assert running_in(reader).keys() == {"s1-1", "s1-2"}
@@ -344,11 +400,16 @@ def test_what_is_no_change_is_left_out_and_the_others_are_read(opened: OpenStore
     writer.observe("s1", view_of(make_session(1, clients=1)))
     head = raw.client.get(raw.key("head")).decode().split()
     harmful: list[dict[str, Any]] = [
-        {"s": "s1-9", "d": "no json"}, {"s": b"\xff", "l": "x", "v": "y"}, {"s": "s1-9"}, {"j": "token", "e": "never"},
+        {"s": "s1-9", "d": "no json"},
+        {"s": b"\xff", "l": "x", "v": "y"},
+        {"s": "s1-9"},
+        {"j": "token", "e": "never"},
         {"m": b"\xff"},
     ]
     for number, harm in enumerate(harmful, start=1):
-        raw.client.xadd(raw.key("changes"), {"p": head[1], "t": "0", **harm}, id=f"{int(head[0]) + number}-0")
+        raw.client.xadd(
+            raw.key("changes"), {"p": head[1], "t": "0", **harm}, id=f"{int(head[0]) + number}-0"
+        )
         raw.client.set(raw.key("head"), f"{int(head[0]) + number} {head[1]}")
     changes = reader.changes(revision)
     assert changes is not None
@@ -362,9 +423,15 @@ def test_a_head_that_is_none_is_an_error_that_names_it(store: Store, raw: Raw) -
         store.snapshot()
 
 
-def test_a_prefix_that_holds_something_else_is_an_error_that_names_the_store(store: Store, raw: Raw) -> None:
+def test_a_prefix_that_holds_something_else_is_an_error_that_names_the_store(
+    store: Store, raw: Raw
+) -> None:
     raw.client.set(raw.key("sessions"), "mine")
-    for call in (store.snapshot, lambda: store.observe("s1", view_of(make_session())), lambda: store.set_params("a", "b", {})):
+    for call in (
+        store.snapshot,
+        lambda: store.observe("s1", view_of(make_session())),
+        lambda: store.set_params("a", "b", {}),
+    ):
         with pytest.raises(StoreError, match="the store, Redis at 127.0.0.1:[0-9]+, database 3"):
             call()
 
@@ -373,7 +440,9 @@ def test_a_prefix_that_holds_something_else_is_an_error_that_names_the_store(sto
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_a_clock_that_jumps_or_hours_that_nobody_could_reach_it_end_no_lease(opened: OpenStore, raw: Raw, hours: int) -> None:
+def test_a_clock_that_jumps_or_hours_that_nobody_could_reach_it_end_no_lease(
+    opened: OpenStore, raw: Raw, hours: int
+) -> None:
     writer, reader = opened(), opened()
     writer.observe("s1", view_of(make_session()), make_lease(seconds=60))
     raw.client.hincrby(raw.key("clock"), "wall", hours * 3600_000)
@@ -384,7 +453,9 @@ def test_a_clock_that_jumps_or_hours_that_nobody_could_reach_it_end_no_lease(ope
     assert writer.heartbeat(make_server(), make_lease(seconds=60)) is None
 
 
-def test_a_lease_of_a_dead_agent_ends_after_such_a_jump_as_well(opened: OpenStore, raw: Raw) -> None:
+def test_a_lease_of_a_dead_agent_ends_after_such_a_jump_as_well(
+    opened: OpenStore, raw: Raw
+) -> None:
     writer = opened()
     writer.observe("s1", view_of(make_session()), make_lease(seconds=60))
     for jump in range(4):
@@ -404,8 +475,14 @@ def _is_usable(url: str) -> bool:
     return found
 
 
-def test_each_database_and_each_prefix_is_a_store_of_its_own(shared_redis: RedisServer, prefix: str) -> None:
-    stores = [open_store(f"{shared_redis.url}/{database}?prefix={name}") for database in (4, 5) for name in (prefix, prefix + "x")]
+def test_each_database_and_each_prefix_is_a_store_of_its_own(
+    shared_redis: RedisServer, prefix: str
+) -> None:
+    stores = [
+        open_store(f"{shared_redis.url}/{database}?prefix={name}")
+        for database in (4, 5)
+        for name in (prefix, prefix + "x")
+    ]
     for number, store in enumerate(stores):
         store.observe("s1", view_of(*(make_session(each) for each in range(number))))
     assert [len(running_in(store)) for store in stores] == [0, 1, 2, 3]
@@ -440,10 +517,21 @@ def test_a_user_that_may_not_do_everything_is_told(shared_redis: RedisServer, pr
             open_store(f"redis://{prefix}:{password}@127.0.0.1:{shared_redis.port}").snapshot()
         # What docs/deploy.md says is enough.
         client.execute_command(
-            "ACL", "SETUSER", prefix, "resetkeys", f"~{{{prefix}}}:1:*", "+@read", "+@write", "+@scripting", "+@transaction",
-            "+time", "+select",
+            "ACL",
+            "SETUSER",
+            prefix,
+            "resetkeys",
+            f"~{{{prefix}}}:1:*",
+            "+@read",
+            "+@write",
+            "+@scripting",
+            "+@transaction",
+            "+time",
+            "+select",
         )
-        assert _is_usable(f"redis://{prefix}:{password}@127.0.0.1:{shared_redis.port}/2?prefix={prefix}")
+        assert _is_usable(
+            f"redis://{prefix}:{password}@127.0.0.1:{shared_redis.port}/2?prefix={prefix}"
+        )
         client.execute_command("ACL", "DELUSER", prefix)
 
 
@@ -457,16 +545,42 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
         subprocess.run([openssl, *arguments], cwd=directory, check=True, capture_output=True)
 
     new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
-    run(*new, "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority", "-addext", "keyUsage=critical,keyCertSign")
+    run(
+        *new,
+        "-x509",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+        "-subj",
+        "/CN=authority",
+        "-addext",
+        "keyUsage=critical,keyCertSign",
+    )
     for name in ("server", "client"):
-        run(*new, "-x509", "-CA", "ca.pem", "-CAkey", "ca.key", "-keyout", f"{name}.key", "-out", f"{name}.pem",
-            "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1")
+        run(
+            *new,
+            "-x509",
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.pem",
+            "-subj",
+            f"/CN={name}",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+        )
     return directory
 
 
 def test_over_tls_both_sides_show_who_they_are(certificates: Path) -> None:
     options = {
-        "tls_cert_file": str(certificates / "server.pem"), "tls_key_file": str(certificates / "server.key"),
+        "tls_cert_file": str(certificates / "server.pem"),
+        "tls_key_file": str(certificates / "server.key"),
         "tls_ca_cert_file": str(certificates / "ca.pem"),
     }
     with redis_server(**options) as server:

@@ -11,17 +11,35 @@ from fastx_list.store.redis_address import Address, parse
 PASSWORD = secrets.token_hex(8)
 
 
-@pytest.mark.parametrize(("url", "expected"), [
-    ("redis://host", Address((("host", 6379),))),
-    ("redis://host:7000/3", Address((("host", 7000),), database=3)),
-    ("redis://[::1]:7000/?db=3&prefix=site", Address((("::1", 7000),), database=3, prefix="site")),
-    (f"redis://:{PASSWORD}@host", Address((("host", 6379),), password=PASSWORD)),
-    (f"rediss://us%40er:{PASSWORD}%2F%40@host/1",
-     Address((("host", 6379),), database=1, username="us@er", password=f"{PASSWORD}/@", tls=True)),
-    ("redis+unix:///run/redis/redis.sock?db=2", Address(socket="/run/redis/redis.sock", database=2)),
-    ("redis+sentinel://a,b:7000,c/main/4", Address((("a", 26379), ("b", 7000), ("c", 26379)), master="main", database=4)),
-    ("rediss+sentinel://a/main", Address((("a", 26379),), master="main", tls=True)),
-], ids=["host", "port", "IPv6", "password", "user", "socket", "sentinels", "TLS"])  # a password is another one each time
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://host", Address((("host", 6379),))),
+        ("redis://host:7000/3", Address((("host", 7000),), database=3)),
+        (
+            "redis://[::1]:7000/?db=3&prefix=site",
+            Address((("::1", 7000),), database=3, prefix="site"),
+        ),
+        (f"redis://:{PASSWORD}@host", Address((("host", 6379),), password=PASSWORD)),
+        (
+            f"rediss://us%40er:{PASSWORD}%2F%40@host/1",
+            Address(
+                (("host", 6379),), database=1, username="us@er", password=f"{PASSWORD}/@", tls=True
+            ),
+        ),
+        (
+            "redis+unix:///run/redis/redis.sock?db=2",
+            Address(socket="/run/redis/redis.sock", database=2),
+        ),
+        (
+            "redis+sentinel://a,b:7000,c/main/4",
+            Address((("a", 26379), ("b", 7000), ("c", 26379)), master="main", database=4),
+        ),
+        ("rediss+sentinel://a/main", Address((("a", 26379),), master="main", tls=True)),
+        # A password is another one each time
+    ],
+    ids=["host", "port", "IPv6", "password", "user", "socket", "sentinels", "TLS"],
+)
 def test_a_url_says_where_the_store_is(url: str, expected: Address) -> None:
     assert parse(url) == expected
 
@@ -31,16 +49,36 @@ def test_files_are_named_in_options(tmp_path: Path) -> None:
     for file in names.values():
         file.write_text(f"{PASSWORD}\n")
     address = parse("rediss://host?" + "&".join(f"{name}={file}" for name, file in names.items()))
-    assert (address.ca, address.cert, address.key) == tuple(str(names[name]) for name in ("ca", "cert", "key"))
+    assert (address.ca, address.cert, address.key) == tuple(
+        str(names[name]) for name in ("ca", "cert", "key")
+    )
     assert address.read_password() == PASSWORD
     names["password_file"].write_text("another")
     assert address.read_password() == "another"
 
 
-@pytest.mark.parametrize("rest", [
-    "host:x", "host:0", "host:65536", "", ":6379", "a,b", "host/x", "host/1/2", "host/-1", "host?db=x", "host?prefix={x}",
-    "host?prefix=", "host?ca=/nowhere", "host?password_file=/nowhere", "host?unknown=1", "[host", "host?prefix=a%20b",
-])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "host:x",
+        "host:0",
+        "host:65536",
+        "",
+        ":6379",
+        "a,b",
+        "host/x",
+        "host/1/2",
+        "host/-1",
+        "host?db=x",
+        "host?prefix={x}",
+        "host?prefix=",
+        "host?ca=/nowhere",
+        "host?password_file=/nowhere",
+        "host?unknown=1",
+        "[host",
+        "host?prefix=a%20b",
+    ],
+)
 def test_what_is_wrong_is_said_without_the_password(rest: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load({"FASTX_LIST_STORE": f"redis://user:{PASSWORD}@{rest}"})
@@ -48,9 +86,17 @@ def test_what_is_wrong_is_said_without_the_password(rest: str) -> None:
     assert PASSWORD not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", [
-    "redis+sentinel://host", "redis+unix://host/path", "redis+unix://", "valkey://host", "redis", "redis:x",
-])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://host",
+        "redis+unix://host/path",
+        "redis+unix://",
+        "valkey://host",
+        "redis",
+        "redis:x",
+    ],
+)
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="FASTX_LIST_STORE takes"):
         load({"FASTX_LIST_STORE": url})

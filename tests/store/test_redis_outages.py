@@ -1,4 +1,5 @@
-"""Redis that is away, hangs, cannot write, was restarted or replaced: what a store says then, and how it goes on."""
+"""Redis that is away, hangs, cannot write, was restarted or replaced: what a store says then, and
+how it goes on."""
 
 from __future__ import annotations
 
@@ -14,10 +15,19 @@ import pytest
 from fastx_list.replica.replica import Replica
 from fastx_list.store import SnapshotNeeded, Store, StoreError, open_store, redis
 from tests.redis_server import RedisServer, redis_server
-from tests.store.common import PATIENCE, make_lease, make_server, make_session, params_in, running_in, view_of
+from tests.store.common import (
+    PATIENCE,
+    make_lease,
+    make_server,
+    make_session,
+    params_in,
+    running_in,
+    view_of,
+)
 from tests.support import Processes, free_port, program, wait_for
 
-# A request may wait for 0.25 s; what else this machine does must not fail a test, and all that could go wrong takes seconds.
+# A request may wait for 0.25 s; what else this machine does must not fail a test, and all that
+# could go wrong takes seconds.
 BOUND_SECONDS = 2.0
 
 
@@ -49,7 +59,10 @@ def _works(call: Callable[[], Any]) -> bool:
 
 
 def _fill(store: Store) -> int:
-    wait_for("the store", lambda: _works(lambda: store.observe("s1", view_of(make_session()), make_lease())))
+    wait_for(
+        "the store",
+        lambda: _works(lambda: store.observe("s1", view_of(make_session()), make_lease())),
+    )
     wait_for("the store", lambda: _works(store.snapshot))
     return store.snapshot().revision
 
@@ -65,8 +78,12 @@ def _said(call: Callable[[], object]) -> str:
 
 def test_no_request_waits_for_a_redis_that_hangs(server: RedisServer, store: Store) -> None:
     revision = _fill(store)
-    calls = [lambda: store.changes(revision), lambda: store.set_params("s1-1", "alice", {"a": 1}), store.snapshot,
-             lambda: store.revoke("token", 2**40)]
+    calls = [
+        lambda: store.changes(revision),
+        lambda: store.set_params("s1-1", "alice", {"a": 1}),
+        store.snapshot,
+        lambda: store.revoke("token", 2**40),
+    ]
     with server.frozen():
         for call in calls:
             time.sleep(redis_link_pause())
@@ -93,7 +110,11 @@ def redis_link_pause() -> float:
 def test_no_request_waits_for_whoever_takes_connections_and_says_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://:{secrets.token_hex(4)}@127.0.0.1:{silent.getsockname()[1]}"
-        for each in (url, url.replace("redis:", "rediss:"), url.replace("redis:", "redis+sentinel:") + "/main"):
+        for each in (
+            url,
+            url.replace("redis:", "rediss:"),
+            url.replace("redis:", "redis+sentinel:") + "/main",
+        ):
             store = open_store(each, serving=True)
             for _ in range(2):
                 began = time.monotonic()
@@ -102,7 +123,9 @@ def test_no_request_waits_for_whoever_takes_connections_and_says_nothing() -> No
             store.close()
 
 
-def test_no_request_waits_for_a_name_that_is_not_found_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_request_waits_for_a_name_that_is_not_found_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # A name server that is away cannot be had here on demand.
     released: list[float] = []
 
@@ -118,7 +141,9 @@ def test_no_request_waits_for_a_name_that_is_not_found_soon(monkeypatch: pytest.
     released.append(began)
 
 
-def test_a_redis_that_is_not_there_is_named_and_found_once_it_is(tmp_path: Path, processes: Processes, patient: None) -> None:
+def test_a_redis_that_is_not_there_is_named_and_found_once_it_is(
+    tmp_path: Path, processes: Processes, patient: None
+) -> None:
     port = free_port()
     store = open_store(f"redis://127.0.0.1:{port}")
     assert f"Redis at 127.0.0.1:{port}, database 0" in _said(store.snapshot)
@@ -132,7 +157,9 @@ def test_a_redis_that_is_not_there_is_named_and_found_once_it_is(tmp_path: Path,
 # Restarts.
 
 
-def test_what_redis_has_closed_meanwhile_is_opened_again_unnoticed(server: RedisServer, store: Store, patient: None) -> None:
+def test_what_redis_has_closed_meanwhile_is_opened_again_unnoticed(
+    server: RedisServer, store: Store, patient: None
+) -> None:
     revision = _fill(store)
     with server.client() as client:
         for number in range(3):
@@ -166,7 +193,9 @@ def test_after_a_restart_with_its_data_readers_go_on_and_no_lease_has_ended(pati
         store.close()
 
 
-def test_after_a_restart_without_its_data_readers_start_over(server: RedisServer, store: Store, patient: None) -> None:
+def test_after_a_restart_without_its_data_readers_start_over(
+    server: RedisServer, store: Store, patient: None
+) -> None:
     revision = _fill(store)
     server.kill()
     server.start()
@@ -193,9 +222,15 @@ def test_a_redis_that_is_loading_says_so(patient: None) -> None:
         with server.client() as client:
             client.mset({str(number): secrets.token_bytes(2000) for number in range(200)})
         server.stop()
-        server.options |= {"key-load-delay": "100000", "loading-process-events-interval-bytes": "1024"}  # 0.1 s for each key
+        # 0.1 s for each key
+        server.options |= {
+            "key-load-delay": "100000",
+            "loading-process-events-interval-bytes": "1024",
+        }
         server.start_without_waiting()
-        assert wait_for("Redis to load", lambda: _loading(store)).endswith("is still loading its data")
+        assert wait_for("Redis to load", lambda: _loading(store)).endswith(
+            "is still loading its data"
+        )
         with server.client() as client:
             client.config_set("key-load-delay", "0")
         wait_for("the store", lambda: _works(store.snapshot))
@@ -229,9 +264,14 @@ def test_a_redis_that_cannot_save_its_data_says_so_and_goes_on_when_it_can(
         (server.data / "dump.rdb").mkdir()  # in the place of the file
         client.config_set("save", "1 1")
         store.set_params("s1-1", "alice", {"a": 1})
-        wait_for("a save in vain", lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
-        for call in (lambda: store.observe("s1", {}), lambda: store.set_params("s1-1", "alice", {"a": 2}),
-                     lambda: store.heartbeat(make_server(), make_lease())):
+        wait_for(
+            "a save in vain", lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err"
+        )
+        for call in (
+            lambda: store.observe("s1", {}),
+            lambda: store.set_params("s1-1", "alice", {"a": 2}),
+            lambda: store.heartbeat(make_server(), make_lease()),
+        ):
             assert "its disk may be full" in _said(call)
         assert _is_read_by_a_newcomer(server)
         (server.data / "dump.rdb").rmdir()
@@ -242,15 +282,22 @@ def test_a_redis_that_cannot_save_its_data_says_so_and_goes_on_when_it_can(
     assert params_in(store) == {"a": 2}
 
 
-def test_a_redis_without_memory_says_so_and_nothing_is_half_written(server: RedisServer, store: Store, patient: None) -> None:
+def test_a_redis_without_memory_says_so_and_nothing_is_half_written(
+    server: RedisServer, store: Store, patient: None
+) -> None:
     _fill(store)
     with server.client() as client:
         client.config_set("maxmemory", "1mb")
         before = {key: client.dump(key) for key in client.keys("*")}
-        assert "no memory left" in _said(lambda: store.observe("s1", view_of(make_session(2)), make_lease()))
+        assert "no memory left" in _said(
+            lambda: store.observe("s1", view_of(make_session(2)), make_lease())
+        )
         assert {key: client.dump(key) for key in client.keys("*")} == before
         client.config_set("maxmemory", "0")
-    wait_for("the store", lambda: _works(lambda: store.observe("s1", view_of(make_session(2)), make_lease())))
+    wait_for(
+        "the store",
+        lambda: _works(lambda: store.observe("s1", view_of(make_session(2)), make_lease())),
+    )
     assert running_in(store).keys() == {"s1-2"}
 
 
@@ -260,7 +307,9 @@ def test_a_redis_without_memory_says_so_and_nothing_is_half_written(server: Redi
 @pytest.fixture
 def pair(server: RedisServer) -> Iterator[tuple[RedisServer, RedisServer]]:
     """A master, and a replica that has all its data."""
-    with redis_server(replicaof=f"127.0.0.1 {server.port}", repl_diskless_sync_delay="0") as replica:
+    with redis_server(
+        replicaof=f"127.0.0.1 {server.port}", repl_diskless_sync_delay="0"
+    ) as replica:
         yield server, replica
 
 
@@ -271,7 +320,13 @@ def _in_sync(replica: RedisServer) -> bool:
 
 def _until_copied(master: RedisServer, replica: RedisServer) -> None:
     with master.client() as one, replica.client() as other:
-        wait_for("the replica", lambda: _in_sync(replica) and one.get("{fastx-list}:1:head") == other.get("{fastx-list}:1:head"))
+        wait_for(
+            "the replica",
+            lambda: (
+                _in_sync(replica)
+                and one.get("{fastx-list}:1:head") == other.get("{fastx-list}:1:head")
+            ),
+        )
 
 
 @pytest.mark.parametrize("lost", [0, 1, 3])
@@ -298,7 +353,8 @@ def test_after_a_failover_nobody_goes_on_from_writes_that_were_lost(
         other.observe("s1", view_of(make_session(1), make_session(3, clients=number)), make_lease())
     wait_for("the copy", lambda: _is_current(copy))
     assert {entry.id: entry.text.decode() for entry in copy.entries("alice").values()} == {
-        record.id: record.text for record in other.snapshot().records}
+        record.id: record.text for record in other.snapshot().records
+    }
     for each in (store, reader, other):
         each.close()
 
@@ -308,7 +364,9 @@ def _is_current(copy: Replica) -> bool:
     return copy.problem is None
 
 
-def test_a_replica_takes_no_writes_and_says_what_to_do(pair: tuple[RedisServer, RedisServer], patient: None) -> None:
+def test_a_replica_takes_no_writes_and_says_what_to_do(
+    pair: tuple[RedisServer, RedisServer], patient: None
+) -> None:
     wait_for("the replica", lambda: _in_sync(pair[1]))
     assert "Sentinels" in _said(lambda: open_store(pair[1].url).observe("s1", {}))
 
@@ -322,8 +380,9 @@ def sentinel(pair: tuple[RedisServer, RedisServer], tmp_path: Path, processes: P
     password = tmp_path / "sentinel-password"
     password.write_text(secrets.token_hex(8))
     file.write_text(
-        f"requirepass {password.read_text()}\nport {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {master.port} 1\n"
-        "sentinel down-after-milliseconds main 300\nsentinel failover-timeout main 2000\n"
+        f"requirepass {password.read_text()}\nport {port}\nbind 127.0.0.1\nsentinel monitor main"
+        f" 127.0.0.1 {master.port} 1\nsentinel down-after-milliseconds main 300\nsentinel"
+        " failover-timeout main 2000\n"
     )
     processes.start([program("redis-sentinel", "redis-sentinel"), str(file)], "sentinel")
     import redis as client_library
@@ -363,6 +422,10 @@ def test_sentinels_say_where_the_master_is_also_after_a_failover(
     assert changes is not None
     assert [record.id for record in changes.records] == ["s1-1"]
     assert params_in(store) == {"a": 2}
-    assert "main" in _said(open_store(f"redis+sentinel://127.0.0.1:{sentinel}/other?{password}").snapshot).replace("other", "main")
-    assert "?sentinel_password_file=" in _said(open_store(f"redis+sentinel://127.0.0.1:{sentinel}/main").snapshot)
+    assert "main" in _said(
+        open_store(f"redis+sentinel://127.0.0.1:{sentinel}/other?{password}").snapshot
+    ).replace("other", "main")
+    assert "?sentinel_password_file=" in _said(
+        open_store(f"redis+sentinel://127.0.0.1:{sentinel}/main").snapshot
+    )
     store.close()

@@ -13,8 +13,25 @@ from pathlib import Path
 
 import pytest
 
-from fastx_list.store import HISTORY_SECONDS, Record, SnapshotNeeded, Store, StoreError, open_store, sqlite_file
-from tests.store.common import NOW, PATIENCE, OpenStore, address, make_session, remove, running_in, view_of
+from fastx_list.store import (
+    HISTORY_SECONDS,
+    Record,
+    SnapshotNeeded,
+    Store,
+    StoreError,
+    open_store,
+    sqlite_file,
+)
+from tests.store.common import (
+    NOW,
+    PATIENCE,
+    OpenStore,
+    address,
+    make_session,
+    remove,
+    running_in,
+    view_of,
+)
 
 
 @pytest.fixture
@@ -58,10 +75,13 @@ def test_a_writer_waits_for_another_and_then_gives_up(
 
 
 @pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
-def test_a_store_that_another_process_is_just_making_is_waited_for(opened: OpenStore, database: Path, lock: str) -> None:
+def test_a_store_that_another_process_is_just_making_is_waited_for(
+    opened: OpenStore, database: Path, lock: str
+) -> None:
     other = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
     other.execute(lock)
-    release = threading.Timer(0.2, other.execute, ["COMMIT"])  # the wait itself cannot be seen from here
+    # The wait itself cannot be seen from here
+    release = threading.Timer(0.2, other.execute, ["COMMIT"])
     release.start()
     try:
         assert list(opened().snapshot().records) == []
@@ -84,7 +104,9 @@ def _restore(copy: Path, database: Path) -> None:
     os.replace(database.with_name("new"), database)
 
 
-def test_a_reader_of_a_store_that_was_removed_needs_a_snapshot(opened: OpenStore, database: Path) -> None:
+def test_a_reader_of_a_store_that_was_removed_needs_a_snapshot(
+    opened: OpenStore, database: Path
+) -> None:
     reader = opened()
     reader.observe("s1", view_of(make_session(1), make_session(2)))
     revision = reader.snapshot().revision
@@ -94,12 +116,15 @@ def test_a_reader_of_a_store_that_was_removed_needs_a_snapshot(opened: OpenStore
     assert running_in(reader) == {}
 
 
-def test_a_store_that_was_removed_is_made_anew_by_the_next_writer(opened: OpenStore, database: Path) -> None:
+def test_a_store_that_was_removed_is_made_anew_by_the_next_writer(
+    opened: OpenStore, database: Path
+) -> None:
     writer, reader = opened(), opened()
     writer.observe("s1", view_of(make_session(1)))
     revision = reader.snapshot().revision
     remove(database)
-    # More is written to the new one than the old one ever held, so the reader's revision exists in both.
+    # More is written to the new one than the old one ever held, so the reader's revision exists in
+    # both.
     for number in range(10):
         writer.observe("s1", view_of(make_session(2, clients=number)))
     with pytest.raises(SnapshotNeeded):
@@ -116,7 +141,9 @@ def test_a_snapshot_is_of_the_store_that_is_there_now(opened: OpenStore, databas
     assert running_in(reader).keys() == {"s1-2"}
 
 
-def test_a_reader_that_found_no_store_for_a_while_needs_a_snapshot(opened: OpenStore, database: Path) -> None:
+def test_a_reader_that_found_no_store_for_a_while_needs_a_snapshot(
+    opened: OpenStore, database: Path
+) -> None:
     writer, reader = opened(), opened(create=False)
     writer.observe("s1", view_of(make_session(1)))
     revision = reader.snapshot().revision
@@ -131,7 +158,9 @@ def test_a_reader_that_found_no_store_for_a_while_needs_a_snapshot(opened: OpenS
         reader.changes(revision)
 
 
-def test_a_reader_that_found_a_corrupt_store_for_a_while_needs_a_snapshot(opened: OpenStore, database: Path) -> None:
+def test_a_reader_that_found_a_corrupt_store_for_a_while_needs_a_snapshot(
+    opened: OpenStore, database: Path
+) -> None:
     writer, reader = opened(), opened()
     writer.observe("s1", view_of(make_session(1)))
     revision = reader.snapshot().revision
@@ -148,7 +177,9 @@ def test_a_reader_that_found_a_corrupt_store_for_a_while_needs_a_snapshot(opened
         reader.changes(revision)
 
 
-def test_a_reader_that_also_writes_needs_a_snapshot_of_a_store_that_was_made_anew(opened: OpenStore, database: Path) -> None:
+def test_a_reader_that_also_writes_needs_a_snapshot_of_a_store_that_was_made_anew(
+    opened: OpenStore, database: Path
+) -> None:
     agent, web = opened(), opened()
     agent.observe("s1", view_of(make_session(1)))
     revision = web.snapshot().revision
@@ -177,7 +208,9 @@ def test_a_reader_of_a_store_that_was_restored_from_an_older_copy_needs_a_snapsh
     assert running_in(reader).keys() == {"s1-1", "s1-2"}
 
 
-def test_a_writer_goes_on_in_a_store_that_was_restored(opened: OpenStore, database: Path, tmp_path: Path) -> None:
+def test_a_writer_goes_on_in_a_store_that_was_restored(
+    opened: OpenStore, database: Path, tmp_path: Path
+) -> None:
     writer = opened()
     writer.observe("s1", view_of(make_session(1), make_session(2)))
     _copy(database, tmp_path / "copy")
@@ -195,13 +228,16 @@ def test_a_store_that_was_restored_in_place_sends_readers_back_to_a_snapshot(
     _copy(database, tmp_path / "copy")
     writer.observe("s1", view_of(make_session(2), make_session(3)))
     revision = reader.snapshot().revision
-    _copy(tmp_path / "copy", database)  # into the same file, under open connections, as sqlite3's .restore does
+    # Into the same file, under open connections, as sqlite3's .restore does
+    _copy(tmp_path / "copy", database)
     with pytest.raises(SnapshotNeeded):
         reader.changes(revision)
     assert running_in(reader).keys() == {"s1-1", "s1-2"}
 
 
-def test_several_processes_can_make_the_store_at_once(tmp_path: Path, workers: ProcessPoolExecutor) -> None:
+def test_several_processes_can_make_the_store_at_once(
+    tmp_path: Path, workers: ProcessPoolExecutor
+) -> None:
     for attempt in range(10):
         url = address(tmp_path / f"{attempt}.db")
         at = time.monotonic() + 0.02  # one clock for all processes of a machine
@@ -237,7 +273,9 @@ def test_a_revocation_is_kept_until_its_token_has_expired_and_then_forgotten(
     assert store.snapshot().revoked.keys() == {"later"}
 
 
-def test_an_end_is_told_as_long_as_history_is_kept(opened: OpenStore, pass_time: Callable[[float], None]) -> None:
+def test_an_end_is_told_as_long_as_history_is_kept(
+    opened: OpenStore, pass_time: Callable[[float], None]
+) -> None:
     writer, reader = opened(), opened()
     writer.observe("s1", view_of(make_session()))
     revision = reader.snapshot().revision
@@ -249,7 +287,9 @@ def test_an_end_is_told_as_long_as_history_is_kept(opened: OpenStore, pass_time:
     assert list(changes.records) == [Record("s1-1", "alice", "s1", None)]
 
 
-def test_a_reader_that_has_fallen_off_the_history_needs_a_snapshot(opened: OpenStore, pass_time: Callable[[float], None]) -> None:
+def test_a_reader_that_has_fallen_off_the_history_needs_a_snapshot(
+    opened: OpenStore, pass_time: Callable[[float], None]
+) -> None:
     writer, reader = opened(), opened()
     writer.observe("s1", view_of(make_session(1), make_session(2)))
     revision = reader.snapshot().revision
@@ -268,7 +308,9 @@ def test_a_reader_that_has_fallen_off_the_history_needs_a_snapshot(opened: OpenS
     assert list(changes.records) == [Record("s1-2", "alice", "s1", None)]
 
 
-def test_a_reader_that_saw_the_end_goes_on_when_it_is_forgotten(opened: OpenStore, pass_time: Callable[[float], None]) -> None:
+def test_a_reader_that_saw_the_end_goes_on_when_it_is_forgotten(
+    opened: OpenStore, pass_time: Callable[[float], None]
+) -> None:
     writer, reader = opened(), opened()
     writer.observe("s1", view_of(make_session(1)))
     writer.observe("s1", {})
@@ -282,7 +324,9 @@ def test_a_reader_that_saw_the_end_goes_on_when_it_is_forgotten(opened: OpenStor
     assert [record.id for record in changes.records] == ["s1-2"]
 
 
-def test_only_a_reader_that_would_miss_an_end_is_told_so(opened: OpenStore, pass_time: Callable[[float], None]) -> None:
+def test_only_a_reader_that_would_miss_an_end_is_told_so(
+    opened: OpenStore, pass_time: Callable[[float], None]
+) -> None:
     writer, behind, between = opened(), opened(), opened()
     writer.observe("s1", view_of(make_session(1), make_session(2)))
     first = behind.snapshot().revision

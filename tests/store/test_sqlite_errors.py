@@ -15,7 +15,17 @@ import pytest
 
 from fastx_list.model.session import Session
 from fastx_list.store import Store, StoreError, open_store, sqlite_file
-from tests.store.common import NOW, OpenStore, address, drop_rights, in_new_process, make_session, remove, running_in, view_of
+from tests.store.common import (
+    NOW,
+    OpenStore,
+    address,
+    drop_rights,
+    in_new_process,
+    make_session,
+    remove,
+    running_in,
+    view_of,
+)
 from tests.support import needs_root
 
 
@@ -34,8 +44,11 @@ def _errors(store: Store) -> list[str]:
     """Return what each method says when the store cannot be used at all."""
     said = []
     calls: list[Callable[[], object]] = [
-        store.snapshot, lambda: store.changes(0), lambda: store.observe("s1", view_of(make_session())),
-        lambda: store.set_params("s1-1", "alice", {"a": 1}), lambda: store.revoke("token", NOW),
+        store.snapshot,
+        lambda: store.changes(0),
+        lambda: store.observe("s1", view_of(make_session())),
+        lambda: store.set_params("s1-1", "alice", {"a": 1}),
+        lambda: store.revoke("token", NOW),
     ]
     for call in calls:
         with pytest.raises(StoreError) as caught:
@@ -102,7 +115,9 @@ def test_a_database_with_broken_pages_is_named(opened: OpenStore, database: Path
         opened().observe("s1", {})
 
 
-def test_a_database_of_a_newer_version_is_named_and_left_alone(opened: OpenStore, database: Path) -> None:
+def test_a_database_of_a_newer_version_is_named_and_left_alone(
+    opened: OpenStore, database: Path
+) -> None:
     store = opened()
     store.observe("s1", view_of(make_session()))
     store.close()
@@ -116,7 +131,9 @@ def test_a_database_of_a_newer_version_is_named_and_left_alone(opened: OpenStore
     assert database.read_bytes() == before
 
 
-def test_a_store_that_must_exist_and_does_not_is_named_and_not_made(opened: OpenStore, database: Path) -> None:
+def test_a_store_that_must_exist_and_does_not_is_named_and_not_made(
+    opened: OpenStore, database: Path
+) -> None:
     for said in _errors(opened(create=False)):
         assert str(database) in said
     assert not database.exists()
@@ -130,7 +147,9 @@ def test_a_store_that_must_exist_is_found_when_it_has_been_made(opened: OpenStor
     assert running_in(reader).keys() == {"s1-1"}
 
 
-def test_a_store_can_be_used_again_when_what_was_wrong_is_gone(opened: OpenStore, database: Path) -> None:
+def test_a_store_can_be_used_again_when_what_was_wrong_is_gone(
+    opened: OpenStore, database: Path
+) -> None:
     database.write_bytes(b"no database at all\n" * 1000)
     store = opened()
     _errors(store)
@@ -144,7 +163,8 @@ def _big_view() -> dict[str, Session]:
 
 
 def _observe_over_a_limit(url: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Observe more than a file may hold; return what was said, and what this process can read then and after closing."""
+    """Observe more than a file may hold; return what was said, and what this process can read then
+    and after closing."""
     store = open_store(url)
     revision = store.snapshot().revision
     # To a writer this is a disk without room: SQLite gets an error in the midst of its transaction.
@@ -161,7 +181,9 @@ def _observe_over_a_limit(url: str) -> tuple[str, dict[str, Any], dict[str, Any]
     return str(caught.value), running, again
 
 
-def test_a_disk_without_room_leaves_the_last_state_readable(opened: OpenStore, url: str, database: Path) -> None:
+def test_a_disk_without_room_leaves_the_last_state_readable(
+    opened: OpenStore, url: str, database: Path
+) -> None:
     store = opened()
     store.observe("s1", view_of(make_session(1), make_session(2)))
     revision, before = store.snapshot().revision, running_in(store)
@@ -195,7 +217,9 @@ def test_a_full_file_system_leaves_the_last_state_readable(tiny_disk: Path) -> N
         while True:
             file.write(b"x" * 4096)
     with pytest.raises(StoreError, match=str(database)):
-        store.observe("s1", view_of(*(make_session(number, command="x" * 4000) for number in range(20))))
+        store.observe(
+            "s1", view_of(*(make_session(number, command="x" * 4000) for number in range(20)))
+        )
     assert reader.changes(revision) is None
     assert running_in(reader) == running_in(store) == before
     filler.unlink()

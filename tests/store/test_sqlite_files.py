@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from fastx_list.store import open_store
-from tests.store.common import NOBODY, OpenStore, address, drop_rights, in_new_process, make_session, params_in, view_of
+from tests.store.common import (
+    NOBODY,
+    OpenStore,
+    address,
+    drop_rights,
+    in_new_process,
+    make_session,
+    params_in,
+    view_of,
+)
 from tests.support import needs_root
 
 
@@ -49,10 +58,17 @@ def test_what_root_makes_belongs_to_the_owner_of_the_directory(public_dir: Path)
     store.observe("s1", view_of(make_session()))
     for file in _files(directory / "sessions.db"):
         assert (file.stat().st_uid, file.stat().st_gid) == (NOBODY, NOBODY), file
-    # So the service that owns the directory can use the store, while root has it open and afterwards.
-    assert in_new_process(_set_params_without_rights, address(directory / "sessions.db"), 1) is not None
+    # So the service that owns the directory can use the store, while root has it open and
+    # afterwards.
+    assert (
+        in_new_process(_set_params_without_rights, address(directory / "sessions.db"), 1)
+        is not None
+    )
     store.close()
-    assert in_new_process(_set_params_without_rights, address(directory / "sessions.db"), 2) is not None
+    assert (
+        in_new_process(_set_params_without_rights, address(directory / "sessions.db"), 2)
+        is not None
+    )
     assert params_in(store) == {"a": 2}
     store.close()
 

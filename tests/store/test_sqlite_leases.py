@@ -10,7 +10,16 @@ from types import SimpleNamespace
 import pytest
 
 from fastx_list.store import REMEMBER_SECONDS, sqlite, sqlite_file, sqlite_leases
-from tests.store.common import OpenStore, address, make_lease, make_server, make_session, params_in, running_in, view_of
+from tests.store.common import (
+    OpenStore,
+    address,
+    make_lease,
+    make_server,
+    make_session,
+    params_in,
+    running_in,
+    view_of,
+)
 
 
 @pytest.fixture
@@ -68,7 +77,9 @@ def test_what_is_read_until_the_lease_ends_touches_no_row(
     assert statements == ["PRAGMA data_version"] * 3
 
 
-def test_setting_the_wall_clock_ends_no_lease(opened: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_the_wall_clock_ends_no_lease(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = opened()
     store.observe("s1", view_of(make_session()), make_lease(seconds=60))
     times = SimpleNamespace(time=lambda: 2e9, monotonic=time.monotonic, sleep=time.sleep)
@@ -88,7 +99,9 @@ def test_after_a_boot_leases_begin_anew(opened: OpenStore, clock: Clock, now: fl
     assert running_in(reader) == {}
 
 
-def test_what_left_with_a_lease_is_kept_in_mind_for_a_day(opened: OpenStore, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_left_with_a_lease_is_kept_in_mind_for_a_day(
+    opened: OpenStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wall = SimpleNamespace(now=1_700_000_000.0)
     times = SimpleNamespace(time=lambda: wall.now, monotonic=time.monotonic, sleep=time.sleep)
     monkeypatch.setattr(sqlite, "time", times)
@@ -115,14 +128,18 @@ def test_servers_that_have_gone_are_told_of_as_long_as_history_is_kept(
     writer.heartbeat(make_server("s2"), make_lease())
     changes = reader.changes(revision)
     assert changes is not None
-    assert [(server.id, server.text is None) for server in changes.servers] == [("s1", True), ("s2", False)]
+    assert [(server.id, server.text is None) for server in changes.servers] == [
+        ("s1", True),
+        ("s2", False),
+    ]
 
 
 def test_readers_go_on_while_the_end_of_a_lease_cannot_be_written(
     opened: OpenStore, clock: Clock, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (sqlite, sqlite_file):
-        monkeypatch.setattr(module, "BUSY_SECONDS", 3600.0)  # nobody who reads waits for a writer, so nothing here does
+        # Nobody who reads waits for a writer, so nothing here does
+        monkeypatch.setattr(module, "BUSY_SECONDS", 3600.0)
     reader = opened()
     reader.observe("s1", view_of(make_session()), make_lease(seconds=60))
     revision = reader.snapshot().revision

@@ -19,7 +19,8 @@ FILTERED = "alice", "bob"
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of every list, and subscribed to at every sidecar; ``may_see`` says what belongs into the answer."""
+    """What is asked of every list, and subscribed to at every sidecar; ``may_see`` says what
+    belongs into the answer."""
 
     name: str
     path: str
@@ -33,24 +34,38 @@ class Question:
 
 
 class Agreement:
-    """Asks all lists and all subscribers. ``sessions`` is the truth, which is the caller's to keep up to date."""
+    """Asks all lists and all subscribers. ``sessions`` is the truth, which is the caller's to keep
+    up to date."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self.sessions: list[Session] = []
         self._difference: str | None = None
         admin = site.token("root", admin=True)
-        self._questions = [Question(login, "/api/list", site.token(login), _of(login)) for login in LOGINS]
+        self._questions = [
+            Question(login, "/api/list", site.token(login), _of(login)) for login in LOGINS
+        ]
         self._all = Question("the administrator", "/api/admin/session", admin, lambda members: True)
-        self._questions += [self._all, Question(
-            "the administrator's filter", "/api/admin/session", admin,
-            lambda members: members["clients"] == 0 and members["login"] in FILTERED,
-            ("clients==0", f"login=={','.join(FILTERED)}"),
-        )]
-        self._servers = Question("the administrator's servers", "/api/admin/server", admin, lambda members: True)
+        self._questions += [
+            self._all,
+            Question(
+                "the administrator's filter",
+                "/api/admin/session",
+                admin,
+                lambda members: members["clients"] == 0 and members["login"] in FILTERED,
+                ("clients==0", f"login=={','.join(FILTERED)}"),
+            ),
+        ]
+        self._servers = Question(
+            "the administrator's servers", "/api/admin/server", admin, lambda members: True
+        )
         self.subscribers = {
-            node.name: {question: _subscribe(question, node) for question in (*self._questions, self._servers)}
-            for node in site.nodes.values() if node.serves
+            node.name: {
+                question: _subscribe(question, node)
+                for question in (*self._questions, self._servers)
+            }
+            for node in site.nodes.values()
+            if node.serves
         }
 
     def close(self) -> None:
@@ -59,6 +74,7 @@ class Agreement:
 
     def converge(self) -> None:
         """Wait until all agree, and learn what nobody could know before."""
+
         def is_reached() -> bool:
             self._difference = self._differ()
             return self._difference is None
@@ -79,7 +95,8 @@ class Agreement:
         return {session.known["id"] for session in self.listed if session.known is not None}
 
     def _differ(self) -> str | None:
-        """Say the first thing that is not as it should be; what never may be is an error at once."""
+        """Say the first thing that is not as it should be; what never may be is an error at
+        once."""
         wrong = [text for subscriber in self._all_subscribers() for text in subscriber.wrong]
         if wrong:
             raise AssertionError("\n".join(wrong))
@@ -91,18 +108,34 @@ class Agreement:
             return f"{self._all.name} on {answering[0].name}: {difference}"
         for node in answering:
             for question in self._questions:
-                wanted = {name: members for name, members in every.items() if question.may_see(members)}
+                wanted = {
+                    name: members for name, members in every.items() if question.may_see(members)
+                }
                 for where, found in self._answers(node, question):
-                    if found is None or len(found) != len(wanted) or {members["id"]: members for members in found} != wanted:
-                        return f"{question.name} of {where} on {node.name}: {found}, not {list(wanted.values())}"
+                    if (
+                        found is None
+                        or len(found) != len(wanted)
+                        or {members["id"]: members for members in found} != wanted
+                    ):
+                        return (
+                            f"{question.name} of {where} on {node.name}: {found}, not"
+                            f" {list(wanted.values())}"
+                        )
             for where, found in self._answers(node, self._servers):
                 if found is None or sorted(map(_server, found)) != sorted(self._true_servers()):
-                    return f"servers of {where} on {node.name}: {found}, not {list(self._true_servers())}"
+                    return (
+                        f"servers of {where} on {node.name}: {found}, not"
+                        f" {list(self._true_servers())}"
+                    )
         for session in self.listed:
-            session.learn(next(members for members in every.values() if differs([session], [members]) is None))
+            session.learn(
+                next(members for members in every.values() if differs([session], [members]) is None)
+            )
         return None
 
-    def _answers(self, node: Node, question: Question) -> Iterator[tuple[str, Sequence[Members] | None]]:
+    def _answers(
+        self, node: Node, question: Question
+    ) -> Iterator[tuple[str, Sequence[Members] | None]]:
         state = self.subscribers[node.name][question].state
         yield "the subscriber", None if state is None else list(state.values())
         answer = self._site.ask(node, f"{question.path}/{question.token}?{question.parameters}")
@@ -113,7 +146,13 @@ class Agreement:
         for node in self._site.nodes.values():
             if node.is_listed:
                 mine = [session for session in self.sessions if session.node == node.name]
-                yield node.name, node.name, node.name, len(mine), len({session.login for session in mine})
+                yield (
+                    node.name,
+                    node.name,
+                    node.name,
+                    len(mine),
+                    len({session.login for session in mine}),
+                )
 
     def _all_subscribers(self) -> Iterator[Subscriber]:
         for subscribers in self.subscribers.values():
@@ -130,4 +169,6 @@ def _of(login: str) -> Callable[[Members], bool]:
 
 
 def _server(members: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(members[name] for name in ("id", "serverId", "hostname", "sessions", "loggedInUsers"))
+    return tuple(
+        members[name] for name in ("id", "serverId", "hostname", "sessions", "loggedInUsers")
+    )

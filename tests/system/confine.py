@@ -1,7 +1,9 @@
-"""``python confine.py FD CALLS COMMAND…`` runs ``COMMAND`` as systemd runs a service of docs/deploy/systemd.
+"""``python confine.py FD CALLS COMMAND…`` runs ``COMMAND`` as systemd runs a service of
+docs/deploy/systemd.
 
-That is: with the socket ``FD`` handed over (sd_listen_fds(3); none if it is empty), with no system calls but ``CALLS``, and with no
-memory that can be both written and run (systemd.exec(5)). What systemd does with namespaces is left out.
+That is: with the socket ``FD`` handed over (sd_listen_fds(3); none if it is empty), with no system
+calls but ``CALLS``, and with no memory that can be both written and run (systemd.exec(5)). What
+systemd does with namespaces is left out.
 """
 
 from __future__ import annotations
@@ -24,7 +26,12 @@ PR_SET_NO_NEW_PRIVS = 38
 class Compare(ctypes.Structure):
     """struct scmp_arg_cmp."""
 
-    _fields_ = [("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64)]
+    _fields_ = [
+        ("arg", ctypes.c_uint),
+        ("op", ctypes.c_int),
+        ("a", ctypes.c_uint64),
+        ("b", ctypes.c_uint64),
+    ]
 
 
 def allowed_calls(filters: Iterable[str]) -> list[str]:
@@ -39,7 +46,9 @@ def allowed_calls(filters: Iterable[str]) -> list[str]:
 def _members(name: str) -> set[str]:
     if not name.startswith("@"):
         return {name}
-    listed = subprocess.run(["systemd-analyze", "syscall-filter", name], check=True, capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        ["systemd-analyze", "syscall-filter", name], check=True, capture_output=True, text=True
+    ).stdout
     return set().union(*map(_members, re.findall(r"^    ([@\w-]+)$", listed, re.MULTILINE)))
 
 
@@ -52,12 +61,17 @@ def confine(calls: Iterable[str]) -> None:
     def without(protection: int) -> ctypes.Array[Compare]:
         return (Compare * 1)(Compare(2, MASKED_EQ, protection, 0))
 
-    conditions = {"mmap": [without(PROT_WRITE), without(PROT_EXEC)], "mprotect": [without(PROT_EXEC)],
-                  "pkey_mprotect": [without(PROT_EXEC)]}
+    conditions = {
+        "mmap": [without(PROT_WRITE), without(PROT_EXEC)],
+        "mprotect": [without(PROT_EXEC)],
+        "pkey_mprotect": [without(PROT_EXEC)],
+    }
     for call in calls:
         number = library.seccomp_syscall_resolve_name(call.encode())
         for condition in conditions.get(call, [None]) if number >= 0 else []:
-            library.seccomp_rule_add_array(context, ALLOW, number, 0 if condition is None else 1, condition)
+            library.seccomp_rule_add_array(
+                context, ALLOW, number, 0 if condition is None else 1, condition
+            )
     if ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or library.seccomp_load(context):
         sys.exit("the system calls cannot be restricted")
 

@@ -42,7 +42,8 @@ def users(accounts: list[Account]) -> Iterator[list[Account]]:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """A directory for what a module's servers need; unlike pytest's own, their users can read it."""
+    """A directory for what a module's servers need; unlike pytest's own, their users can read
+    it."""
     with tempfile.TemporaryDirectory(prefix="fastx-list-") as directory:
         os.chmod(directory, 0o755)
         yield Path(directory)
@@ -79,7 +80,9 @@ def x2go(place: Path, daemons: Processes, accounts: list[Account]) -> X2Go:
 @pytest.fixture(scope="module")
 def watched(daemons: Processes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """The product: one agent, list and sidecar for all tests of a module."""
-    service = Service(tmp_path_factory.mktemp("watched") / "state", daemons, {"FASTX_LIST_SCAN_INTERVAL": "0.25"})
+    service = Service(
+        tmp_path_factory.mktemp("watched") / "state", daemons, {"FASTX_LIST_SCAN_INTERVAL": "0.25"}
+    )
     service.start_list()
     service.start_live()
     service.start_agent()
@@ -93,6 +96,10 @@ def follow(watched: Service) -> Iterator[Callable[[User], Feed]]:
     with ExitStack() as stack:
 
         def open_feed(user: User) -> Feed:
-            return Feed(stack.enter_context(connect(f"{watched.live_url}?token={watched.token(user.login)}")))
+            return Feed(
+                stack.enter_context(
+                    connect(f"{watched.live_url}?token={watched.token(user.login)}")
+                )
+            )
 
         yield open_feed

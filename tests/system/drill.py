@@ -19,8 +19,20 @@ LOAD = 6  # changes while Redis is disturbed
 LOAD_SECONDS = 0.15  # between two of them
 # The kinds of steps, and how often each comes beside the others.
 KINDS = {
-    "edit": 10, "set_params": 4, "replace_real_session": 2, "cut_off": 3, "kill_agent": 3, "lose_agent": 2, "lose_power": 1,
-    "kill_list": 2, "kill_sidecar": 2, "restart_redis": 2, "unplug_redis": 1, "lose_redis": 1, "wipe_redis": 2, "fail_over": 2,
+    "edit": 10,
+    "set_params": 4,
+    "replace_real_session": 2,
+    "cut_off": 3,
+    "kill_agent": 3,
+    "lose_agent": 2,
+    "lose_power": 1,
+    "kill_list": 2,
+    "kill_sidecar": 2,
+    "restart_redis": 2,
+    "unplug_redis": 1,
+    "lose_redis": 1,
+    "wipe_redis": 2,
+    "fail_over": 2,
     "switch_over": 1,
 }
 ASK_ITSELF = """
@@ -46,9 +58,11 @@ class Drill:
         self._agreement = Agreement(site)
         self._work = Work(site, self._agreement, self._random)
         self._token = site.token(LOGINS[0])
-        self._repairs: dict[str, tuple[int, str, Callable[[], None]]] = {}  # by node: after which step, and how it is mended
+        # By node: after which step, and how it is mended
+        self._repairs: dict[str, tuple[int, str, Callable[[], None]]] = {}
         self._recalled: set[str] = set()  # the nodes whose agents know what the store knew of them
-        self._deck = self._random.sample(sorted(KINDS), len(KINDS))  # each kind once, before they come by chance
+        # Each kind once, before they come by chance
+        self._deck = self._random.sample(sorted(KINDS), len(KINDS))
 
     def begin(self) -> None:
         self._site.boot()
@@ -63,7 +77,11 @@ class Drill:
         if due:
             self._mend(due[0])
             return
-        kind = self._deck.pop() if self._deck else self._random.choices(list(KINDS), list(KINDS.values()))[0]
+        kind = (
+            self._deck.pop()
+            if self._deck
+            else self._random.choices(list(KINDS), list(KINDS.values()))[0]
+        )
         self.steps.append(kind)
         try:
             with self._timed(kind):
@@ -100,11 +118,15 @@ class Drill:
         self._recalled |= {node.name for node in self._nodes if node.is_listed}
 
     def _choose(self, among: Callable[[Node], bool] = lambda node: True) -> Node:
-        """Choose a node to be broken: one that nothing is wrong with, and so that one that serves stays."""
+        """Choose a node to be broken: one that nothing is wrong with, and so that one that serves
+        stays."""
         serving = [node for node in self._nodes if node.serves and node.name not in self._repairs]
         fit = [
-            node for node in self._nodes
-            if among(node) and node.name not in self._repairs and (not node.serves or len(serving) > 1)
+            node
+            for node in self._nodes
+            if among(node)
+            and node.name not in self._repairs
+            and (not node.serves or len(serving) > 1)
         ]
         if not fit:
             raise TooMuchIsBroken
@@ -136,11 +158,14 @@ class Drill:
         self._mend_later(node, "heal", node.machine.heal)
         self._work.edit()
         if node.serves:
-            self._lists_go_on(lambda: node.machine.run_python(ASK_ITSELF, f"{node.url}/api/list/{self._token}"))
+            self._lists_go_on(
+                lambda: node.machine.run_python(ASK_ITSELF, f"{node.url}/api/list/{self._token}")
+            )
 
     @staticmethod
     def _lists_go_on(ask: Callable[[], str]) -> None:
         """See that a list that cannot reach Redis answers, and says that it may be out of date."""
+
         def warns() -> bool:
             status, warning = ask().split(maxsplit=1)
             assert status == "200"
@@ -232,7 +257,10 @@ class Drill:
     def _nobody_leaves(self) -> Iterator[None]:
         """See that no subscriber is told of the end of a session that goes on."""
         subscribers = [
-            each for node in self._nodes if node.answers for question, each in self._agreement.subscribers[node.name].items()
+            each
+            for node in self._nodes
+            if node.answers
+            for question, each in self._agreement.subscribers[node.name].items()
             if not question.filters
         ]
         told, before = [len(each.ended) for each in subscribers], self._agreement.listed_ids
@@ -244,7 +272,8 @@ class Drill:
             assert not left, f"{each.name} was told the end of {left}, which go on"
 
     def _lose_what_redis_had(self) -> None:
-        """Agents know all but params; those that were not there, or had not asked the store yet, do not know times either."""
+        """Agents know all but params; those that were not there, or had not asked the store yet, do
+        not know times either."""
         for session in self._agreement.sessions:
             session.lose_params()
             if session.node not in self._recalled:
@@ -270,5 +299,7 @@ class Drill:
     def _connections(self) -> dict[str, int]:
         return {
             subscriber.name: subscriber.connections
-            for node in self._nodes if node.answers for subscriber in self._agreement.subscribers[node.name].values()
+            for node in self._nodes
+            if node.answers
+            for subscriber in self._agreement.subscribers[node.name].values()
         }

@@ -1,8 +1,10 @@
-"""A site of several machines and what can happen to it: a seeded sequence of steps, after each of which all has to agree.
+"""A site of several machines and what can happen to it: a seeded sequence of steps, after each of
+which all has to agree.
 
-``python -m tests.system.hosts --rounds 1000 --seed 7`` (as root) is the long run. After every step each subscriber's state equals
-each list equals the truth, nothing of another login was seen on the way, and ids, params and times are what they were. Params alone
-may be lost, and only with all that Redis had; those that were set while a replica took over may or may not be.
+``python -m tests.system.hosts --rounds 1000 --seed 7`` (as root) is the long run. After every step
+each subscriber's state equals each list equals the truth, nothing of another login was seen on the
+way, and ids, params and times are what they were. Params alone may be lost, and only with all that
+Redis had; those that were set while a replica took over may or may not be.
 """
 
 from __future__ import annotations
@@ -27,12 +29,15 @@ from tests.system.network import network
 from tests.system.site import Site
 
 
-def drill(seed: int, rounds: int, say: Callable[[str], Any] = lambda text: None) -> dict[str, list[float]]:
+def drill(
+    seed: int, rounds: int, say: Callable[[str], Any] = lambda text: None
+) -> dict[str, list[float]]:
     """Do ``rounds`` steps of the sequence ``seed``; return how many seconds each took, by kind.
 
     Raises ``AssertionError`` with the seed and the steps so far if anything is not right.
     """
-    directory = Path(tempfile.mkdtemp(prefix="fastx-list-hosts-"))  # the path of a socket may not be long
+    # The path of a socket may not be long
+    directory = Path(tempfile.mkdtemp(prefix="fastx-list-hosts-"))
     is_wrong = False
     try:
         with network(Processes(directory)) as made:
@@ -45,11 +50,15 @@ def drill(seed: int, rounds: int, say: Callable[[str], Any] = lambda text: None)
                     say(f"{number + 1:5} {run.steps[-1]:60} {time.monotonic() - began:5.1f} s")
                 run.end()
                 for log in directory.glob("*.log"):
-                    assert "Traceback" not in log.read_text(encoding="utf-8", errors="replace"), f"an error in {log}"
+                    assert "Traceback" not in log.read_text(encoding="utf-8", errors="replace"), (
+                        f"an error in {log}"
+                    )
             except Exception as error:
                 is_wrong = True
                 steps = "\n".join(f"{number + 1:5} {step}" for number, step in enumerate(run.steps))
-                raise AssertionError(f"seed {seed}, logs in {directory}, steps:\n{steps}\n{error}") from error
+                raise AssertionError(
+                    f"seed {seed}, logs in {directory}, steps:\n{steps}\n{error}"
+                ) from error
             finally:
                 run.close()
         return run.spent
@@ -61,7 +70,12 @@ def drill(seed: int, rounds: int, say: Callable[[str], Any] = lambda text: None)
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=1000, help="steps (%(default)s)")
-    parser.add_argument("--seed", type=int, default=None, help="which sequence of them; without it another one each time")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=None,
+        help="which sequence of them; without it another one each time",
+    )
     options = parser.parse_args()
     seed = int.from_bytes(os.urandom(4), "big") if options.seed is None else options.seed
     print(f"seed {seed}, {options.rounds} rounds", flush=True)
@@ -76,7 +90,10 @@ def main() -> int:
         print(f"it cannot be run: {reason}", file=sys.stderr)
         return 2
     for kind, seconds in sorted(spent.items()):
-        print(f"{kind:24} {len(seconds):4} times, median {statistics.median(seconds):5.2f} s, at most {max(seconds):5.2f} s")
+        print(
+            f"{kind:24} {len(seconds):4} times, median {statistics.median(seconds):5.2f} s, at most"
+            f" {max(seconds):5.2f} s"
+        )
     print(f"all agreed after each of {options.rounds} rounds, in {time.monotonic() - began:.0f} s")
     return 0
 

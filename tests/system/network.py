@@ -1,4 +1,5 @@
-"""Several hosts on one machine: network namespaces on one switch, each with a cable that can be pulled."""
+"""Several hosts on one machine: network namespaces on one switch, each with a cable that can be
+pulled."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ import psutil
 from tests.support import WAIT_SECONDS, Processes, missing, needs_root, program
 
 ROOT = Path(__file__).parents[2]
-# The first process of a machine buries all that lost their parents, which it does by not wanting to know.
+# The first process of a machine buries all that lost their parents, which it does by not wanting to
+# know.
 FIRST_PROCESS = """
 import signal, socket, sys
 socket.sethostname(sys.argv[1])
@@ -29,13 +31,15 @@ while True:
 
 
 class Network:
-    """A switch, which is a bridge in a namespace of its own, and this machine plugged into it. Use :func:`network`."""
+    """A switch, which is a bridge in a namespace of its own, and this machine plugged into it. Use
+    :func:`network`."""
 
     def __init__(self, processes: Processes) -> None:
         self.processes = processes
         self.ip_program = program("ip", "iproute2")
         self._name = f"fx{secrets.token_hex(3)}"
-        # Of the block that is set aside for testing networks (RFC 2544); at random, for others may be testing at the same time.
+        # Of the block that is set aside for testing networks (RFC 2544); at random, for others may
+        # be testing at the same time.
         self._subnet = f"198.{random.choice((18, 19))}.{random.randrange(256)}"
         self.switch = f"{self._name}-switch"
         self._namespaces: list[str] = []
@@ -87,7 +91,8 @@ class Network:
 
 @contextmanager
 def network(processes: Processes) -> Iterator[Network]:
-    """Make a network for as long as the block lasts. Where that is not allowed the test is skipped, and in CI it fails."""
+    """Make a network for as long as the block lasts. Where that is not allowed the test is skipped,
+    and in CI it fails."""
     needs_root()
     made = Network(processes)
     try:
@@ -138,10 +143,23 @@ class Machine(Host):
 
     def boot(self) -> None:
         command = [
-            *self.within, self._unshare, "--uts", "--ipc", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-            sys.executable, "-c", FIRST_PROCESS, self.name,
+            *self.within,
+            self._unshare,
+            "--uts",
+            "--ipc",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            sys.executable,
+            "-c",
+            FIRST_PROCESS,
+            self.name,
         ]
-        self._holder = self.network.processes.add(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
+        self._holder = self.network.processes.add(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        )
         assert self._holder.stdout is not None and self._holder.stdout.readline() == b"up\n"
         self._holder.stdout.close()
         [first] = psutil.Process(self._holder.pid).children()
@@ -157,17 +175,30 @@ class Machine(Host):
     def command(self, command: Sequence[str]) -> list[str]:
         """Return what runs ``command`` on this machine."""
         return [
-            self._nsenter, "--target", str(self._first), "--net", "--uts", "--ipc", "--mount", "--pid", f"--wd={ROOT}", *command
+            self._nsenter,
+            "--target",
+            str(self._first),
+            "--net",
+            "--uts",
+            "--ipc",
+            "--mount",
+            "--pid",
+            f"--wd={ROOT}",
+            *command,
         ]
 
-    def start(self, command: Sequence[str], log: str, environ: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        self, command: Sequence[str], log: str, environ: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start ``command``, which :func:`kill` or :func:`stop` ends."""
         return self.network.processes.start(self.command(command), f"{log}-{self.name}", environ)
 
     def run_python(self, code: str, *arguments: str) -> str:
         """Return what Python prints on this machine."""
         command = self.command([sys.executable, "-c", code, *arguments])
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=60
+        ).stdout
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

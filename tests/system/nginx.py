@@ -52,7 +52,8 @@ server {{
 
 @dataclass
 class Nginx:
-    """Two sites, the list's own and a portal with the list below ``/fastx/``, with all their files in the directory ``place``.
+    """Two sites, the list's own and a portal with the list below ``/fastx/``, with all their files
+    in the directory ``place``.
 
     List and sidecar are to be at ``list.sock`` and ``live.sock`` in it.
     """
@@ -66,9 +67,28 @@ class Nginx:
         self.logs.mkdir(exist_ok=True)
         program("openssl", "openssl")
         subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
-             "-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}", "-keyout", self.place / "certificate.key",
-             "-out", self.place / "certificate.pem"], check=True, capture_output=True,
+            [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-days",
+                "1",
+                "-subj",
+                f"/CN={HOST}",
+                "-addext",
+                f"subjectAltName=DNS:{HOST}",
+                "-keyout",
+                self.place / "certificate.key",
+                "-out",
+                self.place / "certificate.pem",
+            ],
+            check=True,
+            capture_output=True,
         )
         self.tls = ssl.create_default_context(cafile=self.place / "certificate.pem")
         self.configure({})
@@ -94,15 +114,19 @@ class Nginx:
         return f"wss://{HOST}:{self.portal_port}/fastx/api/list"
 
     def configure(self, more: Mapping[str, str]) -> None:
-        """Write nginx's files: the shipped ones with the places that everybody changes, and with ``more`` replaced in them."""
+        """Write nginx's files: the shipped ones with the places that everybody changes, and with
+        ``more`` replaced in them."""
         (self.place / "nginx").mkdir(exist_ok=True)
         usual = {
-            "listen 80;": f"listen 127.0.0.1:{self.plain_port};", "listen [::]:80;": "",
-            "listen 443 ssl http2;": f"listen 127.0.0.1:{self.port} ssl http2;", "listen [::]:443 ssl http2;": "",
+            "listen 80;": f"listen 127.0.0.1:{self.plain_port};",
+            "listen [::]:80;": "",
+            "listen 443 ssl http2;": f"listen 127.0.0.1:{self.port} ssl http2;",
+            "listen [::]:443 ssl http2;": "",
             "list.example.org": HOST,
             "/etc/ssl/certs/fastx-list.pem": f"{self.place}/certificate.pem",
             "/etc/ssl/private/fastx-list.key": f"{self.place}/certificate.key",
-            "/run/fastx-list/": f"{self.place}/", "/var/log/nginx/": f"{self.logs}/",
+            "/run/fastx-list/": f"{self.place}/",
+            "/var/log/nginx/": f"{self.logs}/",
         }
         places = {**more, **{old: new for old, new in usual.items() if old not in more}}
         found = set()
@@ -117,7 +141,9 @@ class Nginx:
                 target.write_text(text, encoding="utf-8")
         assert found == places.keys(), f"not in docs/deploy/nginx: {places.keys() - found}"
         user = "user www-data;" if os.geteuid() == 0 else ""
-        (self.place / "nginx/nginx.conf").write_text(MAIN.format(place=self.place, logs=self.logs, user=user), encoding="utf-8")
+        (self.place / "nginx/nginx.conf").write_text(
+            MAIN.format(place=self.place, logs=self.logs, user=user), encoding="utf-8"
+        )
         enabled = self.place / "nginx/sites-enabled"
         enabled.mkdir(exist_ok=True)
         shutil.copy(self.place / "nginx/sites-available/fastx-list", enabled)
@@ -126,4 +152,11 @@ class Nginx:
 
     def command(self, *more: str) -> list[str]:
         """Return the command that runs this nginx, or, with ``-s``, tells it something."""
-        return [program("nginx", "nginx-light"), "-p", f"{self.place}/", "-c", f"{self.place}/nginx/nginx.conf", *more]
+        return [
+            program("nginx", "nginx-light"),
+            "-p",
+            f"{self.place}/",
+            "-c",
+            f"{self.place}/nginx/nginx.conf",
+            *more,
+        ]

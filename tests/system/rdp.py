@@ -30,23 +30,48 @@ class Xrdp:
         if not Path("/usr/lib/xorg/modules/libxorgxrdp.so").exists():
             missing("xorgxrdp is not installed (Debian: apt-get install xorgxrdp)")
         self._configure()
-        # xrdp always takes this port from the machine's own file (0.9: xrdp_mm_get_sesman_port), so there is only the one.
-        found = re.search(r"(?m)^ListenPort=([0-9]+)", Path("/etc/xrdp/sesman.ini").read_text(encoding="utf-8"))
+        # xrdp always takes this port from the machine's own file (0.9: xrdp_mm_get_sesman_port), so
+        # there is only the one.
+        found = re.search(
+            r"(?m)^ListenPort=([0-9]+)", Path("/etc/xrdp/sesman.ini").read_text(encoding="utf-8")
+        )
         manager_port = int(found[1]) if found else 3350
         if is_listening(manager_port):
             missing(f"an xrdp of this machine's own has port {manager_port}")
         subprocess.run(["/bin/sh", "/usr/share/xrdp/socksetup"], check=True)
-        processes.start([manager, "--nodaemon", "-c", str(self._place / "sesman.ini")], "xrdp-sesman")
-        processes.start([server, "--nodaemon", "-c", str(self._place / "xrdp.ini")], "xrdp", user="xrdp", group="xrdp")
+        processes.start(
+            [manager, "--nodaemon", "-c", str(self._place / "sesman.ini")], "xrdp-sesman"
+        )
+        processes.start(
+            [server, "--nodaemon", "-c", str(self._place / "xrdp.ini")],
+            "xrdp",
+            user="xrdp",
+            group="xrdp",
+        )
         wait_for("xrdp", lambda: is_listening(self.port) and is_listening(manager_port), SECONDS)
 
     def _configure(self) -> None:
         shutil.copytree("/etc/xrdp", self._place)
         key, certificate = self._place / "own-key.pem", self._place / "own-cert.pem"
         subprocess.run(
-            [program("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-             "-keyout", str(key), "-out", str(certificate)],
-            check=True, capture_output=True,
+            [
+                program("openssl", "openssl"),
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=localhost",
+                "-keyout",
+                str(key),
+                "-out",
+                str(certificate),
+            ],
+            check=True,
+            capture_output=True,
         )
         logs = self._place / "logs"
         logs.mkdir()
@@ -55,10 +80,22 @@ class Xrdp:
         window_manager = self._place / "startwm.sh"
         window_manager.write_text(f"#!/bin/sh\nexec {WINDOW_MANAGER}\n", encoding="utf-8")
         window_manager.chmod(0o755)
-        self._set("xrdp.ini", port=f"tcp://127.0.0.1:{self.port}", certificate=certificate, key_file=key,
-                  LogFile=logs / "xrdp.log", EnableSyslog="false")
-        self._set("sesman.ini", LogFile=self._place / "sesman.log", EnableSyslog="false", X11DisplayOffset=FIRST_DISPLAY,
-                  EnableUserWindowManager="false", DefaultWindowManager=window_manager)
+        self._set(
+            "xrdp.ini",
+            port=f"tcp://127.0.0.1:{self.port}",
+            certificate=certificate,
+            key_file=key,
+            LogFile=logs / "xrdp.log",
+            EnableSyslog="false",
+        )
+        self._set(
+            "sesman.ini",
+            LogFile=self._place / "sesman.log",
+            EnableSyslog="false",
+            X11DisplayOffset=FIRST_DISPLAY,
+            EnableUserWindowManager="false",
+            DefaultWindowManager=window_manager,
+        )
 
     def _set(self, file: str, **values: object) -> None:
         """Give settings of Debian's ``file`` other values."""
@@ -72,17 +109,43 @@ class Xrdp:
     def connect(
         self, desk: Desk, account: Account, kind: str, size: str = "1024x768", *options: str
     ) -> subprocess.Popen[bytes]:
-        """Open a window on ``account``'s session on an X server of ``kind``, which starts if there is none yet."""
+        """Open a window on ``account``'s session on an X server of ``kind``, which starts if there
+        is none yet."""
         return self._processes.start(
-            [self._client, f"/v:127.0.0.1:{self.port}", f"/u:{account.login}", f"/p:{account.password}", f"/d:{kind}",
-             "/cert:ignore", "/sec:tls", f"/size:{size}", "/bpp:24", "-grab-keyboard", *options],
-            "xfreerdp", desk.environ,
+            [
+                self._client,
+                f"/v:127.0.0.1:{self.port}",
+                f"/u:{account.login}",
+                f"/p:{account.password}",
+                f"/d:{kind}",
+                "/cert:ignore",
+                "/sec:tls",
+                f"/size:{size}",
+                "/bpp:24",
+                "-grab-keyboard",
+                *options,
+            ],
+            "xfreerdp",
+            desk.environ,
         )
 
     def sessions(self, account: Account) -> dict[int, str]:
-        """Return what xrdp itself says runs: the kind of X server by the pid that xrdp knows the session by."""
+        """Return what xrdp itself says runs: the kind of X server by the pid that xrdp knows the
+        session by."""
         said = subprocess.run(
-            [self._sesadmin, f"-u={account.login}", f"-p={account.password}", "-s=127.0.0.1", "-c=list"], check=True,
-            capture_output=True, text=True, timeout=SECONDS,
+            [
+                self._sesadmin,
+                f"-u={account.login}",
+                f"-p={account.password}",
+                "-s=127.0.0.1",
+                "-c=list",
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
         ).stdout
-        return {int(pid): TYPES[kind] for pid, kind in re.findall(r"Session ID: ([0-9]+)\s+Session type: ([0-9]+)", said)}
+        return {
+            int(pid): TYPES[kind]
+            for pid, kind in re.findall(r"Session ID: ([0-9]+)\s+Session type: ([0-9]+)", said)
+        }

@@ -1,4 +1,5 @@
-"""What the tests of every kind of session server need: users who can log in, desks where they sit, and what the list says."""
+"""What the tests of every kind of session server need: users who can log in, desks where they sit,
+and what the list says."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ class Account(User):
         """Make the user; one that an interrupted run has left behind goes first."""
         remove(login)
         useradd, chpasswd = program("useradd", "passwd"), program("chpasswd", "passwd")
-        subprocess.run([useradd, "-m", "-s", "/bin/bash", "-c", "tests of fastx-list", login], check=True)
+        subprocess.run(
+            [useradd, "-m", "-s", "/bin/bash", "-c", "tests of fastx-list", login], check=True
+        )
         account = cls(login, Path(pwd.getpwnam(login).pw_dir), secrets.token_hex(12))
         subprocess.run([chpasswd], input=f"{login}:{account.password}", text=True, check=True)
         return account
@@ -45,8 +48,16 @@ class Account(User):
         """Return what ``command`` prints when this user runs it, whatever its exit status."""
         uid, gid = self.ids
         done = subprocess.run(
-            command, env=self.environ(**environ), stdin=subprocess.DEVNULL, capture_output=True, text=True, user=uid, group=gid,
-            extra_groups=[], cwd=self.home, timeout=SECONDS,
+            command,
+            env=self.environ(**environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            user=uid,
+            group=gid,
+            extra_groups=[],
+            cwd=self.home,
+            timeout=SECONDS,
         )
         return done.stdout
 
@@ -58,8 +69,11 @@ class Account(User):
 
 def _processes_of(uid: int) -> list[psutil.Process]:
     return [
-        process for process in psutil.process_iter(["uids", "status"])
-        if process.info["uids"] and process.info["uids"].real == uid and process.info["status"] != psutil.STATUS_ZOMBIE
+        process
+        for process in psutil.process_iter(["uids", "status"])
+        if process.info["uids"]
+        and process.info["uids"].real == uid
+        and process.info["status"] != psutil.STATUS_ZOMBIE
     ]
 
 
@@ -79,12 +93,17 @@ def end_all(uid: int) -> None:
         return not running
 
     wait_for("the end of the user's processes", ended, SECONDS)
-    # A killed X server leaves its lock and its socket, and another user's server of that number could not take them away.
+    # A killed X server leaves its lock and its socket, and another user's server of that number
+    # could not take them away.
     for directory in ("/tmp", "/tmp/.X11-unix", "/run/xrdp/sockdir"):
         for path in _entries(directory):
             with suppress(FileNotFoundError):  # others' come and go meanwhile
                 if path.lstat().st_uid == uid:
-                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                    (
+                        shutil.rmtree(path)
+                        if path.is_dir() and not path.is_symlink()
+                        else path.unlink()
+                    )
 
 
 def remove(login: str) -> None:
@@ -94,7 +113,9 @@ def remove(login: str) -> None:
     except KeyError:
         return
     end_all(uid)
-    subprocess.run([program("userdel", "passwd"), "-r", login], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [program("userdel", "passwd"), "-r", login], check=True, stderr=subprocess.DEVNULL
+    )
 
 
 def _entries(directory: str) -> list[Path]:
@@ -105,10 +126,13 @@ def _entries(directory: str) -> list[Path]:
 
 
 def spare_display() -> int:
-    """Return the number of a display that is free: a random one, for others may be looking for one at the same time."""
+    """Return the number of a display that is free: a random one, for others may be looking for one
+    at the same time."""
     return next(
-        number for number in iter(lambda: 300 + secrets.randbelow(600), None)
-        if not Path(f"/tmp/.X11-unix/X{number}").exists() and not Path(f"/tmp/.X{number}-lock").exists()
+        number
+        for number in iter(lambda: 300 + secrets.randbelow(600), None)
+        if not Path(f"/tmp/.X11-unix/X{number}").exists()
+        and not Path(f"/tmp/.X{number}-lock").exists()
     )
 
 
@@ -118,9 +142,22 @@ class Desk:
     def __init__(self, processes: Processes) -> None:
         self.display = spare_display()
         xvfb, openbox = program("Xvfb", "xvfb"), program("openbox", "openbox")
-        processes.start([xvfb, f":{self.display}", "-screen", "0", "1600x1200x24", "-nolisten", "tcp", "-noreset"], "desk")
+        processes.start(
+            [
+                xvfb,
+                f":{self.display}",
+                "-screen",
+                "0",
+                "1600x1200x24",
+                "-nolisten",
+                "tcp",
+                "-noreset",
+            ],
+            "desk",
+        )
         wait_for("the desk's screen", lambda: Path(f"/tmp/.X11-unix/X{self.display}").exists())
-        # Without a window manager some viewers take the whole screen, whatever size they are asked for.
+        # Without a window manager some viewers take the whole screen, whatever size they are asked
+        # for.
         processes.start([openbox], "desk", self.environ)
 
     @property
@@ -129,7 +166,8 @@ class Desk:
 
 
 def needs_python_module(name: str, package: str) -> None:
-    """Skip the test, or in CI fail it, unless Debian's own Python has the module ``name`` of ``package``."""
+    """Skip the test, or in CI fail it, unless Debian's own Python has the module ``name`` of
+    ``package``."""
     if subprocess.run(["/usr/bin/python3", "-c", f"import {name}"], capture_output=True).returncode:
         missing(f"Python's {name} is not installed (Debian: apt-get install {package})")
 
@@ -138,7 +176,8 @@ def is_listening(port: int) -> bool:
     """Whether something on this machine accepts TCP connections at ``port``."""
     return any(
         line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
-        for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]
     )
 
 
@@ -157,7 +196,8 @@ def listed(service: Service, user: User, **members: Any) -> dict[str, Any]:
 
 
 def lived_once(feed: Feed, session: dict[str, Any]) -> None:
-    """Check that ``feed`` has told of ``session`` without a gap, of its end, and of nothing else."""
+    """Check that ``feed`` has told of ``session`` without a gap, of its end, and of nothing
+    else."""
 
     def has_ended() -> bool:
         feed.take()
@@ -174,14 +214,21 @@ def has(session: Mapping[str, Any], members: Mapping[str, Any]) -> bool:
 
 def not_listed(service: Service, user: User) -> None:
     """Wait until no session of ``user`` is listed."""
-    wait_for("the end of the session", lambda: not service.sessions(service.token(user.login)), SECONDS)
+    wait_for(
+        "the end of the session", lambda: not service.sessions(service.token(user.login)), SECONDS
+    )
 
 
 def seen_by(sources: str, service: Service, state: Path, *users: User) -> list[dict[str, Any]]:
-    """Return the sessions of ``users`` that an agent beside ``service`` sees that looks for ``sources`` and starts anew."""
+    """Return the sessions of ``users`` that an agent beside ``service`` sees that looks for
+    ``sources`` and starts anew."""
     other = Service(state, service.processes, {"FASTX_LIST_SOURCES": sources})
     other.run("agent", "--once")
-    return [session for user in users for session in json.loads(other.run("ls", "--json", "--login", user.login).stdout)]
+    return [
+        session
+        for user in users
+        for session in json.loads(other.run("ls", "--json", "--login", user.login).stdout)
+    ]
 
 
 def gone(process: psutil.Process) -> bool:

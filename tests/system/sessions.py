@@ -1,4 +1,5 @@
-"""Real sessions of real users for the system tests: TigerVNC servers, viewers and their applications."""
+"""Real sessions of real users for the system tests: TigerVNC servers, viewers and their
+applications."""
 
 from __future__ import annotations
 
@@ -41,16 +42,30 @@ class User:
         me = {"HOME": str(self.home), "USER": self.login, "LOGNAME": self.login}
         return {**me, "PATH": os.environ["PATH"], "LANG": "C.UTF-8", **more}
 
-    def start(self, processes: Processes, command: Sequence[str], log: str, **environ: str) -> subprocess.Popen[bytes]:
+    def start(
+        self, processes: Processes, command: Sequence[str], log: str, **environ: str
+    ) -> subprocess.Popen[bytes]:
         uid, gid = self.ids
-        return processes.start(command, log, self.environ(**environ), user=uid, group=gid, extra_groups=[], cwd=self.home)
+        return processes.start(
+            command,
+            log,
+            self.environ(**environ),
+            user=uid,
+            group=gid,
+            extra_groups=[],
+            cwd=self.home,
+        )
 
 
 def free_display() -> int:
-    """Return the number of a display that nobody uses; at random, so that others who look for one find another."""
+    """Return the number of a display that nobody uses; at random, so that others who look for one
+    find another."""
     while True:
         number = random.randrange(60, 20_000)
-        if not Path(f"/tmp/.X11-unix/X{number}").exists() and not Path(f"/tmp/.X{number}-lock").exists():
+        if (
+            not Path(f"/tmp/.X11-unix/X{number}").exists()
+            and not Path(f"/tmp/.X{number}-lock").exists()
+        ):
             return number
 
 
@@ -69,18 +84,35 @@ class Vnc:
         return {"DISPLAY": f":{self.display}", "XAUTHORITY": str(self.authority)}
 
 
-def start_vnc(processes: Processes, user: User, *options: str, geometry: str = "1000x700", wait: bool = True) -> Vnc:
+def start_vnc(
+    processes: Processes, user: User, *options: str, geometry: str = "1000x700", wait: bool = True
+) -> Vnc:
     """Start an Xtigervnc of ``user`` that only holders of a fresh cookie may use."""
     server = program("Xtigervnc", "tigervnc-standalone-server")
     xauth = program("xauth", "xauth")
     display, port = free_display(), free_port()
     authority = user.home / f"authority-{display}"
-    subprocess.run([xauth, "-q", "-f", str(authority), "add", f":{display}", ".", secrets.token_hex(16)], check=True)
+    subprocess.run(
+        [xauth, "-q", "-f", str(authority), "add", f":{display}", ".", secrets.token_hex(16)],
+        check=True,
+    )
     os.chown(authority, *user.ids)
     process = user.start(
         processes,
-        [server, f":{display}", "-geometry", geometry, "-auth", str(authority), "-rfbport", str(port), "-SecurityTypes", "None",
-         "-localhost", *options],
+        [
+            server,
+            f":{display}",
+            "-geometry",
+            geometry,
+            "-auth",
+            str(authority),
+            "-rfbport",
+            str(port),
+            "-SecurityTypes",
+            "None",
+            "-localhost",
+            *options,
+        ],
         f"vnc-{display}",
     )
     if wait:
@@ -91,7 +123,12 @@ def start_vnc(processes: Processes, user: User, *options: str, geometry: str = "
 def start_application(processes: Processes, vnc: Vnc) -> subprocess.Popen[bytes]:
     """Start an xterm in the session."""
     xterm = program("xterm", "xterm")
-    return vnc.user.start(processes, [xterm, "-title", "work", "-e", "sleep", "600"], f"xterm-{vnc.display}", **vnc.environ)
+    return vnc.user.start(
+        processes,
+        [xterm, "-title", "work", "-e", "sleep", "600"],
+        f"xterm-{vnc.display}",
+        **vnc.environ,
+    )
 
 
 class Viewer:
@@ -101,13 +138,25 @@ class Viewer:
         self._processes = processes
         self._program = program("xtigervncviewer", "tigervnc-viewer")
         self._display = free_display()
-        processes.start([program("Xvfb", "xvfb"), f":{self._display}", "-screen", "0", "1600x1200x24"], "desk")
+        processes.start(
+            [program("Xvfb", "xvfb"), f":{self._display}", "-screen", "0", "1600x1200x24"], "desk"
+        )
         wait_for("the viewer's screen", lambda: Path(f"/tmp/.X11-unix/X{self._display}").exists())
 
     def connect(self, address: str, *wrapper: str) -> subprocess.Popen[bytes]:
-        """Open ``address``: a port of this machine, or the path of a socket. ``wrapper`` is a command that starts the viewer."""
+        """Open ``address``: a port of this machine, or the path of a socket. ``wrapper`` is a
+        command that starts the viewer."""
         return self._processes.start(
-            [*wrapper, self._program, "-Shared", "-RemoteResize=0", "-SecurityTypes", "None", address], "viewer",
+            [
+                *wrapper,
+                self._program,
+                "-Shared",
+                "-RemoteResize=0",
+                "-SecurityTypes",
+                "None",
+                address,
+            ],
+            "viewer",
             {**os.environ, "DISPLAY": f":{self._display}", "HOME": "/nonexistent"},
         )
 
@@ -116,8 +165,13 @@ def resize(vnc: Vnc, size: str) -> None:
     """Change the screen's size from within the session, as a user's display settings do."""
     uid, gid = vnc.user.ids
     subprocess.run(
-        [program("xrandr", "x11-xserver-utils"), "-s", size], env=vnc.user.environ(**vnc.environ), check=True, user=uid, group=gid,
-        extra_groups=[], capture_output=True,
+        [program("xrandr", "x11-xserver-utils"), "-s", size],
+        env=vnc.user.environ(**vnc.environ),
+        check=True,
+        user=uid,
+        group=gid,
+        extra_groups=[],
+        capture_output=True,
     )
 
 

@@ -1,4 +1,5 @@
-"""A site of several machines that share one list: agents, lists and sidecars on them, and a Redis with a replica and a Sentinel."""
+"""A site of several machines that share one list: agents, lists and sidecars on them, and a Redis
+with a replica and a Sentinel."""
 
 from __future__ import annotations
 
@@ -26,25 +27,40 @@ LIST_PORT, LIVE_PORT, SENTINEL_PORT = 8000, 8001, 26379
 CALM, HASTY = "60000", "200"  # milliseconds after which the Sentinel takes a Redis for dead
 # The Sentinel's own times, in milliseconds, for a failover takes seconds by the usual ones.
 SENTINEL_TIMES = {
-    "INFO-PERIOD": 200, "PING-PERIOD": 100, "ASK-PERIOD": 100, "PUBLISH-PERIOD": 200, "ELECTION-TIMEOUT": 500,
-    "MIN-LINK-RECONNECT-PERIOD": 200, "TILT-PERIOD": 1000,
+    "INFO-PERIOD": 200,
+    "PING-PERIOD": 100,
+    "ASK-PERIOD": 100,
+    "PUBLISH-PERIOD": 200,
+    "ELECTION-TIMEOUT": 500,
+    "MIN-LINK-RECONNECT-PERIOD": 200,
+    "TILT-PERIOD": 1000,
 }
 EXPIRY_SECONDS = 2.0
 
 
 class RedisPair:
-    """A Redis that saves each change before it answers, its replica, and the Sentinel that says which is which."""
+    """A Redis that saves each change before it answers, its replica, and the Sentinel that says
+    which is which."""
 
     def __init__(self, network: Network, directory: Path) -> None:
         self._network = network
         self.password = secrets.token_hex(16)
         self.hosts = [Host(network, "redis1"), Host(network, "redis2")]
         options = {
-            "requirepass": self.password, "masterauth": self.password, "appendonly": "yes", "appendfsync": "always",
+            "requirepass": self.password,
+            "masterauth": self.password,
+            "appendonly": "yes",
+            "appendfsync": "always",
             "repl-diskless-sync-delay": "0",
         }
         self._servers = [
-            RedisServer(network.processes, directory / host.name, address=host.address, within=host.within, **options)
+            RedisServer(
+                network.processes,
+                directory / host.name,
+                address=host.address,
+                within=host.within,
+                **options,
+            )
             for host in self.hosts
         ]
         first, second = self._servers
@@ -54,12 +70,18 @@ class RedisPair:
         self._watcher = Host(network, "sentinel")
         self._file = directory / "sentinel.conf"
         self._file.write_text(
-            f"port {SENTINEL_PORT}\nbind {self._watcher.address}\nprotected-mode no\n"
-            f"sentinel monitor {NAME} {_place(first)} 1\nsentinel auth-pass {NAME} {self.password}\n"
-            f"sentinel down-after-milliseconds {NAME} {CALM}\nsentinel failover-timeout {NAME} 3000\n"
+            f"port {SENTINEL_PORT}\nbind {self._watcher.address}\nprotected-mode no\nsentinel"
+            f" monitor {NAME} {_place(first)} 1\nsentinel auth-pass {NAME}"
+            f" {self.password}\nsentinel down-after-milliseconds {NAME} {CALM}\nsentinel"
+            f" failover-timeout {NAME} 3000\n"
         )
-        network.processes.start([*self._watcher.within, program("redis-sentinel", "redis-sentinel"), str(self._file)], "sentinel")
-        self._sentinel: Any = redis.Redis(host=self._watcher.address, port=SENTINEL_PORT, decode_responses=True)
+        network.processes.start(
+            [*self._watcher.within, program("redis-sentinel", "redis-sentinel"), str(self._file)],
+            "sentinel",
+        )
+        self._sentinel: Any = redis.Redis(
+            host=self._watcher.address, port=SENTINEL_PORT, decode_responses=True
+        )
         wait_for("the Sentinel", self._hasten)
         self._await_replica()
 
@@ -94,7 +116,8 @@ class RedisPair:
             client.flushall()
 
     def fail(self) -> None:
-        """Kill the master, wait until the Sentinel has put the replica in its place, and start it again as the new replica."""
+        """Kill the master, wait until the Sentinel has put the replica in its place, and start it
+        again as the new replica."""
         old, new = self.master, self.replica
         self._sentinel.execute_command("SENTINEL", "SET", NAME, "down-after-milliseconds", HASTY)
         old.kill()
@@ -113,14 +136,21 @@ class RedisPair:
         new.options.pop("replicaof", None)
 
     def settle(self) -> None:
-        """Wait until the replica has all that the master has now, and the Sentinel knows it: no failover can lose that any more."""
+        """Wait until the replica has all that the master has now, and the Sentinel knows it: no
+        failover can lose that any more."""
         self._await_replica()
         with self.master.client() as client:
             # When the replica says that it is connected, the master may not send to it yet.
-            wait_for("the replica", lambda: client.info("replication").get("slave0", {}).get("state") == "online")
+            wait_for(
+                "the replica",
+                lambda: client.info("replication").get("slave0", {}).get("state") == "online",
+            )
             there = client.info("replication")["master_repl_offset"]
         with self.replica.client() as client:
-            wait_for("the replica to catch up", lambda: client.info("replication")["slave_repl_offset"] >= there)
+            wait_for(
+                "the replica to catch up",
+                lambda: client.info("replication")["slave_repl_offset"] >= there,
+            )
 
     def _hasten(self) -> bool:
         try:
@@ -134,8 +164,13 @@ class RedisPair:
             with self.replica.client() as client:
                 role = client.execute_command("ROLE")
             known = self._sentinel.execute_command("SENTINEL", "REPLICAS", NAME)
-            return role[0] == b"slave" and role[3] == b"connected" and any(
-                each["flags"] == "slave" and each["master-link-status"] == "ok" for each in known
+            return (
+                role[0] == b"slave"
+                and role[3] == b"connected"
+                and any(
+                    each["flags"] == "slave" and each["master-link-status"] == "ok"
+                    for each in known
+                )
             )
 
         wait_for("the replica to follow", follows)
@@ -146,15 +181,22 @@ def _place(server: RedisServer) -> str:
 
 
 class Node:
-    """One machine of the site, with an agent and a real session, and on those that serve, a list and a sidecar."""
+    """One machine of the site, with an agent and a real session, and on those that serve, a list
+    and a sidecar."""
 
-    def __init__(self, network: Network, name: str, serves: bool, directory: Path, environ: dict[str, str]) -> None:
+    def __init__(
+        self, network: Network, name: str, serves: bool, directory: Path, environ: dict[str, str]
+    ) -> None:
         self.machine = Machine(network, name)
         self.name = name
         self.serves = serves
         self.spool = directory / name / "spool"
         self.spool.mkdir(parents=True)
-        self.environ = {**environ, "FASTX_LIST_STATE_DIR": str(directory / name), "FASTX_LIST_SERVER_ID": name}
+        self.environ = {
+            **environ,
+            "FASTX_LIST_STATE_DIR": str(directory / name),
+            "FASTX_LIST_SERVER_ID": name,
+        }
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.display: int | None = None
 
@@ -186,7 +228,11 @@ class Node:
         command = {
             "agent": [sys.executable, "-m", "fastx_list", "agent"],
             "list": [*gunicorn, f"{self.machine.address}:{LIST_PORT}", "fastx_list:create_app()"],
-            "live": [*gunicorn, f"{self.machine.address}:{LIVE_PORT}", "fastx_list:create_live_app()"],
+            "live": [
+                *gunicorn,
+                f"{self.machine.address}:{LIVE_PORT}",
+                "fastx_list:create_live_app()",
+            ],
         }[name]
         self.running[name] = self.machine.start(command, name, self.environ)
 
@@ -205,7 +251,16 @@ class Node:
         """Start a real X server; return the number of its display."""
         self.display = free_display()
         server = program("Xtigervnc", "tigervnc-standalone-server")
-        command = [server, f":{self.display}", "-geometry", geometry, "-SecurityTypes", "None", "-rfbport", "5901"]
+        command = [
+            server,
+            f":{self.display}",
+            "-geometry",
+            geometry,
+            "-SecurityTypes",
+            "None",
+            "-rfbport",
+            "5901",
+        ]
         self.running["session"] = self.machine.start(command, "session")
         return self.display
 
@@ -227,14 +282,23 @@ class Site:
     def __init__(self, network: Network, directory: Path) -> None:
         self.redis = RedisPair(network, directory)
         self.environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("FASTX_LIST_")},
-            "FASTX_LIST_STORE": self.redis.url, "FASTX_LIST_SECRET_KEY": secrets.token_hex(32),
-            "FASTX_LIST_SERVER_EXPIRY": str(EXPIRY_SECONDS), "FASTX_LIST_SCAN_INTERVAL": "0.1",
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith("FASTX_LIST_")
+            },
+            "FASTX_LIST_STORE": self.redis.url,
+            "FASTX_LIST_SECRET_KEY": secrets.token_hex(32),
+            "FASTX_LIST_SERVER_EXPIRY": str(EXPIRY_SECONDS),
+            "FASTX_LIST_SCAN_INTERVAL": "0.1",
             # One, so that who asks a list has asked all of it.
             "WEB_CONCURRENCY": "1",
         }
         names = {"one": True, "two": True, "three": False}
-        self.nodes = {name: Node(network, name, serves, directory, self.environ) for name, serves in names.items()}
+        self.nodes = {
+            name: Node(network, name, serves, directory, self.environ)
+            for name, serves in names.items()
+        }
         self._tokens = Tokens(load({**self.environ, "FASTX_LIST_STATE_DIR": str(directory)}))
 
     def token(self, login: str, admin: bool = False) -> str:

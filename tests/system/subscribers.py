@@ -1,4 +1,5 @@
-"""WebSocket clients that stay: each knows what it was told, connects again when it must, and notes what it should not have seen."""
+"""WebSocket clients that stay: each knows what it was told, connects again when it must, and notes
+what it should not have seen."""
 
 from __future__ import annotations
 
@@ -11,7 +12,6 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from tests.system.truth import Members
-
 
 CONNECT_SECONDS = 3.0
 AGAIN_SECONDS = 0.05
@@ -47,7 +47,13 @@ class Subscriber:
         while not self._stopped.is_set():
             try:
                 # Of a server that lost its power nothing is heard any more, so clients ask as well.
-                with connect(self._url, proxy=None, open_timeout=CONNECT_SECONDS, close_timeout=0.1, ping_interval=5) as connection:
+                with connect(
+                    self._url,
+                    proxy=None,
+                    open_timeout=CONNECT_SECONDS,
+                    close_timeout=0.1,
+                    ping_interval=5,
+                ) as connection:
                     state: dict[str, Members] = {}
                     with self._lock:
                         self._state = state
@@ -68,7 +74,9 @@ class Subscriber:
             if data is None:
                 self.ended.append(name)
                 if state.pop(name, None) is None:
-                    self.wrong.append(f"{self.name} was told the end of {name}, which was not there")
+                    self.wrong.append(
+                        f"{self.name} was told the end of {name}, which was not there"
+                    )
             else:
                 state[name] = data
                 if data["id"] != name or message.keys() != {"id", "data"} or not self.may_see(data):

@@ -1,4 +1,5 @@
-"""All kinds of session at once, of three users with clients on every one: whose they are, and what is left when things are killed.
+"""All kinds of session at once, of three users with clients on every one: whose they are, and what
+is left when things are killed.
 
 The tests share the sessions. Those that end them come last.
 """
@@ -27,7 +28,8 @@ from tests.system.x2go import X2Go
 from tests.system.xpra import Xpra
 
 IN_VNC = "xterm -title work -e sleep 600"
-# What each of the three users runs: the mode of the session's windows, and the command it was started for.
+# What each of the three users runs: the mode of the session's windows, and the command it was
+# started for.
 EXPECTED = [
     {("desktop", WINDOW_MANAGER), ("desktop", IN_VNC), ("rootless", "xterm")},
     {("desktop", WINDOW_MANAGER), ("rootless", "xterm -title seamless")},
@@ -38,7 +40,8 @@ PLAIN = "(none)"  # stands for the command of an X server on which nothing runs
 
 @dataclass
 class World:
-    """Who runs sessions, the client on each session, and an X server that serves no session as a rule."""
+    """Who runs sessions, the client on each session, and an X server that serves no session as a
+    rule."""
 
     users: list[Account]
     clients: list[tuple[Account, str, subprocess.Popen[bytes]]]
@@ -47,7 +50,13 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(
-    daemons: Processes, desk: Desk, accounts: list[Account], xrdp: Xrdp, xpra: Xpra, x2go: X2Go, watched: Service
+    daemons: Processes,
+    desk: Desk,
+    accounts: list[Account],
+    xrdp: Xrdp,
+    xpra: Xpra,
+    x2go: X2Go,
+    watched: Service,
 ) -> Iterator[World]:
     one, two, three = accounts
     with ThreadPoolExecutor(1) as pool:
@@ -65,10 +74,13 @@ def world(
             start_application(daemons, vnc)
             clients.append((user, IN_VNC, viewer.connect(f"127.0.0.1::{vnc.port}")))
         display = spare_display()
-        plain = three.start(daemons, [program("Xvfb", "xvfb"), f":{display}", "-screen", "0", "900x600x24"], "plain")
+        plain = three.start(
+            daemons, [program("Xvfb", "xvfb"), f":{display}", "-screen", "0", "900x600x24"], "plain"
+        )
         wait_for("the plain X server", lambda: Path(f"/tmp/.X11-unix/X{display}").exists())
         for user, mode, command in (
-            (two, "start", "xterm -title seamless"), (three, "start-desktop", "openbox --sm-disable")
+            (two, "start", "xterm -title seamless"),
+            (three, "start-desktop", "openbox --sm-disable"),
         ):
             display = spare_display()
             xpra.start(user, mode, f":{display}", f"--start-child={command}")
@@ -78,7 +90,11 @@ def world(
     world = World(accounts, clients, plain)
     for user, expected in zip(accounts, EXPECTED):
         try:
-            wait_for("the sessions and their clients", lambda: kinds(watched, user) == {(*kind, 1) for kind in expected}, SECONDS)
+            wait_for(
+                "the sessions and their clients",
+                lambda: kinds(watched, user) == {(*kind, 1) for kind in expected},
+                SECONDS,
+            )
         except AssertionError:
             pytest.fail(f"of {user.login} these are listed: {sessions(watched, user)}")
     yield world
@@ -91,7 +107,10 @@ def sessions(service: Service, user: User) -> list[dict[str, Any]]:
 
 
 def kinds(service: Service, user: User) -> set[tuple[str, str, int]]:
-    return {(session["windowMode"], command(session), session["clients"]) for session in sessions(service, user)}
+    return {
+        (session["windowMode"], command(session), session["clients"])
+        for session in sessions(service, user)
+    }
 
 
 def ids(service: Service, world: World) -> set[str]:
@@ -99,7 +118,8 @@ def ids(service: Service, world: World) -> set[str]:
 
 
 def command(session: dict[str, Any]) -> str:
-    """Return the session's command, without the directory of a program that the tests looked for themselves."""
+    """Return the session's command, without the directory of a program that the tests looked for
+    themselves."""
     said: str = session["command"] or PLAIN
     return said.rpartition("/")[2] if said.endswith(IN_VNC) else said
 
@@ -109,28 +129,45 @@ def servers(user: Account) -> list[psutil.Process]:
     running = user.processes
     modes = ("start", "start-desktop")
     agents = named(running, "x2goagent")  # and now and then a child that looks like itself
-    return named(running, "Xorg", "Xvnc", "Xtigervnc") + [
-        agent for agent in agents if agent.ppid() not in [other.pid for other in agents]
-    ] + [process for process in named(running, "xpra") if process.cmdline()[2:3] and process.cmdline()[2] in modes]
+    return (
+        named(running, "Xorg", "Xvnc", "Xtigervnc")
+        + [agent for agent in agents if agent.ppid() not in [other.pid for other in agents]]
+        + [
+            process
+            for process in named(running, "xpra")
+            if process.cmdline()[2:3] and process.cmdline()[2] in modes
+        ]
+    )
 
 
-def test_each_user_has_every_session_of_their_own_once_and_no_other(watched: Service, world: World) -> None:
+def test_each_user_has_every_session_of_their_own_once_and_no_other(
+    watched: Service, world: World
+) -> None:
     everything = []
     for user, expected in zip(world.users, EXPECTED):
         mine = sessions(watched, user)
         assert sorted((s["windowMode"], command(s)) for s in mine) == sorted(expected)
-        assert sorted(s["serverPid"] for s in mine) == sorted(process.pid for process in servers(user))
+        assert sorted(s["serverPid"] for s in mine) == sorted(
+            process.pid for process in servers(user)
+        )
         assert {s["login"] for s in mine} == {user.login}
         everything += mine
     for member in ("id", "serverPid", "display", "appPid"):
         assert len({s[member] for s in everything}) == len(everything) == sum(map(len, EXPECTED))
 
 
-def test_each_user_is_told_of_their_own_sessions_and_no_others(watched: Service, world: World, daemons: Processes) -> None:
+def test_each_user_is_told_of_their_own_sessions_and_no_others(
+    watched: Service, world: World, daemons: Processes
+) -> None:
     first: dict[str, set[str]] = {}
     with ExitStack() as stack:
         feeds = [
-            Feed(stack.enter_context(connect(f"{watched.live_url}?token={watched.token(user.login)}"))) for user in world.users
+            Feed(
+                stack.enter_context(
+                    connect(f"{watched.live_url}?token={watched.token(user.login)}")
+                )
+            )
+            for user in world.users
         ]
         for user, feed in zip(world.users, feeds):
             mine = {session["id"]: session for session in sessions(watched, user)}
@@ -148,31 +185,52 @@ def test_each_user_is_told_of_their_own_sessions_and_no_others(watched: Service,
             wait_for("a session of their own", lambda: len(now(feed)) == len(expected) + 1, SECONDS)
             end(own.process)
             wait_for("its end", lambda: len(now(feed)) == len(expected), SECONDS)
-            assert {message["data"]["login"] for message in feed.messages if message["data"]} == {user.login}
-            assert {message["id"] for message in feed.messages} == first[user.login] | {feed.messages[-1]["id"]}
+            assert {message["data"]["login"] for message in feed.messages if message["data"]} == {
+                user.login
+            }
+            assert {message["id"] for message in feed.messages} == first[user.login] | {
+                feed.messages[-1]["id"]
+            }
 
 
-@pytest.mark.parametrize("sources, seen", [
-    pytest.param("tigervnc", {IN_VNC: 2}, id="all but tigervnc"),
-    pytest.param("xrdp", {WINDOW_MANAGER: 2}, id="all but xrdp"),
-    pytest.param("xpra", {"xterm -title seamless": 1, "openbox --sm-disable": 1}, id="all but xpra"),
-    pytest.param("x2go", {"xterm": 1, "openbox": 1}, id="all but x2go"),
-    pytest.param("xorg", {}, id="all but xorg"),
-    pytest.param("xvfb", {PLAIN: 1}, id="all but xvfb"),
-    pytest.param(
-        "xrdp xpra x2go tigervnc xvfb xephyr xorg spool",
-        {IN_VNC: 2, WINDOW_MANAGER: 2, "xterm -title seamless": 1, "openbox --sm-disable": 1, "xterm": 1, "openbox": 1, PLAIN: 1},
-        id="none",
-    ),
-])
+@pytest.mark.parametrize(
+    "sources, seen",
+    [
+        pytest.param("tigervnc", {IN_VNC: 2}, id="all but tigervnc"),
+        pytest.param("xrdp", {WINDOW_MANAGER: 2}, id="all but xrdp"),
+        pytest.param(
+            "xpra", {"xterm -title seamless": 1, "openbox --sm-disable": 1}, id="all but xpra"
+        ),
+        pytest.param("x2go", {"xterm": 1, "openbox": 1}, id="all but x2go"),
+        pytest.param("xorg", {}, id="all but xorg"),
+        pytest.param("xvfb", {PLAIN: 1}, id="all but xvfb"),
+        pytest.param(
+            "xrdp xpra x2go tigervnc xvfb xephyr xorg spool",
+            {
+                IN_VNC: 2,
+                WINDOW_MANAGER: 2,
+                "xterm -title seamless": 1,
+                "openbox --sm-disable": 1,
+                "xterm": 1,
+                "openbox": 1,
+                PLAIN: 1,
+            },
+            id="none",
+        ),
+    ],
+)
 def test_a_source_that_is_turned_off_leaves_its_sessions_to_no_other(
     watched: Service, world: World, tmp_path: Path, sources: str, seen: dict[str, int]
 ) -> None:
     found = seen_by(sources, watched, tmp_path / "other", *world.users)
     counts = {text: [command(s) for s in found].count(text) for text in {command(s) for s in found}}
     assert counts == seen
-    assert [s["serverPid"] for s in found if s["command"] is None] == ([world.plain.pid] if "xvfb" in sources else [])
-    assert [s["geometry"] for s in found if s["command"] is None] == (["900x600"] if "xvfb" in sources else [])
+    assert [s["serverPid"] for s in found if s["command"] is None] == (
+        [world.plain.pid] if "xvfb" in sources else []
+    )
+    assert [s["geometry"] for s in found if s["command"] is None] == (
+        ["900x600"] if "xvfb" in sources else []
+    )
 
 
 def test_an_agent_killed_at_any_moment_leaves_no_ghost_and_no_gap(
@@ -181,12 +239,18 @@ def test_an_agent_killed_at_any_moment_leaves_no_ghost_and_no_gap(
     before = {user.login: sessions(watched, user) for user in world.users}
     with ExitStack() as stack:
         feeds = [
-            Feed(stack.enter_context(connect(f"{watched.live_url}?token={watched.token(user.login)}"))) for user in world.users
+            Feed(
+                stack.enter_context(
+                    connect(f"{watched.live_url}?token={watched.token(user.login)}")
+                )
+            )
+            for user in world.users
         ]
         for moment in range(10):
             kill(watched.running["agent"])
             watched.start_agent()
-            time.sleep(moment * 0.08)  # the moment of the next kill: while it starts, in its first scan, between two
+            # The moment of the next kill: while it starts, in its first scan, between two
+            time.sleep(moment * 0.08)
             assert {user.login: sessions(watched, user) for user in world.users} == before
         for feed in feeds:
             feed.take()
@@ -195,7 +259,8 @@ def test_an_agent_killed_at_any_moment_leaves_no_ghost_and_no_gap(
     one, two, three = world.users
     doomed, watched_one = start_vnc(daemons, one), start_vnc(daemons, two)
     viewer = Viewer(daemons)
-    # Of a client that was there before the agent looked for the first time nobody knows when it came.
+    # Of a client that was there before the agent looked for the first time nobody knows when it
+    # came.
     wait_for("the session", lambda: of(watched, two, watched_one.process.pid, clients=0), SECONDS)
     window = viewer.connect(f"127.0.0.1::{watched_one.port}")
     wait_for("the client", lambda: of(watched, two, watched_one.process.pid, clients=1), SECONDS)
@@ -208,7 +273,11 @@ def test_an_agent_killed_at_any_moment_leaves_no_ghost_and_no_gap(
     assert of(watched, one, doomed.process.pid)  # nobody has looked since
     watched.run("agent", "--once")
     wait_for("what the scan saw", lambda: not of(watched, one, doomed.process.pid), SECONDS)
-    left = wait_for("the same scan's client", lambda: of(watched, two, watched_one.process.pid, clients=0), SECONDS)
+    left = wait_for(
+        "the same scan's client",
+        lambda: of(watched, two, watched_one.process.pid, clients=0),
+        SECONDS,
+    )
     assert left["lastConnect"] <= left["lastDisconnect"]
     wait_for("the same scan's new session", lambda: of(watched, three, born.process.pid), SECONDS)
     for vnc in (watched_one, born):
@@ -216,7 +285,9 @@ def test_an_agent_killed_at_any_moment_leaves_no_ghost_and_no_gap(
     watched.run("agent", "--once")
     watched.start_agent()
     for user in world.users:
-        wait_for("the same as before", lambda: sessions(watched, user) == before[user.login], SECONDS)
+        wait_for(
+            "the same as before", lambda: sessions(watched, user) == before[user.login], SECONDS
+        )
 
 
 def test_a_killed_client_has_left(watched: Service, world: World) -> None:
@@ -224,14 +295,25 @@ def test_a_killed_client_has_left(watched: Service, world: World) -> None:
         [session] = [s for s in sessions(watched, user) if command(s) == text]
         assert session["clients"] == 1
         kill(client)
-        left = wait_for(f"the leaving of {text}", lambda: of(watched, user, session["serverPid"], clients=0), SECONDS)
+        left = wait_for(
+            f"the leaving of {text}",
+            lambda: of(watched, user, session["serverPid"], clients=0),
+            SECONDS,
+        )
         assert left["id"] == session["id"] and left["lastDisconnect"] >= left["lastConnect"]
 
 
-def test_a_killed_server_leaves_no_ghost_and_takes_no_other_along(watched: Service, world: World) -> None:
+def test_a_killed_server_leaves_no_ghost_and_takes_no_other_along(
+    watched: Service, world: World
+) -> None:
     for user in world.users:
         for server in servers(user):
-            others = {s["id"] for other in world.users for s in sessions(watched, other) if s["serverPid"] != server.pid}
+            others = {
+                s["id"]
+                for other in world.users
+                for s in sessions(watched, other)
+                if s["serverPid"] != server.pid
+            }
             assert len(others) == len(ids(watched, world)) - 1
             server.kill()
             wait_for(f"the end of {server} alone", lambda: ids(watched, world) == others, SECONDS)
@@ -249,15 +331,21 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def of(service: Service, user: User, server: int, **members: Any) -> dict[str, Any] | None:
-    """Return the session of ``user`` that the process ``server`` serves, if it is listed with these ``members``."""
+    """Return the session of ``user`` that the process ``server`` serves, if it is listed with these
+    ``members``."""
     found = [s for s in sessions(service, user) if s["serverPid"] == server]
     assert len(found) <= 1, found
-    return found[0] if found and all(found[0][name] == value for name, value in members.items()) else None
+    return (
+        found[0]
+        if found and all(found[0][name] == value for name, value in members.items())
+        else None
+    )
 
 
 def connections(port: int) -> list[Any]:
     """Return the connections of this machine from or to TCP ``port`` that are open."""
     return [
-        found for found in psutil.net_connections("tcp")
+        found
+        for found in psutil.net_connections("tcp")
         if found.status == psutil.CONN_ESTABLISHED and found.laddr and found.laddr[1] == port
     ]

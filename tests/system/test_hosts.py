@@ -1,4 +1,5 @@
-"""Several machines that share one list through Redis. ``python -m tests.system.hosts`` does the same for as long as you like."""
+"""Several machines that share one list through Redis. ``python -m tests.system.hosts`` does the
+same for as long as you like."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ from tests.system.drill import KINDS
 from tests.system.hosts import drill
 
 
-def test_whatever_happens_to_machines_and_redis_every_list_and_every_subscriber_says_the_truth() -> None:
+def test_whatever_happens_to_machines_and_redis_every_list_and_every_subscriber_says_the_truth() -> (
+    None
+):
     spent = drill(seed=1, rounds=50)
     assert KINDS.keys() <= spent.keys()

@@ -18,7 +18,9 @@ from tests.system.sessions import USERS, User, Viewer, free_display, only
 def namespaces() -> None:
     """Skip the test where making namespaces is not allowed."""
     needs_root()
-    made = subprocess.run([program("unshare", "util-linux"), "--net", "--mount", "true"], capture_output=True)
+    made = subprocess.run(
+        [program("unshare", "util-linux"), "--net", "--mount", "true"], capture_output=True
+    )
     if made.returncode:
         pytest.skip(f"namespaces may not be made here: {made.stderr.decode().strip()}")
 
@@ -39,9 +41,12 @@ def test_a_session_in_a_network_namespace_of_its_own_is_seen_with_its_clients(
 
     assert wait_for("the session", session)["clients"] == 0
     assert wait_for("its size", session)["geometry"] == "640x400"
-    # From our namespace nothing of ours listens at that port, and a connection there is nobody's client here.
+    # From our namespace nothing of ours listens at that port, and a connection there is nobody's
+    # client here.
     viewer = Viewer(processes)
-    window = viewer.connect(f"127.0.0.1::{5900 + display}", "nsenter", "--net", "--target", str(vnc.pid))
+    window = viewer.connect(
+        f"127.0.0.1::{5900 + display}", "nsenter", "--net", "--target", str(vnc.pid)
+    )
     wait_for("the client", lambda: (found := session()) and found["clients"] == 1)
     end(window)
     wait_for("its leaving", lambda: (found := session()) and found["clients"] == 0)
@@ -53,21 +58,54 @@ def test_where_proc_hides_other_users_own_sessions_are_listed_and_the_doctor_say
     owner = User.make(USERS[0], tmp_path)
     let_others_in(tmp_path)
     uid, gid = owner.ids
-    load = "import os, sys, fastx_list.agent.keep, fastx_list.command.cli, fastx_list.command.doctor, fastx_list.store.sqlite; "
-    drop = f"os.setgroups([]); os.setgid({gid}); os.setuid({uid}); fastx_list.command.cli.main(sys.argv[1:])"
+    load = (
+        "import os, sys, fastx_list.agent.keep, fastx_list.command.cli, fastx_list.command.doctor,"
+        " fastx_list.store.sqlite; "
+    )
+    drop = (
+        f"os.setgroups([]); os.setgid({gid}); os.setuid({uid});"
+        " fastx_list.command.cli.main(sys.argv[1:])"
+    )
     environ = {**service.environ, "FASTX_LIST_STATE_DIR": str(owner.home / "state")}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        inside = "mount -t proc -o hidepid=2 proc /proc && exec \"$@\""
+        inside = 'mount -t proc -o hidepid=2 proc /proc && exec "$@"'
         return subprocess.run(
-            ["unshare", "--mount", "sh", "-c", inside, "sh", sys.executable, "-c", load + drop, *arguments], env=environ, text=True,
-            capture_output=True, timeout=60, cwd=owner.home,
+            [
+                "unshare",
+                "--mount",
+                "sh",
+                "-c",
+                inside,
+                "sh",
+                sys.executable,
+                "-c",
+                load + drop,
+                *arguments,
+            ],
+            env=environ,
+            text=True,
+            capture_output=True,
+            timeout=60,
+            cwd=owner.home,
         )
 
     display = free_display()
-    owner.start(processes, [program("Xtigervnc", "tigervnc-standalone-server"), f":{display}", "-SecurityTypes", "None"], "vnc")
+    owner.start(
+        processes,
+        [
+            program("Xtigervnc", "tigervnc-standalone-server"),
+            f":{display}",
+            "-SecurityTypes",
+            "None",
+        ],
+        "vnc",
+    )
     wait_for("the X server", lambda: os.path.exists(f"/tmp/.X11-unix/X{display}"))
     report = run("doctor")
-    assert report.returncode == 1 and "!! /proc hides other users' processes (hidepid)" in report.stdout, report.stderr
+    assert (
+        report.returncode == 1
+        and "!! /proc hides other users' processes (hidepid)" in report.stdout
+    ), report.stderr
     once = run("agent", "--once", "-v")
     assert once.returncode == 0 and once.stdout == "1 session on this machine\n", once.stderr

@@ -1,4 +1,5 @@
-"""Two machines that share one Redis: agents, lists and a sidecar as they run, through whatever happens to any of them."""
+"""Two machines that share one Redis: agents, lists and a sidecar as they run, through whatever
+happens to any of them."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from tests.system.test_life import Feed
 
 EXPIRY = 4.0  # seconds; longer than an agent takes to start on a busy machine
 BOUND_SECONDS = 2.0  # see tests/store/test_redis_outages.py
-WALL_CLOCK_ONLY = {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}  # of this or that release
+# Of this or that release
+WALL_CLOCK_ONLY = {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
 JSON = {"Content-Type": "application/json"}
 
 
@@ -37,7 +39,10 @@ class Site:
         """Register a session as a launcher on ``machine`` does."""
         spool = self.machines[machine].state / "spool"
         draft = spool / f"{name}.new"
-        draft.write_text(json.dumps({"login": "alice", "started": 1, "command": name, **members}), encoding="utf-8")
+        draft.write_text(
+            json.dumps({"login": "alice", "started": 1, "command": name, **members}),
+            encoding="utf-8",
+        )
         draft.rename(spool / f"{name}.json")
 
     def end(self, machine: str, name: str) -> None:
@@ -54,18 +59,25 @@ class Site:
     def lists(self) -> list[dict[str, dict[str, Any]]]:
         """Return what each list says, by command, and what the WebSocket has said."""
         self.feed.take()
-        found = [{session["command"]: session for session in self.ask(machine).json} for machine in self.machines]
+        found = [
+            {session["command"]: session for session in self.ask(machine).json}
+            for machine in self.machines
+        ]
         return [*found, {session["command"]: session for session in self.feed.state.values()}]
 
     def settled(self, **expected: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Wait until both lists and the WebSocket say the same: these sessions, by command, with these members."""
+        """Wait until both lists and the WebSocket say the same: these sessions, by command, with
+        these members."""
 
         def look() -> dict[str, dict[str, Any]] | None:
             if any(self.ask(machine, "/ready").status != 200 for machine in self.machines):
                 return None
             first, *others = self.lists()
             fits = first.keys() == expected.keys() and all(
-                first[name][member] == value for name, members in expected.items() for member, value in members.items())
+                first[name][member] == value
+                for name, members in expected.items()
+                for member, value in members.items()
+            )
             return {"": {}, **first} if fits and all(other == first for other in others) else None
 
         return wait_for(f"{expected}", look)
@@ -76,14 +88,21 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     place = tmp_path_factory.mktemp("site")
     processes = Processes(place)
     shared = {
-        "FASTX_LIST_SECRET_KEY": secrets.token_hex(32), "FASTX_LIST_SERVER_EXPIRY": str(EXPIRY), "FASTX_LIST_SOURCES": "spool",
-        "FASTX_LIST_SCAN_INTERVAL": "0.2", "WEB_CONCURRENCY": "1",
+        "FASTX_LIST_SECRET_KEY": secrets.token_hex(32),
+        "FASTX_LIST_SERVER_EXPIRY": str(EXPIRY),
+        "FASTX_LIST_SOURCES": "spool",
+        "FASTX_LIST_SCAN_INTERVAL": "0.2",
+        "WEB_CONCURRENCY": "1",
     }
     with redis_server(appendonly="yes", appendfsync="always") as redis:
         machines = {}
         for name in "ab":
             (place / name).mkdir()
-            own = {**shared, "FASTX_LIST_STORE": redis.url, "FASTX_LIST_SERVER_ID": f"machine-{name}"}
+            own = {
+                **shared,
+                "FASTX_LIST_STORE": redis.url,
+                "FASTX_LIST_SERVER_ID": f"machine-{name}",
+            }
             machines[name] = Service(place / name / "state", Processes(place / name), own)
             (place / name / "state" / "spool").mkdir(parents=True)
             machines[name].start_agent()
@@ -99,7 +118,11 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             for machine in machines.values():
                 machine.processes.stop()
             processes.stop()
-        logs = [machine.processes.log(name) for machine in machines.values() for name in ("agent", "list")]
+        logs = [
+            machine.processes.log(name)
+            for machine in machines.values()
+            for name in ("agent", "list")
+        ]
         assert "Traceback" not in "".join([*logs, machines["a"].processes.log("live")])
 
 
@@ -110,7 +133,8 @@ def _connect(address: str) -> Any:
 
 @pytest.fixture
 def site(everything: Site) -> Iterator[Site]:
-    """The site with a session on each machine, which the test may change; whatever it did must be over by then."""
+    """The site with a session on each machine, which the test may change; whatever it did must be
+    over by then."""
     everything.write("a", "one")
     everything.write("b", "two")
     everything.settled(one={}, two={})
@@ -130,11 +154,17 @@ def test_any_machine_lists_all_and_takes_params_for_all_at_once(site: Site) -> N
     session = site.settled(one={}, two={})["one"]
     for number in range(20):
         for writer, reader in ("ab", "ba"):
-            assert site.set_params(writer, session["id"], number=number, writer=writer).status == 200
+            assert (
+                site.set_params(writer, session["id"], number=number, writer=writer).status == 200
+            )
             params = {each["id"]: each["params"] for each in site.ask(reader).json}[session["id"]]
             assert params == {"number": number, "writer": writer}
     site.write("b", "three", clients=1)
-    site.settled(one={"params": {"number": 19, "writer": "b"}}, two={"serverId": "machine-b"}, three={"clients": 1})
+    site.settled(
+        one={"params": {"number": 19, "writer": "b"}},
+        two={"serverId": "machine-b"},
+        three={"clients": 1},
+    )
     site.end("b", "three")
     site.settled(one={}, two={})
 
@@ -157,7 +187,9 @@ def test_while_redis_hangs_lists_go_on_from_memory_and_say_so(site: Site) -> Non
         time.sleep(EXPIRY + 1)  # for longer than a lease
         site.feed.take()
     site.settled(one={}, two={}, three={})
-    assert ends(site) == [] and [message["data"]["command"] for message in site.feed.messages] == ["three"]
+    assert ends(site) == [] and [message["data"]["command"] for message in site.feed.messages] == [
+        "three"
+    ]
 
 
 def _warned(site: Site, machine: str) -> Answer | None:
@@ -193,7 +225,8 @@ def test_a_redis_that_lost_its_data_is_filled_again(site: Site, how: str) -> Non
         site.redis.start()
     after = site.settled(one={}, two={})
     assert {name: session["id"] for name, session in after.items() if name} == {
-        name: session["id"] for name, session in before.items() if name}
+        name: session["id"] for name, session in before.items() if name
+    }
 
 
 def test_a_machine_that_dies_takes_its_sessions_off_once_and_brings_them_back(site: Site) -> None:
@@ -231,7 +264,11 @@ def test_a_machine_whose_clock_is_wrong_by_minutes_is_like_any_other(
     end(machine.running["agent"])
     program("faketime", "faketime")
     [library] = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
-    monkeypatch.setattr(machine, "environ", {**machine.environ, "LD_PRELOAD": str(library), "FAKETIME": offset, **WALL_CLOCK_ONLY})
+    monkeypatch.setattr(
+        machine,
+        "environ",
+        {**machine.environ, "LD_PRELOAD": str(library), "FAKETIME": offset, **WALL_CLOCK_ONLY},
+    )
     machine.start_agent()
     monkeypatch.undo()
     site.write("b", "two", clients=0)
@@ -251,13 +288,23 @@ def test_a_machine_whose_clock_is_wrong_by_minutes_is_like_any_other(
 
 def test_two_agents_with_one_name_both_say_so_and_one_writes(site: Site, tmp_path: Path) -> None:
     machine = site.machines["b"]
-    other = Service(tmp_path / "state", Processes(tmp_path), {**machine.environ, "FASTX_LIST_STATE_DIR": str(tmp_path / "state")})
+    other = Service(
+        tmp_path / "state",
+        Processes(tmp_path),
+        {**machine.environ, "FASTX_LIST_STATE_DIR": str(tmp_path / "state")},
+    )
     other.environ["FASTX_LIST_STATE_DIR"] = str(tmp_path / "state")
     (tmp_path / "state" / "spool").mkdir(parents=True)
     try:
         other.start_agent()
-        wait_for("the refused one", lambda: "'machine-b' is in use by another agent" in other.processes.log("agent"))
-        wait_for("the other one", lambda: "also calls itself 'machine-b'" in machine.processes.log("agent"))
+        wait_for(
+            "the refused one",
+            lambda: "'machine-b' is in use by another agent" in other.processes.log("agent"),
+        )
+        wait_for(
+            "the other one",
+            lambda: "also calls itself 'machine-b'" in machine.processes.log("agent"),
+        )
         assert "in use by another agent" in other.run("doctor", check=False).stdout
         assert "also calls itself" in machine.run("doctor", check=False).stdout
         time.sleep(EXPIRY)
@@ -273,7 +320,10 @@ def test_a_password_that_was_changed_is_said_and_never_shown(site: Site) -> None
         client.config_set("requirepass", password)
         client.client_kill_filter(_type="normal", skipme=True)
         wait_for("the warning", lambda: _warned(site, "a"))
-        wait_for("the agent", lambda: "does not take the password" in site.machines["a"].processes.log("agent"))
+        wait_for(
+            "the agent",
+            lambda: "does not take the password" in site.machines["a"].processes.log("agent"),
+        )
         client.config_set("requirepass", "")
     site.settled(one={}, two={})
     assert ends(site) == []

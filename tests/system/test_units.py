@@ -24,20 +24,33 @@ def test_the_units_are_well_formed_and_only_the_agent_has_rights(tmp_path: Path)
             text = text.replace(was, here)
         (tmp_path / path.name).write_text(text, encoding="utf-8")
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [f"fastx-list{which}" for which in ("-agent.service", "-live.service", "-live.socket", ".service", ".socket")]
-    done = subprocess.run([analyze, "verify", "--man=no", *names], cwd=tmp_path, capture_output=True, text=True)
+    assert names == [
+        f"fastx-list{which}"
+        for which in ("-agent.service", "-live.service", "-live.socket", ".service", ".socket")
+    ]
+    done = subprocess.run(
+        [analyze, "verify", "--man=no", *names], cwd=tmp_path, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
     for service in (name for name in names if name.endswith(".service")):
         rights = "CAP_SYS_PTRACE CAP_DAC_READ_SEARCH" if "agent" in service else ""
-        assert unit(service, "CapabilityBoundingSet") == [rights] and unit(service, "User") == ["fastx-list"]
+        assert unit(service, "CapabilityBoundingSet") == [rights] and unit(service, "User") == [
+            "fastx-list"
+        ]
         assert unit(service, "AmbientCapabilities") == ([rights] if rights else [])
         # Of 100, where 0 is a service that may do nothing.
-        done = subprocess.run([analyze, "security", "--offline=true", "--threshold=30", service], cwd=tmp_path, capture_output=True,
-                              text=True)
+        done = subprocess.run(
+            [analyze, "security", "--offline=true", "--threshold=30", service],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stdout[-200:]
 
 
-def test_the_agent_sees_all_of_another_user_with_the_rights_of_its_unit(place: Path, processes: Processes) -> None:
+def test_the_agent_sees_all_of_another_user_with_the_rights_of_its_unit(
+    place: Path, processes: Processes
+) -> None:
     needs_root()
     owner = User.make("games", place)
     vnc = start_vnc(processes, owner)
@@ -54,9 +67,29 @@ def test_the_agent_sees_all_of_another_user_with_the_rights_of_its_unit(place: P
     def seen() -> dict[str, Any] | None:
         subprocess.run([*as_nobody, *command, "--once"], env=service.environ, check=True, cwd=place)
         listed = json.loads(service.run("ls", "--json", "--login", owner.login).stdout)
-        return next((each for each in listed if each["display"] == vnc.display and each["appPid"] == application.pid), None)
+        return next(
+            (
+                each
+                for each in listed
+                if each["display"] == vnc.display and each["appPid"] == application.pid
+            ),
+            None,
+        )
 
     found = wait_for("the session", seen)
-    assert found["geometry"] == "1000x700" and found["clients"] == 0 and found["command"].endswith("xterm -title work -e sleep 600")
-    doctor = subprocess.run([*as_nobody, command[0], "doctor"], env=service.environ, cwd=place, capture_output=True, text=True)
-    assert doctor.returncode == 0 and "ok running as nobody: the sessions of all users can be seen in full" in doctor.stdout
+    assert (
+        found["geometry"] == "1000x700"
+        and found["clients"] == 0
+        and found["command"].endswith("xterm -title work -e sleep 600")
+    )
+    doctor = subprocess.run(
+        [*as_nobody, command[0], "doctor"],
+        env=service.environ,
+        cwd=place,
+        capture_output=True,
+        text=True,
+    )
+    assert (
+        doctor.returncode == 0
+        and "ok running as nobody: the sessions of all users can be seen in full" in doctor.stdout
+    )

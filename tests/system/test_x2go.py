@@ -1,4 +1,5 @@
-"""Sessions of X2Go: started, suspended, resumed and terminated, as desktops and as single applications."""
+"""Sessions of X2Go: started, suspended, resumed and terminated, as desktops and as single
+applications."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from tests.system.x2go import Known, X2Go
 
 
 def known(x2go: X2Go, user: Account, status: str) -> Known:
-    """Wait until X2Go says that the only session of ``user`` is running (``R``) or suspended (``S``), and return it."""
+    """Wait until X2Go says that the only session of ``user`` is running (``R``) or suspended
+    (``S``), and return it."""
 
     def look() -> Known | None:
         sessions = x2go.sessions(user)
@@ -36,11 +38,27 @@ def test_a_desktop_is_followed_from_start_to_end(
     running = known(x2go, user, "R")
     server = psutil.Process(running.agent)
     [window_manager] = named(user.processes, "openbox")
-    assert {name: value for name, value in session.items() if name not in ("id", "started", "lastConnect", "display")} == {
-        "serverPid": server.pid, "geometry": "1000x700", "windowMode": "desktop", "lastDisconnect": None,
-        "command": "openbox", "appPid": window_manager.pid, "clients": 1, "params": {},
-        "hostname": socket.gethostname(), "login": user.login, "serverId": socket.gethostname(),
-        "cpuPercentage": None, "videoRam": None, "sharing": None, "disconnectTimeout": None, "disconnectTImeout": None,
+    assert {
+        name: value
+        for name, value in session.items()
+        if name not in ("id", "started", "lastConnect", "display")
+    } == {
+        "serverPid": server.pid,
+        "geometry": "1000x700",
+        "windowMode": "desktop",
+        "lastDisconnect": None,
+        "command": "openbox",
+        "appPid": window_manager.pid,
+        "clients": 1,
+        "params": {},
+        "hostname": socket.gethostname(),
+        "login": user.login,
+        "serverId": socket.gethostname(),
+        "cpuPercentage": None,
+        "videoRam": None,
+        "sharing": None,
+        "disconnectTimeout": None,
+        "disconnectTImeout": None,
     }
     assert began - 50 <= session["started"] <= session["lastConnect"] <= time.time() * 1000
     assert server.name() == "x2goagent" and running.display == session["display"]
@@ -57,7 +75,12 @@ def test_a_desktop_is_followed_from_start_to_end(
     client = x2go.resume(user, desk, running.name)
     again = listed(watched, user, clients=1)
     assert began <= again["lastConnect"] <= time.time() * 1000
-    assert again == {**left, "clients": 1, "lastConnect": again["lastConnect"], "geometry": again["geometry"]}
+    assert again == {
+        **left,
+        "clients": 1,
+        "lastConnect": again["lastConnect"],
+        "geometry": again["geometry"],
+    }
     assert known(x2go, user, "R").agent == server.pid
 
     x2go.terminate(user, running.name)
@@ -72,7 +95,9 @@ def test_an_application_is_rootless_and_a_lost_client_leaves_it_suspended(
 ) -> None:
     user = users[1]
     client = x2go.start(user, desk, "application", "xterm")
-    session = listed(watched, user, clients=1, geometry="1600x1200", windowMode="rootless", command="xterm")
+    session = listed(
+        watched, user, clients=1, geometry="1600x1200", windowMode="rootless", command="xterm"
+    )
     [application] = named(user.processes, "xterm")
     assert session["appPid"] == application.pid
     for proxy in named(psutil.Process(client.pid).children(recursive=True), "nxproxy"):

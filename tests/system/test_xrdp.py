@@ -16,7 +16,17 @@ import pytest
 
 from tests.support import Service, end, wait_for
 from tests.system.rdp import FIRST_DISPLAY, WINDOW_MANAGER, Xrdp
-from tests.system.servers import SECONDS, Account, Desk, gone, listed, lived_once, named, not_listed, seen_by
+from tests.system.servers import (
+    SECONDS,
+    Account,
+    Desk,
+    gone,
+    listed,
+    lived_once,
+    named,
+    not_listed,
+    seen_by,
+)
 from tests.system.sessions import User
 from tests.system.test_life import Feed
 
@@ -30,7 +40,13 @@ def log_out(session: dict[str, Any]) -> None:
 
 @both_backends
 def test_a_session_is_followed_from_log_in_to_log_out(
-    watched: Service, follow: Callable[[User], Feed], xrdp: Xrdp, desk: Desk, users: list[Account], tmp_path: Path, backend: str
+    watched: Service,
+    follow: Callable[[User], Feed],
+    xrdp: Xrdp,
+    desk: Desk,
+    users: list[Account],
+    tmp_path: Path,
+    backend: str,
 ) -> None:
     user = users[0]
     feed = follow(user)
@@ -40,16 +56,36 @@ def test_a_session_is_followed_from_log_in_to_log_out(
     server = psutil.Process(first["serverPid"])
     [window_manager] = named(user.processes, "openbox")
     assert server.name() == backend and server.uids().real == user.ids[0]
-    assert f":{first['display']}" == server.cmdline()[1] and Path(f"/tmp/.X11-unix/X{first['display']}").exists()
-    assert {name: value for name, value in first.items() if name not in ("id", "started", "lastConnect")} == {
-        "serverPid": server.pid, "geometry": "1024x768", "windowMode": "desktop", "lastDisconnect": None,
-        "command": WINDOW_MANAGER, "appPid": window_manager.pid, "clients": 1, "params": {},
-        "hostname": socket.gethostname(), "login": user.login, "display": first["display"], "serverId": socket.gethostname(),
-        "cpuPercentage": None, "videoRam": None, "sharing": None, "disconnectTimeout": None, "disconnectTImeout": None,
+    assert (
+        f":{first['display']}" == server.cmdline()[1]
+        and Path(f"/tmp/.X11-unix/X{first['display']}").exists()
+    )
+    assert {
+        name: value for name, value in first.items() if name not in ("id", "started", "lastConnect")
+    } == {
+        "serverPid": server.pid,
+        "geometry": "1024x768",
+        "windowMode": "desktop",
+        "lastDisconnect": None,
+        "command": WINDOW_MANAGER,
+        "appPid": window_manager.pid,
+        "clients": 1,
+        "params": {},
+        "hostname": socket.gethostname(),
+        "login": user.login,
+        "display": first["display"],
+        "serverId": socket.gethostname(),
+        "cpuPercentage": None,
+        "videoRam": None,
+        "sharing": None,
+        "disconnectTimeout": None,
+        "disconnectTImeout": None,
     }
     assert began - 50 <= first["started"] <= first["lastConnect"] <= time.time() * 1000
     assert xrdp.sessions(user) == {server.ppid(): backend}
-    assert [found["id"] for found in seen_by("xrdp", watched, tmp_path / "xrdp", user)] == [first["id"]]
+    assert [found["id"] for found in seen_by("xrdp", watched, tmp_path / "xrdp", user)] == [
+        first["id"]
+    ]
     assert seen_by("tigervnc xorg", watched, tmp_path / "others", user) == []
 
     began = time.time() * 1000
@@ -63,7 +99,12 @@ def test_a_session_is_followed_from_log_in_to_log_out(
     window = xrdp.connect(desk, user, backend, "1280x800")
     again = listed(watched, user, clients=1, geometry="1280x800")
     assert began <= again["lastConnect"] <= time.time() * 1000
-    assert again == {**left, "clients": 1, "geometry": "1280x800", "lastConnect": again["lastConnect"]}
+    assert again == {
+        **left,
+        "clients": 1,
+        "geometry": "1280x800",
+        "lastConnect": again["lastConnect"],
+    }
 
     log_out(again)
     not_listed(watched, user)
@@ -78,7 +119,9 @@ def test_a_window_that_takes_over_from_another_one_is_a_connect_and_a_disconnect
 ) -> None:
     user = users[1]
     first_window = xrdp.connect(desk, user, "Xorg")
-    first = listed(watched, user, clients=1, geometry="1024x768", command=WINDOW_MANAGER, lastDisconnect=None)
+    first = listed(
+        watched, user, clients=1, geometry="1024x768", command=WINDOW_MANAGER, lastDisconnect=None
+    )
     began = time.time() * 1000
     window = xrdp.connect(desk, user, "Xorg", "900x700")
     taken = listed(watched, user, clients=1, geometry="900x700")
@@ -109,7 +152,11 @@ def test_a_program_asked_for_by_the_client_is_the_command(
     user = users[2]
     xrdp.connect(desk, user, "Xorg", "1024x768", "/shell:/usr/bin/xterm -title hello")
     session = listed(watched, user, clients=1, command="sh -c '/usr/bin/xterm -title hello'")
-    assert psutil.Process(session["appPid"]).cmdline() == ["sh", "-c", "/usr/bin/xterm -title hello"]
+    assert psutil.Process(session["appPid"]).cmdline() == [
+        "sh",
+        "-c",
+        "/usr/bin/xterm -title hello",
+    ]
     log_out(session)
     not_listed(watched, user)
 

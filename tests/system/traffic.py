@@ -25,8 +25,8 @@ T = TypeVar("T")
 class Follower:
     """A WebSocket client, for threads that wait for it.
 
-    The library's own such client reads and writes from two threads at once, which an OpenSSL connection does not bear: with TLS 1.3
-    one handshake in some hundreds got lost on the way.
+    The library's own such client reads and writes from two threads at once, which an OpenSSL
+    connection does not bear: with TLS 1.3 one handshake in some hundreds got lost on the way.
     """
 
     def __init__(self, site: Site, url: str, **options: Any) -> None:
@@ -41,7 +41,8 @@ class Follower:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def recv(self, timeout: float | None = None) -> str | bytes:
-        """Return the next message; raises ``TimeoutError`` if there is none for ``timeout`` seconds."""
+        """Return the next message; raises ``TimeoutError`` if there is none for ``timeout``
+        seconds."""
         try:
             return self._run(asyncio.wait_for(self._connection.recv(), timeout))
         except asyncio.TimeoutError:  # until Python 3.11 it is another
@@ -75,14 +76,17 @@ def refusal(site: Site, token: str, url: str = "", **options: Any) -> Answer:
 
 
 class Traffic:
-    """Clients that ask for the list all the time, each over new connections or over one for as long as that lasts."""
+    """Clients that ask for the list all the time, each over new connections or over one for as long
+    as that lasts."""
 
     def __init__(self, site: Site, token: str) -> None:
         self._site, self._path = site, f"/api/list/{token}"
         self.failures: list[str] = []
         self.answered = 0
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(kept,)) for kept in (False, False, True)]
+        self._threads = [
+            threading.Thread(target=self._ask, args=(kept,)) for kept in (False, False, True)
+        ]
 
     def __enter__(self) -> Traffic:
         for thread in self._threads:
@@ -95,7 +99,9 @@ class Traffic:
             thread.join()
 
     def _connect(self) -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection(HOST, self._site.port, context=self._site.tls, timeout=60)
+        return http.client.HTTPSConnection(
+            HOST, self._site.port, context=self._site.tls, timeout=60
+        )
 
     def _ask(self, kept: bool) -> None:
         connection, used = self._connect(), False
@@ -109,7 +115,8 @@ class Traffic:
                 self.answered += 1
                 used = True
             except (ConnectionError, http.client.HTTPException) as error:
-                # RFC 9112 section 9.3.1: a server may close an idle connection at any time, and a client then asks again.
+                # RFC 9112 section 9.3.1: a server may close an idle connection at any time, and a
+                # client then asks again.
                 if not used:
                     self.failures.append(repr(error))
                 connection.close()
@@ -127,7 +134,8 @@ class Traffic:
 
 
 class Client(threading.Thread):
-    """Does what a client of the WebSocket does: told that the server restarts, it connects again, at once. That has to do."""
+    """Does what a client of the WebSocket does: told that the server restarts, it connects again,
+    at once. That has to do."""
 
     def __init__(self, site: Site, token: str, stack: ExitStack) -> None:
         super().__init__()

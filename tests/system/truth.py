@@ -13,10 +13,11 @@ TIMES = ("lastConnect", "lastDisconnect")
 
 @dataclass(eq=False)
 class Session:
-    """One session: ``stated`` are the members that were chosen for it, all others must stay what they were when it was first seen.
+    """One session: ``stated`` are the members that were chosen for it, all others must stay what
+    they were when it was first seen.
 
-    It may have any of ``params``: several where nobody can know whether the last ones were kept. Since ``touched``, in milliseconds
-    since the Unix epoch, clients may have come or gone.
+    It may have any of ``params``: several where nobody can know whether the last ones were kept.
+    Since ``touched``, in milliseconds since the Unix epoch, clients may have come or gone.
     """
 
     node: str
@@ -46,8 +47,13 @@ class Session:
             if name != "params" and name not in TIMES and found[name] != value:
                 return f"{name} of {self.key} is {found[name]!r}, not {value!r}"
         for name in TIMES:
-            if found[name] != self.times[name] and (self.touched is None or (found[name] or 0) < self.touched):
-                return f"{name} of {self.key} is {found[name]!r}, not {self.times[name]!r}, nor later than {self.touched!r}"
+            if found[name] != self.times[name] and (
+                self.touched is None or (found[name] or 0) < self.touched
+            ):
+                return (
+                    f"{name} of {self.key} is {found[name]!r}, not {self.times[name]!r}, nor later"
+                    f" than {self.touched!r}"
+                )
         if found["params"] not in self.params:
             return f"params of {self.key} are {found['params']!r}, not one of {self.params!r}"
         return None

@@ -1,4 +1,5 @@
-"""The sessions of a site: real ones and registered ones, which start, change and end, and whose params are set."""
+"""The sessions of a site: real ones and registered ones, which start, change and end, and whose
+params are set."""
 
 from __future__ import annotations
 
@@ -28,17 +29,29 @@ class Work:
         self._count = 0
 
     def edit(self, count: int = 4, at: Node | None = None) -> None:
-        """Start, change and end registered sessions, also on machines that nobody hears of now, and first ``at`` this one."""
+        """Start, change and end registered sessions, also on machines that nobody hears of now, and
+        first ``at`` this one."""
         for _ in range(count):
             node, at = at or self._random.choice(list(self._site.nodes.values())), None
-            mine = [session for session in self._sessions if session.node == node.name and session.login != "root"]
+            mine = [
+                session
+                for session in self._sessions
+                if session.node == node.name and session.login != "root"
+            ]
             what = self._random.choice(("start", "change", "change", "end"))
             if not mine or (what == "start" and len(mine) < MOST_SESSIONS):
                 self._count += 1
-                session = Session(node.name, {
-                    "login": self._random.choice(LOGINS[:-1]), "command": f"work {self._count}", "started": STARTED + self._count,
-                    "geometry": "800x600", "clients": self._random.randint(0, 2),
-                }, self._random.choice(({}, {"name": f"Work {self._count}"})))
+                session = Session(
+                    node.name,
+                    {
+                        "login": self._random.choice(LOGINS[:-1]),
+                        "command": f"work {self._count}",
+                        "started": STARTED + self._count,
+                        "geometry": "800x600",
+                        "clients": self._random.randint(0, 2),
+                    },
+                    self._random.choice(({}, {"name": f"Work {self._count}"})),
+                )
                 self._sessions.append(session)
                 self._register(node, session)
                 continue
@@ -57,7 +70,11 @@ class Work:
         return node.spool / f"{session.stated['started']}.json"
 
     def _register(self, node: Node, session: Session) -> None:
-        members = {name: value for name, value in session.stated.items() if name not in ("serverId", "hostname")}
+        members = {
+            name: value
+            for name, value in session.stated.items()
+            if name not in ("serverId", "hostname")
+        }
         draft = node.spool / "draft"
         draft.write_text(json.dumps({**members, "params": session.initial}), encoding="utf-8")
         draft.rename(self._file(node, session))
@@ -65,18 +82,35 @@ class Work:
     def start_real_session(self, node: Node) -> None:
         geometry = f"{self._random.randint(200, 900)}x300"
         display = node.start_session(geometry)
-        self._sessions.append(Session(node.name, {
-            "login": "root", "display": display, "geometry": geometry, "clients": 0, "windowMode": "desktop", "command": None,
-        }))
+        self._sessions.append(
+            Session(
+                node.name,
+                {
+                    "login": "root",
+                    "display": display,
+                    "geometry": geometry,
+                    "clients": 0,
+                    "windowMode": "desktop",
+                    "command": None,
+                },
+            )
+        )
 
     def end_real_session(self, node: Node) -> None:
         """Note that it has ended, and end it if it still runs."""
-        self._sessions.remove(next(session for session in self._sessions if session.node == node.name and session.login == "root"))
+        self._sessions.remove(
+            next(
+                session
+                for session in self._sessions
+                if session.node == node.name and session.login == "root"
+            )
+        )
         if node.machine.is_on:
             node.end_session()
 
     def set_params(self, count: int = 3, sure: bool = True) -> None:
-        """Set params of some sessions; unless this is ``sure``, nobody can know whether they are kept."""
+        """Set params of some sessions; unless this is ``sure``, nobody can know whether they are
+        kept."""
         for _ in range(count):
             session = self._random.choice(self._sessions)
             node = self._random.choice([node for node in self._site.nodes.values() if node.answers])
@@ -86,7 +120,11 @@ class Work:
                 continue
             body = json.dumps({"id": session.known["id"], "params": patch}).encode()
             answer = self._site.ask(
-                node, f"/api/params/{self._tokens[session.login]}", method="POST", body=body, headers=JSON
+                node,
+                f"/api/params/{self._tokens[session.login]}",
+                method="POST",
+                body=body,
+                headers=JSON,
             )
             merged = {**session.params[-1], **patch}
             if sure and answer is not None and answer.status == 200:

@@ -1,4 +1,5 @@
-"""X2Go's server behind an sshd of its own, and its command line client with the real ``nxproxy``."""
+"""X2Go's server behind an sshd of its own, and its command line client with the real
+``nxproxy``."""
 
 from __future__ import annotations
 
@@ -23,23 +24,34 @@ class Known:
 
 
 class X2Go:
-    """An sshd through which X2Go's clients come, and X2Go's daemon that notices sessions that have ended."""
+    """An sshd through which X2Go's clients come, and X2Go's daemon that notices sessions that have
+    ended."""
 
     def __init__(self, place: Path, processes: Processes) -> None:
         self._processes = processes
         self._client = program("pyhoca-cli", "pyhoca-cli")
-        self._ssh, keygen = program("ssh", "openssh-client"), program("ssh-keygen", "openssh-client")
-        sshd, cleaner = program("sshd", "openssh-server"), program("x2gocleansessions", "x2goserver")
+        self._ssh, keygen = (
+            program("ssh", "openssh-client"),
+            program("ssh-keygen", "openssh-client"),
+        )
+        sshd, cleaner = (
+            program("sshd", "openssh-server"),
+            program("x2gocleansessions", "x2goserver"),
+        )
         program("dbus-run-session", "dbus-daemon")
         self._place = place / "x2go"
         self._place.mkdir()
         self.port = free_port()
         for key in ("host", "id"):
-            subprocess.run([keygen, "-q", "-t", "rsa", "-b", "3072", "-N", "", "-f", str(self._place / key)], check=True)
+            subprocess.run(
+                [keygen, "-q", "-t", "rsa", "-b", "3072", "-N", "", "-f", str(self._place / key)],
+                check=True,
+            )
         config = self._place / "sshd_config"
         config.write_text(
-            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self._place}/host\nPidFile none\nUsePAM yes\nStrictModes no\n"
-            f"AuthorizedKeysFile {self._place}/id.pub\nSubsystem sftp internal-sftp\n",
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self._place}/host\nPidFile"
+            f" none\nUsePAM yes\nStrictModes no\nAuthorizedKeysFile {self._place}/id.pub\nSubsystem"
+            " sftp internal-sftp\n",
             encoding="utf-8",
         )
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
@@ -49,7 +61,9 @@ class X2Go:
         wait_for("sshd", lambda: is_listening(self.port), SECONDS)
         self._clients = 0
 
-    def start(self, user: Account, desk: Desk, kind: str, command: str, geometry: str = "1000x700") -> subprocess.Popen[bytes]:
+    def start(
+        self, user: Account, desk: Desk, kind: str, command: str, geometry: str = "1000x700"
+    ) -> subprocess.Popen[bytes]:
         """Start a session of ``kind``, ``desktop`` or ``application``, and return its client."""
         return self._connect(user, desk, "-N", "-t", kind, "-g", geometry, "-c", command)
 
@@ -57,7 +71,8 @@ class X2Go:
         return self._connect(user, desk, "-R", name)
 
     def _connect(self, user: Account, desk: Desk, *options: str) -> subprocess.Popen[bytes]:
-        # X2Go takes ports at random without asking whether they are free, so that it may have to try again.
+        # X2Go takes ports at random without asking whether they are free, so that it may have to
+        # try again.
         before = self.sessions(user)
         for _ in range(3):
             self._clients += 1
@@ -65,12 +80,32 @@ class X2Go:
             home = self._place / log
             home.mkdir()
             client = self._processes.start(
-                [self._client, "--server", "127.0.0.1", "-p", str(self.port), "-u", user.login, "--force-password", "--password",
-                 user.password, "--add-to-known-hosts", "--sound", "none", *options],
-                log, {**desk.environ, "HOME": str(home), "LANG": "C.UTF-8"}, cwd="/",
+                [
+                    self._client,
+                    "--server",
+                    "127.0.0.1",
+                    "-p",
+                    str(self.port),
+                    "-u",
+                    user.login,
+                    "--force-password",
+                    "--password",
+                    user.password,
+                    "--add-to-known-hosts",
+                    "--sound",
+                    "none",
+                    *options,
+                ],
+                log,
+                {**desk.environ, "HOME": str(home), "LANG": "C.UTF-8"},
+                cwd="/",
             )
             try:
-                wait_for("the client", lambda: READY in self._processes.log(log) or client.poll() is not None, SECONDS / 2)
+                wait_for(
+                    "the client",
+                    lambda: READY in self._processes.log(log) or client.poll() is not None,
+                    SECONDS / 2,
+                )
             except AssertionError:
                 pass  # its server did not come up, and it does not notice
             if client.poll() is None and READY in self._processes.log(log):
@@ -90,13 +125,33 @@ class X2Go:
 
     def sessions(self, user: Account) -> list[Known]:
         """Return what X2Go itself says that ``user`` runs."""
-        lines = [line.split("|") for line in self._run(user, "x2golistsessions").splitlines() if line.count("|") > 5]
+        lines = [
+            line.split("|")
+            for line in self._run(user, "x2golistsessions").splitlines()
+            if line.count("|") > 5
+        ]
         return [Known(int(fields[0]), fields[1], int(fields[2]), fields[4]) for fields in lines]
 
     def _run(self, user: Account, *command: str) -> str:
         """Return what ``command`` prints when ``user`` runs it on the server."""
         return subprocess.run(
-            [self._ssh, "-q", "-i", str(self._place / "id"), "-p", str(self.port), "-o", "StrictHostKeyChecking=no",
-             "-o", "UserKnownHostsFile=/dev/null", f"{user.login}@127.0.0.1", *command],
-            check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=SECONDS,
+            [
+                self._ssh,
+                "-q",
+                "-i",
+                str(self._place / "id"),
+                "-p",
+                str(self.port),
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                f"{user.login}@127.0.0.1",
+                *command,
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=SECONDS,
         ).stdout

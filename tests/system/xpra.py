@@ -10,14 +10,31 @@ from tests.support import Processes, program, wait_for
 from tests.system.servers import SECONDS, Account, Desk, needs_python_module
 
 # No sound, printers, webcam or other things of a desk that a test has no need of.
-QUIET = ("--pulseaudio=no", "--mdns=no", "--printing=no", "--webcam=no", "--notifications=no", "--systemd-run=no")
-# Without WebP, whose encoder reads a picture that is gone when the screen's size changes under it, and takes the server along.
+QUIET = (
+    "--pulseaudio=no",
+    "--mdns=no",
+    "--printing=no",
+    "--webcam=no",
+    "--notifications=no",
+    "--systemd-run=no",
+)
+# Without WebP, whose encoder reads a picture that is gone when the screen's size changes under it,
+# and takes the server along.
 CLIENT = (
-    "--encodings=rgb", "--encoding=rgb", "--opengl=no", "--mdns=no", "--tray=no", "--speaker=off", "--microphone=off",
+    "--encodings=rgb",
+    "--encoding=rgb",
+    "--opengl=no",
+    "--mdns=no",
+    "--tray=no",
+    "--speaker=off",
+    "--microphone=off",
     "--notifications=no",
 )
 # As xpra's own, only smaller.
-SCREEN = "Xvfb -screen 0 1280x800x24 -nolisten tcp -noreset +extension RANDR +extension Composite -auth $XAUTHORITY"
+SCREEN = (
+    "Xvfb -screen 0 1280x800x24 -nolisten tcp -noreset +extension RANDR +extension Composite -auth"
+    " $XAUTHORITY"
+)
 
 
 class Xpra:
@@ -29,7 +46,8 @@ class Xpra:
         program("Xvfb", "xvfb")
         program("xauth", "xauth")
         needs_python_module("PIL", "python3-pil")
-        self._settings = place / "xpra"  # instead of Debian's, which start a desktop's programs in every session
+        # Instead of Debian's, which start a desktop's programs in every session
+        self._settings = place / "xpra"
         self._settings.mkdir()
         (self._settings / "xpra.conf").touch()
         self._clients = 0
@@ -41,13 +59,20 @@ class Xpra:
         command = [self.program, mode, *QUIET, f"--log-dir={user.home}", *screen, *options]
         user.start(self._processes, command, f"xpra-{user.login}", **environ).wait(SECONDS)
 
-    def attach(self, user: Account, desk: Desk, address: str, identity: str) -> subprocess.Popen[bytes]:
-        """Open the session at ``address``, ``:100`` or ``tcp://…``, as one of the people (or desks) that it tells apart."""
+    def attach(
+        self, user: Account, desk: Desk, address: str, identity: str
+    ) -> subprocess.Popen[bytes]:
+        """Open the session at ``address``, ``:100`` or ``tcp://…``, as one of the people (or desks)
+        that it tells apart."""
         self._clients += 1
         log = f"xpra-attach-{self._clients}"
         client = user.start(
-            self._processes, [self.program, "attach", address, "--sharing=yes", *CLIENT], log,
-            DISPLAY=f":{desk.display}", XPRA_USER_UUID=identity, XPRA_SYSTEM_CONF_DIRS=str(self._settings),
+            self._processes,
+            [self.program, "attach", address, "--sharing=yes", *CLIENT],
+            log,
+            DISPLAY=f":{desk.display}",
+            XPRA_USER_UUID=identity,
+            XPRA_SYSTEM_CONF_DIRS=str(self._settings),
         )
         wait_for("the client", lambda: "Attached to" in self._processes.log(log), SECONDS)
         return client
@@ -57,7 +82,12 @@ class Xpra:
 
     def sessions(self, user: Account) -> set[int]:
         """Return the displays of the sessions that xpra itself says run."""
-        return {int(number) for number in re.findall(r"LIVE session at :([0-9]+)", user.run([self.program, "list"]))}
+        return {
+            int(number)
+            for number in re.findall(r"LIVE session at :([0-9]+)", user.run([self.program, "list"]))
+        }
 
     def await_sessions(self, user: Account, *displays: int) -> None:
-        wait_for(f"xpra's sessions {displays}", lambda: self.sessions(user) == set(displays), SECONDS)
+        wait_for(
+            f"xpra's sessions {displays}", lambda: self.sessions(user) == set(displays), SECONDS
+        )

@@ -11,9 +11,9 @@ from websockets.sync.client import connect
 from fastx_list.model.server import Server
 from fastx_list.store import Lease, Store
 from tests.conftest import session
-from tests.web.test_list import error
 from tests.live.test_sidecar import take
 from tests.support import Service
+from tests.web.test_list import error
 
 Observe = Callable[..., None]
 Issue = Callable[..., str]
@@ -27,7 +27,9 @@ def ids(answer: Any) -> list[str]:
 @pytest.fixture
 def sessions(observe: Observe) -> None:
     observe(
-        session("a", started=1, clients=1), session("b", "bob", started=2, clients=0), session("c", "carol", started=3, clients=2),
+        session("a", started=1, clients=1),
+        session("b", "bob", started=2, clients=0),
+        session("c", "carol", started=3, clients=2),
     )
 
 
@@ -36,11 +38,24 @@ def test_an_administrator_sees_all_logins(client: FlaskClient, token: Issue) -> 
     admin = token("root", admin=True)
     for _ in range(2):  # the second time it is answered by the short cut
         assert ids(client.get(f"/api/admin/session/{admin}")) == ["a", "b", "c"]
-    assert ids(client.get("/api/admin/session", headers={"Authorization": f"Bearer {admin}"})) == ["a", "b", "c"]
-    assert ids(client.post(f"/api/admin/session/{admin}", json={"filter": "login==bob,carol", "sortReverse": True})) == ["c", "b"]
+    assert ids(client.get("/api/admin/session", headers={"Authorization": f"Bearer {admin}"})) == [
+        "a",
+        "b",
+        "c",
+    ]
+    assert ids(
+        client.post(
+            f"/api/admin/session/{admin}", json={"filter": "login==bob,carol", "sortReverse": True}
+        )
+    ) == ["c", "b"]
     page = client.get(f"/api/admin/session/{admin}?sortBy=clients&sortReverse=1&limit=2")
     assert ids(page) == ["c", "a"] and page.headers["X-Total-Count"] == "3"
-    assert client.get(f"/api/admin/session/{admin}", headers={"If-None-Match": page.headers["ETag"]}).status_code == 200
+    assert (
+        client.get(
+            f"/api/admin/session/{admin}", headers={"If-None-Match": page.headers["ETag"]}
+        ).status_code
+        == 200
+    )
 
 
 @pytest.mark.usefixtures("sessions")
@@ -52,7 +67,10 @@ def test_their_own_list_stays_their_own(client: FlaskClient, token: Issue) -> No
 def test_nobody_else_sees_any(client: FlaskClient, token: Issue) -> None:
     alice = token("alice")
     client.get(f"/api/list/{alice}")  # from here on the token is a known one
-    for method, path in (("GET", f"/api/admin/session/{alice}"), ("POST", f"/api/admin/session?token={alice}")):
+    for method, path in (
+        ("GET", f"/api/admin/session/{alice}"),
+        ("POST", f"/api/admin/session?token={alice}"),
+    ):
         answer = client.open(path, method=method)
         message = error(answer, 403, "Forbidden")
         assert "admin" in message and "bob" not in message
@@ -67,7 +85,9 @@ def test_changes_of_all_logins_are_told(service: Service, observe: Observe) -> N
         pass
     assert refused.value.response.status_code == 403
     observe(session("a", clients=0), session("b", "bob", clients=0))
-    with connect(f"{url}?token={service.token('root', admin=True)}&filter=clients==0,1") as connection:
+    with connect(
+        f"{url}?token={service.token('root', admin=True)}&filter=clients==0,1"
+    ) as connection:
         assert {take(connection)[0], take(connection)[0]} == {"a", "b"}
         observe(session("b", "bob", clients=1), session("c", "carol"))
         changes = dict([take(connection), take(connection)])
@@ -86,9 +106,15 @@ def test_an_administrator_sees_the_servers(client: FlaskClient, token: Issue) ->
     for _ in range(2):
         answer = client.get(f"/api/admin/server/{admin}?sortBy=cpu&sortReverse=1")
         assert ids(answer) == ["south", "north"]
-    assert ids(client.post("/api/admin/server", data={"token": admin, "filter": "hostname==north.example.org"})) == ["north"]
-    assert " ".join((answer.json or [{}])[0]) == (
-        "serverId id serverPool hostname url cpu freemem totalmem loggedInUsers sessions uptime loadavg"
+    assert ids(
+        client.post(
+            "/api/admin/server", data={"token": admin, "filter": "hostname==north.example.org"}
+        )
+    ) == ["north"]
+    assert (
+        " ".join((answer.json or [{}])[0])
+        == "serverId id serverPool hostname url cpu freemem totalmem loggedInUsers sessions uptime"
+        " loadavg"
     )
     alice = token("alice")
     client.get(f"/api/list/{alice}")

@@ -14,17 +14,31 @@ def environ(environ: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("origin", [PORTAL, "http://[::1]:3000"])
-def test_a_named_origin_may_read(client: FlaskClient, token: Callable[..., str], origin: str) -> None:
+def test_a_named_origin_may_read(
+    client: FlaskClient, token: Callable[..., str], origin: str
+) -> None:
     good = token("alice")
-    for path, status in ((f"/api/list/{good}", 200), (f"/api/list/{good}?start=x", 400), ("/api/list/x", 401)) * 2:
+    for path, status in (
+        (f"/api/list/{good}", 200),
+        (f"/api/list/{good}?start=x", 400),
+        ("/api/list/x", 401),
+    ) * 2:
         answer = client.get(path, headers={"Origin": origin})
-        assert answer.status_code == status and answer.headers["Access-Control-Allow-Origin"] == origin
-        assert "Origin" in answer.headers["Vary"] and "Access-Control-Allow-Credentials" not in answer.headers
+        assert (
+            answer.status_code == status and answer.headers["Access-Control-Allow-Origin"] == origin
+        )
+        assert (
+            "Origin" in answer.headers["Vary"]
+            and "Access-Control-Allow-Credentials" not in answer.headers
+        )
         assert answer.headers["Access-Control-Expose-Headers"] == "ETag, Warning, X-Total-Count"
 
 
 def test_its_browser_may_ask_before(client: FlaskClient) -> None:
-    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization, content-type"}
+    asked = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization, content-type",
+    }
     for path in ("/api/list/x", "/api/params/x", "/api/admin/session/x"):
         answer = client.options(path, headers={"Origin": PORTAL, **asked})
         assert answer.status_code == 200 and answer.headers["Access-Control-Allow-Origin"] == PORTAL
@@ -34,7 +48,13 @@ def test_its_browser_may_ask_before(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://portal.example.org.evil.example", "https://portalXexample.org", "http://portal.example.org", "null", "http://:"],
+    [
+        "https://portal.example.org.evil.example",
+        "https://portalXexample.org",
+        "http://portal.example.org",
+        "null",
+        "http://:",
+    ],
 )
 def test_no_other_origin_may(client: FlaskClient, token: Callable[..., str], origin: str) -> None:
     good = token("alice")

@@ -21,14 +21,14 @@ from websockets.sync.client import connect
 
 from fastx_list import create_app, create_live_app
 from fastx_list.errors import ApiError
-from fastx_list.web.openapi import ERRORS
 from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Session, encode
 from fastx_list.store import Lease, Store, open_store
-from tests.web import openapi_hooks
+from fastx_list.web.openapi import ERRORS
 from tests.conftest import session
-from tests.web.test_list import content
 from tests.support import Processes, Service, fetch, missing
+from tests.web import openapi_hooks
+from tests.web.test_list import content
 
 PAGES = {"/", "/docs", "/static/<path:filename>"}
 IDS = [f"session-{number}" for number in range(50)]
@@ -74,13 +74,16 @@ def follow(document: Any, reference: str) -> Any:
 
 # The documents
 
+
 @pytest.mark.parametrize("envelope", ["false", "true"])
 def test_the_openapi_document_is_valid(environ: dict[str, str], envelope: str) -> None:
     app = create_app({**environ, "FASTX_LIST_RESULT_ENVELOPE": envelope})
     answer = app.test_client().get("/api/openapi.json")
     assert answer.mimetype == "application/json" and answer.headers["Cache-Control"] == "no-cache"
     openapi_spec_validator.validate(content(answer))
-    success = content(answer)["paths"]["/api/list"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    success = content(answer)["paths"]["/api/list"]["get"]["responses"]["200"]["content"][
+        "application/json"
+    ]["schema"]
     assert ("result" in success.get("properties", {})) == (envelope == "true")
     app.extensions["fastx-list"].store.close()
 
@@ -102,10 +105,15 @@ def test_every_address_with_its_methods_is_documented_and_no_other(
 ) -> None:
     routes = {
         (rule.rule.replace("<", "{").replace(">", "}"), method.lower())
-        for rule in client.application.url_map.iter_rules() if rule.rule not in PAGES
+        for rule in client.application.url_map.iter_rules()
+        if rule.rule not in PAGES
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
-    assert routes == {(path, method) for path, methods in documents["openapi"]["paths"].items() for method in methods}
+    assert routes == {
+        (path, method)
+        for path, methods in documents["openapi"]["paths"].items()
+        for method in methods
+    }
     app = create_live_app(environ)
     sockets = {rule.rule for rule in app.url_map.iter_rules() if rule.websocket}
     assert sockets == {channel["address"] for channel in documents["asyncapi"]["channels"].values()}
@@ -114,15 +122,24 @@ def test_every_address_with_its_methods_is_documented_and_no_other(
 
 @pytest.mark.parametrize(
     ("kind", "least"),
-    [("Session", encode(Session("a", "alice", "server", "host"), {})), ("Server", encode_server(Server("server", "host")))],
+    [
+        ("Session", encode(Session("a", "alice", "server", "host"), {})),
+        ("Server", encode_server(Server("server", "host"))),
+    ],
 )
-def test_what_is_listed_has_exactly_the_documented_members(documents: dict[str, Any], kind: str, least: str) -> None:
+def test_what_is_listed_has_exactly_the_documented_members(
+    documents: dict[str, Any], kind: str, least: str
+) -> None:
     members = json.loads(least)
     for document in documents.values():
         schema = document["components"]["schemas"][kind]
-        assert list(schema["properties"]) == list(members) and sorted(schema["required"]) == sorted(members)
+        assert list(schema["properties"]) == list(members) and sorted(schema["required"]) == sorted(
+            members
+        )
         assert not schema["additionalProperties"]
-        nullable = {name for name, member in schema["properties"].items() if "null" in member["type"]}
+        nullable = {
+            name for name, member in schema["properties"].items() if "null" in member["type"]
+        }
         assert nullable == {name for name, value in members.items() if value is None}
         Draft202012Validator(schema).validate(schema["examples"][0])
 
@@ -137,7 +154,9 @@ def test_every_member_and_parameter_says_what_it_is(documents: dict[str, Any]) -
 
 
 def test_every_error_has_the_documented_name_and_status(documents: dict[str, Any]) -> None:
-    names = documents["openapi"]["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["name"]["enum"]
+    names = documents["openapi"]["components"]["schemas"]["Error"]["properties"]["error"][
+        "properties"
+    ]["name"]["enum"]
     documented = {(status, name) for status, (name, _) in ERRORS.items()}
     assert {(error.status, error.name) for error in ApiError.__subclasses__()} <= documented
     assert sorted({name for name, _ in ERRORS.values()}) == names
@@ -145,12 +164,20 @@ def test_every_error_has_the_documented_name_and_status(documents: dict[str, Any
 
 def test_the_documents_hold_nothing_of_this_host(environ: dict[str, str], tmp_path: Path) -> None:
     answers = []
-    for environment in (environ, {"FASTX_LIST_STATE_DIR": str(tmp_path / "other"), "FASTX_LIST_SERVER_ID": "elsewhere"}):
+    for environment in (
+        environ,
+        {"FASTX_LIST_STATE_DIR": str(tmp_path / "other"), "FASTX_LIST_SERVER_ID": "elsewhere"},
+    ):
         app = create_app(environment)
         client = app.test_client()
-        answers.append([client.get(path, base_url=f"http://{environment['FASTX_LIST_SERVER_ID']}.example").data for path in (
-            "/api/openapi.json", "/api/asyncapi.json", "/docs",
-        )])
+        answers.append(
+            [
+                client.get(
+                    path, base_url=f"http://{environment['FASTX_LIST_SERVER_ID']}.example"
+                ).data
+                for path in ("/api/openapi.json", "/api/asyncapi.json", "/docs")
+            ]
+        )
         app.extensions["fastx-list"].store.close()
     assert answers[0] == answers[1]
 
@@ -160,19 +187,29 @@ def test_below_a_path_the_document_and_the_page_lead_there(environ: dict[str, st
     client = app.test_client()
     headers = {"X-Forwarded-Prefix": "/fastx"}
     assert content(client.get("/api/openapi.json"))["servers"] == [{"url": "/"}]
-    assert content(client.get("/api/openapi.json", headers=headers))["servers"] == [{"url": "/fastx"}]
+    assert content(client.get("/api/openapi.json", headers=headers))["servers"] == [
+        {"url": "/fastx"}
+    ]
     page = client.get("/docs", headers=headers).text
-    for address in ("/fastx/static/docs.css", "/fastx/api/openapi.json", "/fastx/api/asyncapi.json", "/fastx/"):
+    for address in (
+        "/fastx/static/docs.css",
+        "/fastx/api/openapi.json",
+        "/fastx/api/asyncapi.json",
+        "/fastx/",
+    ):
         assert f'href="{address}"' in page
     app.extensions["fastx-list"].store.close()
 
 
 def test_the_documents_cost_nothing_before_somebody_asks(environ: dict[str, str]) -> None:
     code = "import sys, fastx_list; fastx_list.create_app(); sys.exit('apispec' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], env={**environ, "PYTHONPATH": ":".join(sys.path)}, check=True)
+    subprocess.run(
+        [sys.executable, "-c", code], env={**environ, "PYTHONPATH": ":".join(sys.path)}, check=True
+    )
 
 
 # What they say, and what is so
+
 
 @pytest.mark.parametrize(
     ("envelope", "thoroughly"),
@@ -188,16 +225,38 @@ def test_the_list_answers_as_the_document_says(
     program = Path(sys.executable).with_name("schemathesis")
     if not program.exists():
         missing("schemathesis is not installed; it needs Python 3.11")
-    service = Service(tmp_path / "state", processes, {"FASTX_LIST_SERVER_ID": "here", "FASTX_LIST_RESULT_ENVELOPE": envelope})
+    service = Service(
+        tmp_path / "state",
+        processes,
+        {"FASTX_LIST_SERVER_ID": "here", "FASTX_LIST_RESULT_ENVELOPE": envelope},
+    )
     service.start_list()
     store = open_store(f"sqlite:///{service.state / 'sessions.db'}")
     full = session(
-        "full", server_pid=1, geometry="1280x720", window_mode="rootless", started=1, last_connect=2, last_disconnect=3,
-        command="xterm", app_pid=2, clients=1, display=10, cpu_percentage=12.5, video_ram=1, sharing=True, disconnect_timeout=1,
+        "full",
+        server_pid=1,
+        geometry="1280x720",
+        window_mode="rootless",
+        started=1,
+        last_connect=2,
+        last_disconnect=3,
+        command="xterm",
+        app_pid=2,
+        clients=1,
+        display=10,
+        cpu_percentage=12.5,
+        video_ram=1,
+        sharing=True,
+        disconnect_timeout=1,
     )
-    store.observe("here", {each.id: each for each in (full, *(session(name, clients=0) for name in IDS))})
+    store.observe(
+        "here", {each.id: each for each in (full, *(session(name, clients=0) for name in IDS))}
+    )
     store.heartbeat(Server("here", "here.example"), Lease("here", "1", "here", 3600))
-    store.heartbeat(Server("north", "north.example", cpu=1.5, load=(1, 2, 3), uptime=1), Lease("north", "1", "north", 3600))
+    store.heartbeat(
+        Server("north", "north.example", cpu=1.5, load=(1, 2, 3), uptime=1),
+        Lease("north", "1", "north", 3600),
+    )
     store.close()
     token = service.token("alice", admin=True)
     settings = tmp_path / "schemathesis.toml"
@@ -217,47 +276,80 @@ def test_the_list_answers_as_the_document_says(
     settings.chmod(0o600)
     result = subprocess.run(
         [
-            program, "--config-file", settings, "run", f"{service.url}/api/openapi.json", "--checks", "all", *thoroughly,
-            "--seed", "1", "--max-examples", "20", "--generation-database", "none", "--suppress-health-check", "all", "--no-color",
+            program,
+            "--config-file",
+            settings,
+            "run",
+            f"{service.url}/api/openapi.json",
+            "--checks",
+            "all",
+            *thoroughly,
+            "--seed",
+            "1",
+            "--max-examples",
+            "20",
+            "--generation-database",
+            "none",
+            "--suppress-health-check",
+            "all",
+            "--no-color",
         ],
-        cwd=tmp_path, capture_output=True, text=True,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Authentication failed" not in result.stdout
 
 
-def test_the_sidecar_sends_what_the_document_says(served: Service, documents: dict[str, Any]) -> None:
+def test_the_sidecar_sends_what_the_document_says(
+    served: Service, documents: dict[str, Any]
+) -> None:
     document = documents["asyncapi"]
     store: Store = open_store(f"sqlite:///{served.state / 'sessions.db'}")
     token = served.token("alice", admin=True)
     for name, channel in document["channels"].items():
         [message] = (follow(document, each["$ref"]) for each in channel["messages"].values())
-        conforms = Draft202012Validator({**message["payload"], "components": document["components"]})
+        conforms = Draft202012Validator(
+            {**message["payload"], "components": document["components"]}
+        )
         store.heartbeat(Server(name, "here.example", cpu=1.5), Lease(name, "1", name, 3600))
-        store.observe(name, {name: session(name, server_id=name, geometry="800x600", params={"name": "x"})})
+        store.observe(
+            name, {name: session(name, server_id=name, geometry="800x600", params={"name": "x"})}
+        )
         url = f"ws://127.0.0.1:{served.live_port}{channel['address']}?token={token}&snapshot=true&filter=id=={name}"
         with connect(url) as socket:
             received = [json.loads(socket.recv(timeout=20))]
-            store.heartbeat(Server(name, "here.example", sessions=1, load=(0.5, 1, 2)), Lease(name, "1", name, 3600))
+            store.heartbeat(
+                Server(name, "here.example", sessions=1, load=(0.5, 1, 2)),
+                Lease(name, "1", name, 3600),
+            )
             store.observe(name, {name: session(name, server_id=name, clients=2)})
             received.append(json.loads(socket.recv(timeout=20)))
-            store.heartbeat(Server(name, "here.example"), Lease(name, "1", name, 0.1))  # which soon has run out
+            # Which soon has run out
+            store.heartbeat(Server(name, "here.example"), Lease(name, "1", name, 0.1))
             store.observe(name, {})
             while received[-1]["data"] is not None:
                 received.append(json.loads(socket.recv(timeout=20)))
         assert len(received) > 2
         for each in received:
             conforms.validate(each)
-        for broken in ({"id": "a"}, {"id": 1, "data": None}, {"id": "a", "data": {**received[0]["data"], "hostname": None}}):
+        for broken in (
+            {"id": "a"},
+            {"id": 1, "data": None},
+            {"id": "a", "data": {**received[0]["data"], "hostname": None}},
+        ):
             assert not conforms.is_valid(broken)
     store.close()
 
 
 # The page
 
+
 @pytest.fixture
 def page(browser: Browser, served: Service) -> Iterator[Page]:
-    """The page at the width of a telephone; whatever it complains about or loads from elsewhere fails the test."""
+    """The page at the width of a telephone; whatever it complains about or loads from elsewhere
+    fails the test."""
     context = browser.new_context(viewport={"width": 360, "height": 800})
     page = context.new_page()
     complaints: list[str] = []
@@ -276,7 +368,12 @@ def page(browser: Browser, served: Service) -> Iterator[Page]:
 def test_the_page_may_load_nothing_but_its_style(client: FlaskClient) -> None:
     answer = client.get("/docs")
     policy = answer.headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy and "script" not in policy and "connect" not in policy and "unsafe" not in policy
+    assert (
+        "default-src 'none'" in policy
+        and "script" not in policy
+        and "connect" not in policy
+        and "unsafe" not in policy
+    )
     assert "<script" not in answer.text and " style=" not in answer.text
 
 

@@ -26,7 +26,14 @@ def _sessions(observe: Observe) -> None:
     observe(
         session("a", started=1, geometry="800x600", clients=0, command="xterm"),
         session("b", started=2, geometry="1280x720", clients=2, command="blender"),
-        session("c", started=3, geometry="1024x768", clients=0, command="matlab", params={"name": "Thesis", "tag": "x"}),
+        session(
+            "c",
+            started=3,
+            geometry="1024x768",
+            clients=0,
+            command="matlab",
+            params={"name": "Thesis", "tag": "x"},
+        ),
         session("d", "bob", started=4, command="secret of bob"),
     )
 
@@ -45,7 +52,10 @@ def error(answer: Any, status: int, name: str) -> str:
     """Check the one form of an error and return its message."""
     assert answer.status_code == status
     assert answer.mimetype == "application/json"
-    assert content(answer).keys() == {"error"} and content(answer)["error"].keys() == {"name", "message"}
+    assert content(answer).keys() == {"error"} and content(answer)["error"].keys() == {
+        "name",
+        "message",
+    }
     assert content(answer)["error"]["name"] == name
     message: str = content(answer)["error"]["message"]
     return message
@@ -61,7 +71,9 @@ def test_it_lists_the_sessions_of_the_tokens_login_only(client: FlaskClient, tok
     assert ids(client.get(f"/api/list/{token('nobody-here')}")) == []
 
 
-def test_an_administrators_token_lists_its_own_login_here_too(client: FlaskClient, token: Issue) -> None:
+def test_an_administrators_token_lists_its_own_login_here_too(
+    client: FlaskClient, token: Issue
+) -> None:
     assert ids(client.get(f"/api/list/{token('bob', admin=True)}")) == ["d"]
 
 
@@ -90,22 +102,33 @@ def test_parameters_mean_the_same_wherever_they_stand(
     elif method == "json":
         answer = client.post(url, json=parameters)
     else:
-        content_type = {"form": "application/x-www-form-urlencoded", "multipart": "multipart/form-data"}[method]
+        content_type = {
+            "form": "application/x-www-form-urlencoded",
+            "multipart": "multipart/form-data",
+        }[method]
         answer = client.post(url, data=parameters, content_type=content_type)
     assert ids(answer) == expected
 
 
-def test_the_body_wins_over_the_query_and_filters_of_both_hold(client: FlaskClient, token: Issue) -> None:
+def test_the_body_wins_over_the_query_and_filters_of_both_hold(
+    client: FlaskClient, token: Issue
+) -> None:
     url = f"/api/list/{token('alice')}"
     assert ids(client.post(f"{url}?limit=1&start=1", json={"limit": 2})) == ["b", "c"]
-    assert ids(client.post(f"{url}?filter=clients%3D%3D0", json={"filter": "name==Thesis"})) == ["c"]
-    assert ids(client.post(f"{url}?filter=clients%3D%3D0", data={"filter": ["name==Thesis", "tag==x"]})) == ["c"]
+    assert ids(client.post(f"{url}?filter=clients%3D%3D0", json={"filter": "name==Thesis"})) == [
+        "c"
+    ]
+    assert ids(
+        client.post(f"{url}?filter=clients%3D%3D0", data={"filter": ["name==Thesis", "tag==x"]})
+    ) == ["c"]
     assert ids(client.post(f"{url}?filter=clients%3D%3D0", json={"filter": ["name=="]})) == ["a"]
 
 
 def test_json_takes_numbers_booleans_and_null(client: FlaskClient, token: Issue) -> None:
     url = f"/api/list/{token('alice')}"
-    assert ids(client.post(url, json={"sortReverse": True, "start": 1, "limit": 1, "sortBy": None})) == ["b"]
+    assert ids(
+        client.post(url, json={"sortReverse": True, "start": 1, "limit": 1, "sortBy": None})
+    ) == ["b"]
     assert ids(client.post(url)) == ["a", "b", "c"]
 
 
@@ -116,7 +139,8 @@ def test_the_token_may_stand_elsewhere_than_in_the_path(client: FlaskClient, tok
         assert ids(client.get(path, headers={"X-FASTX-TOKEN": good})) == ["d"]
         assert ids(client.get(path, query_string={"token": good})) == ["d"]
         assert ids(client.post(path, data={"token": good})) == ["d"]
-        assert client.get(path, data={"token": good}).status_code == 401  # a GET has no body that anybody would read
+        # A GET has no body that anybody would read
+        assert client.get(path, data={"token": good}).status_code == 401
 
 
 def test_total_count_is_that_before_paging(client: FlaskClient, token: Issue) -> None:
@@ -124,7 +148,9 @@ def test_total_count_is_that_before_paging(client: FlaskClient, token: Issue) ->
     assert answer.headers["X-Total-Count"] == "2" and len(content(answer)) == 1
 
 
-def test_an_unchanged_list_is_not_sent_again(client: FlaskClient, token: Issue, observe: Observe) -> None:
+def test_an_unchanged_list_is_not_sent_again(
+    client: FlaskClient, token: Issue, observe: Observe
+) -> None:
     url = f"/api/list/{token('alice')}"
     first = client.get(url)
     tag = first.headers["ETag"]
@@ -145,11 +171,15 @@ def test_nothing_in_between_keeps_a_list(client: FlaskClient, token: Issue) -> N
 def test_an_envelope_can_be_had(environ: dict[str, str], token: Issue) -> None:
     app = create_app({**environ, "FASTX_LIST_RESULT_ENVELOPE": "true"})
     answer = app.test_client().get(f"/api/list/{token('bob')}")
-    assert [member["id"] for member in content(answer)["result"]] == ["d"] and content(answer).keys() == {"result"}
+    assert [member["id"] for member in content(answer)["result"]] == ["d"] and content(
+        answer
+    ).keys() == {"result"}
     app.extensions["fastx-list"].store.close()
 
 
-def test_what_is_written_shows_in_the_next_answer(client: FlaskClient, token: Issue, observe: Observe) -> None:
+def test_what_is_written_shows_in_the_next_answer(
+    client: FlaskClient, token: Issue, observe: Observe
+) -> None:
     url = f"/api/list/{token('alice')}"
     assert ids(client.get(url)) == ["a", "b", "c"]
     observe(session("e", started=9))
@@ -164,10 +194,19 @@ def test_what_is_written_shows_in_the_next_answer(client: FlaskClient, token: Is
         ({"start": "-1"}, "start: takes a whole number, 0 or more"),
         ({"limit": "ten"}, "limit: takes a whole number, 0 or more"),
         ({"limit": "1.5"}, "limit: takes a whole number, 0 or more"),
-        ({"sortReverse": "maybe"}, "sortReverse: takes true or false (or one of 1, true, yes, on, 0, false, no, off)"),
-        ({"filter": "clients=0"}, "filter: takes name==value1,value2 (in a URL the two equals signs are %3D%3D)"),
+        (
+            {"sortReverse": "maybe"},
+            "sortReverse: takes true or false (or one of 1, true, yes, on, 0, false, no, off)",
+        ),
+        (
+            {"filter": "clients=0"},
+            "filter: takes name==value1,value2 (in a URL the two equals signs are %3D%3D)",
+        ),
         ({"filter": ["a==1"] * 33}, "filter: takes at most 32 filters, and this request has 33"),
-        ({"filter": "a==" + "x" * 4094}, "filter: takes at most 4096 bytes in all filters together"),
+        (
+            {"filter": "a==" + "x" * 4094},
+            "filter: takes at most 4096 bytes in all filters together",
+        ),
     ],
 )
 def test_a_wrong_parameter_is_named_with_what_it_takes(
@@ -175,7 +214,9 @@ def test_a_wrong_parameter_is_named_with_what_it_takes(
 ) -> None:
     url = f"/api/list/{token('alice')}"
     for answer in (
-        client.get(url, query_string=parameters), client.post(url, query_string=parameters), client.post(url, data=parameters),
+        client.get(url, query_string=parameters),
+        client.post(url, query_string=parameters),
+        client.post(url, data=parameters),
         client.post(url, json=parameters),
     ):
         assert error(answer, 400, "ValidationError") == message
@@ -202,7 +243,8 @@ def test_a_wrong_parameter_is_named_with_what_it_takes(
         (b'{"limit": 1e999}', "application/json", "limit: takes a whole number, 0 or more"),
         (b"limit=1", "multipart/form-data; boundary=b", "body: it is not a well-formed form"),
         (
-            b'--b\r\nContent-Disposition: form-data; name="limit"\r\n\r\n0', "multipart/form-data; boundary=b",
+            b'--b\r\nContent-Disposition: form-data; name="limit"\r\n\r\n0',
+            "multipart/form-data; boundary=b",
             "body: it is not a well-formed form",
         ),
         (b'{"filter": "\\ud800==1"}', "application/json", None),
@@ -218,19 +260,29 @@ def test_a_wrong_body_is_refused_and_said_why(
         assert error(answer, 400, "ValidationError").startswith(message)
 
 
-def test_what_is_wrong_in_the_query_is_refused_also_where_the_body_wins(client: FlaskClient, token: Issue) -> None:
+def test_what_is_wrong_in_the_query_is_refused_also_where_the_body_wins(
+    client: FlaskClient, token: Issue
+) -> None:
     answer = client.post(f"/api/list/{token('alice')}?limit=-1", json={"limit": 1})
     assert error(answer, 400, "ValidationError") == "limit: takes a whole number, 0 or more"
 
 
 @pytest.mark.parametrize("two", [2, 2.0, "2", " 2 ", "\x1c\x852\u2003"])
-def test_a_whole_number_is_one_however_it_is_written(client: FlaskClient, token: Issue, two: Any) -> None:
+def test_a_whole_number_is_one_however_it_is_written(
+    client: FlaskClient, token: Issue, two: Any
+) -> None:
     assert ids(client.post(f"/api/list/{token('alice')}", json={"limit": two})) == ["a", "b"]
 
 
 def test_a_form_without_fields_asks_for_everything(client: FlaskClient, token: Issue) -> None:
-    for content_type in ("multipart/form-data; boundary=b", "multipart/form-data", "application/x-www-form-urlencoded"):
-        assert ids(client.post(f"/api/list/{token('alice')}", data=b"", content_type=content_type)) == ["a", "b", "c"]
+    for content_type in (
+        "multipart/form-data; boundary=b",
+        "multipart/form-data",
+        "application/x-www-form-urlencoded",
+    ):
+        assert ids(
+            client.post(f"/api/list/{token('alice')}", data=b"", content_type=content_type)
+        ) == ["a", "b", "c"]
 
 
 def test_an_overlong_body_is_refused(client: FlaskClient, token: Issue) -> None:
@@ -240,7 +292,9 @@ def test_an_overlong_body_is_refused(client: FlaskClient, token: Issue) -> None:
         assert "64 KiB" in error(answer, 413, "PayloadTooLarge")
 
 
-@pytest.mark.parametrize("path", ["/api", "/api/lists", "/api/list/a/b", "/nothing", "/api/admin/x"])
+@pytest.mark.parametrize(
+    "path", ["/api", "/api/lists", "/api/list/a/b", "/nothing", "/api/admin/x"]
+)
 def test_an_unknown_address_is_not_found(client: FlaskClient, path: str) -> None:
     error(client.get(path), 404, "NotFound")
 
@@ -251,21 +305,32 @@ def test_a_wrong_method_is_told_the_right_ones(client: FlaskClient, token: Issue
     assert {"GET", "POST"} <= set(answer.headers["Allow"].split(", "))
 
 
-def test_a_token_that_does_not_hold_is_refused(client: FlaskClient, token: Issue, settings: Settings, store: Store) -> None:
+def test_a_token_that_does_not_hold_is_refused(
+    client: FlaskClient, token: Issue, settings: Settings, store: Store
+) -> None:
     secret = read_secret(settings.secret_file)
     claims = {"sub": "alice", "aud": "api", "exp": 2**33}
     good = token("alice")
     revoked = token("alice")
     store.revoke(jwt.decode(revoked, options={"verify_signature": False})["jti"], 2**33)
     refused = {
-        "x": "well-formed", good[:-6] + "AAAAAA": "signature", token("alice", ttl=-1): "expired", revoked: "revoked",
-        jwt.encode({**claims, "aud": "other"}, secret): "aud", jwt.encode(claims, secret, "HS512"): "algorithm",
-        jwt.encode(claims, "other" * 10): "signature", jwt.encode({"aud": "api", "exp": 2**33}, secret): "sub",
-        jwt.encode({"aud": "api", "sub": "alice"}, secret): "exp", jwt.encode(claims, "", "none"): "algorithm",
+        "x": "well-formed",
+        good[:-6] + "AAAAAA": "signature",
+        token("alice", ttl=-1): "expired",
+        revoked: "revoked",
+        jwt.encode({**claims, "aud": "other"}, secret): "aud",
+        jwt.encode(claims, secret, "HS512"): "algorithm",
+        jwt.encode(claims, "other" * 10): "signature",
+        jwt.encode({"aud": "api", "exp": 2**33}, secret): "sub",
+        jwt.encode({"aud": "api", "sub": "alice"}, secret): "exp",
+        jwt.encode(claims, "", "none"): "algorithm",
         "a" * 5000: "at most",
     }
     for bad, word in refused.items():
-        for answer in (client.get(f"/api/list/{bad}"), client.get("/api/list", headers={"Authorization": f"Bearer {bad}"})):
+        for answer in (
+            client.get(f"/api/list/{bad}"),
+            client.get("/api/list", headers={"Authorization": f"Bearer {bad}"}),
+        ):
             message = error(answer, 401, "AuthError")
             assert word in message and bad not in answer.text
             assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -273,7 +338,9 @@ def test_a_token_that_does_not_hold_is_refused(client: FlaskClient, token: Issue
     assert ids(client.get(f"/api/list/{good}")) == ["a", "b", "c"]
 
 
-def test_the_last_copy_is_served_while_the_store_is_away(client: FlaskClient, token: Issue, settings: Settings) -> None:
+def test_the_last_copy_is_served_while_the_store_is_away(
+    client: FlaskClient, token: Issue, settings: Settings
+) -> None:
     url = f"/api/list/{token('alice')}"
     assert "Warning" not in client.get(url).headers
     assert client.get("/ready").status_code == 200
@@ -294,7 +361,10 @@ def test_without_any_copy_it_says_so(environ: dict[str, str], tmp_path: Path, to
 
 
 def test_a_mistake_of_ours_shows_no_stack_and_logs_no_token(
-    client: FlaskClient, token: Issue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    client: FlaskClient,
+    token: Issue,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     good = token("alice")
 
@@ -305,11 +375,17 @@ def test_a_mistake_of_ours_shows_no_stack_and_logs_no_token(
     with caplog.at_level(logging.DEBUG):
         answer = client.get(f"/api/list/{good}")
     assert error(answer, 500, "InternalError") == "the server made a mistake; its log says more"
-    assert "RuntimeError" in caplog.text and good not in caplog.text and good.split(".")[2] not in caplog.text
+    assert (
+        "RuntimeError" in caplog.text
+        and good not in caplog.text
+        and good.split(".")[2] not in caplog.text
+    )
 
 
-def test_text_of_any_kind_arrives_whole(client: FlaskClient, token: Issue, observe: Observe) -> None:
-    command = "\x00\x1b</script>\u202e\U0001f600\u2028\"\\"
+def test_text_of_any_kind_arrives_whole(
+    client: FlaskClient, token: Issue, observe: Observe
+) -> None:
+    command = '\x00\x1b</script>\u202e\U0001f600\u2028"\\'
     observe(session("z", command=command, params={"ключ": command}))
     answer = client.get(f"/api/list/{token('alice')}")
     assert json.loads(answer.data)[0]["command"] == command

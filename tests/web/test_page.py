@@ -24,5 +24,7 @@ def test_all_that_it_is_made_of_is_served_below_it(client: FlaskClient) -> None:
         with client.get(f"/{name}") as file:
             assert file.status_code == 200, name
             looked_at.add(name)
-            files |= {f"static/{other.decode()}" for other in re.findall(rb'from "\./([^"]+)"', file.data)}
+            files |= {
+                f"static/{other.decode()}" for other in re.findall(rb'from "\./([^"]+)"', file.data)
+            }
     assert "static/live.js" in files

@@ -23,14 +23,20 @@ def _sessions(observe: Observe) -> None:
 def test_params_are_merged_and_the_session_is_the_answer(client: FlaskClient, token: Issue) -> None:
     url = f"/api/params/{token('alice')}"
     answer = client.post(url, json={"id": "a", "params": {"name": "Thesis", "n": 1}})
-    assert answer.status_code == 200 and content(answer)["id"] == "a" and content(answer)["params"] == {"name": "Thesis", "n": 1}
+    assert (
+        answer.status_code == 200
+        and content(answer)["id"] == "a"
+        and content(answer)["params"] == {"name": "Thesis", "n": 1}
+    )
     assert answer.headers["Cache-Control"] == "no-store"
     answer = client.post(url, json={"id": "a", "params": {"n": None, "deep": {"x": None}}})
     assert content(answer)["params"] == {"name": "Thesis", "deep": {"x": None}}
     assert content(client.get(f"/api/list/{token('alice')}")) == [content(answer)]
 
 
-def test_params_outlive_what_the_agent_sees(client: FlaskClient, token: Issue, observe: Observe) -> None:
+def test_params_outlive_what_the_agent_sees(
+    client: FlaskClient, token: Issue, observe: Observe
+) -> None:
     client.post(f"/api/params/{token('alice')}", json={"id": "a", "params": {"name": "Thesis"}})
     observe(session("a", clients=3, params={"name": "from the launcher"}))
     [listed] = content(client.get(f"/api/list/{token('alice')}"))
@@ -38,8 +44,12 @@ def test_params_outlive_what_the_agent_sees(client: FlaskClient, token: Issue, o
 
 
 @pytest.mark.parametrize("session_id", ["b", "unknown"])
-def test_someone_elses_session_does_not_exist(client: FlaskClient, token: Issue, session_id: str) -> None:
-    answer = client.post(f"/api/params/{token('alice')}", json={"id": session_id, "params": {"name": "mine"}})
+def test_someone_elses_session_does_not_exist(
+    client: FlaskClient, token: Issue, session_id: str
+) -> None:
+    answer = client.post(
+        f"/api/params/{token('alice')}", json={"id": session_id, "params": {"name": "mine"}}
+    )
     assert error(answer, 404, "NotFound") == "id: you have no session with this id"
     assert content(client.get(f"/api/list/{token('bob')}"))[0]["params"] == {}
 
@@ -47,44 +57,76 @@ def test_someone_elses_session_does_not_exist(client: FlaskClient, token: Issue,
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({}, "id: takes the id of one of your sessions; params: takes a JSON object; a null in it removes a param"),
+        (
+            {},
+            (
+                "id: takes the id of one of your sessions; params: takes a JSON object; a null in"
+                " it removes a param"
+            ),
+        ),
         ({"id": 1, "params": {}}, "id: takes the id of one of your sessions"),
         ({"id": "\ud800", "params": {}}, "id: takes the id of one of your sessions"),
         ({"id": "", "params": {}}, "id: takes the id of one of your sessions"),
         ({"id": "a", "params": []}, "params: takes a JSON object; a null in it removes a param"),
         ({"id": "a", "params": None}, "params: takes a JSON object; a null in it removes a param"),
-        ({"id": "a", "params": {"x": "y" * 9000}}, "params: takes at most 8192 bytes of JSON in all"),
-        ({"id": "a", "params": {str(n): n for n in range(65)}}, "params: takes at most 64 keys in all"),
-        ({"id": "a", "params": {"x": "\udfff"}}, "params: takes Unicode text and finite numbers only"),
+        (
+            {"id": "a", "params": {"x": "y" * 9000}},
+            "params: takes at most 8192 bytes of JSON in all",
+        ),
+        (
+            {"id": "a", "params": {str(n): n for n in range(65)}},
+            "params: takes at most 64 keys in all",
+        ),
+        (
+            {"id": "a", "params": {"x": "\udfff"}},
+            "params: takes Unicode text and finite numbers only",
+        ),
     ],
 )
-def test_wrong_input_is_named_with_what_it_takes(client: FlaskClient, token: Issue, body: Any, message: str) -> None:
-    assert error(client.post(f"/api/params/{token('alice')}", json=body), 400, "ValidationError").startswith(message)
+def test_wrong_input_is_named_with_what_it_takes(
+    client: FlaskClient, token: Issue, body: Any, message: str
+) -> None:
+    assert error(
+        client.post(f"/api/params/{token('alice')}", json=body), 400, "ValidationError"
+    ).startswith(message)
     assert content(client.get(f"/api/list/{token('alice')}"))[0]["params"] == {}
 
 
 def test_only_json_is_taken(client: FlaskClient, token: Issue) -> None:
     url = f"/api/params/{token('alice')}"
-    assert error(client.post(url, data={"id": "a"}), 400, "ValidationError").startswith("Content-Type: takes application/json")
-    assert "well-formed" in error(client.post(url, data=b"{", content_type="application/json"), 400, "ValidationError")
-    assert "64 KiB" in error(client.post(url, json={"id": "a", "params": {"x": "y" * 70_000}}), 413, "PayloadTooLarge")
+    assert error(client.post(url, data={"id": "a"}), 400, "ValidationError").startswith(
+        "Content-Type: takes application/json"
+    )
+    assert "well-formed" in error(
+        client.post(url, data=b"{", content_type="application/json"), 400, "ValidationError"
+    )
+    assert "64 KiB" in error(
+        client.post(url, json={"id": "a", "params": {"x": "y" * 70_000}}), 413, "PayloadTooLarge"
+    )
 
 
 def test_it_takes_posts_with_a_token_only(client: FlaskClient, token: Issue) -> None:
     error(client.get(f"/api/params/{token('alice')}"), 405, "MethodNotAllowed")
     error(client.post("/api/params/x", json={"id": "a", "params": {}}), 401, "AuthError")
     headers = {"Authorization": f"Bearer {token('alice')}"}
-    assert client.post("/api/params", json={"id": "a", "params": {}}, headers=headers).status_code == 200
+    assert (
+        client.post("/api/params", json={"id": "a", "params": {}}, headers=headers).status_code
+        == 200
+    )
 
 
 def test_the_envelope_holds_here_too(environ: dict[str, str], token: Issue) -> None:
     app = create_app({**environ, "FASTX_LIST_RESULT_ENVELOPE": "on"})
-    answer = app.test_client().post(f"/api/params/{token('alice')}", json={"id": "a", "params": {"x": 1}})
+    answer = app.test_client().post(
+        f"/api/params/{token('alice')}", json={"id": "a", "params": {"x": 1}}
+    )
     assert content(answer)["result"]["params"] == {"x": 1}
     app.extensions["fastx-list"].store.close()
 
 
-def test_a_change_that_cannot_be_kept_is_said_so(client: FlaskClient, token: Issue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_that_cannot_be_kept_is_said_so(
+    client: FlaskClient, token: Issue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*args: object) -> None:
         raise StoreError("database or disk is full")
 

@@ -13,8 +13,19 @@ from fastx_list import create_app
 from tests.conftest import session
 
 QUERIES = (
-    "", "?", "?limit=1", "?sortBy=clients&_=17", "?filter=clients%3D%3D0&filter=login==alice", "?filter=x", "?start=-1",
-    "?limit=1&limit=2", "?sortBy=%FF%00", "?filter=%C3%A9%3D%3D%C3%A9", "?sortReverse=perhaps", "?&&=&limit=", "?limit=%D9%A5",
+    "",
+    "?",
+    "?limit=1",
+    "?sortBy=clients&_=17",
+    "?filter=clients%3D%3D0&filter=login==alice",
+    "?filter=x",
+    "?start=-1",
+    "?limit=1&limit=2",
+    "?sortBy=%FF%00",
+    "?filter=%C3%A9%3D%3D%C3%A9",
+    "?sortReverse=perhaps",
+    "?&&=&limit=",
+    "?limit=%D9%A5",
 )
 
 
@@ -31,21 +42,46 @@ def both(environ: dict[str, str]) -> Iterator[tuple[FlaskClient, FlaskClient]]:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
 def test_both_ways_answer_alike(
-    both: tuple[FlaskClient, FlaskClient], token: Callable[..., str], observe: Callable[..., None], method: str
+    both: tuple[FlaskClient, FlaskClient],
+    token: Callable[..., str],
+    observe: Callable[..., None],
+    method: str,
 ) -> None:
-    observe(session("a", started=2, clients=1), session("b", started=1, clients=0), session("c", "bob"))
+    observe(
+        session("a", started=2, clients=1), session("b", started=1, clients=0), session("c", "bob")
+    )
     good = token("alice")
     tag = both[1].get(f"/api/list/{good}").headers["ETag"]
-    tokens = [good, token("bob"), token("nobody"), token("alice", ttl=-1), "x", "", good + "/", f"{good}/x", "%2F", "é"]
-    conditions: list[dict[str, str]] = [{}, {"If-None-Match": tag}, {"If-None-Match": f"W/{tag}"}, {"If-None-Match": '"x"'}]
+    tokens = [
+        good,
+        token("bob"),
+        token("nobody"),
+        token("alice", ttl=-1),
+        "x",
+        "",
+        good + "/",
+        f"{good}/x",
+        "%2F",
+        "é",
+    ]
+    conditions: list[dict[str, str]] = [
+        {},
+        {"If-None-Match": tag},
+        {"If-None-Match": f"W/{tag}"},
+        {"If-None-Match": '"x"'},
+    ]
     for text in tokens:
         for query in QUERIES:
             for headers in conditions:
-                quick, plain = (_ask(client, method, f"/api/list/{text}{query}", headers) for client in both)
+                quick, plain = (
+                    _ask(client, method, f"/api/list/{text}{query}", headers) for client in both
+                )
                 assert quick == plain, (method, text, query, headers)
 
 
-def test_a_known_token_at_another_address_opens_nothing(both: tuple[FlaskClient, FlaskClient], token: Callable[..., str]) -> None:
+def test_a_known_token_at_another_address_opens_nothing(
+    both: tuple[FlaskClient, FlaskClient], token: Callable[..., str]
+) -> None:
     good = token("alice")
     for path in (f"/api/list/{good}", f"/api/lost/{good}", f"/{good}", f"/api/list{good}"):
         quick, plain = (_ask(client, "GET", path, {}) for client in both)

@@ -1,4 +1,5 @@
-"""Plain X servers that serve as sessions: Xvfb and Xephyr started for a user, Xorg on a seat. Only where they are asked for."""
+"""Plain X servers that serve as sessions: Xvfb and Xephyr started for a user, Xorg on a seat. Only
+where they are asked for."""
 
 from __future__ import annotations
 
@@ -6,13 +7,40 @@ from fastx_list.agent.machine import Machine, Process, login_of
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.xserver import XServers, XSession, find_display, parse_args
 
-# What shows a login screen: these start an X server of their own, and what they are to a server is known by its parent.
+# What shows a login screen: these start an X server of their own, and what they are to a server is
+# known by its parent.
 DISPLAY_MANAGERS = {
-    "gdm", "gdm3", "gdm-session-wor", "gdm-wayland-ses", "lightdm", "sddm", "sddm-helper", "xdm", "lxdm", "lxdm-binary", "slim",
-    "wdm", "nodm", "kdm", "greetd",
+    "gdm",
+    "gdm3",
+    "gdm-session-wor",
+    "gdm-wayland-ses",
+    "lightdm",
+    "sddm",
+    "sddm-helper",
+    "xdm",
+    "lxdm",
+    "lxdm-binary",
+    "slim",
+    "wdm",
+    "nodm",
+    "kdm",
+    "greetd",
 }
-GREETERS = {"gdm", "Debian-gdm", "lightdm", "sddm", "lxdm", "slim", "xdm", "greetd", "_greetd", "greeter", "gnome-initial-setup"}
-_SIZES = {"Xvfb": "1280x1024", "Xephyr": "640x480"}  # Xvfb(1), Xephyr(1): where the command line gives none
+GREETERS = {
+    "gdm",
+    "Debian-gdm",
+    "lightdm",
+    "sddm",
+    "lxdm",
+    "slim",
+    "xdm",
+    "greetd",
+    "_greetd",
+    "greeter",
+    "gnome-initial-setup",
+}
+# Xvfb(1), Xephyr(1): where the command line gives none
+_SIZES = {"Xvfb": "1280x1024", "Xephyr": "640x480"}
 
 
 class _Plain(XSession):
@@ -22,7 +50,10 @@ class _Plain(XSession):
 
 class _PlainSource(XServers):
     def recognises(self, process: Process, machine: Machine) -> bool:
-        return machine.parent_name(process) not in DISPLAY_MANAGERS and login_of(process.uid) not in GREETERS
+        return (
+            machine.parent_name(process) not in DISPLAY_MANAGERS
+            and login_of(process.uid) not in GREETERS
+        )
 
     def session(self, process: Process, machine: Machine) -> _Plain | None:
         display, options = parse_args(process.args)
@@ -31,7 +62,11 @@ class _PlainSource(XServers):
         if display is None or display in machine.claimed_displays:
             return None
         screen = options.get("screen", "").partition("x")
-        size = "x".join([screen[0], screen[2].partition("x")[0]]) if screen[1] else _SIZES.get(process.stat.name)
+        size = (
+            "x".join([screen[0], screen[2].partition("x")[0]])
+            if screen[1]
+            else _SIZES.get(process.stat.name)
+        )
         lingers = "noreset" in options and "terminate" not in options
         return _Plain(process, display, options, machine, geometry=size, lingers=lingers)
 

@@ -1,6 +1,8 @@
-"""Sessions that launchers register themselves: one ``*.json`` file each in a directory, as ``SpoolSchema`` describes it.
+"""Sessions that launchers register themselves: one ``*.json`` file each in a directory, as
+``SpoolSchema`` describes it.
 
-The file is the session: it appears, the session is listed; it changes, the session does; it goes, the session has ended.
+The file is the session: it appears, the session is listed; it changes, the session does; it goes,
+the session has ended.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class _Refused(Exception):
 
 
 class _File(NamedTuple):
-    """What was read: from which inode, as it was changed when (in nanoseconds; ``NEVER`` to have it read again)."""
+    """What was read: from which inode, as it was changed when (in nanoseconds; ``NEVER`` to have it
+    read again)."""
 
     inode: int
     changed: int
@@ -53,14 +56,16 @@ class Spool:
         files: dict[str, _File] = {}
         unchanged = True
         try:
-            # Through a descriptor, so that the kernel does not walk the directory's path for each file.
+            # Through a descriptor, so that the kernel does not walk the directory's path for each
+            # file.
             directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 anyone_writes = bool(os.fstat(directory).st_mode & (stat.S_IWGRP | stat.S_IWOTH))
                 known = self._files if anyone_writes == self._anyone_writes else {}
                 self._anyone_writes = anyone_writes
                 with os.scandir(directory) as entries:
-                    for entry in entries:  # of which there may be tens of thousands, as a rule unchanged
+                    # Of which there may be tens of thousands, as a rule unchanged
+                    for entry in entries:
                         name = entry.name
                         file = known.get(name)
                         if file is None:
@@ -68,7 +73,10 @@ class Spool:
                                 continue
                         else:
                             try:
-                                if file.changed == entry.stat(follow_symlinks=False).st_ctime_ns and file.inode == entry.inode():
+                                if (
+                                    file.changed == entry.stat(follow_symlinks=False).st_ctime_ns
+                                    and file.inode == entry.inode()
+                                ):
                                     files[name] = file
                                     continue
                             except OSError:
@@ -82,7 +90,10 @@ class Spool:
         except FileNotFoundError:
             pass  # no launcher has made it yet
         except OSError as error:
-            machine.explain(f"spool {self._directory}", f"cannot be read: {error.strerror}; its sessions stay as they were")
+            machine.explain(
+                f"spool {self._directory}",
+                f"cannot be read: {error.strerror}; its sessions stay as they were",
+            )
             files = self._files
         else:
             machine.settle(f"spool {self._directory}")
@@ -96,13 +107,16 @@ class Spool:
     def _subject(self, name: str) -> str:
         return f"session file {self._directory / name}".encode("utf-8", "backslashreplace").decode()
 
-    def _look_at(self, entry: os.DirEntry[str], directory: int, anyone_writes: bool, machine: Machine) -> _File | None:
+    def _look_at(
+        self, entry: os.DirEntry[str], directory: int, anyone_writes: bool, machine: Machine
+    ) -> _File | None:
         known = self._files.get(entry.name)
         try:
             status = entry.stat(follow_symlinks=False)
         except OSError:
             return None  # it has gone meanwhile
-        # The kernel dates changes by its tick, so a file that changed just now may change again under the same date.
+        # The kernel dates changes by its tick, so a file that changed just now may change again
+        # under the same date.
         is_fresh = abs(time.time() - status.st_ctime) < TICK_SECONDS
         changed = NEVER if is_fresh else status.st_ctime_ns
         try:
@@ -113,7 +127,10 @@ class Spool:
             # An unfinished file is not wrong yet, and what it said before still holds.
             if 0 <= time.time() - status.st_mtime < WRITING_SECONDS:
                 return _File(entry.inode(), NEVER, known.facts if known else None)
-            machine.explain(self._subject(entry.name), f"skipped: it is not well-formed JSON in UTF-8: {_one_line(error)}")
+            machine.explain(
+                self._subject(entry.name),
+                f"skipped: it is not well-formed JSON in UTF-8: {_one_line(error)}",
+            )
             return _File(entry.inode(), changed, None)
         except (_Refused, OSError) as error:
             machine.explain(self._subject(entry.name), f"skipped: {_one_line(error)}")
@@ -121,12 +138,16 @@ class Spool:
         machine.settle(self._subject(entry.name))
         return _File(entry.inode(), changed, facts)
 
-    def _read(self, name: str, directory: int, status: os.stat_result, anyone_writes: bool) -> Facts:
+    def _read(
+        self, name: str, directory: int, status: os.stat_result, anyone_writes: bool
+    ) -> Facts:
         if not stat.S_ISREG(status.st_mode):
             raise _Refused("it is no regular file")
         if status.st_size > MAX_FILE_BYTES:
             raise _Refused(f"it is over {MAX_FILE_BYTES} bytes")
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        descriptor = os.open(
+            name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory
+        )
         with os.fdopen(descriptor, "rb") as file:
             opened = os.fstat(descriptor)
             if not stat.S_ISREG(opened.st_mode):  # exchanged since it was listed
@@ -137,7 +158,9 @@ class Spool:
         members = _parse(data)
         others_write = anyone_writes or opened.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
         if others_write and not _may_speak_for(opened.st_uid, members["login"]):
-            raise _Refused(f"others can write here, and its owner is neither root nor {members['login']!r}")
+            raise _Refused(
+                f"others can write here, and its owner is neither root nor {members['login']!r}"
+            )
         identity = f"spool:{os.fsencode(name).hex()}:{members['login']}:{members.get('started')}"
         return Facts(identity=identity, stated=True, **members)
 

@@ -1,4 +1,5 @@
-"""Sessions of TigerVNC's X server, ``Xvnc`` (Debian: ``Xtigervnc``), however it was started. Options are those of Xvnc(1)."""
+"""Sessions of TigerVNC's X server, ``Xvnc`` (Debian: ``Xtigervnc``), however it was started.
+Options are those of Xvnc(1)."""
 
 from __future__ import annotations
 
@@ -16,9 +17,13 @@ DEFAULT_GEOMETRY = "1024x768"
 class VncSession(XSession):
     """One running Xvnc; its clients speak RFB, over TCP or a unix socket."""
 
-    def __init__(self, process: Process, display: int, options: Mapping[str, str], machine: Machine) -> None:
+    def __init__(
+        self, process: Process, display: int, options: Mapping[str, str], machine: Machine
+    ) -> None:
         lingers = "terminate" not in options and "reset" not in options
-        super().__init__(process, display, options, machine, geometry=DEFAULT_GEOMETRY, lingers=lingers)
+        super().__init__(
+            process, display, options, machine, geometry=DEFAULT_GEOMETRY, lingers=lingers
+        )
         port = options.get("rfbport", "0")
         self._port = int(port) if re.fullmatch(r"[0-9]{1,5}", port) else -1
         if self._port == 0:

@@ -1,6 +1,8 @@
-"""Sessions of X2Go: its X server ``x2goagent`` lives on while a session is suspended, only without a connection.
+"""Sessions of X2Go: its X server ``x2goagent`` lives on while a session is suspended, only without
+a connection.
 
-The agent's options file, whose path is in its environment's ``DISPLAY``, names the port at which the client's proxy is connected.
+The agent's options file, whose path is in its environment's ``DISPLAY``, names the port at which
+the client's proxy is connected.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ _HELPERS = ("x2go", "dbus-")  # such as x2gosetkeyboard, which runs beside the c
 
 
 class _Agent(XSession):
-    def __init__(self, process: Process, display: int, options: Mapping[str, str], machine: Machine) -> None:
+    def __init__(
+        self, process: Process, display: int, options: Mapping[str, str], machine: Machine
+    ) -> None:
         self.window_mode = "rootless" if "-R" in process.args else "desktop"
         super().__init__(process, display, options, machine, lingers=True)
         match = re.fullmatch(r"nx/nx,options=(/.+):[0-9]+", process.environ.get("DISPLAY", ""))
@@ -34,13 +38,16 @@ class _Agent(XSession):
         return None if self._port is None else sockets.tcp_clients(self._port)
 
     def _read_port(self) -> None:
-        """Take the port from the options file, which is written anew each time the session is resumed."""
+        """Take the port from the options file, which is written anew each time the session is
+        resumed."""
         try:
             status = os.stat(self._options or "")
             version = (status.st_ino, status.st_mtime_ns)
             if version != self._version:
                 self._version = version
-                text = read_owned(self._options or "", self.process.uid, MAX_OPTIONS_BYTES).decode("utf-8", "replace")
+                text = read_owned(self._options or "", self.process.uid, MAX_OPTIONS_BYTES).decode(
+                    "utf-8", "replace"
+                )
                 match = re.search(r"(?:^|,)listen=([0-9]{1,5})(?:,|:|$)", text)
                 self._port = int(match[1]) if match else self._port
         except (OSError, ValueError, FileError):
@@ -59,12 +66,13 @@ class X2Go(XServers):
 
     def __init__(self, listed: bool = True) -> None:
         super().__init__(listed)
-        self._servers: dict[tuple[int, str], str] = {}  # of each user's session of this name, the identity
+        # Of each user's session of this name, the identity
+        self._servers: dict[tuple[int, str], str] = {}
 
     def recognises(self, process: Process, machine: Machine) -> bool:
         name = parse_args(process.args)[1].get("name", "")
-        # Now and then a server forks children that look like itself, and they may outlive it. The name of a session holds when
-        # it was started and is not used again.
+        # Now and then a server forks children that look like itself, and they may outlive it. The
+        # name of a session holds when it was started and is not used again.
         if not name.startswith("X2GO-") or machine.parent_name(process) in self.programs:
             return False
         if len(self._servers) >= MAX_NAMES:
@@ -80,4 +88,6 @@ def _innermost(process: Process, machine: Machine) -> Iterable[Process]:
     """Return what runs inside of ``process`` once its wrappers are taken off."""
     if process.stat.name not in _WRAPPERS:
         return [] if process.stat.name.startswith(_HELPERS) else [process]
-    return [inner for child in machine.children(process.pid) for inner in _innermost(child, machine)]
+    return [
+        inner for child in machine.children(process.pid) for inner in _innermost(child, machine)
+    ]

@@ -1,7 +1,9 @@
-"""Sessions of xpra: ``start`` (windows of their own, rootless), ``start-desktop`` and ``shadow``; newer names of the same included.
+"""Sessions of xpra: ``start`` (windows of their own, rootless), ``start-desktop`` and ``shadow``;
+newer names of the same included.
 
-The session is xpra's server process, which its clients connect to. The X server beside it is xpra's tool and may outlive a
-server that crashed; on its own it is no session. Options are those of xpra(1).
+The session is xpra's server process, which its clients connect to. The X server beside it is xpra's
+tool and may outlive a server that crashed; on its own it is no session. Options are those of
+xpra(1).
 """
 
 from __future__ import annotations
@@ -19,11 +21,19 @@ from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.xserver import XServers, XSession, parse_args, path_of
 
 MODES = {
-    "start": "rootless", "seamless": "rootless", "upgrade": "rootless", "upgrade-seamless": "rootless",
-    "start-desktop": "desktop", "desktop": "desktop", "upgrade-desktop": "desktop", "shadow": "desktop",
+    "start": "rootless",
+    "seamless": "rootless",
+    "upgrade": "rootless",
+    "upgrade-seamless": "rootless",
+    "start-desktop": "desktop",
+    "desktop": "desktop",
+    "upgrade-desktop": "desktop",
+    "shadow": "desktop",
 }
 X_SERVERS = ("Xvfb", "Xorg", "Xdummy", "X")
-_HELPERS = re.compile(r"Xvfb|Xorg|Xdummy|X|xpra.*|_?dbus.*|pulseaudio|pipewire.*|ibus.*|gpg-agent|ssh-agent|xsettingsd")
+_HELPERS = re.compile(
+    r"Xvfb|Xorg|Xdummy|X|xpra.*|_?dbus.*|pulseaudio|pipewire.*|ibus.*|gpg-agent|ssh-agent|xsettingsd"
+)
 _START = re.compile(r"--start(?:-child)?(?:=(.*))?", re.DOTALL)
 
 
@@ -34,7 +44,9 @@ class _Server(XSession):
         self._doors = _listening(process, machine)
         self._asked = list(_asked_commands(process.args))
         # xpra itself stays connected to the X server, so we are never its last client.
-        super().__init__(process, display, {}, machine, authority=_authority(process, machine), lingers=True)
+        super().__init__(
+            process, display, {}, machine, authority=_authority(process, machine), lingers=True
+        )
 
     def follow(self, machine: Machine) -> None:
         if self.process.age < STARTING_SECONDS:  # it opens its sockets one after the other
@@ -45,20 +57,32 @@ class _Server(XSession):
         if self._doors is None:
             return None
         paths, ports = self._doors
-        return frozenset().union(*map(sockets.unix_clients, paths), *map(sockets.tcp_clients, ports))
+        return frozenset().union(
+            *map(sockets.unix_clients, paths), *map(sockets.tcp_clients, ports)
+        )
 
     def applications(self, machine: Machine) -> Iterable[Process]:
-        # Its configuration may start more (Debian's does), so what the command line asks for comes first. xpra also runs programs
-        # for itself, now and then and for a moment, so anything else only counts once it has run for a while.
-        children = [process for process in machine.children(self.process.pid) if not _HELPERS.fullmatch(process.stat.name)]
+        # Its configuration may start more (Debian's does), so what the command line asks for comes
+        # first. xpra also runs programs for itself, now and then and for a moment, so anything else
+        # only counts once it has run for a while.
+        children = [
+            process
+            for process in machine.children(self.process.pid)
+            if not _HELPERS.fullmatch(process.stat.name)
+        ]
         asked = [process for process in children if self._is_asked(process.args)]
-        return asked + [process for process in children if not process.is_young and process not in asked]
+        return asked + [
+            process for process in children if not process.is_young and process not in asked
+        ]
 
     def _is_asked(self, args: list[str]) -> bool:
-        """Return whether ``args`` are those of a command that was asked for, maybe with its interpreter and its path."""
+        """Return whether ``args`` are those of a command that was asked for, maybe with its
+        interpreter and its path."""
         return any(
-            os.path.basename(args[-len(asked)]) == os.path.basename(asked[0]) and args[-len(asked):][1:] == asked[1:]
-            for asked in self._asked if 0 < len(asked) <= len(args)
+            os.path.basename(args[-len(asked)]) == os.path.basename(asked[0])
+            and args[-len(asked) :][1:] == asked[1:]
+            for asked in self._asked
+            if 0 < len(asked) <= len(args)
         )
 
 
@@ -69,7 +93,11 @@ class Xpra(XServers):
 
     def recognises(self, process: Process, machine: Machine) -> bool:
         if process.stat.name in X_SERVERS:
-            return machine.parent_name(process) == "xpra" or process.args[:1] != [] and "-for-Xpra-" in process.args[0]
+            return (
+                machine.parent_name(process) == "xpra"
+                or process.args[:1] != []
+                and "-for-Xpra-" in process.args[0]
+            )
         return _mode(process) is not None
 
     def session(self, process: Process, machine: Machine) -> _Server | None:
@@ -77,31 +105,48 @@ class Xpra(XServers):
         if mode is None:
             return None
         doors = _listening(process, machine)
-        # xpra's own socket has its host's and its display's name; a user may ask for others beside it.
-        paths = sorted(doors[0] if doors else [], key=lambda path: f"/{socket.gethostname()}-" not in path)
-        numbers = [arg[1:].partition(".")[0] for arg in process.args if re.fullmatch(r":[0-9]{1,5}(\.[0-9]+)?", arg)]
+        # xpra's own socket has its host's and its display's name; a user may ask for others beside
+        # it.
+        paths = sorted(
+            doors[0] if doors else [], key=lambda path: f"/{socket.gethostname()}-" not in path
+        )
+        numbers = [
+            arg[1:].partition(".")[0]
+            for arg in process.args
+            if re.fullmatch(r":[0-9]{1,5}(\.[0-9]+)?", arg)
+        ]
         if not numbers:
-            numbers = [match[1] for path in paths if (match := re.fullmatch(r".*-([0-9]{1,5})", path))]
+            numbers = [
+                match[1] for path in paths if (match := re.fullmatch(r".*-([0-9]{1,5})", path))
+            ]
         if not numbers or (doors is not None and not paths):
             return None  # a client, a helper, or a server that is not ready yet
         return _Server(process, int(numbers[0]), mode, machine)
 
 
 def _mode(process: Process) -> str | None:
-    """Return what kind of server ``process`` is; ``None`` for xpra's clients and tools, which have the same name."""
+    """Return what kind of server ``process`` is; ``None`` for xpra's clients and tools, which have
+    the same name."""
     for position, arg in enumerate(process.args[:3]):
         if os.path.basename(arg) == "xpra":
-            return next((mode for mode in process.args[position + 1:position + 2] if mode in MODES), None)
+            return next(
+                (mode for mode in process.args[position + 1 : position + 2] if mode in MODES), None
+            )
     return None
 
 
 def _listening(process: Process, machine: Machine) -> tuple[list[str], list[int]] | None:
-    """Return the paths and the TCP ports at which ``process`` waits for clients; ``None`` if we may not know."""
+    """Return the paths and the TCP ports at which ``process`` waits for clients; ``None`` if we may
+    not know."""
     opened = machine.open_sockets(process)
     if opened is None:
         return None
     sockets = machine.sockets(process)
-    paths = [path for path in sockets.listening_paths() if sockets.unix_listeners(path) & opened and not path.startswith("@/tmp/")]
+    paths = [
+        path
+        for path in sockets.listening_paths()
+        if sockets.unix_listeners(path) & opened and not path.startswith("@/tmp/")
+    ]
     return paths, [port for port, inodes in sockets.tcp_listeners().items() if inodes & opened]
 
 
@@ -117,7 +162,8 @@ def _asked_commands(args: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _authority(process: Process, machine: Machine) -> str | None:
-    """Return the authority file of the X server that ``process`` started, or that its user has as a rule."""
+    """Return the authority file of the X server that ``process`` started, or that its user has as a
+    rule."""
     for child in machine.children(process.pid):
         if child.stat.name in X_SERVERS:
             path = path_of(child, parse_args(child.args)[1].get("auth"))

@@ -2,8 +2,9 @@
 
 In 0.9 ``xrdp-sesman`` starts the X server, in 0.10 ``xrdp-sesexec`` does.
 
-What an RDP client connects to is not the X server but xrdp, which has one connection to the session for as long as the client is
-there: with Xorg to the module's own unix socket ``xrdp_display_N``, with Xvnc to its RFB port.
+What an RDP client connects to is not the X server but xrdp, which has one connection to the session
+for as long as the client is there: with Xorg to the module's own unix socket ``xrdp_display_N``,
+with Xvnc to its RFB port.
 """
 
 from __future__ import annotations
@@ -21,9 +22,14 @@ XORG = ("Xorg", "Xorg.bin", "X")
 
 
 def _applications(server: Process, machine: Machine) -> Iterable[Process]:
-    """Return what was started beside the X server: the window manager, or the program that the client asked for."""
+    """Return what was started beside the X server: the window manager, or the program that the
+    client asked for."""
     others = (*STARTERS, *XORG, *tigervnc.PROGRAMS, "xrdp-chansrv")
-    return [process for process in machine.children(server.stat.parent) if process.stat.name not in others]
+    return [
+        process
+        for process in machine.children(server.stat.parent)
+        if process.stat.name not in others
+    ]
 
 
 class _Xorg(XSession):
@@ -31,13 +37,18 @@ class _Xorg(XSession):
 
     def follow(self, machine: Machine) -> None:
         if self._path is None:
-            # Its directory differs by version and by build: /run/xrdp/sockdir, /run/xrdp/UID, /tmp/.xrdp. Anybody may have a
-            # socket of this name in a directory of their own.
+            # Its directory differs by version and by build: /run/xrdp/sockdir, /run/xrdp/UID,
+            # /tmp/.xrdp. Anybody may have a socket of this name in a directory of their own.
             sockets = machine.sockets(self.process)
-            self._path = next((
-                path for path in sockets.listening_paths() if path.endswith(f"/xrdp_display_{self.display}")
-                and machine.own_sockets(self.process, sockets.unix_listeners(path))
-            ), None)
+            self._path = next(
+                (
+                    path
+                    for path in sockets.listening_paths()
+                    if path.endswith(f"/xrdp_display_{self.display}")
+                    and machine.own_sockets(self.process, sockets.unix_listeners(path))
+                ),
+                None,
+            )
         super().follow(machine)
 
     def connections(self, sockets: Sockets) -> frozenset[int]:
