@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 from rich.console import Console
@@ -38,7 +38,7 @@ class Duration(click.ParamType[int]):
     """A time such as ``30m``, ``8h`` or ``7d``, in seconds."""
 
     name = "duration"
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    units: ClassVar = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
@@ -324,8 +324,7 @@ def _watch_lines(replica: Replica, topic: Topic, query: Query) -> None:
             (change.id, change.entry)
             for change in replica.follow(1.0)
             if change.topic == topic
-            or topic is Everything.SESSIONS
-            and change.topic is not Everything.SERVERS
+            or (topic is Everything.SESSIONS and change.topic is not Everything.SERVERS)
         ]
 
 

@@ -66,7 +66,7 @@ class Mailbox:
                 self._shown.add(change.id)
                 is_known = change.before is not None and self._passes(change.before)
         waiting = self._owed.get(change.id)
-        if isinstance(waiting, _Unheard) or waiting is None and not is_known:
+        if isinstance(waiting, _Unheard) or (waiting is None and not is_known):
             if isinstance(owed, Entry):
                 owed = _Unheard(owed)
             elif waiting is not None:

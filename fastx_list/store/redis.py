@@ -273,11 +273,8 @@ class RedisStore:
         fields = [dict(_pairs(values)) for _, values in entries]
         follows = fields[0].get(b"p") if fields else tip
         is_complete = len(entries) == current - revision
-        if (
-            current < revision
-            or is_complete
-            and head_then is not None
-            and follows != self._position(head_then)[1]
+        if current < revision or (
+            is_complete and head_then is not None and follows != self._position(head_then)[1]
         ):
             raise OrderLost
         if not is_complete:

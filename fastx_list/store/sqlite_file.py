@@ -19,16 +19,20 @@ VERSION = 2
 
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, horizon INTEGER NOT NULL,
-    store TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS meta (
+    one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, horizon INTEGER NOT NULL,
+    store TEXT NOT NULL
+);
 INSERT OR IGNORE INTO meta VALUES (1, 0, 0, hex(randomblob(16)));
 CREATE TABLE IF NOT EXISTS session (
-    id TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, server_id TEXT NOT NULL, login TEXT NOT NULL,
-    digest TEXT, params TEXT NOT NULL, text TEXT, ended INTEGER
+    id TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, server_id TEXT NOT NULL,
+    login TEXT NOT NULL, digest TEXT, params TEXT NOT NULL, text TEXT, ended INTEGER
 );
 CREATE INDEX IF NOT EXISTS session_ended ON session (ended) WHERE ended IS NOT NULL;
 CREATE INDEX IF NOT EXISTS session_server ON session (server_id) WHERE ended IS NULL;
-CREATE TABLE IF NOT EXISTS revoked (jti TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, expires INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS revoked (
+    jti TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, expires INTEGER NOT NULL
+);
 {sqlite_leases.SCHEMA}
 PRAGMA user_version = {VERSION};
 COMMIT;

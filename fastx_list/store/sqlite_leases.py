@@ -20,12 +20,12 @@ UPGRADE_SECONDS = 60  # for the servers in a store that was made before there we
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS server (
-    id TEXT PRIMARY KEY, revision INTEGER UNIQUE, text TEXT, ended INTEGER, view TEXT, holder TEXT, instance TEXT, host TEXT,
-    seconds REAL, boot TEXT, expires REAL, rival TEXT, rival_until REAL
+    id TEXT PRIMARY KEY, revision INTEGER UNIQUE, text TEXT, ended INTEGER, view TEXT, holder TEXT,
+    instance TEXT, host TEXT, seconds REAL, boot TEXT, expires REAL, rival TEXT, rival_until REAL
 );
 CREATE TABLE IF NOT EXISTS remembered (
-    id TEXT PRIMARY KEY, server_id TEXT NOT NULL, login TEXT NOT NULL, params TEXT NOT NULL, text TEXT NOT NULL,
-    since INTEGER NOT NULL
+    id TEXT PRIMARY KEY, server_id TEXT NOT NULL, login TEXT NOT NULL, params TEXT NOT NULL,
+    text TEXT NOT NULL, since INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS remembered_server ON remembered (server_id);
 """

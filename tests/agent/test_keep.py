@@ -435,7 +435,7 @@ def test_it_renews_its_lease_several_times_before_that_runs_out(
     agent = Agent(settings, store, [Scripted(facts())])
     agent.scan()
     beats = 0
-    for second in range(1, 61):
+    for _ in range(1, 61):
         revision = store.snapshot().revision
         now += 1
         agent.scan()

@@ -41,9 +41,7 @@ def test_what_it_reads_is_what_psutil_reads(machine: Machine) -> None:
     # Psutil counts from a boot time in whole seconds
     assert abs(process.started / 1000 - ours.create_time()) < 2
     assert process.args == ours.cmdline()
-    assert {pid for pid in psutil.pids()} >= {
-        pid for pid in machine.processes if Path(f"/proc/{pid}").exists()
-    }
+    assert set(psutil.pids()) >= {pid for pid in machine.processes if Path(f"/proc/{pid}").exists()}
 
 
 def test_a_process_is_found_by_name_and_display(
@@ -140,7 +138,8 @@ def test_a_name_with_brackets_and_blanks_is_read_right(tmp_path: Path) -> None:
             stat = wait_for(
                 "exec",
                 lambda: (
-                    (stat := read_stat(process.pid)) and stat.name.startswith("a)") and stat or None
+                    ((stat := read_stat(process.pid)) and stat.name.startswith("a)") and stat)
+                    or None
                 ),
             )
             assert (stat.name, stat.parent) == ("a) R 1 (b", os.getpid())

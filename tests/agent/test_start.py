@@ -116,7 +116,8 @@ def test_what_a_launcher_gets_wrong_is_said_and_ignored(
 
 def test_a_later_edit_touches_new_sessions_only(settings: Settings, store: Store) -> None:
     class Seen:
-        facts: list[Facts] = []
+        def __init__(self) -> None:
+            self.facts: list[Facts] = []
 
         def scan(self, machine: Machine) -> Iterable[Facts]:
             return self.facts

@@ -59,7 +59,8 @@ def lister(directory: Path) -> Iterator[str]:
     with common.running(
         command, common.environment(directory, WEB_CONCURRENCY="1"), common.listens(port)
     ):
-        url = f"http://127.0.0.1:{port}/api/list/{common.issue(directory, common.login_name(0))}?limit=0"
+        token = common.issue(directory, common.login_name(0))
+        url = f"http://127.0.0.1:{port}/api/list/{token}?limit=0"
         total(url)
         yield url
 

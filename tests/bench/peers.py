@@ -201,8 +201,9 @@ http {{
 {temporary}
   server {{
     listen 127.0.0.1:{port} backlog=4096;
-    location = /all {{ nchan_subscriber websocket; nchan_channel_id all; nchan_subscriber_first_message newest; }}
-    location = /publish {{ nchan_publisher http; nchan_channel_id all; nchan_message_buffer_length 20; }}
+    nchan_channel_id all;
+    location = /all {{ nchan_subscriber websocket; nchan_subscriber_first_message newest; }}
+    location = /publish {{ nchan_publisher http; nchan_message_buffer_length 20; }}
   }}
 }}
 """)

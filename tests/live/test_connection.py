@@ -895,7 +895,7 @@ def _scribble(wire: Wire, choose: random.Random) -> None:
         wire.sends(client_close(1000))
     elif ends == "client sends too much":
         wire.sends(client(Opcode.BINARY, b"x" * 5000))
-    for step in range(100):
+    for _ in range(100):
         wire.reads(choose.randint(1, 5000))
         wire.lets_it_write()
         wire.connection.flush()

@@ -280,7 +280,7 @@ def test_pages_laid_end_to_end_are_the_whole_list(
         listed(sessions, sortBy="name", start=place, limit=size)
         for place in range(0, len(whole), size)
     ]
-    assert sum(pages, []) == whole
+    assert [each for page in pages for each in page] == whole
     assert listed(sessions, sortBy="name", start=start) == whole[start:]
 
 

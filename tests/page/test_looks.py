@@ -178,8 +178,10 @@ def test_what_moves_can_be_stilled(tab: Tab, alice: User) -> None:
 def go_to(page: Page, wanted: Locator, key: str = "Tab") -> None:
     """Press ``key`` until ``wanted`` has the focus, which must be seen on all the way."""
     look = """(wanted) => {
-        const { activeElement: element } = document, { outlineStyle, outlineWidth } = getComputedStyle(element);
-        const seen = element === document.body || (outlineStyle !== 'none' && parseFloat(outlineWidth) >= 1);
+        const element = document.activeElement;
+        const { outlineStyle, outlineWidth } = getComputedStyle(element);
+        const outlined = outlineStyle !== 'none' && parseFloat(outlineWidth) >= 1;
+        const seen = element === document.body || outlined;
         return [element === wanted, seen ? '' : element.outerHTML];
     }"""
     for _ in range(60):

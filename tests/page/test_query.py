@@ -90,9 +90,9 @@ def test_filters_are_added_changed_and_removed(tab: Tab, alice: User) -> None:
     assert tab.requests[-1] == "GET /api/list/TOKEN?limit=50&filter=clients%3D%3D0%2C1"
     tab.filter("params.project==green,red", "")  # the API's form will do as well
     tab.shows("beta")
-    assert (
-        tab.requests[-1]
-        == "GET /api/list/TOKEN?limit=50&filter=clients%3D%3D0%2C1&filter=params.project%3D%3Dgreen%2Cred"
+    assert tab.requests[-1] == (
+        "GET /api/list/TOKEN?limit=50&filter=clients%3D%3D0%2C1"
+        "&filter=params.project%3D%3Dgreen%2Cred"
     )
     tab.page.get_by_role("button", name="clients==0,1", exact=True).click()
     expect(tab.page.get_by_label("Values, separated by commas")).to_have_value("0,1")

@@ -91,8 +91,9 @@ def test_a_time_is_exact_for_pointer_keyboard_and_screen_reader(tab: Tab, alice:
         .replace("+00:00", "Z")
     )
     local = tab.page.evaluate(
-        "new Intl.DateTimeFormat(undefined, {dateStyle: 'medium', timeStyle: 'long'}).format(%d)"
-        % started
+        "started => new Intl.DateTimeFormat(undefined, {dateStyle: 'medium', timeStyle: 'long'})"
+        ".format(started)",
+        started,
     )
     assert tab.rows.locator("time").get_attribute("title") == f"{local} ({iso})"
     button = tab.page.get_by_role("button", name="xterm")

@@ -91,7 +91,7 @@ def test_changes_can_be_asked_for_from_any_revision(store: Store) -> None:
         assert (
             [record.id for record in changes.records]
             if changes
-            else [] == [f"s1-{number}" for number in range(start, 5)]
+            else [f"s1-{number}" for number in range(start, 5)] == []
         )
 
 

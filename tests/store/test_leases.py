@@ -194,7 +194,7 @@ def test_what_did_not_come_back_with_its_server_has_ended(store: Store) -> None:
     assert params_in(store, "s1-2") == {"a": 1}
 
 
-def test_an_agent_that_starts_is_told_of_its_sessions_that_run_and_of_those_that_left_with_the_lease(
+def test_a_new_agent_is_told_of_its_sessions_that_run_and_of_those_that_left_with_the_lease(
     store: Store,
 ) -> None:
     assert list(store.recall("s1")) == []

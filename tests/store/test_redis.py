@@ -71,13 +71,13 @@ class Raw:
     def key(self, name: str) -> str:
         return self.prefix + name
 
-    def keys(self) -> list[str]:
+    def all_keys(self) -> list[str]:
         return sorted(
             key.decode() for key in self.client.keys(self.prefix.replace("{", "\\{") + "*")
         )
 
     def empty(self) -> None:
-        for key in self.keys():
+        for key in self.all_keys():
             self.client.delete(key)
 
 
@@ -91,8 +91,8 @@ def test_all_keys_have_the_prefix_and_one_hash_tag(store: Store, raw: Raw) -> No
     store.set_params("s1-1", "alice", {"a": 1})
     store.revoke("token", 2**40)
     wait_for("the end of the lease", lambda: not running_in(store))
-    assert raw.client.dbsize() - before == len(raw.keys()) > 5
-    assert len({client_library.crc.key_slot(key.encode()) for key in raw.keys()}) == 1
+    assert raw.client.dbsize() - before == len(raw.all_keys()) > 5
+    assert len({client_library.crc.key_slot(key.encode()) for key in raw.all_keys()}) == 1
 
 
 def test_nothing_of_a_session_stays_once_it_has_ended(
@@ -103,7 +103,7 @@ def test_nothing_of_a_session_stays_once_it_has_ended(
     store.set_params("s1-1", "alice", {"a": "SECRET"})
     store.observe("s1", {})
     store.observe("s1", {})
-    held = [raw.client.dump(key) for key in raw.keys() if raw.client.type(key) != b"stream"]
+    held = [raw.client.dump(key) for key in raw.all_keys() if raw.client.type(key) != b"stream"]
     assert not any(b"SECRET" in value for value in held)
     assert raw.client.xlen(raw.key("changes")) == 0
 

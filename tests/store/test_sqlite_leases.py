@@ -156,17 +156,22 @@ def test_readers_go_on_while_the_end_of_a_lease_cannot_be_written(
 
 
 _VERSION_1 = """
-CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, horizon INTEGER NOT NULL,
-    store TEXT NOT NULL);
+CREATE TABLE meta (
+    one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, horizon INTEGER NOT NULL,
+    store TEXT NOT NULL
+);
 INSERT INTO meta VALUES (1, 1, 0, 'random');
 CREATE TABLE session (
-    id TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, server_id TEXT NOT NULL, login TEXT NOT NULL,
-    digest TEXT, params TEXT NOT NULL, text TEXT, ended INTEGER
+    id TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, server_id TEXT NOT NULL,
+    login TEXT NOT NULL, digest TEXT, params TEXT NOT NULL, text TEXT, ended INTEGER
 );
 CREATE INDEX session_ended ON session (ended) WHERE ended IS NOT NULL;
 CREATE INDEX session_server ON session (server_id) WHERE ended IS NULL;
-CREATE TABLE revoked (jti TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, expires INTEGER NOT NULL);
-INSERT INTO session VALUES ('s1-1', 1, 's1', 'alice', 'digest', '{"a":1}', '{"id":"s1-1","params":{"a":1}}', NULL);
+CREATE TABLE revoked (
+    jti TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, expires INTEGER NOT NULL
+);
+INSERT INTO session VALUES ('s1-1', 1, 's1', 'alice', 'digest', '{"a":1}',
+    '{"id":"s1-1","params":{"a":1}}', NULL);
 PRAGMA user_version = 1;
 """
 

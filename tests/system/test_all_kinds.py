@@ -88,7 +88,7 @@ def world(
             clients.append((user, command, xpra.attach(user, desk, f":{display}", "one")))
         clients += [(user, command, client.result()) for user, command, client in slow]
     world = World(accounts, clients, plain)
-    for user, expected in zip(accounts, EXPECTED):
+    for user, expected in zip(accounts, EXPECTED, strict=True):
         try:
             wait_for(
                 "the sessions and their clients",
@@ -144,7 +144,7 @@ def test_each_user_has_every_session_of_their_own_once_and_no_other(
     watched: Service, world: World
 ) -> None:
     everything = []
-    for user, expected in zip(world.users, EXPECTED):
+    for user, expected in zip(world.users, EXPECTED, strict=True):
         mine = sessions(watched, user)
         assert sorted((s["windowMode"], command(s)) for s in mine) == sorted(expected)
         assert sorted(s["serverPid"] for s in mine) == sorted(
@@ -169,7 +169,7 @@ def test_each_user_is_told_of_their_own_sessions_and_no_others(
             )
             for user in world.users
         ]
-        for user, feed in zip(world.users, feeds):
+        for user, feed in zip(world.users, feeds, strict=True):
             mine = {session["id"]: session for session in sessions(watched, user)}
             wait_for(f"the sessions of {user.login}", lambda: now(feed) == mine, SECONDS)
             assert len(feed.messages) == len(mine)
@@ -180,7 +180,7 @@ def test_each_user_is_told_of_their_own_sessions_and_no_others(
         wait_for("the new session", lambda: len(now(one)) == len(EXPECTED[0]) + 1, SECONDS)
         end(vnc.process)
         wait_for("its end", lambda: len(now(one)) == len(EXPECTED[0]), SECONDS)
-        for user, feed, expected in zip(world.users[1:], others, EXPECTED[1:]):
+        for user, feed, expected in zip(world.users[1:], others, EXPECTED[1:], strict=True):
             own = start_vnc(daemons, user)
             wait_for("a session of their own", lambda: len(now(feed)) == len(expected) + 1, SECONDS)
             end(own.process)

@@ -7,8 +7,6 @@ from tests.system.drill import KINDS
 from tests.system.hosts import drill
 
 
-def test_whatever_happens_to_machines_and_redis_every_list_and_every_subscriber_says_the_truth() -> (
-    None
-):
+def test_whatever_happens_to_machines_and_redis_every_list_and_subscriber_says_the_truth() -> None:
     spent = drill(seed=1, rounds=50)
     assert KINDS.keys() <= spent.keys()

@@ -93,10 +93,8 @@ class Xpra(XServers):
 
     def recognises(self, process: Process, machine: Machine) -> bool:
         if process.stat.name in X_SERVERS:
-            return (
-                machine.parent_name(process) == "xpra"
-                or process.args[:1] != []
-                and "-for-Xpra-" in process.args[0]
+            return machine.parent_name(process) == "xpra" or (
+                process.args[:1] != [] and "-for-Xpra-" in process.args[0]
             )
         return _mode(process) is not None
 
