@@ -65,7 +65,7 @@ class Agent:
         # How many sessions and logins the last heartbeat told of; none while the lease is not ours.
         self._told: tuple[int, int] | None = None
         self._rival: str | None = None
-        self._written: str | None = None  # the store's name of the view that was written last
+        self._written: str | None = None  # the edition that was written last
         self._unwritten = True
         self._found: list[Facts] = []
         self._seen: dict[str, Facts] = {}
@@ -111,7 +111,7 @@ class Agent:
                 is_new = self._is_new
                 self._update(self._view, self._seen, previous_look)
                 self._unmerged = is_new
-            if self._written is not None and self._store.view(self._server_id) != self._written:
+            if self._written is not None and self._store.edition(self._server_id) != self._written:
                 # The store has lost the view, or let it run out. Sessions come first, so that
                 # nobody sees the server without them.
                 self._write(self._view)

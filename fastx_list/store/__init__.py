@@ -125,18 +125,18 @@ class Store(Followed, Protocol):
     def observe(
         self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None
     ) -> str:
-        """Take a server's complete view, atomically: what is new or changed is written, what is
+        """Take all sessions of a server, atomically: what is new or changed is written, what is
         missing has ended.
 
         It renews ``lease``, and raises :class:`ServerTaken` if that is another's; sessions that are
         written without one stay until they are missing. Sessions that had ended with the lease come
-        back with the params they had. Returns what :meth:`view` will say for as long as nobody else
-        writes the server's sessions.
+        back with the params they had. Returns what :meth:`edition` will say for as long as nobody
+        else writes the server's sessions.
         """
 
-    def view(self, server_id: str) -> str | None:
-        """Return a name of the view that the store has of this server; ``None`` if it has none (any
-        more)."""
+    def edition(self, server_id: str) -> str | None:
+        """Return a random name of what was last written of this server's sessions; ``None`` if
+        the store has nothing of them (any more)."""
 
     def heartbeat(self, server: Server, lease: Lease) -> str | None:
         """Write what a server is like and renew its lease; return the host of another agent that

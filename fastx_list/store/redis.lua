@@ -125,7 +125,7 @@ end
 
 local steps = {}
 
--- The server, the name of the view that the caller compared with, a lease (empty: none), and how many sessions have changed; for each
+-- The server, the edition that the caller compared with, a lease (empty: none), and how many sessions have changed; for each
 -- of those its id, login, digest, JSON before and after its params, and the params it was started with; then the ids of those that
 -- have ended. They are too many to be arguments of a function in Lua.
 function steps.observe(server, compared, holder, instance, host, milliseconds, count)
@@ -138,8 +138,8 @@ function steps.observe(server, compared, holder, instance, host, milliseconds, c
   end
   expire(clock)
   local digests, gone_params = key('digests:' .. server), key('gone-params:' .. server)
-  local view = redis.call('GET', key('view:' .. server))
-  if (view or '') ~= compared then
+  local edition = redis.call('GET', key('view:' .. server)) -- this key has an older name
+  if (edition or '') ~= compared then
     return { 'again' }
   end
   local first_ended = 12 + count * 6
@@ -161,12 +161,12 @@ function steps.observe(server, compared, holder, instance, host, milliseconds, c
     append('s', id, 'l', login, 'v', server)
   end
   redis.call('DEL', key('gone:' .. server), gone_params) -- what did not come back has ended
-  if not view or #ARGV >= 12 then
-    view = name
-    redis.call('SET', key('view:' .. server), view)
+  if not edition or #ARGV >= 12 then
+    edition = name
+    redis.call('SET', key('view:' .. server), edition)
   end
   forget()
-  return { 'ok', view }
+  return { 'ok', edition }
 end
 
 function steps.heartbeat(server, holder, instance, host, milliseconds, text)

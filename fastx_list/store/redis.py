@@ -10,7 +10,8 @@ answers as soon as there is something new: until it has, not even that question 
 Keys, all beginning with ``{prefix}:1:``, where 1 is the version of this layout: ``head``,
 ``changes``, ``sessions`` (id: JSON), ``params`` (id: JSON), ``servers`` (id: JSON), ``revoked``
 (jti by expiry), ``clock``, ``expires`` (server by end of its lease), and for each server
-``lease:``, ``view:``, ``digests:`` (session id: digest and login), ``gone:`` and ``gone-params:``.
+``lease:``, ``view:`` (its edition), ``digests:`` (session id: digest and login), ``gone:`` and
+``gone-params:``.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class RedisStore:
         self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None
     ) -> str:
         for _ in range(TRIES):
-            view, digests = self._patient.transaction(
+            edition, digests = self._patient.transaction(
                 ("GET", self._key("view:" + server_id)),
                 ("HGETALL", self._key("digests:" + server_id)),
             )
@@ -105,7 +106,7 @@ class RedisStore:
                 self._patient,
                 "observe",
                 server_id,
-                view or b"",
+                edition or b"",
                 *_claim(lease),
                 len(changed),
                 *(part for session in changed for part in _parts(session)),
@@ -121,7 +122,7 @@ class RedisStore:
             " was written"
         )
 
-    def view(self, server_id: str) -> str | None:
+    def edition(self, server_id: str) -> str | None:
         [name] = self._patient.ask(("GET", self._key("view:" + server_id)))
         return None if name is None else str(name.decode())
 

@@ -55,10 +55,10 @@ class SqliteStore:
     ) -> str:
         with self._write() as db:
             taken_by = sqlite_leases.claim(db, server_id, lease) if lease else None
-            view = self._observe(db, server_id, sessions) if taken_by is None else ""
+            edition = self._observe(db, server_id, sessions) if taken_by is None else ""
         if taken_by is not None:
             raise ServerTaken(server_id, taken_by)
-        return view
+        return edition
 
     def _observe(
         self, db: sqlite3.Connection, server_id: str, sessions: Mapping[str, Session]
@@ -84,15 +84,15 @@ class SqliteStore:
         _forget(db, now)
         # What did not come back has ended
         db.execute("DELETE FROM remembered WHERE server_id = ?", (server_id,))
-        view = _view(db, server_id)
-        if view is None or changed or known:
-            view = secrets.token_hex(8)
+        edition = _edition(db, server_id)
+        if edition is None or changed or known:
+            edition = secrets.token_hex(8)
             db.execute(
                 "INSERT INTO server (id, view) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET view ="
                 " excluded.view, ended = NULL",
-                (server_id, view),
+                (server_id, edition),
             )
-        return view
+        return edition
 
     def _put(self, db: sqlite3.Connection, session: Session) -> None:
         row = db.execute(
@@ -114,9 +114,9 @@ class SqliteStore:
             ),
         )
 
-    def view(self, server_id: str) -> str | None:
+    def edition(self, server_id: str) -> str | None:
         with self._read() as db:
-            return _view(db, server_id)
+            return _edition(db, server_id)
 
     def heartbeat(self, server: Server, lease: Lease) -> str | None:
         with self._write() as db:
@@ -222,7 +222,7 @@ class SqliteStore:
             db.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
     def _changes_since(self, db: sqlite3.Connection, revision: int) -> Changes:
-        db.execute("BEGIN")  # one view of all tables
+        db.execute("BEGIN")  # one state of all tables
         try:
             current, horizon = db.execute("SELECT revision, horizon FROM meta").fetchone()
             if revision > current:
@@ -267,7 +267,7 @@ def _data_version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA data_version").fetchone()[0])
 
 
-def _view(db: sqlite3.Connection, server_id: str) -> str | None:
+def _edition(db: sqlite3.Connection, server_id: str) -> str | None:
     row = db.execute("SELECT view FROM server WHERE id = ?", (server_id,)).fetchone()
     return row[0] if row else None
 

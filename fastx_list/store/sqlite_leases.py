@@ -18,6 +18,7 @@ from fastx_list.store import MAX_REPLACED, Held, Lease
 
 UPGRADE_SECONDS = 60  # for the servers in a store that was made before there were leases
 
+# The column ``view`` holds the edition of a server.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS server (
     id TEXT PRIMARY KEY, revision INTEGER UNIQUE, text TEXT, ended INTEGER, view TEXT, holder TEXT,

@@ -64,7 +64,7 @@ def simulate(url: str, machines: int) -> None:
         time.sleep(max(0.0, at - time.monotonic()))
         name, store = f"machine{index:03}", stores[index]
         if what == "scan":
-            store.view(name)
+            store.edition(name)
         elif what == "beat":
             store.heartbeat(
                 Server(name, f"host{index}", cpu=chance.random() * 100, sessions=SESSIONS),

@@ -49,7 +49,7 @@ def make_lease(holder: str = "one", instance: str = "1", seconds: float = 3600) 
     return Lease(holder, instance, f"host of {holder}", seconds)
 
 
-def view_of(*sessions: Session) -> dict[str, Session]:
+def by_id(*sessions: Session) -> dict[str, Session]:
     return {session.id: session for session in sessions}
 
 

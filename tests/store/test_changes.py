@@ -8,11 +8,11 @@ from concurrent.futures import ProcessPoolExecutor
 
 from fastx_list.model.session import encode
 from fastx_list.store import Changes, Record, Store, open_store
-from tests.store.common import NOW, PATIENCE, OpenStore, make_session, running_in, view_of
+from tests.store.common import NOW, PATIENCE, OpenStore, by_id, make_session, running_in
 
 
 def test_there_are_no_changes_after_the_last_one(store: Store) -> None:
-    store.observe("s1", view_of(make_session()))
+    store.observe("s1", by_id(make_session()))
     revision = store.snapshot().revision
     for _ in range(3):
         assert store.changes(revision) is None
@@ -20,9 +20,9 @@ def test_there_are_no_changes_after_the_last_one(store: Store) -> None:
 
 def test_changes_come_in_the_order_in_which_they_were_written(store: Store) -> None:
     start = store.snapshot().revision
-    store.observe("s1", view_of(make_session(2)))
-    store.observe("s2", view_of(make_session(1, "s2")))
-    store.observe("s1", view_of(make_session(2), make_session(1)))
+    store.observe("s1", by_id(make_session(2)))
+    store.observe("s2", by_id(make_session(1, "s2")))
+    store.observe("s1", by_id(make_session(2), make_session(1)))
     store.observe("s2", {})
     store.set_params("s1-2", "alice", {"a": 1})
     changes = store.changes(start)
@@ -36,10 +36,10 @@ def test_changes_come_in_the_order_in_which_they_were_written(store: Store) -> N
 
 
 def test_a_session_that_ended_and_came_back_is_running(store: Store) -> None:
-    store.observe("s1", view_of(make_session()))
+    store.observe("s1", by_id(make_session()))
     before = store.snapshot().revision
     store.observe("s1", {})
-    store.observe("s1", view_of(make_session(clients=3)))
+    store.observe("s1", by_id(make_session(clients=3)))
     changes = store.changes(before)
     assert changes is not None
     assert list(changes.records) == [
@@ -51,7 +51,7 @@ def test_a_session_that_ended_and_came_back_is_running(store: Store) -> None:
 def test_a_store_sees_what_it_has_written_itself(store: Store) -> None:
     revision = store.snapshot().revision
     for number in range(3):
-        store.observe("s1", view_of(make_session(clients=number)))
+        store.observe("s1", by_id(make_session(clients=number)))
         changes = store.changes(revision)
         assert changes is not None
         assert json.loads(str(changes.records[0].text))["clients"] == number
@@ -64,7 +64,7 @@ def test_a_store_sees_what_another_has_written(opened: OpenStore) -> None:
     revision = reader.snapshot().revision
     for number in range(3):
         assert reader.changes(revision) is None
-        writer.observe("s1", view_of(make_session(clients=number)))
+        writer.observe("s1", by_id(make_session(clients=number)))
         changes = reader.changes(revision)
         assert changes is not None
         assert json.loads(str(changes.records[0].text))["clients"] == number
@@ -74,7 +74,7 @@ def test_a_store_sees_what_another_has_written(opened: OpenStore) -> None:
 def test_two_readers_do_not_take_changes_from_each_other(opened: OpenStore) -> None:
     writer, readers = opened(), [opened(), opened()]
     starts = [reader.snapshot().revision for reader in readers]
-    writer.observe("s1", view_of(make_session()))
+    writer.observe("s1", by_id(make_session()))
     for reader, start in zip(readers, starts, strict=True):
         changes = reader.changes(start)
         assert changes is not None
@@ -84,7 +84,7 @@ def test_two_readers_do_not_take_changes_from_each_other(opened: OpenStore) -> N
 def test_changes_can_be_asked_for_from_any_revision(store: Store) -> None:
     revisions = [store.snapshot().revision]
     for number in range(5):
-        store.observe("s1", view_of(*(make_session(each) for each in range(number + 1))))
+        store.observe("s1", by_id(*(make_session(each) for each in range(number + 1))))
         revisions.append(store.snapshot().revision)
     for start in (5, 0, 3, 1, 4, 2):
         changes = store.changes(revisions[start])
@@ -116,12 +116,12 @@ def test_changes_that_are_waited_for_come_when_they_are_written(
 
 def _write_once(url: str) -> None:
     store = open_store(url)
-    store.observe("s1", view_of(make_session()))
+    store.observe("s1", by_id(make_session()))
     store.close()
 
 
 def test_a_store_that_was_closed_opens_again(store: Store) -> None:
-    store.observe("s1", view_of(make_session()))
+    store.observe("s1", by_id(make_session()))
     revision = store.snapshot().revision
     store.close()
     store.close()
@@ -140,7 +140,7 @@ def test_a_store_that_was_closed_opens_again(store: Store) -> None:
 
 
 def test_a_revocation_is_a_change_and_in_the_snapshot(store: Store) -> None:
-    store.observe("s1", view_of(make_session()))
+    store.observe("s1", by_id(make_session()))
     before = store.snapshot().revision
     store.revoke("token", NOW)
     assert store.changes(before) == Changes(before + 1, [], {"token": NOW})

@@ -14,12 +14,12 @@ from fastx_list.model.session import encode
 from fastx_list.store import Held, Record, ServerRecord, ServerTaken, Store, open_store
 from tests.store.common import (
     OpenStore,
+    by_id,
     make_lease,
     make_server,
     make_session,
     params_in,
     running_in,
-    view_of,
 )
 from tests.support import wait_for
 
@@ -87,8 +87,8 @@ def test_of_several_heartbeats_the_last_one_counts(store: Store) -> None:
     }
 
 
-def test_a_view_under_a_lease_needs_no_heartbeat(store: Store) -> None:
-    store.observe("s1", view_of(make_session()), make_lease())
+def test_sessions_under_a_lease_need_no_heartbeat(store: Store) -> None:
+    store.observe("s1", by_id(make_session()), make_lease())
     assert running_in(store).keys() == {"s1-1"}
     assert store.holder("s1") == Held("one", "host of one", None)
 
@@ -103,10 +103,10 @@ def test_a_server_that_dies_takes_its_sessions_with_it_once_and_nobody_elses(
     sessions = make_session(1), make_session(2, login="bob")
     revisions = [reader.snapshot().revision for reader in readers]
     writer.heartbeat(make_server("s2"), make_lease())
-    writer.observe("s2", view_of(make_session(1, "s2")), make_lease())
-    writer.observe("s3", view_of(make_session(1, "s3")))
+    writer.observe("s2", by_id(make_session(1, "s2")), make_lease())
+    writer.observe("s3", by_id(make_session(1, "s3")))
     writer.heartbeat(make_server(), make_lease(seconds=SHORT))
-    writer.observe("s1", view_of(*sessions), make_lease(seconds=SHORT))
+    writer.observe("s1", by_id(*sessions), make_lease(seconds=SHORT))
     told: list[list[tuple[str, bool]]] = [[], []]
     told_servers: list[list[tuple[str, bool]]] = [[], []]
 
@@ -134,28 +134,28 @@ def test_a_server_that_dies_takes_its_sessions_with_it_once_and_nobody_elses(
 
 
 def test_the_end_of_a_session_that_left_with_its_server_says_whose_it_was(store: Store) -> None:
-    store.observe("s1", view_of(make_session(login="żółw")), make_lease(seconds=3600))
+    store.observe("s1", by_id(make_session(login="żółw")), make_lease(seconds=3600))
     before = store.snapshot().revision
-    store.observe("s1", view_of(make_session(login="żółw")), make_lease(seconds=SHORT))
+    store.observe("s1", by_id(make_session(login="żółw")), make_lease(seconds=SHORT))
     changes = wait_for("the end of the lease", lambda: store.changes(before))
     assert list(changes.records) == [Record("s1-1", "żółw", "s1", None)]
 
 
 def test_a_lease_that_is_renewed_does_not_run_out(store: Store) -> None:
-    store.observe("s1", view_of(make_session()), make_lease(seconds=SHORT))
+    store.observe("s1", by_id(make_session()), make_lease(seconds=SHORT))
     store.heartbeat(make_server(), make_lease(seconds=3600))
-    store.observe("s2", view_of(make_session(1, "s2")), make_lease(seconds=SHORT))
+    store.observe("s2", by_id(make_session(1, "s2")), make_lease(seconds=SHORT))
     _until_it_ran_out(store, "s2-1")
     assert running_in(store).keys() == {"s1-1"}
 
 
 def test_whoever_writes_carries_out_the_end_of_a_lease_too(store: Store, opened: OpenStore) -> None:
-    store.observe("s1", view_of(make_session()), make_lease(seconds=SHORT))
+    store.observe("s1", by_id(make_session()), make_lease(seconds=SHORT))
     other = opened()
 
     def has_ended() -> bool:
         other.heartbeat(make_server("s2"), make_lease())
-        return store.view("s1") is None
+        return store.edition("s1") is None
 
     wait_for("the end of the lease", has_ended)
 
@@ -165,13 +165,13 @@ def test_whoever_writes_carries_out_the_end_of_a_lease_too(store: Store, opened:
 
 def test_a_server_that_was_cut_off_brings_its_sessions_back_as_they_were(store: Store) -> None:
     sessions = make_session(1, clients=1, last_connect=5, params={"a": 0}), make_session(2)
-    store.observe("s1", view_of(*sessions), make_lease(seconds=SHORT))
+    store.observe("s1", by_id(*sessions), make_lease(seconds=SHORT))
     text = store.set_params("s1-1", "alice", {"name": "Thesis", "a": 1})
     _until_it_ran_out(store)
     before = store.snapshot().revision
     assert store.set_params("s1-1", "alice", {"b": 1}) is None
     store.heartbeat(make_server(), make_lease())
-    store.observe("s1", view_of(*sessions), make_lease())
+    store.observe("s1", by_id(*sessions), make_lease())
     changes = store.changes(before)
     assert changes is not None
     assert {record.id: record.text for record in changes.records} == {
@@ -184,13 +184,13 @@ def test_a_server_that_was_cut_off_brings_its_sessions_back_as_they_were(store: 
 
 def test_what_did_not_come_back_with_its_server_has_ended(store: Store) -> None:
     store.observe(
-        "s1", view_of(make_session(1), make_session(2, params={"a": 1})), make_lease(seconds=SHORT)
+        "s1", by_id(make_session(1), make_session(2, params={"a": 1})), make_lease(seconds=SHORT)
     )
     store.set_params("s1-2", "alice", {"a": 2})
     _until_it_ran_out(store)
-    store.observe("s1", view_of(make_session(1)), make_lease())
+    store.observe("s1", by_id(make_session(1)), make_lease())
     assert [record.id for record in store.recall("s1")] == ["s1-1"]
-    store.observe("s1", view_of(make_session(1), make_session(2, params={"a": 1})), make_lease())
+    store.observe("s1", by_id(make_session(1), make_session(2, params={"a": 1})), make_lease())
     assert params_in(store, "s1-2") == {"a": 1}
 
 
@@ -199,8 +199,8 @@ def test_a_new_agent_is_told_of_its_sessions_that_run_and_of_those_that_left_wit
 ) -> None:
     assert list(store.recall("s1")) == []
     first, second = make_session(1, last_connect=5), make_session(2)
-    store.observe("s1", view_of(first, second), make_lease(seconds=SHORT))
-    store.observe("s2", view_of(make_session(1, "s2")))
+    store.observe("s1", by_id(first, second), make_lease(seconds=SHORT))
+    store.observe("s2", by_id(make_session(1, "s2")))
     expected = {
         Record("s1-1", "alice", "s1", encode(first, {})),
         Record("s1-2", "alice", "s1", encode(second, {})),
@@ -208,47 +208,47 @@ def test_a_new_agent_is_told_of_its_sessions_that_run_and_of_those_that_left_wit
     assert set(store.recall("s1")) == expected
     _until_it_ran_out(store)
     assert set(store.recall("s1")) == expected
-    store.observe("s1", view_of(second), make_lease())
+    store.observe("s1", by_id(second), make_lease())
     assert set(store.recall("s1")) == {Record("s1-2", "alice", "s1", encode(second, {}))}
 
 
 def test_a_server_can_go_and_come_back_again_and_again(store: Store) -> None:
-    store.observe("s1", view_of(make_session()), make_lease())
+    store.observe("s1", by_id(make_session()), make_lease())
     store.set_params("s1-1", "alice", {"a": 1})
     for number in range(3):
-        store.observe("s1", view_of(make_session(clients=number)), make_lease(seconds=SHORT))
+        store.observe("s1", by_id(make_session(clients=number)), make_lease(seconds=SHORT))
         _until_it_ran_out(store)
         store.heartbeat(make_server(), make_lease())
-        store.observe("s1", view_of(make_session(clients=number)), make_lease())
+        store.observe("s1", by_id(make_session(clients=number)), make_lease())
         assert running_in(store)["s1-1"]["clients"] == number
         assert params_in(store) == {"a": 1}
         assert _servers_in(store).keys() == {"s1"}
 
 
-# The name of a view.
+# Editions.
 
 
-def test_a_view_keeps_its_name_until_somebody_changes_it(store: Store) -> None:
-    assert store.view("s1") is None
-    name = store.observe("s1", view_of(make_session()), make_lease())
-    assert store.view("s1") == name == store.observe("s1", view_of(make_session()), make_lease())
+def test_an_edition_lasts_until_somebody_changes_a_session(store: Store) -> None:
+    assert store.edition("s1") is None
+    name = store.observe("s1", by_id(make_session()), make_lease())
+    assert store.edition("s1") == name == store.observe("s1", by_id(make_session()), make_lease())
     store.set_params("s1-1", "alice", {"a": 1})
-    store.observe("s2", view_of(make_session(1, "s2")))
-    assert store.view("s1") == name
-    other = store.observe("s1", view_of(make_session(clients=1)), make_lease())
-    assert store.view("s1") == other != name
+    store.observe("s2", by_id(make_session(1, "s2")))
+    assert store.edition("s1") == name
+    other = store.observe("s1", by_id(make_session(clients=1)), make_lease())
+    assert store.edition("s1") == other != name
     assert store.observe("s1", {}, make_lease()) != other
 
 
-def test_an_empty_view_has_a_name_too(store: Store) -> None:
+def test_a_server_without_sessions_has_an_edition_too(store: Store) -> None:
     name = store.observe("s1", {}, make_lease())
-    assert store.view("s1") == name
+    assert store.edition("s1") == name
 
 
-def test_the_view_of_a_server_whose_lease_ran_out_has_no_name(store: Store) -> None:
-    store.observe("s1", view_of(make_session()), make_lease(seconds=SHORT))
+def test_a_server_whose_lease_ran_out_has_no_edition(store: Store) -> None:
+    store.observe("s1", by_id(make_session()), make_lease(seconds=SHORT))
     _until_it_ran_out(store)
-    assert store.view("s1") is None
+    assert store.edition("s1") is None
 
 
 # Two agents of one name.
@@ -258,13 +258,13 @@ def test_an_agent_that_does_not_hold_the_lease_writes_nothing_and_both_are_told(
     store: Store,
 ) -> None:
     store.heartbeat(make_server(sessions=1), make_lease())
-    store.observe("s1", view_of(make_session(1)), make_lease())
+    store.observe("s1", by_id(make_session(1)), make_lease())
     before = store.snapshot()
     rival = make_lease("two", "2")
     with pytest.raises(ServerTaken, match="'s1'.*host of one.*FASTX_LIST_SERVER_ID"):
         store.heartbeat(make_server(sessions=2), rival)
     with pytest.raises(ServerTaken, match="'s1'.*host of one.*FASTX_LIST_SERVER_ID"):
-        store.observe("s1", view_of(make_session(2)), rival)
+        store.observe("s1", by_id(make_session(2)), rival)
     assert store.snapshot() == before
     assert store.holder("s1") == Held("one", "host of one", "host of two")
     assert store.heartbeat(make_server(sessions=1), make_lease()) == "host of two"
@@ -281,7 +281,7 @@ def test_a_rival_that_is_gone_is_forgotten(store: Store) -> None:
 
 
 def test_a_lease_that_ran_out_is_anybodys(store: Store) -> None:
-    store.observe("s1", view_of(make_session(params={"a": 1})), make_lease(seconds=SHORT))
+    store.observe("s1", by_id(make_session(params={"a": 1})), make_lease(seconds=SHORT))
     _until_it_ran_out(store)
     assert store.heartbeat(make_server(), make_lease("two", "2")) is None
     with pytest.raises(ServerTaken, match="host of two"):
@@ -289,18 +289,18 @@ def test_a_lease_that_ran_out_is_anybodys(store: Store) -> None:
 
 
 def test_an_agent_that_was_killed_and_started_again_goes_on_at_once(store: Store) -> None:
-    store.observe("s1", view_of(make_session()), make_lease(instance="1"))
-    name = store.observe("s1", view_of(make_session(), make_session(2)), make_lease(instance="2"))
-    assert store.view("s1") == name
+    store.observe("s1", by_id(make_session()), make_lease(instance="1"))
+    name = store.observe("s1", by_id(make_session(), make_session(2)), make_lease(instance="2"))
+    assert store.edition("s1") == name
     assert running_in(store).keys() == {"s1-1", "s1-2"}
 
 
 def test_of_two_agents_that_were_copied_with_their_names_the_later_one_writes(store: Store) -> None:
-    store.observe("s1", view_of(make_session(1)), make_lease(instance="1"))
-    store.observe("s1", view_of(make_session(2)), make_lease(instance="2"))
+    store.observe("s1", by_id(make_session(1)), make_lease(instance="1"))
+    store.observe("s1", by_id(make_session(2)), make_lease(instance="2"))
     for _ in range(2):
         with pytest.raises(ServerTaken):
-            store.observe("s1", view_of(make_session(1)), make_lease(instance="1"))
+            store.observe("s1", by_id(make_session(1)), make_lease(instance="1"))
     assert running_in(store).keys() == {"s1-2"}
     assert store.heartbeat(make_server(), make_lease(instance="2")) == "host of one"
 
@@ -309,7 +309,7 @@ def test_a_process_that_a_restored_store_does_not_know_goes_on_in_place_of_the_o
     store: Store,
 ) -> None:
     # What a store says that lost the next step
-    store.observe("s1", view_of(make_session(1)), make_lease(instance="1"))
+    store.observe("s1", by_id(make_session(1)), make_lease(instance="1"))
     assert store.heartbeat(make_server(), make_lease(instance="2")) is None
     with pytest.raises(ServerTaken):
         store.heartbeat(make_server(), make_lease(instance="1"))

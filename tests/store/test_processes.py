@@ -17,10 +17,10 @@ from tests.store.common import (
     PATIENCE,
     SPAWN,
     OpenStore,
+    by_id,
     make_session,
     params_in,
     running_in,
-    view_of,
 )
 
 
@@ -69,7 +69,7 @@ def _start_one_by_one(url: str, server_id: str, steps: int) -> None:
     store = open_store(url)
     for number in range(steps):
         store.observe(
-            server_id, view_of(*(make_session(each, server_id) for each in range(number + 1)))
+            server_id, by_id(*(make_session(each, server_id) for each in range(number + 1)))
         )
     store.close()
 
@@ -78,8 +78,7 @@ def _end_one_by_one(url: str, server_id: str, steps: int) -> None:
     store = open_store(url)
     for number in range(steps):
         store.observe(
-            server_id,
-            view_of(*(make_session(each, server_id) for each in range(number + 1, steps))),
+            server_id, by_id(*(make_session(each, server_id) for each in range(number + 1, steps)))
         )
     store.close()
 
@@ -116,7 +115,7 @@ def test_no_reader_ever_sees_part_of_a_view(
 def _round(number: int) -> dict[str, Session]:
     """Twenty sessions, of which each round ends one and starts one, all with the round's number on
     them."""
-    return view_of(*(make_session(each, clients=number) for each in range(number, number + 20)))
+    return by_id(*(make_session(each, clients=number) for each in range(number, number + 20)))
 
 
 def _assert_one_whole_round(running: Mapping[str, Any]) -> None:
@@ -137,7 +136,7 @@ def test_params_that_several_processes_set_at_once_are_all_kept(
     opened: OpenStore, url: str, workers: ProcessPoolExecutor
 ) -> None:
     store = opened()
-    store.observe("s1", view_of(make_session()))
+    store.observe("s1", by_id(make_session()))
     writers = [workers.submit(_set_many_params, url, name, 12) for name in "abc"]
     writers.append(workers.submit(_observe_many_times, url, 30))
     for writer in writers:
@@ -155,7 +154,7 @@ def _set_many_params(url: str, name: str, count: int) -> None:
 def _observe_many_times(url: str, count: int) -> None:
     store = open_store(url)
     for number in range(count):
-        store.observe("s1", view_of(make_session(clients=number)))
+        store.observe("s1", by_id(make_session(clients=number)))
     store.close()
 
 
@@ -188,7 +187,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_readable_store_with_whole_views_
         for store in (reader, opened()):
             running = running_in(store)
             _assert_one_whole_round(running)
-            # A view that was confirmed is there; the one that was being written may be.
+            # What was confirmed is there; what was being written may be.
             assert {members["clients"] for members in running.values()} <= {known, known + 1}
             assert running
         known = max(members["clients"] for members in running.values())

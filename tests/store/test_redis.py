@@ -28,12 +28,12 @@ from tests.redis_server import RedisServer, redis_server
 from tests.store.common import (
     OpenStore,
     be_patient,
+    by_id,
     make_lease,
     make_server,
     make_session,
     params_in,
     running_in,
-    view_of,
 )
 from tests.support import program, wait_for
 
@@ -86,7 +86,7 @@ class Raw:
 
 def test_all_keys_have_the_prefix_and_one_hash_tag(store: Store, raw: Raw) -> None:
     before = raw.client.dbsize()
-    store.observe("s1", view_of(make_session(1), make_session(2)), make_lease(seconds=0.01))
+    store.observe("s1", by_id(make_session(1), make_session(2)), make_lease(seconds=0.01))
     store.heartbeat(make_server("s2"), make_lease())
     store.set_params("s1-1", "alice", {"a": 1})
     store.revoke("token", 2**40)
@@ -99,7 +99,7 @@ def test_nothing_of_a_session_stays_once_it_has_ended(
     store: Store, raw: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis, "HISTORY_SECONDS", -1)
-    store.observe("s1", view_of(make_session(command="SECRET")))
+    store.observe("s1", by_id(make_session(command="SECRET")))
     store.set_params("s1-1", "alice", {"a": "SECRET"})
     store.observe("s1", {})
     store.observe("s1", {})
@@ -109,7 +109,7 @@ def test_nothing_of_a_session_stays_once_it_has_ended(
 
 
 def test_what_left_with_a_lease_is_kept_in_mind_for_a_day(store: Store, raw: Raw) -> None:
-    store.observe("s1", view_of(make_session()), make_lease(seconds=0.01))
+    store.observe("s1", by_id(make_session()), make_lease(seconds=0.01))
     wait_for("the end of the lease", lambda: not running_in(store))
     for name in ("gone:s1", "gone-params:s1"):
         assert REMEMBER_SECONDS - 60 < raw.client.ttl(raw.key(name)) <= REMEMBER_SECONDS
@@ -123,7 +123,7 @@ def test_the_history_is_bounded_and_who_falls_off_needs_a_snapshot(
     revision = reader.snapshot().revision
     position = eager.snapshot().revision
     for number in range(60):
-        writer.observe("s1", view_of(*(make_session(each, clients=number) for each in range(10))))
+        writer.observe("s1", by_id(*(make_session(each, clients=number) for each in range(10))))
         changes = eager.changes(position)
         assert changes is not None
         position = changes.revision
@@ -144,16 +144,16 @@ def test_the_history_is_forgotten_in_time_and_who_is_up_to_date_goes_on(
 ) -> None:
     writer, reader, behind = opened(), opened(), opened()
     start = behind.snapshot().revision
-    writer.observe("s1", view_of(make_session(1), make_session(2)))
+    writer.observe("s1", by_id(make_session(1), make_session(2)))
     revision = reader.snapshot().revision
     monkeypatch.setattr(redis, "HISTORY_SECONDS", -1)  # as if all were older than that
-    writer.observe("s1", view_of(make_session(1), make_session(2)))
+    writer.observe("s1", by_id(make_session(1), make_session(2)))
     assert raw.client.xlen(raw.key("changes")) == 0
     assert reader.changes(revision) is None
     with pytest.raises(SnapshotNeeded):
         behind.changes(start)
     monkeypatch.setattr(redis, "HISTORY_SECONDS", 600)
-    writer.observe("s1", view_of(make_session(2)))
+    writer.observe("s1", by_id(make_session(2)))
     changes = reader.changes(revision)
     assert changes is not None
     assert [(record.id, record.text) for record in changes.records] == [("s1-1", None)]
@@ -171,7 +171,7 @@ def test_many_sessions_are_read_a_page_at_a_time_with_what_changes_meanwhile(
 ) -> None:
     monkeypatch.setattr(redis, "PAGE", 10)
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(*(make_session(number) for number in range(2000))))
+    writer.observe("s1", by_id(*(make_session(number) for number in range(2000))))
     pages = 0
     ask = type(reader._quick).ask  # type: ignore[attr-defined]
 
@@ -182,7 +182,7 @@ def test_many_sessions_are_read_a_page_at_a_time_with_what_changes_meanwhile(
             if pages in (5, 50, 100):
                 writer.observe(
                     "s1",
-                    view_of(
+                    by_id(
                         *(
                             make_session(number, clients=pages)
                             for number in range(pages, 2000 + pages)
@@ -201,7 +201,7 @@ def test_many_sessions_are_read_a_page_at_a_time_with_what_changes_meanwhile(
 
 
 def test_an_agent_can_have_more_sessions_than_a_function_of_lua_has_arguments(store: Store) -> None:
-    store.observe("s1", view_of(*(make_session(number) for number in range(3000))))
+    store.observe("s1", by_id(*(make_session(number) for number in range(3000))))
     assert len(running_in(store)) == 3000
     store.observe("s1", {})
     assert running_in(store) == {}
@@ -215,27 +215,27 @@ def test_a_reader_of_a_redis_that_was_emptied_needs_a_snapshot(
     opened: OpenStore, raw: Raw, more: int
 ) -> None:
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session(1), make_session(2)))
+    writer.observe("s1", by_id(make_session(1), make_session(2)))
     revision = reader.snapshot().revision
     raw.empty()
     # Its revisions reach, meet and overtake the one that the reader knows
     for number in range(more):
-        writer.observe("s1", view_of(make_session(3, clients=number)))
+        writer.observe("s1", by_id(make_session(3, clients=number)))
     for _ in range(2):
         with pytest.raises(OrderLost):
             reader.changes(revision)
     assert running_in(reader).keys() == ({"s1-3"} if more else set())
-    writer.observe("s1", view_of(make_session(4)))
+    writer.observe("s1", by_id(make_session(4)))
     changes = reader.changes(reader._seen[0])  # type: ignore[attr-defined]
     assert changes is not None
 
 
 def test_a_head_that_was_lost_alone_keeps_nobody_from_writing(opened: OpenStore, raw: Raw) -> None:
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session(1), make_session(2)))
+    writer.observe("s1", by_id(make_session(1), make_session(2)))
     revision = reader.snapshot().revision
     raw.client.delete(raw.key("head"))
-    writer.observe("s1", view_of(make_session(1), make_session(2, clients=1)))
+    writer.observe("s1", by_id(make_session(1), make_session(2, clients=1)))
     with pytest.raises(SnapshotNeeded):
         reader.changes(revision)
     assert running_in(reader).keys() == {"s1-1", "s1-2"}
@@ -246,7 +246,7 @@ def test_while_nothing_is_written_redis_is_not_asked(
 ) -> None:
     monkeypatch.setattr(redis, "WATCH_SECONDS", 60.0)
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session()))
+    writer.observe("s1", by_id(make_session()))
     for number in range(3):
         writer.set_params("s1-1", "alice", {"a": number})
         revision = reader.snapshot().revision
@@ -270,7 +270,7 @@ def test_what_was_written_is_read_by_the_next_question_of_anybody(
 ) -> None:
     monkeypatch.setattr(redis, "WATCH_SECONDS", 60.0)
     stores = [opened(), opened()]
-    stores[0].observe("s1", view_of(make_session()))
+    stores[0].observe("s1", by_id(make_session()))
     revisions = [store.snapshot().revision for store in stores]
     for number in range(500):
         text = stores[number % 2].set_params("s1-1", "alice", {"a": number})
@@ -289,7 +289,7 @@ def test_a_watch_that_redis_has_given_up_is_noticed(
 ) -> None:
     monkeypatch.setattr(redis, "WATCH_SECONDS", 60.0)
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session()))
+    writer.observe("s1", by_id(make_session()))
     revision = reader.snapshot().revision
     wait_for("the watch", lambda: reader.changes(revision) is None and reader._watch.goes_on())  # type: ignore[attr-defined]
     [blocked] = [each["id"] for each in raw.client.client_list() if "b" in each["flags"]]
@@ -303,9 +303,9 @@ def test_a_view_that_is_written_between_the_look_and_the_write_of_another_does_n
     opened: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, other = opened(), opened()
-    store.observe("s1", view_of(make_session(1)))
+    store.observe("s1", by_id(make_session(1)))
     transaction = store._patient.transaction  # type: ignore[attr-defined]
-    interleaved = [view_of(make_session(1), make_session(2)), view_of(make_session(3))]
+    interleaved = [by_id(make_session(1), make_session(2)), by_id(make_session(3))]
 
     def look_and_let_another_write(*commands: Any) -> Any:
         answer = transaction(*commands)
@@ -314,14 +314,14 @@ def test_a_view_that_is_written_between_the_look_and_the_write_of_another_does_n
         return answer
 
     monkeypatch.setattr(store._patient, "transaction", look_and_let_another_write)  # type: ignore[attr-defined]
-    store.observe("s1", view_of(make_session(1, clients=5), make_session(4)))
+    store.observe("s1", by_id(make_session(1, clients=5), make_session(4)))
     assert not interleaved
     assert running_in(other).keys() == {"s1-1", "s1-4"}
 
 
 def test_a_reader_that_waits_notices_that_redis_was_emptied(opened: OpenStore, raw: Raw) -> None:
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session(1)))
+    writer.observe("s1", by_id(make_session(1)))
     revision = reader.snapshot().revision
     timer = threading.Timer(0.1, raw.empty)
     timer.start()
@@ -333,10 +333,10 @@ def test_a_reader_that_waits_notices_that_redis_was_emptied(opened: OpenStore, r
 
 def test_an_agent_notices_that_redis_was_emptied(opened: OpenStore, raw: Raw) -> None:
     agent, reader = opened(), opened()
-    agent.observe("s1", view_of(make_session(1)), make_lease())
+    agent.observe("s1", by_id(make_session(1)), make_lease())
     raw.empty()
-    assert agent.view("s1") is None
-    agent.observe("s1", view_of(make_session(1)), make_lease())
+    assert agent.edition("s1") is None
+    agent.observe("s1", by_id(make_session(1)), make_lease())
     assert running_in(reader).keys() == {"s1-1"}
 
 
@@ -358,7 +358,7 @@ def test_what_is_no_session_is_reported_once_and_the_others_are_read(
     opened: OpenStore, raw: Raw, caplog: pytest.LogCaptureFixture
 ) -> None:
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session(1), make_session(2)))
+    writer.observe("s1", by_id(make_session(1), make_session(2)))
     good = raw.client.hget(raw.key("sessions"), "s1-1")
     harm = {
         "a": b"no json",
@@ -395,9 +395,9 @@ def test_what_is_no_session_is_reported_once_and_the_others_are_read(
 
 def test_what_is_no_change_is_left_out_and_the_others_are_read(opened: OpenStore, raw: Raw) -> None:
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session(1)))
+    writer.observe("s1", by_id(make_session(1)))
     revision = reader.snapshot().revision
-    writer.observe("s1", view_of(make_session(1, clients=1)))
+    writer.observe("s1", by_id(make_session(1, clients=1)))
     head = raw.client.get(raw.key("head")).decode().split()
     harmful: list[dict[str, Any]] = [
         {"s": "s1-9", "d": "no json"},
@@ -429,7 +429,7 @@ def test_a_prefix_that_holds_something_else_is_an_error_that_names_the_store(
     raw.client.set(raw.key("sessions"), "mine")
     for call in (
         store.snapshot,
-        lambda: store.observe("s1", view_of(make_session())),
+        lambda: store.observe("s1", by_id(make_session())),
         lambda: store.set_params("a", "b", {}),
     ):
         with pytest.raises(StoreError, match="the store, Redis at 127.0.0.1:[0-9]+, database 3"):
@@ -444,7 +444,7 @@ def test_a_clock_that_jumps_or_hours_that_nobody_could_reach_it_end_no_lease(
     opened: OpenStore, raw: Raw, hours: int
 ) -> None:
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session()), make_lease(seconds=60))
+    writer.observe("s1", by_id(make_session()), make_lease(seconds=60))
     raw.client.hincrby(raw.key("clock"), "wall", hours * 3600_000)
     assert running_in(reader).keys() == {"s1-1"}
     assert running_in(opened()).keys() == {"s1-1"}
@@ -457,7 +457,7 @@ def test_a_lease_of_a_dead_agent_ends_after_such_a_jump_as_well(
     opened: OpenStore, raw: Raw
 ) -> None:
     writer = opened()
-    writer.observe("s1", view_of(make_session()), make_lease(seconds=60))
+    writer.observe("s1", by_id(make_session()), make_lease(seconds=60))
     for jump in range(4):
         assert running_in(opened()).keys() == {"s1-1"}, jump
         raw.client.hincrby(raw.key("clock"), "wall", -3600_000)  # a fourth of the lease each time
@@ -469,7 +469,7 @@ def test_a_lease_of_a_dead_agent_ends_after_such_a_jump_as_well(
 
 def _is_usable(url: str) -> bool:
     store = open_store(url)
-    store.observe("s1", view_of(make_session(params={"a": 1})), make_lease())
+    store.observe("s1", by_id(make_session(params={"a": 1})), make_lease())
     found: bool = params_in(store) == {"a": 1}
     store.close()
     return found
@@ -484,7 +484,7 @@ def test_each_database_and_each_prefix_is_a_store_of_its_own(
         for name in (prefix, prefix + "x")
     ]
     for number, store in enumerate(stores):
-        store.observe("s1", view_of(*(make_session(each) for each in range(number))))
+        store.observe("s1", by_id(*(make_session(each) for each in range(number))))
     assert [len(running_in(store)) for store in stores] == [0, 1, 2, 3]
     for store in stores:
         store.close()

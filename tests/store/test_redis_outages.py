@@ -17,12 +17,12 @@ from fastx_list.store import SnapshotNeeded, Store, StoreError, open_store, redi
 from tests.redis_server import RedisServer, redis_server
 from tests.store.common import (
     PATIENCE,
+    by_id,
     make_lease,
     make_server,
     make_session,
     params_in,
     running_in,
-    view_of,
 )
 from tests.support import Processes, free_port, program, wait_for
 
@@ -61,7 +61,7 @@ def _works(call: Callable[[], Any]) -> bool:
 def _fill(store: Store) -> int:
     wait_for(
         "the store",
-        lambda: _works(lambda: store.observe("s1", view_of(make_session()), make_lease())),
+        lambda: _works(lambda: store.observe("s1", by_id(make_session()), make_lease())),
     )
     wait_for("the store", lambda: _works(store.snapshot))
     return store.snapshot().revision
@@ -168,7 +168,7 @@ def test_what_redis_has_closed_meanwhile_is_opened_again_unnoticed(
             client.client_kill_filter(_type="normal", skipme=True)
             assert store.set_params("s1-1", "alice", {"a": number}) is not None
             client.client_kill_filter(_type="normal", skipme=True)
-            store.observe("s1", view_of(make_session(clients=number)), make_lease())
+            store.observe("s1", by_id(make_session(clients=number)), make_lease())
             changes = store.changes(revision)
             assert changes is not None
             revision = changes.revision
@@ -179,7 +179,7 @@ def test_what_redis_has_closed_meanwhile_is_opened_again_unnoticed(
 def test_after_a_restart_with_its_data_readers_go_on_and_no_lease_has_ended(patient: None) -> None:
     with redis_server(appendonly="yes", appendfsync="always") as server:
         store = open_store(server.url)
-        store.observe("s1", view_of(make_session()), make_lease(seconds=1))
+        store.observe("s1", by_id(make_session()), make_lease(seconds=1))
         store.set_params("s1-1", "alice", {"a": 1})
         revision = store.snapshot().revision
         server.kill()
@@ -200,7 +200,7 @@ def test_after_a_restart_without_its_data_readers_start_over(
     server.kill()
     server.start()
     agent = open_store(server.url)
-    agent.observe("s1", view_of(make_session(2)), make_lease())  # which is revision 1 once more
+    agent.observe("s1", by_id(make_session(2)), make_lease())  # which is revision 1 once more
     wait_for("the store", lambda: _works_or_starts_over(lambda: store.changes(revision)))
     with pytest.raises(SnapshotNeeded):
         store.changes(revision)
@@ -218,7 +218,7 @@ def _works_or_starts_over(call: Callable[[], Any]) -> bool:
 def test_a_redis_that_is_loading_says_so(patient: None) -> None:
     with redis_server(save="3600 1") as server:
         store = open_store(server.url)
-        store.observe("s1", view_of(make_session()))
+        store.observe("s1", by_id(make_session()))
         with server.client() as client:
             client.mset({str(number): secrets.token_bytes(2000) for number in range(200)})
         server.stop()
@@ -290,13 +290,13 @@ def test_a_redis_without_memory_says_so_and_nothing_is_half_written(
         client.config_set("maxmemory", "1mb")
         before = {key: client.dump(key) for key in client.keys("*")}
         assert "no memory left" in _said(
-            lambda: store.observe("s1", view_of(make_session(2)), make_lease())
+            lambda: store.observe("s1", by_id(make_session(2)), make_lease())
         )
         assert {key: client.dump(key) for key in client.keys("*")} == before
         client.config_set("maxmemory", "0")
     wait_for(
         "the store",
-        lambda: _works(lambda: store.observe("s1", view_of(make_session(2)), make_lease())),
+        lambda: _works(lambda: store.observe("s1", by_id(make_session(2)), make_lease())),
     )
     assert running_in(store).keys() == {"s1-2"}
 
@@ -336,13 +336,13 @@ def test_after_a_failover_nobody_goes_on_from_writes_that_were_lost(
 ) -> None:
     master, replica = pair
     store, reader = open_store(master.url), open_store(master.url)
-    store.observe("s1", view_of(make_session(1)), make_lease())
+    store.observe("s1", by_id(make_session(1)), make_lease())
     _until_copied(master, replica)
     copy = Replica(reader)
     with replica.client() as client:
         client.execute_command("REPLICAOF", "NO", "ONE")
     for number in range(lost):  # taken by the old master alone
-        store.observe("s1", view_of(make_session(1), make_session(2, clients=number)), make_lease())
+        store.observe("s1", by_id(make_session(1), make_session(2, clients=number)), make_lease())
     copy.refresh()
     master.kill()
     with replica.client() as client:
@@ -350,7 +350,7 @@ def test_after_a_failover_nobody_goes_on_from_writes_that_were_lost(
     other = open_store(master.url)
     wait_for("the new master", lambda: _works(other.snapshot))
     for number in range(more):
-        other.observe("s1", view_of(make_session(1), make_session(3, clients=number)), make_lease())
+        other.observe("s1", by_id(make_session(1), make_session(3, clients=number)), make_lease())
     wait_for("the copy", lambda: _is_current(copy))
     assert {entry.id: entry.text.decode() for entry in copy.entries("alice").values()} == {
         record.id: record.text for record in other.snapshot().records
@@ -410,7 +410,7 @@ def test_sentinels_say_where_the_master_is_also_after_a_failover(
     nobody = free_port()
     password = f"sentinel_password_file={tmp_path / 'sentinel-password'}"
     store = open_store(f"redis+sentinel://127.0.0.1:{nobody},127.0.0.1:{sentinel}/main?{password}")
-    store.observe("s1", view_of(make_session()), make_lease())
+    store.observe("s1", by_id(make_session()), make_lease())
     store.set_params("s1-1", "alice", {"a": 1})
     _until_copied(master, replica)
     revision = store.snapshot().revision

@@ -27,10 +27,10 @@ from tests.store.common import (
     PATIENCE,
     OpenStore,
     address,
+    by_id,
     make_session,
     remove,
     running_in,
-    view_of,
 )
 
 
@@ -41,7 +41,7 @@ def url(database: Path) -> str:
 
 def test_readers_go_on_while_a_writer_holds_the_lock(opened: OpenStore, database: Path) -> None:
     reader = opened()
-    reader.observe("s1", view_of(make_session()))
+    reader.observe("s1", by_id(make_session()))
     revision = reader.snapshot().revision
     other = sqlite3.connect(database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -60,7 +60,7 @@ def test_a_writer_waits_for_another_and_then_gives_up(
 ) -> None:
     monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.05)
     store = opened()
-    store.observe("s1", view_of(make_session()))
+    store.observe("s1", by_id(make_session()))
     other = sqlite3.connect(database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -108,7 +108,7 @@ def test_a_reader_of_a_store_that_was_removed_needs_a_snapshot(
     opened: OpenStore, database: Path
 ) -> None:
     reader = opened()
-    reader.observe("s1", view_of(make_session(1), make_session(2)))
+    reader.observe("s1", by_id(make_session(1), make_session(2)))
     revision = reader.snapshot().revision
     remove(database)
     with pytest.raises(SnapshotNeeded):
@@ -120,13 +120,13 @@ def test_a_store_that_was_removed_is_made_anew_by_the_next_writer(
     opened: OpenStore, database: Path
 ) -> None:
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session(1)))
+    writer.observe("s1", by_id(make_session(1)))
     revision = reader.snapshot().revision
     remove(database)
     # More is written to the new one than the old one ever held, so the reader's revision exists in
     # both.
     for number in range(10):
-        writer.observe("s1", view_of(make_session(2, clients=number)))
+        writer.observe("s1", by_id(make_session(2, clients=number)))
     with pytest.raises(SnapshotNeeded):
         reader.changes(revision)
     assert running_in(reader).keys() == {"s1-2"}
@@ -134,10 +134,10 @@ def test_a_store_that_was_removed_is_made_anew_by_the_next_writer(
 
 def test_a_snapshot_is_of_the_store_that_is_there_now(opened: OpenStore, database: Path) -> None:
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session(1)))
+    writer.observe("s1", by_id(make_session(1)))
     reader.snapshot()
     remove(database)
-    writer.observe("s1", view_of(make_session(2)))
+    writer.observe("s1", by_id(make_session(2)))
     assert running_in(reader).keys() == {"s1-2"}
 
 
@@ -145,7 +145,7 @@ def test_a_reader_that_found_no_store_for_a_while_needs_a_snapshot(
     opened: OpenStore, database: Path
 ) -> None:
     writer, reader = opened(), opened(create=False)
-    writer.observe("s1", view_of(make_session(1)))
+    writer.observe("s1", by_id(make_session(1)))
     revision = reader.snapshot().revision
     remove(database)
     with pytest.raises(StoreError):
@@ -153,7 +153,7 @@ def test_a_reader_that_found_no_store_for_a_while_needs_a_snapshot(
     with pytest.raises(StoreError):
         reader.snapshot()
     for number in range(10):
-        writer.observe("s1", view_of(make_session(2, clients=number)))
+        writer.observe("s1", by_id(make_session(2, clients=number)))
     with pytest.raises(SnapshotNeeded):
         reader.changes(revision)
 
@@ -162,7 +162,7 @@ def test_a_reader_that_found_a_corrupt_store_for_a_while_needs_a_snapshot(
     opened: OpenStore, database: Path
 ) -> None:
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session(1)))
+    writer.observe("s1", by_id(make_session(1)))
     revision = reader.snapshot().revision
     writer.close()
     reader.close()
@@ -172,7 +172,7 @@ def test_a_reader_that_found_a_corrupt_store_for_a_while_needs_a_snapshot(
         reader.changes(revision)
     remove(database)
     for number in range(10):
-        writer.observe("s1", view_of(make_session(2, clients=number)))
+        writer.observe("s1", by_id(make_session(2, clients=number)))
     with pytest.raises(SnapshotNeeded):
         reader.changes(revision)
 
@@ -181,11 +181,11 @@ def test_a_reader_that_also_writes_needs_a_snapshot_of_a_store_that_was_made_ane
     opened: OpenStore, database: Path
 ) -> None:
     agent, web = opened(), opened()
-    agent.observe("s1", view_of(make_session(1)))
+    agent.observe("s1", by_id(make_session(1)))
     revision = web.snapshot().revision
     remove(database)
     for number in range(10):
-        agent.observe("s1", view_of(make_session(2, clients=number)))
+        agent.observe("s1", by_id(make_session(2, clients=number)))
     assert web.set_params("s1-2", "alice", {"a": 1}) is not None
     with pytest.raises(SnapshotNeeded):
         web.changes(revision)
@@ -196,13 +196,13 @@ def test_a_reader_of_a_store_that_was_restored_from_an_older_copy_needs_a_snapsh
     opened: OpenStore, database: Path, tmp_path: Path, more: int
 ) -> None:
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session(1), make_session(2)))
+    writer.observe("s1", by_id(make_session(1), make_session(2)))
     _copy(database, tmp_path / "copy")
-    writer.observe("s1", view_of(make_session(2), make_session(3)))
+    writer.observe("s1", by_id(make_session(2), make_session(3)))
     revision = reader.snapshot().revision
     _restore(tmp_path / "copy", database)
     for number in range(more):
-        writer.observe("s1", view_of(make_session(1), make_session(2, clients=number)))
+        writer.observe("s1", by_id(make_session(1), make_session(2, clients=number)))
     with pytest.raises(SnapshotNeeded):
         reader.changes(revision)
     assert running_in(reader).keys() == {"s1-1", "s1-2"}
@@ -212,11 +212,11 @@ def test_a_writer_goes_on_in_a_store_that_was_restored(
     opened: OpenStore, database: Path, tmp_path: Path
 ) -> None:
     writer = opened()
-    writer.observe("s1", view_of(make_session(1), make_session(2)))
+    writer.observe("s1", by_id(make_session(1), make_session(2)))
     _copy(database, tmp_path / "copy")
-    writer.observe("s1", view_of(make_session(3)))
+    writer.observe("s1", by_id(make_session(3)))
     _restore(tmp_path / "copy", database)
-    writer.observe("s1", view_of(make_session(2), make_session(3)))
+    writer.observe("s1", by_id(make_session(2), make_session(3)))
     assert running_in(opened()).keys() == {"s1-2", "s1-3"}
 
 
@@ -224,9 +224,9 @@ def test_a_store_that_was_restored_in_place_sends_readers_back_to_a_snapshot(
     opened: OpenStore, database: Path, tmp_path: Path
 ) -> None:
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session(1), make_session(2)))
+    writer.observe("s1", by_id(make_session(1), make_session(2)))
     _copy(database, tmp_path / "copy")
-    writer.observe("s1", view_of(make_session(2), make_session(3)))
+    writer.observe("s1", by_id(make_session(2), make_session(3)))
     revision = reader.snapshot().revision
     # Into the same file, under open connections, as sqlite3's .restore does
     _copy(tmp_path / "copy", database)
@@ -253,7 +253,7 @@ def _make_store_at(at: float, url: str, server_id: str) -> None:
     store = open_store(url)
     while time.monotonic() < at:
         pass
-    store.observe(server_id, view_of(make_session(1, server_id)))
+    store.observe(server_id, by_id(make_session(1, server_id)))
     store.close()
 
 
@@ -277,7 +277,7 @@ def test_an_end_is_told_as_long_as_history_is_kept(
     opened: OpenStore, pass_time: Callable[[float], None]
 ) -> None:
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session()))
+    writer.observe("s1", by_id(make_session()))
     revision = reader.snapshot().revision
     writer.observe("s1", {})
     pass_time(HISTORY_SECONDS)
@@ -291,11 +291,11 @@ def test_a_reader_that_has_fallen_off_the_history_needs_a_snapshot(
     opened: OpenStore, pass_time: Callable[[float], None]
 ) -> None:
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session(1), make_session(2)))
+    writer.observe("s1", by_id(make_session(1), make_session(2)))
     revision = reader.snapshot().revision
-    writer.observe("s1", view_of(make_session(2)))
+    writer.observe("s1", by_id(make_session(2)))
     pass_time(HISTORY_SECONDS + 1)
-    writer.observe("s1", view_of(make_session(2)))
+    writer.observe("s1", by_id(make_session(2)))
     for _ in range(2):
         with pytest.raises(SnapshotNeeded):
             reader.changes(revision)
@@ -312,13 +312,13 @@ def test_a_reader_that_saw_the_end_goes_on_when_it_is_forgotten(
     opened: OpenStore, pass_time: Callable[[float], None]
 ) -> None:
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session(1)))
+    writer.observe("s1", by_id(make_session(1)))
     writer.observe("s1", {})
     revision = reader.snapshot().revision
     pass_time(HISTORY_SECONDS + 1)
     writer.observe("s1", {})
     assert reader.changes(revision) is None
-    writer.observe("s1", view_of(make_session(2)))
+    writer.observe("s1", by_id(make_session(2)))
     changes = reader.changes(revision)
     assert changes is not None
     assert [record.id for record in changes.records] == ["s1-2"]
@@ -328,9 +328,9 @@ def test_only_a_reader_that_would_miss_an_end_is_told_so(
     opened: OpenStore, pass_time: Callable[[float], None]
 ) -> None:
     writer, behind, between = opened(), opened(), opened()
-    writer.observe("s1", view_of(make_session(1), make_session(2)))
+    writer.observe("s1", by_id(make_session(1), make_session(2)))
     first = behind.snapshot().revision
-    writer.observe("s1", view_of(make_session(2)))
+    writer.observe("s1", by_id(make_session(2)))
     second = between.snapshot().revision
     pass_time(HISTORY_SECONDS - 10)
     writer.observe("s1", {})

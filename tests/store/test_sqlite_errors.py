@@ -19,12 +19,12 @@ from tests.store.common import (
     NOW,
     OpenStore,
     address,
+    by_id,
     drop_rights,
     in_new_process,
     make_session,
     remove,
     running_in,
-    view_of,
 )
 from tests.support import needs_root
 
@@ -46,7 +46,7 @@ def _errors(store: Store) -> list[str]:
     calls: list[Callable[[], object]] = [
         store.snapshot,
         lambda: store.changes(0),
-        lambda: store.observe("s1", view_of(make_session())),
+        lambda: store.observe("s1", by_id(make_session())),
         lambda: store.set_params("s1-1", "alice", {"a": 1}),
         lambda: store.revoke("token", NOW),
     ]
@@ -103,7 +103,7 @@ def test_a_directory_in_the_databases_place_is_named(opened: OpenStore, database
 
 def test_a_database_with_broken_pages_is_named(opened: OpenStore, database: Path) -> None:
     store = opened()
-    store.observe("s1", view_of(*(make_session(number) for number in range(50))))
+    store.observe("s1", by_id(*(make_session(number) for number in range(50))))
     store.close()
     size = database.stat().st_size
     with database.open("r+b") as file:
@@ -119,7 +119,7 @@ def test_a_database_of_a_newer_version_is_named_and_left_alone(
     opened: OpenStore, database: Path
 ) -> None:
     store = opened()
-    store.observe("s1", view_of(make_session()))
+    store.observe("s1", by_id(make_session()))
     store.close()
     other = sqlite3.connect(database)
     other.execute(f"PRAGMA user_version = {sqlite_file.VERSION + 1}")
@@ -143,7 +143,7 @@ def test_a_store_that_must_exist_is_found_when_it_has_been_made(opened: OpenStor
     reader = opened(create=False)
     with pytest.raises(StoreError):
         reader.snapshot()
-    opened().observe("s1", view_of(make_session()))
+    opened().observe("s1", by_id(make_session()))
     assert running_in(reader).keys() == {"s1-1"}
 
 
@@ -154,12 +154,12 @@ def test_a_store_can_be_used_again_when_what_was_wrong_is_gone(
     store = opened()
     _errors(store)
     remove(database)
-    store.observe("s1", view_of(make_session()))
+    store.observe("s1", by_id(make_session()))
     assert running_in(store).keys() == {"s1-1"}
 
 
 def _big_view() -> dict[str, Session]:
-    return view_of(*(make_session(number, command="x" * 4000) for number in range(500)))
+    return by_id(*(make_session(number, command="x" * 4000) for number in range(500)))
 
 
 def _observe_over_a_limit(url: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -185,7 +185,7 @@ def test_a_disk_without_room_leaves_the_last_state_readable(
     opened: OpenStore, url: str, database: Path
 ) -> None:
     store = opened()
-    store.observe("s1", view_of(make_session(1), make_session(2)))
+    store.observe("s1", by_id(make_session(1), make_session(2)))
     revision, before = store.snapshot().revision, running_in(store)
     said, running, again = in_new_process(_observe_over_a_limit, url)
     assert str(database) in said
@@ -210,7 +210,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_file_system_leaves_the_last_state_readable(tiny_disk: Path) -> None:
     database = tiny_disk / "sessions.db"
     store, reader = open_store(address(database)), open_store(address(database))
-    store.observe("s1", view_of(make_session(1), make_session(2)))
+    store.observe("s1", by_id(make_session(1), make_session(2)))
     revision, before = reader.snapshot().revision, running_in(reader)
     filler = tiny_disk / "filler"
     with pytest.raises(OSError), filler.open("wb", buffering=0) as file:
@@ -218,12 +218,12 @@ def test_a_full_file_system_leaves_the_last_state_readable(tiny_disk: Path) -> N
             file.write(b"x" * 4096)
     with pytest.raises(StoreError, match=str(database)):
         store.observe(
-            "s1", view_of(*(make_session(number, command="x" * 4000) for number in range(20)))
+            "s1", by_id(*(make_session(number, command="x" * 4000) for number in range(20)))
         )
     assert reader.changes(revision) is None
     assert running_in(reader) == running_in(store) == before
     filler.unlink()
-    store.observe("s1", view_of(make_session(2), make_session(3)))
+    store.observe("s1", by_id(make_session(2), make_session(3)))
     assert running_in(reader).keys() == {"s1-2", "s1-3"}
     store.close()
     reader.close()

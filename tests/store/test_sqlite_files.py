@@ -13,11 +13,11 @@ from tests.store.common import (
     NOBODY,
     OpenStore,
     address,
+    by_id,
     drop_rights,
     in_new_process,
     make_session,
     params_in,
-    view_of,
 )
 from tests.support import needs_root
 
@@ -35,7 +35,7 @@ def _files(database: Path) -> list[Path]:
 def test_only_the_owner_can_read_the_files(opened: OpenStore, database: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        opened().observe("s1", view_of(make_session()))
+        opened().observe("s1", by_id(make_session()))
     finally:
         os.umask(before)
     for file in _files(database):
@@ -55,7 +55,7 @@ def test_what_root_makes_belongs_to_the_owner_of_the_directory(public_dir: Path)
     directory.mkdir(mode=0o700)
     os.chown(directory, NOBODY, NOBODY)
     store = open_store(address(directory / "sessions.db"))
-    store.observe("s1", view_of(make_session()))
+    store.observe("s1", by_id(make_session()))
     for file in _files(directory / "sessions.db"):
         assert (file.stat().st_uid, file.stat().st_gid) == (NOBODY, NOBODY), file
     # So the service that owns the directory can use the store, while root has it open and

@@ -13,12 +13,12 @@ from fastx_list.store import REMEMBER_SECONDS, sqlite, sqlite_file, sqlite_lease
 from tests.store.common import (
     OpenStore,
     address,
+    by_id,
     make_lease,
     make_server,
     make_session,
     params_in,
     running_in,
-    view_of,
 )
 
 
@@ -44,7 +44,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_a_lease_lasts_as_long_as_it_says(opened: OpenStore, clock: Clock) -> None:
     writer, reader = opened(), opened()
-    writer.observe("s1", view_of(make_session()), make_lease(seconds=60))
+    writer.observe("s1", by_id(make_session()), make_lease(seconds=60))
     revision = reader.snapshot().revision
     clock.now += 59.9
     assert reader.changes(revision) is None
@@ -81,7 +81,7 @@ def test_setting_the_wall_clock_ends_no_lease(
     opened: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = opened()
-    store.observe("s1", view_of(make_session()), make_lease(seconds=60))
+    store.observe("s1", by_id(make_session()), make_lease(seconds=60))
     times = SimpleNamespace(time=lambda: 2e9, monotonic=time.monotonic, sleep=time.sleep)
     monkeypatch.setattr(sqlite, "time", times)
     assert running_in(opened()).keys() == running_in(store).keys() == {"s1-1"}
@@ -89,7 +89,7 @@ def test_setting_the_wall_clock_ends_no_lease(
 
 @pytest.mark.parametrize("now", [5.0, 5000.0])
 def test_after_a_boot_leases_begin_anew(opened: OpenStore, clock: Clock, now: float) -> None:
-    opened().observe("s1", view_of(make_session()), make_lease(seconds=60))
+    opened().observe("s1", by_id(make_session()), make_lease(seconds=60))
     clock.boot, clock.now = "second", now
     reader = opened()
     assert running_in(reader).keys() == {"s1-1"}
@@ -108,13 +108,13 @@ def test_what_left_with_a_lease_is_kept_in_mind_for_a_day(
     monkeypatch.setattr(sqlite_leases, "time", times)
     store = opened()
     for since, expected in ((REMEMBER_SECONDS, {"a": 2}), (REMEMBER_SECONDS + 1, {"a": 1})):
-        store.observe("s1", view_of(make_session(params={"a": 1})), make_lease(seconds=60))
+        store.observe("s1", by_id(make_session(params={"a": 1})), make_lease(seconds=60))
         store.set_params("s1-1", "alice", {"a": 2})
         clock.now += 60
         assert running_in(store) == {}
         wall.now += since
         store.heartbeat(make_server("s2"), make_lease())
-        store.observe("s1", view_of(make_session(params={"a": 1})), make_lease(seconds=60))
+        store.observe("s1", by_id(make_session(params={"a": 1})), make_lease(seconds=60))
         assert params_in(store) == expected
 
 
@@ -141,7 +141,7 @@ def test_readers_go_on_while_the_end_of_a_lease_cannot_be_written(
         # Nobody who reads waits for a writer, so nothing here does
         monkeypatch.setattr(module, "BUSY_SECONDS", 3600.0)
     reader = opened()
-    reader.observe("s1", view_of(make_session()), make_lease(seconds=60))
+    reader.observe("s1", by_id(make_session()), make_lease(seconds=60))
     revision = reader.snapshot().revision
     other = sqlite3.connect(database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -186,7 +186,7 @@ def test_a_store_of_the_first_version_is_taken_over_with_its_sessions(
     store = opened()
     assert params_in(store) == {"a": 1}
     if agent:
-        store.observe("s1", view_of(make_session()), make_lease(seconds=3600))
+        store.observe("s1", by_id(make_session()), make_lease(seconds=3600))
     clock.now += sqlite_leases.UPGRADE_SECONDS
     assert running_in(store).keys() == ({"s1-1"} if agent else set())
     assert not agent or params_in(store) == {"a": 1}
