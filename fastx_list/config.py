@@ -17,11 +17,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fastx_list.store import redis_address
+from fastx_list.text import FALSE, TRUE
 
 PREFIX = "FASTX_LIST_"
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key for HS256 has at least 256 bits
 UNIX = "unix"  # among the trusted proxies: whoever connects over a Unix socket
-TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+# What settings and parameters take for true and for false, in any case
+TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
 
 def printable(value: object) -> str:
     """Return ``value`` as text that cannot steer a terminal; a dash stands for ``None``."""

@@ -21,7 +21,8 @@ from fastx_list.agent.machine import Machine
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.start import SessionJson
 from fastx_list.config import PREFIX, Settings
-from fastx_list.model.session import Session, check_params, decode
+from fastx_list.model.params import check_params
+from fastx_list.model.session import Session, decode
 from fastx_list.store import Lease, ServerTaken, Store, StoreError
 
 BEATS_PER_LEASE = 4  # so that a lease outlives a few heartbeats that came to nothing

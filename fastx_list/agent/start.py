@@ -12,7 +12,7 @@ from typing import Any
 from marshmallow import ValidationError
 
 from fastx_list.agent.machine import Machine, Process
-from fastx_list.model.session import StartSchema
+from fastx_list.model.registration import StartSchema
 
 MAX_FILE_BYTES = 64 * 1024
 MAX_NAME = 256

@@ -23,8 +23,8 @@ from fastx_list.agent.machine import login_of, sees_everything
 from fastx_list.command.tables import server_table, session_table
 from fastx_list.config import ConfigError, Settings
 from fastx_list.errors import AuthError
+from fastx_list.model.json import to_json
 from fastx_list.model.query import Query, QuerySchema, matches
-from fastx_list.model.session import to_json
 from fastx_list.replica.replica import Everything, Replica, Topic
 from fastx_list.replica.view import Entry
 from fastx_list.store import StoreError, open_store

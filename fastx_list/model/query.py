@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre_load
 
-from fastx_list.config import FALSE, TRUE
+from fastx_list.text import FALSE, TRUE
 
 MAX_FILTERS = 32
 MAX_FILTER_BYTES = 4096

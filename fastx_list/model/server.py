@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from marshmallow import Schema, fields, validate
 
-from fastx_list.model.session import fact, to_json
+from fastx_list.model.json import to_json
+from fastx_list.model.session import fact
 
 
 @dataclass(frozen=True)

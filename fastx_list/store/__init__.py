@@ -156,7 +156,7 @@ class Store(Followed, Protocol):
         """Merge ``patch`` into the params of ``login``'s session; return its JSON, or ``None`` if
         there is no such session.
 
-        Raises :class:`fastx_list.model.session.ParamsError` if the result would be too much.
+        Raises :class:`fastx_list.model.params.ParamsError` if the result would be too much.
         """
 
     def close(self) -> None:

@@ -27,16 +27,10 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
+from fastx_list.model.json import from_json, to_json
+from fastx_list.model.params import MAX_PARAMS_DEPTH, is_deeper, merge_params
 from fastx_list.model.server import Server, encode_server
-from fastx_list.model.session import (
-    MAX_PARAMS_DEPTH,
-    Session,
-    encode,
-    from_json,
-    is_deeper,
-    merge_params,
-    to_json,
-)
+from fastx_list.model.session import Session, encode
 from fastx_list.store import (
     HISTORY_SECONDS,
     Changes,

@@ -17,8 +17,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from fastx_list.model.json import to_json
+from fastx_list.model.params import merge_params
 from fastx_list.model.server import Server, encode_server
-from fastx_list.model.session import Session, encode, merge_params, to_json
+from fastx_list.model.session import Session, encode
 from fastx_list.store import (
     HISTORY_SECONDS,
     REMEMBER_SECONDS,

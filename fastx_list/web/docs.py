@@ -9,7 +9,7 @@ from flask import Blueprint, Response, render_template, request
 from markupsafe import Markup, escape
 
 from fastx_list.api.services import services
-from fastx_list.model.session import to_json
+from fastx_list.model.json import to_json
 from fastx_list.web.page import html
 
 blueprint = Blueprint("docs", __name__)

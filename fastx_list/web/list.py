@@ -15,8 +15,8 @@ from werkzeug.datastructures import MultiDict
 
 from fastx_list.api.services import Services, services
 from fastx_list.errors import ValidationError
+from fastx_list.model.json import from_json
 from fastx_list.model.query import Query, QuerySchema, describe
-from fastx_list.model.session import from_json
 from fastx_list.replica.replica import Everything, Page, Topic
 
 if TYPE_CHECKING:

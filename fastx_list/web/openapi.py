@@ -18,9 +18,10 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema
 from marshmallow.fields import Field
 
+from fastx_list.model.params import ParamsSchema
 from fastx_list.model.query import QuerySchema
 from fastx_list.model.server import Server, ServerSchema, encode_server
-from fastx_list.model.session import ParamsSchema, Session, SessionSchema, encode
+from fastx_list.model.session import Session, SessionSchema, encode
 
 Document = dict[str, Any]
 

@@ -9,7 +9,7 @@ from marshmallow import Schema
 
 from fastx_list.api.services import services
 from fastx_list.errors import NotFound, Unavailable, ValidationError
-from fastx_list.model.session import ParamsError, ParamsSchema
+from fastx_list.model.params import ParamsError, ParamsSchema
 from fastx_list.store import StoreError
 from fastx_list.web.list import json_object, parser
 

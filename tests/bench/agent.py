@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fastx_list import config
 from fastx_list.agent.keep import Agent
-from fastx_list.model.session import SpoolSchema
+from fastx_list.model.registration import SpoolSchema
 from fastx_list.store import open_store
 from tests.bench import common
 

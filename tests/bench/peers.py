@@ -17,7 +17,8 @@ from websockets.sync.client import connect
 
 from fastx_list import config
 from fastx_list.live.frames import session_frame
-from fastx_list.model.session import encode, merge_params
+from fastx_list.model.params import merge_params
+from fastx_list.model.session import encode
 from fastx_list.store import open_store
 from tests.bench import common
 

@@ -10,19 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
-from fastx_list.model.session import (
-    MEMBERS,
-    ParamsError,
-    Session,
-    SessionSchema,
-    SpoolSchema,
-    StartSchema,
-    check_params,
-    decode,
-    encode,
-    merge_params,
-    to_json,
-)
+from fastx_list.model.json import to_json
+from fastx_list.model.params import ParamsError, check_params, merge_params
+from fastx_list.model.registration import SpoolSchema, StartSchema
+from fastx_list.model.session import MEMBERS, Session, SessionSchema, decode, encode
 
 # As on the published page.
 PUBLISHED = [

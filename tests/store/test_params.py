@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from fastx_list.model.session import MAX_PARAMS, MAX_PARAMS_BYTES, ParamsError, encode, to_json
+from fastx_list.model.json import to_json
+from fastx_list.model.params import MAX_PARAMS, MAX_PARAMS_BYTES, ParamsError
+from fastx_list.model.session import encode
 from fastx_list.store import Changes, Record, Store
 from tests.store.common import by_id, make_session, params_in
 

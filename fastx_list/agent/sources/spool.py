@@ -20,8 +20,10 @@ from marshmallow import ValidationError
 
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.machine import Machine
+from fastx_list.model.json import from_json
+from fastx_list.model.params import ParamsError, check_params
 from fastx_list.model.query import describe
-from fastx_list.model.session import ParamsError, SpoolSchema, check_params, from_json
+from fastx_list.model.registration import SpoolSchema
 
 MAX_FILE_BYTES = 64 * 1024
 WRITING_SECONDS = 2.0  # a file that was written so recently may not be finished
