@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from fastx_list.model.session import Session, encode
+from tests.model.asking import listed, session
+
+
+@pytest.mark.parametrize(
+    "value, wanted",
+    [
+        ("red", "red"),
+        ("", ""),
+        ("dark red", "dark red"),
+        ("größe", "größe"),
+        ("a==b", "a==b"),
+        ("=b", "=b"),
+        (0, "0"),
+        (-7, "-7"),
+        (10**30, "1" + 30 * "0"),
+        (50.0, "50"),
+        (12.5, "12.5"),
+        (1e22, "1" + 22 * "0"),
+        (True, "true"),
+        (True, "TRUE"),
+        (False, "False"),
+        (None, ""),
+    ],
+)
+def test_a_filter_finds_the_text_of_a_value(value: Any, wanted: str) -> None:
+    assert listed([session("s", params={"color": value})], filter=f"color=={wanted}") == ["s"]
+
+
+@pytest.mark.parametrize(
+    "value, wanted",
+    [
+        ("red", "Red"),
+        ("red", "re"),
+        ("red", ""),
+        (" red ", "red"),  # the filter is trimmed, the session is not
+        ("True", "true"),  # only booleans are found in any case
+        (1, "1.0"),
+        (1, "01"),
+        (1, "+1"),
+        (1, "true"),
+        (10, "1"),
+        (0, ""),
+        (0, "false"),
+        (0, "-0"),
+        (True, "1"),
+        (True, "yes"),
+        (False, ""),
+        (False, "0"),
+        (None, "null"),
+        (None, "None"),
+        ([], ""),
+        ({}, ""),
+        ([], "[]"),
+        ({}, "{}"),
+        (["red"], "red"),
+        ({"red": 1}, "red"),
+    ],
+)
+def test_a_filter_does_not_find_what_only_looks_alike(value: Any, wanted: str) -> None:
+    assert listed([session("s", params={"color": value})], filter=f"color=={wanted}") == []
+
+
+def test_a_comma_is_or() -> None:
+    sessions = [session(name, params={"color": name}) for name in ("blue", "green", "red")]
+    assert listed(sessions, filter="color==red,blue,black") == ["blue", "red"]
+
+
+def test_a_repeated_filter_is_and() -> None:
+    sessions = [
+        session("a", clients=0, display=1),
+        session("b", clients=0, display=2),
+        session("c", clients=1, display=1),
+    ]
+    assert listed(sessions, filter=["clients==0", "display==1"]) == ["a"]
+    assert listed(sessions, filter=["clients==0", "clients==1"]) == []
+
+
+def test_an_array_with_no_filter_in_it_filters_nothing() -> None:
+    assert listed([session("a")], filter=[]) == ["a"]
+
+
+def test_a_filter_is_split_at_the_first_equals_signs() -> None:
+    sessions = [session("a", command="b==c"), session("b", command="=c"), session("c", command="c")]
+    assert listed(sessions, filter="command==b==c") == ["a"]
+    assert listed(sessions, filter="command===c") == ["b"]
+
+
+def test_space_around_a_filters_name_and_values_does_not_count() -> None:
+    sessions = [session("a", clients=0), session("b", clients=1), session("c", clients=2)]
+    assert listed(sessions, filter=" clients == 0 ,\t2 ") == ["a", "c"]
+
+
+def test_an_empty_filter_value_finds_null_and_absent_and_empty() -> None:
+    sessions = [
+        session("absent"),
+        session("empty", params={"color": ""}),
+        session("null", params={"color": None}),
+        session("red", params={"color": "red"}),
+        session("zero", params={"color": 0}),
+    ]
+    assert listed(sessions, filter="color==") == ["absent", "empty", "null"]
+    assert listed(sessions, filter="color==red,") == ["absent", "empty", "null", "red"]
+
+
+def test_an_empty_filter_value_finds_a_member_that_is_not_known() -> None:
+    assert listed(
+        [session("a", geometry=None), session("b", geometry="640x480")], filter="geometry=="
+    ) == ["a"]
+
+
+def test_the_params_as_a_whole_never_match() -> None:
+    assert listed([session("a"), session("b", params={"a": 1})], filter="params==") == []
+
+
+def test_a_filter_looks_among_the_members_before_the_params() -> None:
+    sessions = [session("a", login="alice", params={"login": "bob"}), session("b", login="bob")]
+    assert listed(sessions, filter="login==bob") == ["b"]
+
+
+def test_a_null_member_still_hides_a_param() -> None:
+    assert (
+        listed([session("a", command=None, params={"command": "xterm"})], filter="command==xterm")
+        == []
+    )
+
+
+def test_a_prefix_reaches_a_param_that_a_member_hides() -> None:
+    sessions = [session("a", login="alice", params={"login": "bob"}), session("b", login="bob")]
+    assert listed(sessions, filter="params.login==bob") == ["a"]
+    assert listed(sessions, filter="params.login==") == ["b"]
+
+
+def test_a_prefix_reaches_a_param_that_nothing_hides() -> None:
+    assert listed(
+        [session("a", params={"color": "red"}), session("b")], filter="params.color==red"
+    ) == ["a"]
+
+
+def test_a_prefix_is_part_of_a_params_name_if_the_param_is_called_so() -> None:
+    assert listed([session("a", params={"params.color": "red"})], filter="params.color==red") == [
+        "a"
+    ]
+
+
+def test_names_are_told_apart_by_case() -> None:
+    assert listed([session("a", login="alice")], filter="Login==alice") == []
+
+
+@pytest.mark.parametrize("spelling", ["disconnectTimeout", "disconnectTImeout"])
+def test_both_spellings_of_the_disconnect_timeout_filter_and_sort(spelling: str) -> None:
+    sessions = [
+        json.loads(encode(Session(name, "alice", "server", "host", disconnect_timeout=minutes), {}))
+        for name, minutes in (("a", 30), ("b", 5), ("c", None), ("d", 30))
+    ]
+    assert listed(sessions, filter=f"{spelling}==30") == ["a", "d"]
+    assert listed(sessions, filter=f"{spelling}==") == ["c"]
+    assert listed(sessions, sortBy=spelling) == ["b", "a", "d", "c"]
+    assert listed(sessions, sortBy=spelling, sortReverse="true") == ["a", "d", "b", "c"]
+
+
+def test_a_whole_number_with_a_fraction_of_nothing_is_found_in_a_dumped_session() -> None:
+    members = json.loads(encode(Session("a", "alice", "server", "host", cpu_percentage=50), {}))
+    assert listed([members], filter="cpuPercentage==50") == ["a"]
