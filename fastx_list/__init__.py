@@ -41,14 +41,14 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
 
     from fastx_list.api import health
     from fastx_list.api.proxies import behind_proxies
-    from fastx_list.live import sidecar as live
+    from fastx_list.live import handshake, sidecar
 
     app, service = _create("live", environ)
-    app.extensions[live.EXTENSION] = live.Live(service)
-    app.config["SOCK_SERVER_OPTIONS"] = live.SOCK_SERVER_OPTIONS
-    app.register_error_handler(WebsocketMismatch, live.plain_request)
-    app.register_error_handler(ConnectionError, live.gone)
-    for module in (live, health):
+    app.extensions[sidecar.EXTENSION] = sidecar.Live(service)
+    app.config["SOCK_SERVER_OPTIONS"] = handshake.SOCK_SERVER_OPTIONS
+    app.register_error_handler(WebsocketMismatch, handshake.plain_request)
+    app.register_error_handler(ConnectionError, handshake.gone)
+    for module in (handshake, health):
         app.register_blueprint(module.blueprint)
     app.wsgi_app = behind_proxies(app.wsgi_app, service.settings.trusted_proxies)  # type: ignore[method-assign, assignment]
     return app

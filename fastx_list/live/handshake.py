@@ -1,0 +1,160 @@
+"""Who may connect: what is refused is refused here, while the answer can still be an HTTP error.
+
+The WebSockets are ``/api/list``, ``/api/admin/session`` and ``/api/admin/server``: the sessions of
+the token's login, those of all logins, or the servers, and every change of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Collection
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, current_app, g, request
+from flask_sock import Sock
+from simple_websocket import Server
+from werkzeug.routing import WebsocketMismatch
+
+from fastx_list.api.services import services
+from fastx_list.errors import (
+    WEBSOCKET_VERSION,
+    Forbidden,
+    TooManyRequests,
+    Unavailable,
+    UpgradeRequired,
+    ValidationError,
+    error_response,
+)
+from fastx_list.live.sidecar import EXTENSION, Live
+from fastx_list.model.query import LiveQuerySchema
+from fastx_list.replica.replica import Everything, Topic
+from fastx_list.web.list import parser
+
+ADMIN = "/api/admin/"
+
+blueprint = Blueprint("live", __name__)
+_schema = LiveQuerySchema()
+sock = Sock()
+
+
+class _NoThread:
+    """In place of simple_websocket's reader thread: :class:`Connection` reads what the loop tells
+    it of."""
+
+    name = ""
+
+    def __init__(self, target: Callable[[], None]) -> None:
+        pass
+
+    def start(self) -> None:
+        pass
+
+
+SOCK_SERVER_OPTIONS = {"thread_class": _NoThread}
+
+
+def live_of_app() -> Live:
+    """Return the :class:`Live` of the application that serves this request."""
+    live: Live = current_app.extensions[EXTENSION]
+    return live
+
+
+@blueprint.before_request
+def admit() -> None:
+    """Decide, while the answer can still be an HTTP error, whether this request becomes a
+    WebSocket."""
+    service, live = services(), live_of_app()
+    live.start()
+    _check_handshake()
+    _check_origin(service.settings.allowed_origins)
+    live.await_first_read()
+    service.refresh()
+    g.claims = (
+        service.authenticate_admin(None)
+        if request.path.startswith(ADMIN)
+        else service.authenticate(None)
+    )
+    asked = parser.parse(_schema, request, location="anywhere")
+    g.filters, g.snapshot = asked["filter"], asked["snapshot"]
+    cap = service.settings.max_subscribers_per_login
+    if live.of_login[g.claims.login] >= cap:
+        raise TooManyRequests(f"your login has {cap} connections already; close one first")
+    if len(live.connections) >= live.room:
+        raise Unavailable(
+            "this sidecar has as many connections as it may have open files; try again soon"
+        )
+    # Compression is not negotiated: a frame is shared by all it goes to, and a compressor costs
+    # each connection 100 KiB.
+    request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+
+
+@sock.route("/api/list", bp=blueprint)
+def follow(ws: Server) -> None:
+    """Send the sessions of the token's login, then every change of them."""
+    _hand_over(ws, g.claims.login)
+
+
+@sock.route(f"{ADMIN}session", bp=blueprint)
+def follow_sessions(ws: Server) -> None:
+    """The same for the sessions of all logins."""
+    _hand_over(ws, Everything.SESSIONS)
+
+
+@sock.route(f"{ADMIN}server", bp=blueprint)
+def follow_servers(ws: Server) -> None:
+    """The same for the servers."""
+    _hand_over(ws, Everything.SERVERS)
+
+
+def _hand_over(ws: Server, topic: Topic) -> None:
+    """Give the socket to the sidecar. The request ends here with all that it took: a connection
+    needs none of it."""
+    # From here on the connection is ours: simple_websocket has nothing more to send on it
+    ws.connected = False
+    live_of_app().serve(ws.sock.detach(), g.claims, g.filters, topic, g.snapshot)
+
+
+def plain_request(error: WebsocketMismatch) -> Response:
+    """Answer a request without an upgrade, which is at the wrong door."""
+    return error_response(
+        400,
+        "ValidationError",
+        "this address takes WebSockets only; the list over HTTP is on another port",
+    )
+
+
+def gone(error: ConnectionError) -> Response:
+    """Give up on a client that left before its handshake was answered, as one does that waited too
+    long; nobody reads this."""
+    return Response(status=400)
+
+
+def _check_handshake() -> None:
+    if request.headers.get("Sec-WebSocket-Version") != WEBSOCKET_VERSION:
+        raise UpgradeRequired(f"Sec-WebSocket-Version: takes {WEBSOCKET_VERSION}")
+    try:
+        key = base64.b64decode(request.headers.get("Sec-WebSocket-Key", ""), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 16:  # RFC 6455 section 4.2.1
+        raise ValidationError("Sec-WebSocket-Key: takes 16 bytes in base64")
+
+
+def _check_origin(allowed: Collection[str]) -> None:
+    """Refuse pages of other hosts: RFC 6455 section 10.2. What is no browser sends no Origin."""
+    origin = request.headers.get("Origin")
+    if origin is None or origin in allowed:
+        return
+    host = _host_name(origin)
+    if host is None or host != _host_name(f"//{request.host}"):
+        raise Forbidden(
+            "Origin: pages of this origin may not connect; FASTX_LIST_ALLOWED_ORIGINS can allow it"
+        )
+
+
+def _host_name(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:  # such as of http://[
+        return None
