@@ -23,7 +23,7 @@ from typing import NamedTuple, TypeVar
 import psutil
 
 from fastx_list import config
-from fastx_list.agent.keep import session_id
+from fastx_list.agent.merge import session_id
 from fastx_list.model.session import Session
 from fastx_list.store import open_store
 from fastx_list.tokens import Tokens

@@ -1,0 +1,180 @@
+"""Merging: what was seen now, against what is known from before, made into sessions.
+
+Nothing here reads a clock, a file or the store, so that everything can be tried without them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeVar
+
+from fastx_list.agent.display import STARTING_SECONDS
+from fastx_list.agent.facts import Facts
+from fastx_list.agent.machine import Process
+from fastx_list.agent.start import Start
+from fastx_list.model.params import check_params
+from fastx_list.model.session import Session
+
+# In which a source that fails from the beginning may still find a session that no process tells of
+PATIENCE_SECONDS = 60.0
+# In which no session that was known before ends while its process runs: one look can miss what a
+# second sees
+FIRST_SECONDS = 5.0
+
+T = TypeVar("T")
+
+
+class Known(NamedTuple):
+    """What is known of a session, and the facts that say so; ``None`` where only a former agent has
+    seen them."""
+
+    facts: Facts | None
+    session: Session
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When and where something was seen."""
+
+    server_id: str
+    hostname: str
+    now: int  # milliseconds since the Unix epoch
+    previous_look: float | None  # seconds since the Unix epoch; None for the agent's first look
+    age: float  # seconds since the agent began
+    all_answered: bool  # whether every source has succeeded since then
+    processes: Mapping[int, Process]  # those that run now, by pid
+    start: Callable[[], Start]  # returns what a session that starts now starts with
+
+    @property
+    def is_early(self) -> bool:
+        """Whether what was not seen may still be there: what has ended is decided when this is
+        over."""
+        return not self.all_answered or self.age < FIRST_SECONDS
+
+
+@dataclass
+class Merged:
+    """The outcome."""
+
+    known: dict[str, Known]  # by the sessions' ids
+    has_changed: bool = False  # whether the sessions are others than before
+    refused: dict[str, str] = field(default_factory=dict)  # identities: why these are no sessions
+
+
+def merge(known: Mapping[str, Known], seen: Mapping[str, Facts], moment: Moment) -> Merged:
+    """Return what is known now that ``seen``, facts by the sessions' ids, was seen."""
+    merged = Merged(dict(known))
+    for name, facts in seen.items():
+        before = known.get(name)
+        if before is not None and before.facts is facts:
+            continue
+        try:
+            session = _make_session(name, facts, before, moment)
+            digest = session.digest
+        # Another package's source says what no session can be
+        except (TypeError, ValueError, OverflowError) as error:
+            merged.refused[facts.identity] = str(error)
+            continue
+        merged.known[name] = Known(facts, session)
+        if before is None or digest != before.session.digest:
+            merged.has_changed = True
+    for name in known.keys() - seen.keys():
+        if not _may_still_be_found(known[name], moment):
+            del merged.known[name]
+            merged.has_changed = True
+    return merged
+
+
+def session_id(server_id: str, identity: str) -> str:
+    """Return the id of session ``identity`` of server ``server_id``: the same after a restart,
+    another on every other server."""
+    return hashlib.blake2b(
+        f"{server_id}\0{identity}".encode("utf-8", "surrogateescape"), digest_size=16
+    ).hexdigest()
+
+
+def _may_still_be_found(known: Known, moment: Moment) -> bool:
+    """Whether a session that only a former agent saw runs on, as far as can be told from the
+    process that serves it."""
+    session = known.session
+    if known.facts is not None or not moment.is_early:
+        return False
+    if session.server_pid is None:
+        return not moment.all_answered and moment.age < PATIENCE_SECONDS
+    process = moment.processes.get(session.server_pid)
+    if process is None:
+        return False
+    if session_id(moment.server_id, process.identity) == session.id:
+        return True
+    # Its identity may be another than the process's, but not with a process that is younger than
+    # the session.
+    return (
+        not moment.all_answered
+        and process.started <= (session.started or process.started) + STARTING_SECONDS * 1000
+    )
+
+
+def _make_session(name: str, facts: Facts, known: Known | None, moment: Moment) -> Session:
+    if known is None:
+        check_params(facts.params)
+    # What a session was started with holds for its life: later edits of the file touch new sessions
+    # only.
+    start = moment.start() if known is None else known.session
+    session = Session(
+        id=name,
+        login=facts.login,
+        server_id=moment.server_id,
+        hostname=moment.hostname,
+        server_pid=facts.server_pid,
+        geometry=facts.geometry,
+        window_mode=facts.window_mode,
+        started=facts.started,
+        command=facts.command,
+        app_pid=facts.app_pid,
+        clients=facts.clients,
+        params=facts.params,
+        display=facts.display,
+        cpu_percentage=_first(facts.cpu_percentage, start.cpu_percentage),
+        video_ram=_first(facts.video_ram, start.video_ram),
+        sharing=_first(facts.sharing, start.sharing),
+        disconnect_timeout=_first(facts.disconnect_timeout, start.disconnect_timeout),
+    )
+    if known is None:
+        # Clients of a session that started since the last look have come since then; of an older
+        # one nobody knows when.
+        is_fresh = (
+            moment.previous_look is not None
+            and facts.started is not None
+            and facts.started >= moment.previous_look * 1000 - 1000
+        )
+        return replace(session, last_connect=moment.now) if facts.clients and is_fresh else session
+    before = known.session
+    came, left = _traffic(known, facts)
+    settled = before.started is not None and moment.now - before.started > STARTING_SECONDS * 1000
+    keep_command = (
+        not facts.stated and before.app_pid is not None and (settled or facts.app_pid is None)
+    )
+    return replace(
+        session,
+        started=_first(before.started, facts.started),
+        last_connect=moment.now if came else before.last_connect,
+        last_disconnect=moment.now if left else before.last_disconnect,
+        command=before.command if keep_command else facts.command,
+        app_pid=before.app_pid if keep_command else facts.app_pid,
+    )
+
+
+def _first(value: T | None, otherwise: T | None) -> T | None:
+    return otherwise if value is None else value
+
+
+def _traffic(known: Known, facts: Facts) -> tuple[bool, bool]:
+    """Return whether a client has come and whether one has left."""
+    before = known.facts.connections if known.facts is not None else None
+    if before is not None and facts.connections is not None:
+        return bool(facts.connections - before), bool(before - facts.connections)
+    if known.session.clients is None or facts.clients is None:
+        return False, False
+    return facts.clients > known.session.clients, facts.clients < known.session.clients
