@@ -25,12 +25,13 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     from fastx_list.api import health
     from fastx_list.api.proxies import behind_proxies
     from fastx_list.web import admin, cors, docs, list, page, params
+    from fastx_list.web.short_cut import short_cut
 
     app, service = _create("list", environ)
     for module in (list, params, admin, page, docs, health):
         app.register_blueprint(module.blueprint)
     cors.allow(app, service.settings.allowed_origins)
-    quick = list.short_cut(app.wsgi_app, service)
+    quick = short_cut(app.wsgi_app, service)
     app.wsgi_app = behind_proxies(quick, service.settings.trusted_proxies)  # type: ignore[method-assign, assignment]
     return app
 
@@ -58,7 +59,8 @@ def _create(name: str, environ: Mapping[str, str] | None) -> tuple[Flask, Servic
     from flask import Flask
 
     from fastx_list import config, errors, redaction
-    from fastx_list.api.services import EXTENSION, ApiRequest, Services
+    from fastx_list.api.parameters import ApiRequest
+    from fastx_list.api.services import EXTENSION, Services
     from fastx_list.replica.replica import Replica
     from fastx_list.store import open_store
     from fastx_list.tokens import Tokens

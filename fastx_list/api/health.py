@@ -5,19 +5,20 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify
 
+from fastx_list.api.addresses import HEALTH, READY
 from fastx_list.api.services import services
 from fastx_list.errors import Unavailable, error_response
 
 blueprint = Blueprint("health", __name__)
 
 
-@blueprint.get("/health")
+@blueprint.get(HEALTH)
 def health() -> Response:
     """Answer with 200 for as long as the process can answer, and with what it has counted."""
     return jsonify(status="ok", **services().counts)
 
 
-@blueprint.get("/ready")
+@blueprint.get(READY)
 def ready() -> Response:
     """Answer with 200 if the store can be read, else with 503."""
     service = services()

@@ -16,6 +16,8 @@ from flask_sock import Sock
 from simple_websocket import Server
 from werkzeug.routing import WebsocketMismatch
 
+from fastx_list.api.authentication import authenticate
+from fastx_list.api.parameters import parser
 from fastx_list.api.services import services
 from fastx_list.errors import (
     WEBSOCKET_VERSION,
@@ -29,7 +31,6 @@ from fastx_list.errors import (
 from fastx_list.live.sidecar import EXTENSION, Live
 from fastx_list.model.query import LiveQuerySchema
 from fastx_list.replica.replica import Everything, Topic
-from fastx_list.web.list import parser
 
 ADMIN = "/api/admin/"
 
@@ -70,11 +71,7 @@ def admit() -> None:
     _check_origin(service.settings.allowed_origins)
     live.await_first_read()
     service.refresh()
-    g.claims = (
-        service.authenticate_admin(None)
-        if request.path.startswith(ADMIN)
-        else service.authenticate(None)
-    )
+    g.claims = authenticate(service, None, admin=request.path.startswith(ADMIN))
     asked = parser.parse(_schema, request, location="anywhere")
     g.filters, g.snapshot = asked["filter"], asked["snapshot"]
     cap = service.settings.max_subscribers_per_login

@@ -8,33 +8,19 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from fastx_list.api.services import services
-from fastx_list.replica.replica import Everything, Topic
-from fastx_list.web.list import answer
+from fastx_list.api.addresses import ALL_SESSIONS, SERVERS, with_token
+from fastx_list.web.list import respond
 
 blueprint = Blueprint("admin", __name__)
 
 
-@blueprint.route(
-    "/api/admin/session", methods=["GET", "POST"], defaults={"token": None}, strict_slashes=False
-)
-@blueprint.route("/api/admin/session/<token>", methods=["GET", "POST"])
+@with_token(blueprint, ALL_SESSIONS.address, "GET", "POST")
 def list_sessions(token: str | None) -> Response:
     """Answer as the list does, over the sessions of all logins."""
-    return _answer_admin(token, Everything.SESSIONS)
+    return respond(ALL_SESSIONS, token)
 
 
-@blueprint.route(
-    "/api/admin/server", methods=["GET", "POST"], defaults={"token": None}, strict_slashes=False
-)
-@blueprint.route("/api/admin/server/<token>", methods=["GET", "POST"])
+@with_token(blueprint, SERVERS.address, "GET", "POST")
 def list_servers(token: str | None) -> Response:
     """Answer as the list does, over the servers."""
-    return _answer_admin(token, Everything.SERVERS)
-
-
-def _answer_admin(token: str | None, topic: Topic) -> Response:
-    service = services()
-    service.refresh()
-    service.authenticate_admin(token)
-    return answer(service, topic)
+    return respond(SERVERS, token)

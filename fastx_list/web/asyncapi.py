@@ -5,32 +5,21 @@ from __future__ import annotations
 
 from functools import cache
 
-from fastx_list.live.connection import MAX_CLIENT_FRAMES, MAX_CLIENT_MESSAGE, TOKEN_ENDED
+from fastx_list.api.addresses import LISTINGS, Listing
+from fastx_list.api.protocol import CloseCode
 from fastx_list.model.query import LiveQuerySchema
 from fastx_list.web.openapi import (
     DESCRIPTION,
     ERRORS,
-    LISTINGS,
     NAME,
     SECURITY_SCHEMES,
     VERSION,
     Document,
-    Listing,
     as_text,
     items,
     json_schema,
 )
 
-CLOSE_CODES = {
-    "1001": "the server restarts, or may have missed a change: connect again",
-    "1002": "the client broke the protocol (RFC 6455)",
-    "1007": "the client sent text that is not UTF-8",
-    "1008": f"the client sent more than {MAX_CLIENT_FRAMES} frames in half a second",
-    "1009": (
-        f"the client sent a message of over {MAX_CLIENT_MESSAGE} bytes; shorter ones are ignored"
-    ),
-    str(TOKEN_ENDED): "the token has expired or was revoked",
-}
 REFUSALS = {str(status): ERRORS[status][1] for status in (400, 401, 403, 426, 429, 500, 503)}
 
 
@@ -41,8 +30,8 @@ def asyncapi() -> Document:
         "asyncapi": "3.0.0",
         "info": {"title": NAME, "version": VERSION, "description": DESCRIPTION},
         "defaultContentType": "application/json",
-        "channels": {listing.name: _channel(listing) for listing in LISTINGS},
-        "operations": {f"send{listing.name}": _operation(listing) for listing in LISTINGS},
+        "channels": {listing.name: _channel(listing) for listing in LISTINGS.values()},
+        "operations": {f"send{listing.name}": _operation(listing) for listing in LISTINGS.values()},
         "components": {
             "schemas": items(),
             "messages": {
@@ -71,7 +60,7 @@ def _channel(listing: Listing) -> Document:
                 "query": {"type": "object", "properties": as_text(json_schema(LiveQuerySchema))},
             }
         },
-        "x-close-codes": CLOSE_CODES,
+        "x-close-codes": {str(code.value): code.meaning for code in CloseCode},
         "x-refusals": REFUSALS,
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, render_template, request
 from markupsafe import Markup, escape
 
+from fastx_list.api.addresses import ASYNCAPI, OPENAPI
 from fastx_list.api.services import services
 from fastx_list.model.json import to_json
 from fastx_list.web.page import html
@@ -15,13 +16,13 @@ from fastx_list.web.page import html
 blueprint = Blueprint("docs", __name__)
 
 
-@blueprint.get("/api/openapi.json")
+@blueprint.get(OPENAPI)
 def openapi() -> Response:
     """Answer with the OpenAPI document of the HTTP API."""
     return _json(_openapi())
 
 
-@blueprint.get("/api/asyncapi.json")
+@blueprint.get(ASYNCAPI)
 def asyncapi() -> Response:
     """Answer with the AsyncAPI document of the WebSockets."""
     return _json(_asyncapi())

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
@@ -18,6 +18,7 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema
 from marshmallow.fields import Field
 
+from fastx_list.api.addresses import ASYNCAPI, HEALTH, LISTINGS, OPENAPI, PARAMS, READY, Listing
 from fastx_list.model.params import ParamsSchema
 from fastx_list.model.query import QuerySchema
 from fastx_list.model.server import Server, ServerSchema, encode_server
@@ -32,22 +33,6 @@ DESCRIPTION = (
     ' ("api") and exp, and admin if it is an administrator\'s. Unknown parameters are ignored.'
 )
 
-
-class Listing(NamedTuple):
-    """What one address lists, and tells the changes of to a WebSocket."""
-
-    address: str
-    name: str  # of what is done there
-    what: str
-    item: str  # its schema
-    refusals: tuple[int, ...] = ()  # the errors that only it has
-
-
-LISTINGS = (
-    Listing("/api/list", "Sessions", "the sessions of the token's login", "Session"),
-    Listing("/api/admin/session", "AllSessions", "the sessions of all logins", "Session", (403,)),
-    Listing("/api/admin/server", "Servers", "the servers", "Server", (403,)),
-)
 
 ERRORS = {
     400: (
@@ -170,10 +155,10 @@ def openapi(envelope: bool) -> Document:
         headers = ("WWW-Authenticate",) if status == 401 else ()
         spec.components.response(f"Error{status}", _response(description, _ref("Error"), *headers))
 
-    for listing in LISTINGS:
+    for listing in LISTINGS.values():
         for path, suffix, common in _addresses(listing.address):
             spec.path(path, operations=_list_operations(listing, suffix, common, envelope))
-    for path, suffix, common in _addresses("/api/params"):
+    for path, suffix, common in _addresses(PARAMS):
         spec.path(path, operations=_params_operations("Params" + suffix, common, envelope))
     for path, operation in _about_itself().items():
         spec.path(path, operations={"get": operation})
@@ -380,16 +365,10 @@ def _about_itself() -> dict[str, Document]:
             "responses": {"200": answer, **errors},
         }
         for path, name, summary, answer, errors in (
-            ("/health", "getHealth", "Whether the process answers", well, {}),
-            ("/ready", "getReady", "Whether the list is current", well, _errors(503)),
-            ("/api/openapi.json", "getOpenapi", "This document", document, {}),
-            (
-                "/api/asyncapi.json",
-                "getAsyncapi",
-                "The AsyncAPI document of the WebSockets",
-                document,
-                {},
-            ),
+            (HEALTH, "getHealth", "Whether the process answers", well, {}),
+            (READY, "getReady", "Whether the list is current", well, _errors(503)),
+            (OPENAPI, "getOpenapi", "This document", document, {}),
+            (ASYNCAPI, "getAsyncapi", "The AsyncAPI document of the WebSockets", document, {}),
         )
     }
 

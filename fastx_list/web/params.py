@@ -4,34 +4,28 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from flask import Blueprint, Request, Response, request
-from marshmallow import Schema
+from flask import Blueprint, Response, request
 
+from fastx_list.api.addresses import PARAMS, with_token
+from fastx_list.api.authentication import authenticate
+from fastx_list.api.parameters import parser
 from fastx_list.api.services import services
 from fastx_list.errors import NotFound, Unavailable, ValidationError
 from fastx_list.model.params import ParamsError, ParamsSchema
 from fastx_list.store import StoreError
-from fastx_list.web.list import json_object, parser
 
 blueprint = Blueprint("params", __name__)
 
 _schema = ParamsSchema()
 
 
-@parser.location_loader("body")
-def load_body(request: Request, schema: Schema) -> dict[str, Any]:
-    """Return the JSON object in the body."""
-    return json_object(request.mimetype, request.get_data())
-
-
-@blueprint.route("/api/params", methods=["POST"], defaults={"token": None}, strict_slashes=False)
-@blueprint.route("/api/params/<token>", methods=["POST"])
+@with_token(blueprint, PARAMS, "POST")
 def set_params(token: str | None) -> Response:
     """Merge ``params`` into the session's own and answer with the session. Someone else's session
     does not exist."""
     service = services()
     service.refresh()
-    claims = service.authenticate(token)
+    claims = authenticate(service, token)
     asked = cast(dict[str, Any], parser.parse(_schema, request, location="body"))
     try:
         text = service.store.set_params(asked["id"], claims.login, asked["params"])

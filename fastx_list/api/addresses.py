@@ -1,0 +1,71 @@
+"""The addresses of the API, in one table: routes, the short cut, WebSockets and documents follow
+from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from flask import Blueprint
+from flask.typing import RouteCallable
+
+from fastx_list.replica.replica import Everything, Topic
+from fastx_list.tokens import Claims
+
+Route = TypeVar("Route", bound=RouteCallable)
+
+
+class Listing(NamedTuple):
+    """What one address lists over HTTP, and sends every change of over a WebSocket."""
+
+    address: str
+    name: str  # of the operations there, in the documents
+    what: str  # is listed, in words
+    item: str  # the name of the schema of one of them
+    everything: Everything | None  # for administrators only; None: the sessions of a login
+
+    @property
+    def admin(self) -> bool:
+        """Whether it takes a token with the ``admin`` claim."""
+        return self.everything is not None
+
+    @property
+    def refusals(self) -> tuple[int, ...]:
+        """The statuses of the errors that not every address has."""
+        return (403,) if self.admin else ()
+
+    def topic(self, claims: Claims) -> Topic:
+        """Return what a token with these ``claims`` opens here."""
+        return self.everything or claims.login
+
+
+SESSIONS = Listing("/api/list", "Sessions", "the sessions of the token's login", "Session", None)
+ALL_SESSIONS = Listing(
+    "/api/admin/session",
+    "AllSessions",
+    "the sessions of all logins",
+    "Session",
+    Everything.SESSIONS,
+)
+SERVERS = Listing("/api/admin/server", "Servers", "the servers", "Server", Everything.SERVERS)
+LISTINGS = {listing.address: listing for listing in (SESSIONS, ALL_SESSIONS, SERVERS)}
+
+PARAMS = "/api/params"
+
+HEALTH = "/health"
+READY = "/ready"
+OPENAPI = "/api/openapi.json"
+ASYNCAPI = "/api/asyncapi.json"
+
+
+def with_token(blueprint: Blueprint, address: str, *methods: str) -> Callable[[Route], Route]:
+    """Let a function answer at ``address``, with or without a slash at its end, and below it, where
+    the token follows. It gets the ``token`` of the path, or ``None``."""
+
+    def decorate(function: Route) -> Route:
+        blueprint.route(f"{address}/<token>", methods=methods)(function)
+        return blueprint.route(
+            address, methods=methods, defaults={"token": None}, strict_slashes=False
+        )(function)
+
+    return decorate

@@ -1,0 +1,39 @@
+"""Whose request it is: finds the token of a request, wherever it stands, and verifies it."""
+
+from __future__ import annotations
+
+from flask import Request, request
+
+from fastx_list.api.services import Services
+from fastx_list.errors import AuthError, Forbidden
+from fastx_list.tokens import Claims
+
+
+def authenticate(service: Services, token: str | None, admin: bool = False) -> Claims:
+    """Return what ``token``, or without it that of this request, says.
+
+    Raises :class:`AuthError` if there is none or it does not hold, and :class:`Forbidden` if an
+    ``admin`` is asked for and it is not an administrator's.
+    """
+    claims = service.tokens.verify(token or find_token(request), service.replica.revoked)
+    if admin and not claims.admin:
+        raise Forbidden('token: this takes an administrator\'s, with the claim "admin"')
+    return claims
+
+
+def find_token(request: Request) -> str:
+    """Return the token in ``Authorization: Bearer`` (RFC 6750), in ``X-FASTX-TOKEN``, or in
+    ``token`` of the query or of the form of a POST; raises :class:`AuthError` if there is none."""
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and credentials.strip():
+        return credentials.strip()
+    token = request.headers.get("X-FASTX-TOKEN") or request.args.get("token")
+    # What else asks has no body, and may say that it has one which never comes
+    if not token and request.method == "POST":
+        token = request.form.get("token")
+    if not token:
+        raise AuthError(
+            "token: there is none; it goes into the path, Authorization: Bearer, X-FASTX-TOKEN, or"
+            " token in query or form"
+        )
+    return token

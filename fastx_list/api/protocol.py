@@ -1,0 +1,30 @@
+"""What a client of a WebSocket may send, and with which codes a WebSocket ends (RFC 6455 section
+7.4)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+MAX_CLIENT_MESSAGE = 1024  # bytes
+MAX_CLIENT_FRAMES = 100  # in half a second; it has nothing to send but pings and pongs
+
+
+class CloseCode(IntEnum):
+    """A code that the sidecar closes a WebSocket with, and what it means to the client."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> CloseCode:
+        member = int.__new__(cls, code)
+        member._value_, member.meaning = code, meaning
+        return member
+
+    GOING_AWAY = 1001, "the server restarts, or may have missed a change: connect again"
+    PROTOCOL_ERROR = 1002, "the client broke the protocol (RFC 6455)"
+    INVALID_TEXT = 1007, "the client sent text that is not UTF-8"
+    TOO_MANY_FRAMES = 1008, f"the client sent more than {MAX_CLIENT_FRAMES} frames in half a second"
+    MESSAGE_TOO_LONG = (
+        1009,
+        f"the client sent a message of over {MAX_CLIENT_MESSAGE} bytes; shorter ones are ignored",
+    )
+    TOKEN_ENDED = 4401, "the token has expired or was revoked"
