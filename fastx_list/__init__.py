@@ -37,13 +37,19 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
 
 
 def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
-    """Return the sidecar: the WebSockets. It needs gevent's worker; see ``fastx_list.server``."""
+    """Return the sidecar: the WebSockets. Only gunicorn's gevent worker can serve it.
+
+    Raises :class:`fastx_list.config.ConfigError` for a setting that cannot be used, and
+    :class:`gunicorn.errors.AppImportError` in a gunicorn with other workers.
+    """
     from werkzeug.routing import WebsocketMismatch
 
     from fastx_list.api import health
     from fastx_list.api.proxies import behind_proxies
     from fastx_list.live import handshake, sidecar
+    from fastx_list.live.server import check_worker
 
+    check_worker()
     app, service = _create("live", environ)
     app.extensions[sidecar.EXTENSION] = sidecar.Live(service)
     app.config["SOCK_SERVER_OPTIONS"] = handshake.SOCK_SERVER_OPTIONS

@@ -212,19 +212,10 @@ class Service:
         wait_for("the sidecar", lambda: self._answers(self.live_port))
 
     def _gunicorn(self, name: str, port: int, app: str) -> subprocess.Popen[bytes]:
-        command = [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "-c",
-            "python:fastx_list.server",
-            "--bind",
-            f"127.0.0.1:{port}",
-            app,
-        ]
-        return self.processes.start(
-            [*command, "--access-logfile", "-"], name, self.environ, cwd=self.cwd
-        )
+        settings = {"list": "python:fastx_list.web.server", "live": "python:fastx_list.live.server"}
+        gunicorn = [sys.executable, "-m", "gunicorn", "-c", settings[name]]
+        command = [*gunicorn, "--bind", f"127.0.0.1:{port}", "--access-logfile", "-", app]
+        return self.processes.start(command, name, self.environ, cwd=self.cwd)
 
     @staticmethod
     def _answers(port: int) -> bool:

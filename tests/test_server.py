@@ -1,13 +1,142 @@
-"""What gunicorn answers before any application is asked."""
+"""How gunicorn runs the two roles: with which settings, where it refuses to start, and what it
+answers before any application is asked."""
 
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from tests.support import Service
+from fastx_list import create_live_app
+from tests.support import Service, free_port
+
+ROOT = Path(__file__).parents[1]
+LIST, SIDECAR = "fastx_list:create_app()", "fastx_list:create_live_app()"
+START_LIVE = f"gunicorn -c python:fastx_list.live.server '{SIDECAR}'"
+
+
+def gunicorn(
+    service: Service, *arguments: str, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a gunicorn that is to end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{free_port()}", *arguments],
+        env=service.environ,
+        cwd=cwd,
+        text=True,
+        capture_output=True,
+        timeout=60,
+    )
+
+
+def role(service: Service, *arguments: str) -> tuple[str, str]:
+    """Return the name and the class of worker that gunicorn runs with in a checkout."""
+    done = gunicorn(service, "--print-config", *arguments, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    settings = {name.strip(): value.strip() for name, value in found.items()}
+    return settings["proc_name"], settings["worker_class"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["wsgi:app"], ("fastx-list", "sync")),
+        (["wsgi:live"], ("fastx-list-live", "gevent")),
+        (["--workers", "3", "wsgi:live"], ("fastx-list-live", "gevent")),
+        (["wsgi:live", "--workers=3"], ("fastx-list-live", "gevent")),
+        ([LIST], ("fastx-list", "sync")),
+        (["fastx_list:create_live_app( )"], ("fastx-list-live", "gevent")),
+    ],
+)
+def test_in_a_checkout_the_application_says_the_role(
+    service: Service, arguments: list[str], wanted: tuple[str, str]
+) -> None:
+    assert role(service, *arguments) == wanted
+
+
+@pytest.mark.parametrize("arguments", [[], ["wsgi"], ["wsgi:application"], ["other:app"]])
+def test_in_a_checkout_an_unknown_application_is_refused_in_one_line(
+    service: Service, arguments: list[str]
+) -> None:
+    done = gunicorn(service, *arguments, cwd=ROOT)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "takes wsgi:app" in done.stderr and "wsgi:live" in done.stderr
+
+
+def test_settings_of_the_first_release_say_what_to_write_now(service: Service) -> None:
+    done = gunicorn(service, "-c", "python:fastx_list.server", SIDECAR)
+    [line] = done.stderr.strip().splitlines()
+    assert done.returncode == 1
+    assert "python:fastx_list.web.server" in line and "python:fastx_list.live.server" in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-c", "python:fastx_list.web.server"],
+        ["-c", "python:fastx_list.live.server", "--worker-class", "sync"],
+        ["--worker-class", "gthread"],
+        ["-c", os.devnull],
+    ],
+    ids=" ".join,
+)
+def test_a_sidecar_in_a_worker_that_is_not_gevents_does_not_start(
+    service: Service, arguments: list[str], tmp_path: Path
+) -> None:
+    # Of two workers that end, gunicorn sometimes shows the second one's end as an error of its own.
+    one = ("--workers", "1", "--no-control-socket")
+    done = gunicorn(service, *one, *arguments, SIDECAR, cwd=tmp_path)
+    assert done.returncode == 4 and "Traceback" not in done.stderr
+    assert START_LIVE in done.stderr and "gevent worker" in done.stderr
+
+
+def test_the_list_does_not_start_with_the_sidecars_settings(service: Service) -> None:
+    done = gunicorn(service, "-c", "python:fastx_list.live.server", LIST)
+    assert done.returncode == 4 and "Traceback" not in done.stderr
+    assert "these settings are the sidecar's" in done.stderr
+
+
+@pytest.mark.parametrize(("role", "application"), [("web", LIST), ("live", SIDECAR)])
+def test_settings_can_be_checked_without_serving(
+    service: Service, role: str, application: str
+) -> None:
+    done = gunicorn(
+        service, "--check-config", "-c", f"python:fastx_list.{role}.server", application
+    )
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_another_server_than_gunicorn_answers_handshakes_with_how_to_start(
+    environ: dict[str, str],
+) -> None:
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    with create_live_app(environ).test_client() as client:
+        answer = client.get("/api/list", headers=upgrade)
+        assert answer.status_code == 503 and answer.json is not None
+        assert START_LIVE in answer.json["error"]["message"]
+
+
+@pytest.mark.parametrize("role", ["web", "live"])
+def test_what_gevent_patches_is_not_imported_with_the_settings(role: str) -> None:
+    code = (
+        f"import sys, fastx_list.{role}.server;"
+        "print(sorted(name for name in sys.modules if name.startswith(('fastx_list', 'flask'))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], text=True, capture_output=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == str(
+        sorted(
+            f"fastx_list{name}"
+            for name in ("", ".api", ".api.serving", ".redaction", f".{role}", f".{role}.server")
+        )
+    )
 
 
 @pytest.mark.parametrize(

@@ -74,16 +74,6 @@ def run(settings: Settings, bind: str, live_bind: str, demo: bool) -> int:
     # Makes the secret before three processes would
     token = Tokens(settings).issue(login, TOKEN_SECONDS)
     environ = {**os.environ, PREFIX + "LIVE_PORT": str(addresses["--live-bind"][1])}
-    gunicorn = [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        "-c",
-        "python:fastx_list.server",
-        "--log-level",
-        "warning",
-        "--bind",
-    ]
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -94,8 +84,10 @@ def run(settings: Settings, bind: str, live_bind: str, demo: bool) -> int:
             simulated.start()
         children += [
             _Child("agent", [sys.executable, "-m", "fastx_list", "agent"], environ),
-            _Child("list", [*gunicorn, bind, "fastx_list:create_app()"], environ),
-            _Child("sidecar", [*gunicorn, live_bind, "fastx_list:create_live_app()"], environ),
+            _Child("list", _gunicorn("web", bind, "fastx_list:create_app()"), environ),
+            _Child(
+                "sidecar", _gunicorn("live", live_bind, "fastx_list:create_live_app()"), environ
+            ),
         ]
         if not _await_ready(children, addresses, stop):
             return 0 if stop.is_set() else 1
@@ -113,6 +105,11 @@ def run(settings: Settings, bind: str, live_bind: str, demo: bool) -> int:
                 child.process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 child.process.kill()
+
+
+def _gunicorn(role: str, bind: str, application: str) -> list[str]:
+    command = [sys.executable, "-m", "gunicorn", "-c", f"python:fastx_list.{role}.server"]
+    return [*command, "--log-level", "warning", "--bind", bind, application]
 
 
 def _await_ready(

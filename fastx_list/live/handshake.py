@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, current_app, g, request
 from flask_sock import Sock
+from gevent.monkey import is_module_patched
 from simple_websocket import Server
 from werkzeug.routing import WebsocketMismatch
 
@@ -28,6 +29,7 @@ from fastx_list.errors import (
     ValidationError,
     error_response,
 )
+from fastx_list.live.server import NEEDS_GEVENT
 from fastx_list.live.sidecar import EXTENSION, Live
 from fastx_list.model.query import LiveQuerySchema
 from fastx_list.replica.replica import Everything, Topic
@@ -66,6 +68,8 @@ def admit() -> None:
     """Decide, while the answer can still be an HTTP error, whether this request becomes a
     WebSocket."""
     service, live = services(), live_of_app()
+    if not is_module_patched("socket"):
+        raise Unavailable(NEEDS_GEVENT)
     live.start()
     _check_handshake()
     _check_origin(service.settings.allowed_origins)

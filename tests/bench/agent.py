@@ -55,7 +55,7 @@ def total(url: str) -> int:
 def lister(directory: Path) -> Iterator[str]:
     """Run the list over HTTP, and yield the address that tells how many sessions there are."""
     port = common.free_port()
-    command = common.gunicorn(port, "fastx_list:create_app()")
+    command = common.gunicorn("web", f"127.0.0.1:{port}")
     with common.running(
         command, common.environment(directory, WEB_CONCURRENCY="1"), common.listens(port)
     ):

@@ -30,6 +30,7 @@ from fastx_list.tokens import Tokens
 
 ROOT = Path(__file__).parents[2]
 SERVER_ID = "bench"
+APPLICATIONS = {"web": "fastx_list:create_app()", "live": "fastx_list:create_live_app()"}
 STARTED = 1_700_000_000_000
 PER_LOGIN = 20
 START_SECONDS = 60.0
@@ -114,18 +115,13 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def gunicorn(port: int, application: str) -> list[str]:
-    """Return the command that serves ``application`` with the product's own settings."""
-    return [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        "-c",
-        "python:fastx_list.server",
-        "--bind",
-        f"127.0.0.1:{port}",
-        application,
-    ]
+def gunicorn(role: str, *addresses: str, application: str | None = None) -> list[str]:
+    """Return the command that serves the list (``role`` "web") or the sidecar ("live"), or another
+    ``application`` with the settings of that role, at ``addresses``."""
+    binds = [part for address in addresses for part in ("--bind", address)]
+    settings = f"python:fastx_list.{role}.server"
+    application = application or APPLICATIONS[role]
+    return [sys.executable, "-m", "gunicorn", "-c", settings, *binds, application]
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def product(
     # One worker, so that each request finds the one that has read the store.
     environ = common.environment(directory, WEB_CONCURRENCY="1")
     with common.running(
-        common.gunicorn(port, "fastx_list:create_app()"), environ, common.listens(port)
+        common.gunicorn("web", f"127.0.0.1:{port}"), environ, common.listens(port)
     ) as pid:
         yield common.Server(url, pid), store, sessions, token
     store.close()

@@ -41,7 +41,7 @@ def product(directory: Path, count: int, **environ: str) -> Iterator[Product]:
     sessions = common.fill(directory, count, **environ)
     port = common.free_port()
     url = f"http://127.0.0.1:{port}/api/list/{common.issue(directory, ASKED)}"
-    command = common.gunicorn(port, "fastx_list:create_app()")
+    command = common.gunicorn("web", f"127.0.0.1:{port}")
     with common.running(
         command, common.environment(directory, WEB_CONCURRENCY="2", **environ), common.listens(port)
     ) as pid:
@@ -60,7 +60,9 @@ def bare(directory: Path, body: bytes, workers: int = 2) -> Iterator[common.Serv
         directory, WEB_CONCURRENCY=str(workers), BENCH_BODY=str(directory / "body")
     )
     with common.running(
-        common.gunicorn(port, "tests.bench.bare:create_app()"), environ, common.listens(port)
+        common.gunicorn("web", f"127.0.0.1:{port}", application="tests.bench.bare:create_app()"),
+        environ,
+        common.listens(port),
     ) as pid:
         yield common.Server(
             f"http://127.0.0.1:{port}/api/list/{common.issue(directory, ASKED)}", pid

@@ -11,7 +11,6 @@ import asyncio
 import json
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -32,13 +31,6 @@ MIN_RATIO = 0.8
 MAX_MORE_MS = 5
 MESSAGE_SECONDS = 10
 LISTEN = "listen 443 ssl http2;"
-
-
-def gunicorn(application: str, *addresses: str) -> list[str]:
-    """Return the command that serves ``application`` at ``addresses`` with the product's own
-    settings."""
-    binds = [part for address in addresses for part in ("--bind", address)]
-    return [sys.executable, "-m", "gunicorn", "-c", "python:fastx_list.server", *binds, application]
 
 
 def listens(port: int, path: Path | None = None) -> Callable[[], bool]:
@@ -66,8 +58,7 @@ def load(options: argparse.Namespace, report: common.Report, directory: Path) ->
         # Two of them, since a worker that waits at one address is quicker than one that waits at
         # two.
         alone, behind = (
-            gunicorn("fastx_list:create_app()", address)
-            for address in (f"127.0.0.1:{port}", f"unix:{path}")
+            common.gunicorn("web", address) for address in (f"127.0.0.1:{port}", f"unix:{path}")
         )
         direct = stack.enter_context(common.running(alone, environ, listens(port)))
         stack.enter_context(common.running(behind, environ, path.exists))
@@ -109,7 +100,7 @@ def messages(options: argparse.Namespace, report: common.Report, directory: Path
     """The same messages of one sidecar to two clients, one of them behind nginx."""
     port, path = common.free_port(), directory / "live.sock"
     environ = common.environment(directory, WEB_CONCURRENCY="1", FASTX_LIST_TRUSTED_PROXIES="unix")
-    command = gunicorn("fastx_list:create_live_app()", f"127.0.0.1:{port}", f"unix:{path}")
+    command = common.gunicorn("live", f"127.0.0.1:{port}", f"unix:{path}")
     question = f"/api/list?token={common.issue(directory, ASKED)}&snapshot=0"
     with common.running(command, environ, listens(port, path)), site(directory) as (nginx, _, _):
         direct, behind = asyncio.run(

@@ -61,7 +61,7 @@ def sidecar(directory: Path, port: int, **settings: str) -> Iterator[int]:
     }
     environ = common.environment(directory, **settings)
     with common.running(
-        common.gunicorn(port, "fastx_list:create_live_app()"), environ, common.listens(port)
+        common.gunicorn("live", f"127.0.0.1:{port}"), environ, common.listens(port)
     ) as pid:
         time.sleep(1)  # it reads its store before it lets anyone in
         yield pid
@@ -72,7 +72,7 @@ def http_list(directory: Path) -> Iterator[str]:
     """Run the list over HTTP on the store in ``directory``. Yields its address, which a token
     completes."""
     port = common.free_port()
-    command = common.gunicorn(port, "fastx_list:create_app()")
+    command = common.gunicorn("web", f"127.0.0.1:{port}")
     with common.running(
         command, common.environment(directory, WEB_CONCURRENCY="2"), common.listens(port)
     ):

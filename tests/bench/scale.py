@@ -110,13 +110,12 @@ def measure(directory: Path, machines: int, seconds: float) -> dict[str, Cost]:
             "all agents": stack.enter_context(agents(server.url, machines, directory)),
         }
         port = common.free_port()
-        for name, application in (
-            ("sidecar", "fastx_list:create_live_app()"),
-            ("list", "fastx_list:create_app()"),
-        ):
+        for name, role in (("sidecar", "live"), ("list", "web")):
             port = common.free_port()
             parts[name] = stack.enter_context(
-                common.running(common.gunicorn(port, application), environ, common.listens(port))
+                common.running(
+                    common.gunicorn(role, f"127.0.0.1:{port}"), environ, common.listens(port)
+                )
             )
         url = f"http://127.0.0.1:{port}/api/admin/session/{token}?limit=50"
         common.get(url)

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         environ = common.environment(directory)
         stack.enter_context(
             common.running(
-                common.gunicorn(port, "fastx_list:create_live_app()"), environ, common.listens(port)
+                common.gunicorn("live", f"127.0.0.1:{port}"), environ, common.listens(port)
             )
         )
         agent = [sys.executable, "-m", "fastx_list", "agent"]

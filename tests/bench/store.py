@@ -29,7 +29,7 @@ MESSAGE_SECONDS = 10
 def sidecar(directory: Path, **more: str) -> Iterator[ClientConnection]:
     """Run the sidecar, and connect to it as the login of the first sessions."""
     port = common.free_port()
-    command = common.gunicorn(port, "fastx_list:create_live_app()")
+    command = common.gunicorn("live", f"127.0.0.1:{port}")
     environ = common.environment(directory, WEB_CONCURRENCY="1", **more)
     token = common.issue(directory, common.login_name(0))
     with common.running(command, environ, common.listens(port)):

@@ -224,15 +224,15 @@ class Node:
             self.start(name)
 
     def start(self, name: str) -> None:
-        gunicorn = [sys.executable, "-m", "gunicorn", "-c", "python:fastx_list.server", "--bind"]
+        def gunicorn(role: str, port: int, application: str) -> list[str]:
+            settings, address = f"python:fastx_list.{role}.server", f"{self.machine.address}:{port}"
+            command = [sys.executable, "-m", "gunicorn", "-c", settings, "--bind", address]
+            return [*command, application]
+
         command = {
             "agent": [sys.executable, "-m", "fastx_list", "agent"],
-            "list": [*gunicorn, f"{self.machine.address}:{LIST_PORT}", "fastx_list:create_app()"],
-            "live": [
-                *gunicorn,
-                f"{self.machine.address}:{LIVE_PORT}",
-                "fastx_list:create_live_app()",
-            ],
+            "list": gunicorn("web", LIST_PORT, "fastx_list:create_app()"),
+            "live": gunicorn("live", LIVE_PORT, "fastx_list:create_live_app()"),
         }[name]
         self.running[name] = self.machine.start(command, name, self.environ)
 

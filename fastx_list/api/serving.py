@@ -1,0 +1,51 @@
+"""The gunicorn settings that list and sidecar share. What differs is in ``web/server.py`` and
+``live/server.py``.
+
+gunicorn reads them before its gevent worker patches the standard library, and what is imported by
+then is not patched. So these modules import next to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+import gunicorn.util
+
+from fastx_list import redaction
+
+backlog = 4096
+# Gunicorn's highest: a token and filters of 4 KiB, percent-encoded, make a long one
+limit_request_line = 8190
+graceful_timeout = 10
+# Whose X-Forwarded-* headers count is the product's own setting, FASTX_LIST_TRUSTED_PROXIES;
+# gunicorn would believe every peer on a Unix socket.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
+# Two masters on one machine must not share these, and nothing here needs them.
+pidfile = None
+control_socket_disable = True
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
+
+
+def prepare() -> None:
+    """Make gunicorn log no token and answer in JSON; for the master, before it starts."""
+    redaction.install()
+    # What gunicorn itself refuses, such as a request line of over 8 KiB, would be an HTML page.
+    gunicorn.util.write_error = _write_error
+
+
+def _write_error(sock: socket.socket, status: int, reason: str, message: str) -> None:
+    name = "ValidationError" if status < 500 else "InternalError"
+    body = json.dumps(
+        {"error": {"name": name, "message": redaction.redact(message) or reason}}
+    ).encode()
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type:"
+        " application/json\r\nCache-Control: no-store\r\n"
+    )
+    gunicorn.util.write_nonblock(
+        sock, f"{head}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
+    )

@@ -1,0 +1,71 @@
+"""The sidecar's settings for gunicorn::
+
+    gunicorn -c python:fastx_list.live.server 'fastx_list:create_live_app()'
+
+One gevent worker holds all connections. More of them work too, each with its own copy of the list.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.errors import AppImportError
+
+from fastx_list.api import serving
+from fastx_list.api.serving import *  # noqa: F403
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.base import Worker
+
+START = "gunicorn -c python:fastx_list.live.server 'fastx_list:create_live_app()'"
+NEEDS_GEVENT = f"the sidecar works only in gunicorn's gevent worker; start it with: {START}"
+
+proc_name = "fastx-list-live"
+bind = "127.0.0.1:8001"
+worker_class = "gevent"
+worker_connections = 20_000  # that shake hands at the same time; then they need no greenlet
+# Of the graceful timeout the worker waits so long for requests under way. Then it has to end them
+# (up to 4 s, as gunicorn looks around once a second) and to say goodbye to all others (up to 2 s),
+# before the master's patience is over.
+REQUEST_SECONDS = 3
+
+
+def check_worker() -> None:
+    """Raise :class:`AppImportError`, which gunicorn prints as one line before it stops, in a
+    gunicorn with other workers than gevent's. Where nothing is served all is well."""
+    # gunicorn imports the class of its workers, and no other, before any of them loads an
+    # application; its --check-config imports none.
+    if "gunicorn.workers.base" in sys.modules and "gunicorn.workers.ggevent" not in sys.modules:
+        raise AppImportError(NEEDS_GEVENT)
+
+
+def on_starting(server: Arbiter) -> None:
+    serving.prepare()
+    # A file a connection, and a service manager's default may be 1,024
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Start to follow the store before the first client comes, and leave time for
+    :func:`worker_exit`. Raises :class:`AppImportError` for another application than the sidecar."""
+    live = _live(worker)
+    if live is None:
+        raise AppImportError(f"these settings are the sidecar's; start it with: {START}")
+    worker.cfg.set("graceful_timeout", REQUEST_SECONDS)
+    live.start()
+
+
+def worker_exit(server: Arbiter, worker: Worker) -> None:
+    """Say goodbye to all; by now the worker takes no new connections."""
+    if worker.booted:
+        _live(worker).close_all()
+
+
+def _live(worker: Worker) -> Any:
+    from fastx_list.live.sidecar import EXTENSION
+
+    return getattr(worker.wsgi, "extensions", {}).get(EXTENSION)
