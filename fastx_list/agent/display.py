@@ -9,7 +9,8 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 
-from fastx_list.agent.machine import MAX_TEXT, Machine, Process
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.process import MAX_TEXT, Process
 from fastx_list.agent.x11 import Denied, DisplayWatch, X11Error, socket_path
 
 FIRST_ANSWER_SECONDS = 0.1  # that all new servers together get, once

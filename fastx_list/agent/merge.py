@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from fastx_list.agent.display import STARTING_SECONDS
 from fastx_list.agent.facts import Facts
-from fastx_list.agent.machine import Process
+from fastx_list.agent.process import Process
 from fastx_list.agent.start import Start
 from fastx_list.model.params import check_params
 from fastx_list.model.session import Session

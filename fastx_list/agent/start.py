@@ -11,7 +11,8 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from fastx_list.agent.machine import Machine, Process
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.process import Process
 from fastx_list.model.registration import StartSchema
 
 MAX_FILE_BYTES = 64 * 1024

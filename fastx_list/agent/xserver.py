@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 
 from fastx_list.agent.display import Application, Screen, await_first_answers
 from fastx_list.agent.facts import Facts
-from fastx_list.agent.machine import Machine, Process, login_of
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.process import Process, login_of
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.start import overrides
 from fastx_list.agent.x11 import socket_path

@@ -19,7 +19,8 @@ from rich.live import Live
 from rich.table import Table
 
 from fastx_list import config, redaction
-from fastx_list.agent.machine import login_of, sees_everything
+from fastx_list.agent.machine import sees_everything
+from fastx_list.agent.process import login_of
 from fastx_list.command.tables import server_table, session_table
 from fastx_list.config import ConfigError, Settings
 from fastx_list.errors import AuthError

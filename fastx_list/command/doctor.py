@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastx_list.agent import identity
-from fastx_list.agent.machine import Machine, login_of, sees_everything
+from fastx_list.agent.machine import Machine, sees_everything
+from fastx_list.agent.process import login_of
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.xserver import XServers
 from fastx_list.config import PREFIX, ConfigError, Settings

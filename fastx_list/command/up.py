@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import click
 
-from fastx_list.agent.machine import login_of
+from fastx_list.agent.process import login_of
 from fastx_list.command.demo import Demo
 from fastx_list.config import PREFIX, ConfigError, Settings
 from fastx_list.replica.replica import Replica

@@ -10,8 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fastx_list.agent import machine as machine_module
-from fastx_list.agent.machine import Machine, Process, boot_id, login_of, read_stat
+from fastx_list.agent import process as process_module
+from fastx_list.agent.machine import TURNS, Machine
+from fastx_list.agent.process import Process, boot_id, login_of, read_stat
 from fastx_list.agent.sockets import Sockets
 from tests.support import wait_for
 
@@ -102,13 +103,13 @@ def test_a_process_that_turns_into_another_program_is_seen_as_that(machine: Mach
 def test_an_old_process_that_turns_into_another_program_is_seen_in_its_turn(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    monkeypatch.setattr(machine_module, "YOUNG_SECONDS", -1.0)
+    monkeypatch.setattr(process_module, "YOUNG_SECONDS", -1.0)
     machine.look()
     known = machine.processes[sleeper.pid]
     machine.processes[sleeper.pid] = Process(
         sleeper.pid, known.uid, known.stat._replace(name="before")
     )
-    for _ in range(machine_module.TURNS):
+    for _ in range(TURNS):
         machine.look()
     assert machine.processes[sleeper.pid].stat.name == "sleep"
 

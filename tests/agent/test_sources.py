@@ -17,11 +17,12 @@ from typing import Any
 import psutil
 import pytest
 
-from fastx_list.agent import machine as machine_module
+from fastx_list.agent import process as process_module
 from fastx_list.agent import sources
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
-from fastx_list.agent.machine import Machine, Process
+from fastx_list.agent.machine import TURNS, Machine
+from fastx_list.agent.process import Process
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.sources.tigervnc import TigerVnc, VncSession
 from fastx_list.agent.xserver import XServers, parse_args
@@ -117,7 +118,7 @@ def test_what_a_server_has_just_forked_is_no_session(processes: Processes, tmp_p
 def test_a_server_whose_parent_takes_no_note_of_its_end_has_ended_for_good(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine_module, "YOUNG_SECONDS", 0.0)
+    monkeypatch.setattr(process_module, "YOUNG_SECONDS", 0.0)
     shutil.copy(os.path.realpath("/bin/sleep"), tmp_path / "Xtigervnc")
     server = processes.start([str(tmp_path / "Xtigervnc"), "600"], "server")
     machine, source = Machine(), Named()
@@ -125,7 +126,7 @@ def test_a_server_whose_parent_takes_no_note_of_its_end_has_ended_for_good(
     assert server.pid in [facts.server_pid for facts in source.scan(machine)]
     os.kill(server.pid, signal.SIGKILL)
     wait_for("its end", lambda: psutil.Process(server.pid).status() == psutil.STATUS_ZOMBIE)
-    for _ in range(2 * machine_module.TURNS):
+    for _ in range(2 * TURNS):
         machine.look()
         assert server.pid not in [facts.server_pid for facts in source.scan(machine)]
 

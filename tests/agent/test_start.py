@@ -10,7 +10,8 @@ import pytest
 
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
-from fastx_list.agent.machine import Machine, Process, read_stat
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.process import Process, read_stat
 from fastx_list.agent.start import SessionJson, Start, overrides
 from fastx_list.config import Settings
 from fastx_list.model.session import decode

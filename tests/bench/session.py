@@ -19,7 +19,7 @@ from contextlib import ExitStack
 
 from websockets.sync.client import ClientConnection, connect
 
-from fastx_list.agent.machine import login_of
+from fastx_list.agent.process import login_of
 from tests.bench import common
 
 FIRST_DISPLAY = 7000

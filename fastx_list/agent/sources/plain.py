@@ -3,7 +3,8 @@ where they are asked for."""
 
 from __future__ import annotations
 
-from fastx_list.agent.machine import Machine, Process, login_of
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.process import Process, login_of
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.xserver import XServers, XSession, find_display, parse_args
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from fastx_list.agent.machine import Machine, Process, socket_inode
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.process import Process, socket_inode
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.xserver import XServers, XSession, find_display, parse_args
 

@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from fastx_list.agent.files import FileError, read_owned
-from fastx_list.agent.machine import Machine, Process
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.xserver import XServers, XSession, parse_args
 

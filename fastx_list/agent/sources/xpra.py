@@ -16,7 +16,8 @@ import socket
 from collections.abc import Iterable, Iterator
 
 from fastx_list.agent.display import STARTING_SECONDS
-from fastx_list.agent.machine import Machine, Process
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.xserver import XServers, XSession, parse_args, path_of
 

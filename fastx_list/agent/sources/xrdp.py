@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fastx_list.agent.machine import Machine, Process
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.sources import tigervnc
 from fastx_list.agent.sources.tigervnc import VncSession
