@@ -4,6 +4,7 @@ meant for people."""
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -61,14 +62,14 @@ class Address:
 def parse(url: str) -> Address:
     """Return what ``url`` says. Raises ``ValueError`` with a message that does not repeat the URL,
     since it may hold a password."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ValueError("what is given is no URL") from None
+    # What stands between the slashes may be several hosts, which are no netloc (RFC 3986) to
+    # urlsplit if one of them is an IPv6 address.
+    before, authority, after = re.findall(r"\A([^/?#]*//)?([^/?#]*)(.*)", url, re.DOTALL)[0]
+    parts = urlsplit(before + after)
     if parts.scheme not in SCHEMES:
         raise ValueError("what is given begins with none of these")
     options = _options(parts.query)
-    userinfo, _, netloc = parts.netloc.rpartition("@")
+    userinfo, _, netloc = authority.rpartition("@")
     username, _, password = (unquote(part) or None for part in userinfo.partition(":"))
     path = unquote(parts.path)
     socket = master = None
@@ -150,11 +151,20 @@ def _path(value: str | None) -> Path | None:
 
 
 def _host(text: str, default: int) -> tuple[str, int]:
+    """Return the host and the port that ``text`` names."""
     try:
         parts = urlsplit(f"//{text}")
-        port = parts.port
+        host = parts.hostname
     except ValueError:
-        raise ValueError("a port takes a number from 1 to 65535") from None
-    if not parts.hostname or port == 0:
-        raise ValueError("it takes HOST or HOST:PORT after the slashes")
-    return parts.hostname, default if port is None else port
+        host = None
+    if not host:
+        raise ValueError(
+            "after the slashes it takes HOST or HOST:PORT, with an IPv6 address in brackets"
+        )
+    try:
+        port = default if parts.port is None else parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("a port takes a number from 1 to 65535")
+    return host, port

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
 import secrets
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastx_list.config import ConfigError, load
 from fastx_list.store.redis_address import Address, parse
@@ -35,10 +38,28 @@ PASSWORD = secrets.token_hex(8)
             "redis+sentinel://a,b:7000,c/main/4",
             Address((("a", 26379), ("b", 7000), ("c", 26379)), master="main", database=4),
         ),
+        (
+            "redis+sentinel://[::1]:7000,b,[::2]/main",
+            Address((("::1", 7000), ("b", 26379), ("::2", 26379)), master="main"),
+        ),
+        (f"redis://:[{PASSWORD}@host", Address((("host", 6379),), password="[" + PASSWORD)),
+        (f"redis://:{PASSWORD}]@host", Address((("host", 6379),), password=PASSWORD + "]")),
         ("rediss+sentinel://a/main", Address((("a", 26379),), master="main", tls=True)),
         # A password is another one each time
     ],
-    ids=["host", "port", "IPv6", "password", "user", "socket", "sentinels", "TLS"],
+    ids=[
+        "host",
+        "port",
+        "IPv6",
+        "password",
+        "user",
+        "socket",
+        "sentinels",
+        "IPv6 sentinels",
+        "bracket",
+        "other bracket",
+        "TLS",
+    ],
 )
 def test_a_url_says_where_the_store_is(url: str, expected: Address) -> None:
     assert parse(url) == expected
@@ -76,6 +97,12 @@ def test_files_are_named_in_options(tmp_path: Path) -> None:
         "host?password_file=/nowhere",
         "host?unknown=1",
         "[host",
+        "host]",
+        "[]",
+        "[host]",
+        "[::1",
+        "ho\N{ACCOUNT OF}st",
+        "a,[::1",
         "host?prefix=a%20b",
     ],
 )
@@ -84,6 +111,18 @@ def test_what_is_wrong_is_said_without_the_password(rest: str) -> None:
         load({"FASTX_LIST_STORE": f"redis://user:{PASSWORD}@{rest}"})
     assert str(caught.value).startswith("FASTX_LIST_STORE takes sqlite:///PATH, redis://")
     assert PASSWORD not in str(caught.value)
+
+
+@given(st.text(), st.text(st.sampled_from("[]:,@/?#%a1.")))
+def test_whatever_is_given_is_an_address_or_an_error_that_can_be_told(
+    any_text: str, rest: str
+) -> None:
+    for url in (any_text, f"redis://{rest}", f"redis+sentinel://{rest}/main"):
+        try:
+            assert str(parse(url)).startswith("Redis at ")
+        except ValueError as error:
+            # None of Python's own, which are for programmers
+            assert not re.search("Invalid|netloc|appear|cast|null|codec", str(error))
 
 
 @pytest.mark.parametrize(
