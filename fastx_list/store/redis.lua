@@ -1,7 +1,9 @@
--- One atomic step on the store in Redis. KEYS[1] is its head; all other keys have the same prefix, and in it the same hash tag.
+-- One atomic step on the store in Redis. KEYS[1] is its head; all other keys have the same prefix,
+-- and in it the same hash tag.
 --
--- ARGV: what to do, a random name for this step, how many changes are kept and for how many seconds, then what the step takes.
--- A step fails, if it does, at its first write: Redis refuses all of them alike (full disk, no memory, a replica) or none.
+-- ARGV: what to do, a random name for this step, how many changes are kept and for how many
+-- seconds, then what the step takes. A step fails, if it does, at its first write: Redis refuses
+-- all of them alike (full disk, no memory, a replica) or none.
 
 local operation, name, max_changes, history = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local prefix = string.sub(KEYS[1], 1, -5)
@@ -22,8 +24,9 @@ local function integer(number)
   return string.format('%.0f', number)
 end
 
--- The order of changes. The head is the last revision and the name of the step that made it; each change says the name before it,
--- so that a reader notices when the order that it followed is no longer the one that is kept, as after losing the last writes.
+-- The order of changes. The head is the last revision and the name of the step that made it. Each
+-- change says the name before it, so that a reader notices when the order that it followed is no
+-- longer the one that is kept, as after losing the last writes.
 
 local revision, tip
 
@@ -40,7 +43,8 @@ local function append(...)
     end
   end
   revision = revision + 1
-  redis.call('XADD', key('changes'), 'MAXLEN', '~', max_changes, integer(revision) .. '-0', 'p', tip, 't', integer(seconds), ...)
+  local id, at = integer(revision) .. '-0', integer(seconds)
+  redis.call('XADD', key('changes'), 'MAXLEN', '~', max_changes, id, 'p', tip, 't', at, ...)
   tip = name
   redis.call('SET', KEYS[1], integer(revision) .. ' ' .. tip)
 end
@@ -59,14 +63,16 @@ local function forget()
   end
 end
 
--- Leases run by a clock of their own, which is the machine's but for long steps: those were of a clock that was set, of another
--- machine after a failover, or of a time when nobody could reach this store to renew anything, and count for little.
+-- Leases run by a clock of their own, which is the machine's but for long steps. Those were of a
+-- clock that was set, of another machine after a failover, or of a time when nobody could reach
+-- this store to renew anything, and count for little.
 
 local function now(advance)
   local wall = seconds * 1000 + math.floor(tonumber(time[2]) / 1000)
   local kept = redis.call('HMGET', key('clock'), 'wall', 'now', 'longest')
   local step = wall - (tonumber(kept[1]) or wall)
-  local clock = (tonumber(kept[2]) or 0) + math.max(0, math.min(step, tonumber(kept[3]) or LONGEST_STEP))
+  local longest = tonumber(kept[3]) or LONGEST_STEP
+  local clock = (tonumber(kept[2]) or 0) + math.max(0, math.min(step, longest))
   if advance then
     redis.call('HSET', key('clock'), 'wall', integer(wall), 'now', integer(clock))
   end
@@ -75,11 +81,13 @@ end
 
 local function expire(clock)
   for _, server in ipairs(redis.call('ZRANGEBYSCORE', key('expires'), '-inf', integer(clock))) do
-    local digests, gone, gone_params = key('digests:' .. server), key('gone:' .. server), key('gone-params:' .. server)
+    local digests = key('digests:' .. server)
+    local gone, gone_params = key('gone:' .. server), key('gone-params:' .. server)
     local known = redis.call('HGETALL', digests)
     for index = 1, #known, 2 do
       local id, login = known[index], string.match(known[index + 1], '^%S+ (.*)$') or ''
-      local text, params = redis.call('HGET', key('sessions'), id), redis.call('HGET', key('params'), id)
+      local text = redis.call('HGET', key('sessions'), id)
+      local params = redis.call('HGET', key('params'), id)
       if text and params then
         redis.call('HSET', gone, id, text)
         redis.call('HSET', gone_params, id, params)
@@ -97,24 +105,27 @@ local function expire(clock)
   end
 end
 
--- Takes or renews a lease; returns the host of the agent that holds it, if that is another. With it are kept the process that holds
--- it and those that this one replaced, the last one first.
+-- Takes or renews a lease; returns the host of the agent that holds it, if that is another. With it
+-- are kept the process that holds it and those that this one replaced, the last one first.
 local function claim(clock, server, holder, instance, host, milliseconds)
   local lease = key('lease:' .. server)
+  local expires = integer(clock + tonumber(milliseconds))
   local has = redis.call('HMGET', lease, 'holder', 'instance', 'host', 'expires')
   local instances = instance
   if has[1] and tonumber(has[4]) > clock then
     local current, replaced = string.match(has[2], '^(%S+)(.*)$')
     if has[1] ~= holder or string.find(replaced .. ' ', ' ' .. instance .. ' ', 1, true) then
-      redis.call('HSET', lease, 'rival', host, 'rival_until', integer(clock + tonumber(milliseconds)))
+      redis.call('HSET', lease, 'rival', host, 'rival_until', expires)
       return has[3]
     end
-    instances = current == instance and has[2] or string.sub(instance .. ' ' .. has[2], 1, MAX_INSTANCES)
+    instances = current == instance and has[2]
+      or string.sub(instance .. ' ' .. has[2], 1, MAX_INSTANCES)
   end
-  local expires = integer(clock + tonumber(milliseconds))
-  redis.call('HSET', lease, 'holder', holder, 'instance', instances, 'host', host, 'expires', expires)
+  redis.call('HSET', lease, 'holder', holder, 'instance', instances)
+  redis.call('HSET', lease, 'host', host, 'expires', expires)
   redis.call('ZADD', key('expires'), expires, server)
-  redis.call('HSET', key('clock'), 'longest', integer(math.min(math.ceil(tonumber(milliseconds) / 4), LONGEST_STEP)))
+  local longest = math.min(math.ceil(tonumber(milliseconds) / 4), LONGEST_STEP)
+  redis.call('HSET', key('clock'), 'longest', integer(longest))
   return nil
 end
 
@@ -125,9 +136,10 @@ end
 
 local steps = {}
 
--- The server, the edition that the caller compared with, a lease (empty: none), and how many sessions have changed; for each
--- of those its id, login, digest, JSON before and after its params, and the params it was started with; then the ids of those that
--- have ended. They are too many to be arguments of a function in Lua.
+-- Takes the server, the edition that the caller compared with, a lease (empty: none), and how many
+-- sessions have changed; for each of those its id, login, digest, JSON before and after its params,
+-- and the params it was started with; then the ids of those that have ended. They are too many to
+-- be arguments of a function in Lua.
 function steps.observe(server, compared, holder, instance, host, milliseconds, count)
   local clock = now(true)
   if holder ~= '' then
@@ -145,7 +157,9 @@ function steps.observe(server, compared, holder, instance, host, milliseconds, c
   local first_ended = 12 + count * 6
   for index = 12, first_ended - 1, 6 do
     local id, login, digest, before, after, initial = unpack(ARGV, index, index + 5)
-    local params = redis.call('HGET', key('params'), id) or redis.call('HGET', gone_params, id) or initial
+    local params = redis.call('HGET', key('params'), id)
+      or redis.call('HGET', gone_params, id)
+      or initial
     local text = before .. params .. after
     redis.call('HSET', key('sessions'), id, text)
     redis.call('HSET', key('params'), id, params)
@@ -182,7 +196,7 @@ function steps.heartbeat(server, holder, instance, host, milliseconds, text)
   return { 'ok', rival(clock, server) }
 end
 
--- The session's JSON as the caller read it, and what it is to be.
+-- Takes the session's JSON as the caller read it, and what it is to be.
 function steps.params(id, old, new, params)
   if redis.call('HGET', key('sessions'), id) ~= old then
     return 0
@@ -200,7 +214,7 @@ function steps.revoke(jti, expires)
 end
 
 -- Carries out what has run out; returns in how many milliseconds to look again.
-function steps.look()
+function steps.end_leases()
   local clock = now(true)
   expire(clock)
   local again = (tonumber(redis.call('HGET', key('clock'), 'longest')) or LONGEST_STEP) / 2

@@ -10,9 +10,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
+import redis as client_library
+
 from fastx_list.model.server import Server
 from fastx_list.model.session import Session
-from fastx_list.store import Lease, Store, redis
+from fastx_list.store import Lease, Store, StoreError, redis
+from tests.support import wait_for
 
 # Processes of their own: none shares an open database with its parent
 SPAWN = multiprocessing.get_context("spawn")
@@ -20,6 +23,7 @@ NOW = 1_700_000_000
 # An expiry that no clock reaches here: what has expired may be forgotten before it was seen
 FAR = 2**40
 NOBODY = 65534
+SHORT = 0.05  # seconds of a lease that is over before anybody looks
 PATIENCE = 60.0  # seconds until a test gives up on what should happen at once
 
 
@@ -61,6 +65,11 @@ def params_in(store: Store, session_id: str = "s1-1") -> Any:
     return running_in(store)[session_id]["params"]
 
 
+def until_it_ran_out(store: Store, session_id: str = "s1-1") -> None:
+    """Wait until the lease of this session's server has run out."""
+    wait_for("the end of a lease", lambda: session_id not in running_in(store))
+
+
 def remove(database: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         database.with_name(database.name + suffix).unlink(missing_ok=True)
@@ -83,3 +92,32 @@ def drop_rights() -> None:
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
+
+
+def works(call: Callable[[], object]) -> bool:
+    """Return whether the store takes the call."""
+    try:
+        call()
+    except StoreError:
+        return False
+    return True
+
+
+class Raw:
+    """The keys of a store in Redis, for looking at and for doing harm."""
+
+    def __init__(self, client: client_library.Redis, prefix: str) -> None:
+        self.client: Any = client
+        self.prefix = f"{{{prefix}}}:1:"
+
+    def key(self, name: str) -> str:
+        return self.prefix + name
+
+    def all_keys(self) -> list[str]:
+        return sorted(
+            key.decode() for key in self.client.keys(self.prefix.replace("{", "\\{") + "*")
+        )
+
+    def empty(self) -> None:
+        for key in self.all_keys():
+            self.client.delete(key)

@@ -13,20 +13,26 @@ import pytest
 
 from fastx_list.store import Store, open_store, redis, sqlite
 from tests.redis_server import RedisServer, redis_server
-from tests.store.common import NOW, SPAWN, OpenStore, address, be_patient
+from tests.store.common import NOW, SPAWN, OpenStore, Raw, address, be_patient
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of a store that does not exist yet: each shared test is run with each
     implementation."""
     if request.param == "sqlite":
         return address(tmp_path / "sessions.db")
+    request.getfixturevalue("patient")
+    server: RedisServer = request.getfixturevalue("shared_redis")
+    return f"{server.socket_url}?prefix={secrets.token_hex(8)}"
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process wait for Redis as long as it takes."""
     monkeypatch.setattr(redis, "QUICK", redis.QUICK)
     monkeypatch.setattr(redis, "PATIENT", redis.PATIENT)
     be_patient()
-    server: RedisServer = request.getfixturevalue("shared_redis")
-    return f"{server.socket_url}?prefix={secrets.token_hex(8)}"
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +40,24 @@ def shared_redis() -> Iterator[RedisServer]:
     """A server for all tests that do it no harm, each with a prefix of its own."""
     with redis_server() as server:
         yield server
+
+
+@pytest.fixture
+def prefix() -> str:
+    return secrets.token_hex(8)
+
+
+@pytest.fixture
+def redis_url(shared_redis: RedisServer, prefix: str) -> str:
+    """The address of a store in Redis that does not exist yet."""
+    return f"{shared_redis.url}/3?prefix={prefix}"
+
+
+@pytest.fixture
+def raw(shared_redis: RedisServer, prefix: str) -> Iterator[Raw]:
+    """The keys at :func:`redis_url`."""
+    with shared_redis.client(db=3) as client:
+        yield Raw(client, prefix)
 
 
 @pytest.fixture

@@ -1,18 +1,15 @@
-"""Leases: servers that come, go, are cut off and come back, and two agents of one name. Run against
-each store."""
+"""Leases: servers that come, go, are cut off and come back. Run against each store."""
 
 from __future__ import annotations
 
 import json
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
-
-import pytest
 
 from fastx_list.model.server import encode_server
 from fastx_list.model.session import encode
-from fastx_list.store import Held, Record, ServerRecord, ServerTaken, Store, open_store
+from fastx_list.store import Held, Record, ServerRecord, Store
 from tests.store.common import (
+    SHORT,
     OpenStore,
     by_id,
     make_lease,
@@ -20,18 +17,13 @@ from tests.store.common import (
     make_session,
     params_in,
     running_in,
+    until_it_ran_out,
 )
 from tests.support import wait_for
-
-SHORT = 0.05  # seconds; over before anybody looks
 
 
 def _servers_in(store: Store) -> dict[str, Any]:
     return {server.id: json.loads(server.text or "null") for server in store.snapshot().servers}
-
-
-def _until_it_ran_out(store: Store, session_id: str = "s1-1") -> None:
-    wait_for("the end of a lease", lambda: session_id not in running_in(store))
 
 
 # Servers.
@@ -145,7 +137,7 @@ def test_a_lease_that_is_renewed_does_not_run_out(store: Store) -> None:
     store.observe("s1", by_id(make_session()), make_lease(seconds=SHORT))
     store.heartbeat(make_server(), make_lease(seconds=3600))
     store.observe("s2", by_id(make_session(1, "s2")), make_lease(seconds=SHORT))
-    _until_it_ran_out(store, "s2-1")
+    until_it_ran_out(store, "s2-1")
     assert running_in(store).keys() == {"s1-1"}
 
 
@@ -167,7 +159,7 @@ def test_a_server_that_was_cut_off_brings_its_sessions_back_as_they_were(store: 
     sessions = make_session(1, clients=1, last_connect=5, params={"a": 0}), make_session(2)
     store.observe("s1", by_id(*sessions), make_lease(seconds=SHORT))
     text = store.set_params("s1-1", "alice", {"name": "Thesis", "a": 1})
-    _until_it_ran_out(store)
+    until_it_ran_out(store)
     before = store.snapshot().revision
     assert store.set_params("s1-1", "alice", {"b": 1}) is None
     store.heartbeat(make_server(), make_lease())
@@ -187,7 +179,7 @@ def test_what_did_not_come_back_with_its_server_has_ended(store: Store) -> None:
         "s1", by_id(make_session(1), make_session(2, params={"a": 1})), make_lease(seconds=SHORT)
     )
     store.set_params("s1-2", "alice", {"a": 2})
-    _until_it_ran_out(store)
+    until_it_ran_out(store)
     store.observe("s1", by_id(make_session(1)), make_lease())
     assert [record.id for record in store.recall("s1")] == ["s1-1"]
     store.observe("s1", by_id(make_session(1), make_session(2, params={"a": 1})), make_lease())
@@ -206,7 +198,7 @@ def test_a_new_agent_is_told_of_its_sessions_that_run_and_of_those_that_left_wit
         Record("s1-2", "alice", "s1", encode(second, {})),
     }
     assert set(store.recall("s1")) == expected
-    _until_it_ran_out(store)
+    until_it_ran_out(store)
     assert set(store.recall("s1")) == expected
     store.observe("s1", by_id(second), make_lease())
     assert set(store.recall("s1")) == {Record("s1-2", "alice", "s1", encode(second, {}))}
@@ -217,7 +209,7 @@ def test_a_server_can_go_and_come_back_again_and_again(store: Store) -> None:
     store.set_params("s1-1", "alice", {"a": 1})
     for number in range(3):
         store.observe("s1", by_id(make_session(clients=number)), make_lease(seconds=SHORT))
-        _until_it_ran_out(store)
+        until_it_ran_out(store)
         store.heartbeat(make_server(), make_lease())
         store.observe("s1", by_id(make_session(clients=number)), make_lease())
         assert running_in(store)["s1-1"]["clients"] == number
@@ -247,108 +239,5 @@ def test_a_server_without_sessions_has_an_edition_too(store: Store) -> None:
 
 def test_a_server_whose_lease_ran_out_has_no_edition(store: Store) -> None:
     store.observe("s1", by_id(make_session()), make_lease(seconds=SHORT))
-    _until_it_ran_out(store)
+    until_it_ran_out(store)
     assert store.edition("s1") is None
-
-
-# Two agents of one name.
-
-
-def test_an_agent_that_does_not_hold_the_lease_writes_nothing_and_both_are_told(
-    store: Store,
-) -> None:
-    store.heartbeat(make_server(sessions=1), make_lease())
-    store.observe("s1", by_id(make_session(1)), make_lease())
-    before = store.snapshot()
-    rival = make_lease("two", "2")
-    with pytest.raises(ServerTaken, match="'s1'.*host of one.*FASTX_LIST_SERVER_ID"):
-        store.heartbeat(make_server(sessions=2), rival)
-    with pytest.raises(ServerTaken, match="'s1'.*host of one.*FASTX_LIST_SERVER_ID"):
-        store.observe("s1", by_id(make_session(2)), rival)
-    assert store.snapshot() == before
-    assert store.holder("s1") == Held("one", "host of one", "host of two")
-    assert store.heartbeat(make_server(sessions=1), make_lease()) == "host of two"
-
-
-def test_a_rival_that_is_gone_is_forgotten(store: Store) -> None:
-    store.heartbeat(make_server(), make_lease())
-    assert store.heartbeat(make_server(), make_lease()) is None
-    with pytest.raises(ServerTaken):
-        store.heartbeat(make_server(), make_lease("two", "2", seconds=SHORT))
-    wait_for(
-        "the rival to be forgotten", lambda: store.heartbeat(make_server(), make_lease()) is None
-    )
-
-
-def test_a_lease_that_ran_out_is_anybodys(store: Store) -> None:
-    store.observe("s1", by_id(make_session(params={"a": 1})), make_lease(seconds=SHORT))
-    _until_it_ran_out(store)
-    assert store.heartbeat(make_server(), make_lease("two", "2")) is None
-    with pytest.raises(ServerTaken, match="host of two"):
-        store.heartbeat(make_server(), make_lease())
-
-
-def test_an_agent_that_was_killed_and_started_again_goes_on_at_once(store: Store) -> None:
-    store.observe("s1", by_id(make_session()), make_lease(instance="1"))
-    name = store.observe("s1", by_id(make_session(), make_session(2)), make_lease(instance="2"))
-    assert store.edition("s1") == name
-    assert running_in(store).keys() == {"s1-1", "s1-2"}
-
-
-def test_of_two_agents_that_were_copied_with_their_names_the_later_one_writes(store: Store) -> None:
-    store.observe("s1", by_id(make_session(1)), make_lease(instance="1"))
-    store.observe("s1", by_id(make_session(2)), make_lease(instance="2"))
-    for _ in range(2):
-        with pytest.raises(ServerTaken):
-            store.observe("s1", by_id(make_session(1)), make_lease(instance="1"))
-    assert running_in(store).keys() == {"s1-2"}
-    assert store.heartbeat(make_server(), make_lease(instance="2")) == "host of one"
-
-
-def test_a_process_that_a_restored_store_does_not_know_goes_on_in_place_of_the_one_it_had_replaced(
-    store: Store,
-) -> None:
-    # What a store says that lost the next step
-    store.observe("s1", by_id(make_session(1)), make_lease(instance="1"))
-    assert store.heartbeat(make_server(), make_lease(instance="2")) is None
-    with pytest.raises(ServerTaken):
-        store.heartbeat(make_server(), make_lease(instance="1"))
-    for instance in range(3, 50):  # restarts within one lease
-        store.heartbeat(make_server(), make_lease(instance=str(instance)))
-        with pytest.raises(ServerTaken):
-            store.heartbeat(make_server(), make_lease(instance=str(instance - 1)))
-
-
-def test_leases_of_several_servers_do_not_touch_each_other(store: Store) -> None:
-    store.heartbeat(make_server("s1"), make_lease("one"))
-    store.heartbeat(make_server("s2"), make_lease("two"))
-    assert store.heartbeat(make_server("s1"), make_lease("one")) is None
-    assert (store.holder("s1"), store.holder("s2")) == (
-        Held("one", "host of one", None),
-        Held("two", "host of two", None),
-    )
-    assert store.holder("s3") is None
-
-
-def test_of_many_agents_that_want_one_lease_at_once_one_gets_it(
-    store: Store, url: str, workers: ProcessPoolExecutor
-) -> None:
-    store.snapshot()
-    claims = [workers.submit(_claim, url, f"agent{number}") for number in range(8)]
-    won = [claim.result(60) for claim in claims]
-    held = store.holder("s1")
-    assert held is not None
-    assert [holder for holder in won if holder] == [held.holder]
-
-
-def _claim(url: str, holder: str) -> str | None:
-    store = open_store(url)
-    lease = make_lease(holder)
-    try:
-        for number in range(5):
-            store.heartbeat(make_server(sessions=number), lease)
-    except ServerTaken:
-        return None
-    finally:
-        store.close()
-    return holder

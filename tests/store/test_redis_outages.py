@@ -1,5 +1,5 @@
-"""Redis that is away, hangs, cannot write, was restarted or replaced: what a store says then, and
-how it goes on."""
+"""Redis that is away, hangs, cannot write or was restarted: what a store says then, and how it goes
+on."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from typing import Any
 
 import pytest
 
-from fastx_list.replica.replica import Replica
-from fastx_list.store import SnapshotNeeded, Store, StoreError, open_store, redis
+from fastx_list.store import SnapshotNeeded, Store, StoreError, open_store, redis, redis_link
 from tests.redis_server import RedisServer, redis_server
 from tests.store.common import (
-    PATIENCE,
     by_id,
     make_lease,
     make_server,
     make_session,
     params_in,
     running_in,
+    works,
 )
-from tests.support import Processes, free_port, program, wait_for
+from tests.support import Processes, free_port, wait_for
 
 # A request may wait for 0.25 s; what else this machine does must not fail a test, and all that
 # could go wrong takes seconds.
@@ -38,32 +37,17 @@ def server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis, "QUICK", (PATIENCE, PATIENCE))
-    monkeypatch.setattr(redis, "PATIENT", (PATIENCE, PATIENCE))
-
-
-@pytest.fixture
 def store(server: RedisServer) -> Iterator[Store]:
     store = open_store(server.url, serving=True)
     yield store
     store.close()
 
 
-def _works(call: Callable[[], Any]) -> bool:
-    try:
-        call()
-    except StoreError:
-        return False
-    return True
-
-
 def _fill(store: Store) -> int:
     wait_for(
-        "the store",
-        lambda: _works(lambda: store.observe("s1", by_id(make_session()), make_lease())),
+        "the store", lambda: works(lambda: store.observe("s1", by_id(make_session()), make_lease()))
     )
-    wait_for("the store", lambda: _works(store.snapshot))
+    wait_for("the store", lambda: works(store.snapshot))
     return store.snapshot().revision
 
 
@@ -86,7 +70,7 @@ def test_no_request_waits_for_a_redis_that_hangs(server: RedisServer, store: Sto
     ]
     with server.frozen():
         for call in calls:
-            time.sleep(redis_link_pause())
+            time.sleep(redis_link.AGAIN_SECONDS)
             began = time.monotonic()
             assert "does not answer" in _said(call)
             assert time.monotonic() - began < BOUND_SECONDS
@@ -97,14 +81,7 @@ def test_no_request_waits_for_a_redis_that_hangs(server: RedisServer, store: Sto
             _said(calls[0])
             waited.append(time.monotonic() - began)
         assert sorted(waited)[len(waited) // 2] < redis.QUICK[1] / 2
-    wait_for("the store", lambda: _works(lambda: store.changes(revision)))
-
-
-def redis_link_pause() -> float:
-    """Return how long a link is given up for after a failure."""
-    from fastx_list.store import redis_link
-
-    return redis_link.AGAIN_SECONDS
+    wait_for("the store", lambda: works(lambda: store.changes(revision)))
 
 
 def test_no_request_waits_for_whoever_takes_connections_and_says_nothing() -> None:
@@ -150,7 +127,7 @@ def test_a_redis_that_is_not_there_is_named_and_found_once_it_is(
     with redis_server() as server:
         with server.client() as client:
             client.config_set("port", str(port))
-        wait_for("the store", lambda: _works(store.snapshot))
+        wait_for("the store", lambda: works(store.snapshot))
     store.close()
 
 
@@ -186,7 +163,7 @@ def test_after_a_restart_with_its_data_readers_go_on_and_no_lease_has_ended(pati
         _said(lambda: store.changes(revision))
         time.sleep(1.2)  # longer than the lease
         server.start()
-        wait_for("the store", lambda: _works(store.snapshot))
+        wait_for("the store", lambda: works(store.snapshot))
         assert store.changes(revision) is None
         assert params_in(store) == {"a": 1}
         wait_for("the end of the lease", lambda: not running_in(store))
@@ -210,7 +187,7 @@ def test_after_a_restart_without_its_data_readers_start_over(
 
 def _works_or_starts_over(call: Callable[[], Any]) -> bool:
     try:
-        return _works(call)
+        return works(call)
     except SnapshotNeeded:
         return True
 
@@ -233,7 +210,7 @@ def test_a_redis_that_is_loading_says_so(patient: None) -> None:
         )
         with server.client() as client:
             client.config_set("key-load-delay", "0")
-        wait_for("the store", lambda: _works(store.snapshot))
+        wait_for("the store", lambda: works(store.snapshot))
         assert running_in(store).keys() == {"s1-1"}
         store.close()
 
@@ -276,7 +253,7 @@ def test_a_redis_that_cannot_save_its_data_says_so_and_goes_on_when_it_can(
         assert _is_read_by_a_newcomer(server)
         (server.data / "dump.rdb").rmdir()
         wait_for("a save", lambda: client.info("persistence")["rdb_last_bgsave_status"] == "ok")
-    wait_for("the store", lambda: _works(lambda: store.set_params("s1-1", "alice", {"a": 2})))
+    wait_for("the store", lambda: works(lambda: store.set_params("s1-1", "alice", {"a": 2})))
     changes = store.changes(revision)
     assert changes is not None
     assert params_in(store) == {"a": 2}
@@ -296,136 +273,6 @@ def test_a_redis_without_memory_says_so_and_nothing_is_half_written(
         client.config_set("maxmemory", "0")
     wait_for(
         "the store",
-        lambda: _works(lambda: store.observe("s1", by_id(make_session(2)), make_lease())),
+        lambda: works(lambda: store.observe("s1", by_id(make_session(2)), make_lease())),
     )
     assert running_in(store).keys() == {"s1-2"}
-
-
-# Failover.
-
-
-@pytest.fixture
-def pair(server: RedisServer) -> Iterator[tuple[RedisServer, RedisServer]]:
-    """A master, and a replica that has all its data."""
-    with redis_server(
-        replicaof=f"127.0.0.1 {server.port}", repl_diskless_sync_delay="0"
-    ) as replica:
-        yield server, replica
-
-
-def _in_sync(replica: RedisServer) -> bool:
-    with replica.client() as client:
-        return bool(client.info("replication").get("master_link_status") == "up")
-
-
-def _until_copied(master: RedisServer, replica: RedisServer) -> None:
-    with master.client() as one, replica.client() as other:
-        wait_for(
-            "the replica",
-            lambda: (
-                _in_sync(replica)
-                and one.get("{fastx-list}:1:head") == other.get("{fastx-list}:1:head")
-            ),
-        )
-
-
-@pytest.mark.parametrize("lost", [0, 1, 3])
-@pytest.mark.parametrize("more", [0, 1, 2, 3, 6])
-def test_after_a_failover_nobody_goes_on_from_writes_that_were_lost(
-    pair: tuple[RedisServer, RedisServer], patient: None, lost: int, more: int
-) -> None:
-    master, replica = pair
-    store, reader = open_store(master.url), open_store(master.url)
-    store.observe("s1", by_id(make_session(1)), make_lease())
-    _until_copied(master, replica)
-    copy = Replica(reader)
-    with replica.client() as client:
-        client.execute_command("REPLICAOF", "NO", "ONE")
-    for number in range(lost):  # taken by the old master alone
-        store.observe("s1", by_id(make_session(1), make_session(2, clients=number)), make_lease())
-    copy.refresh()
-    master.kill()
-    with replica.client() as client:
-        client.config_set("port", str(master.port))
-    other = open_store(master.url)
-    wait_for("the new master", lambda: _works(other.snapshot))
-    for number in range(more):
-        other.observe("s1", by_id(make_session(1), make_session(3, clients=number)), make_lease())
-    wait_for("the copy", lambda: _is_current(copy))
-    assert {entry.id: entry.text.decode() for entry in copy.entries("alice").values()} == {
-        record.id: record.text for record in other.snapshot().records
-    }
-    for each in (store, reader, other):
-        each.close()
-
-
-def _is_current(copy: Replica) -> bool:
-    copy.refresh()
-    return copy.problem is None
-
-
-def test_a_replica_takes_no_writes_and_says_what_to_do(
-    pair: tuple[RedisServer, RedisServer], patient: None
-) -> None:
-    wait_for("the replica", lambda: _in_sync(pair[1]))
-    assert "Sentinels" in _said(lambda: open_store(pair[1].url).observe("s1", {}))
-
-
-@pytest.fixture
-def sentinel(pair: tuple[RedisServer, RedisServer], tmp_path: Path, processes: Processes) -> int:
-    """The port of a Sentinel that watches the pair under the name ``main``."""
-    master, replica = pair
-    wait_for("the replica", lambda: _in_sync(replica))
-    port, file = free_port(), tmp_path / "sentinel.conf"
-    password = tmp_path / "sentinel-password"
-    password.write_text(secrets.token_hex(8))
-    file.write_text(
-        f"requirepass {password.read_text()}\nport {port}\nbind 127.0.0.1\nsentinel monitor main"
-        f" 127.0.0.1 {master.port} 1\nsentinel down-after-milliseconds main 300\nsentinel"
-        " failover-timeout main 2000\n"
-    )
-    processes.start([program("redis-sentinel", "redis-sentinel"), str(file)], "sentinel")
-    import redis as client_library
-
-    with client_library.Redis(port=port, password=password.read_text()) as client:
-        wait_for("the Sentinel", lambda: _knows_replica(client))
-    return port
-
-
-def _knows_replica(client: Any) -> bool:
-    try:
-        return len(client.sentinel_slaves("main")) == 1
-    except OSError:
-        return False
-    except Exception as error:
-        if type(error).__module__.startswith("redis"):
-            return False
-        raise
-
-
-def test_sentinels_say_where_the_master_is_also_after_a_failover(
-    pair: tuple[RedisServer, RedisServer], sentinel: int, tmp_path: Path, patient: None
-) -> None:
-    master, replica = pair
-    nobody = free_port()
-    password = f"sentinel_password_file={tmp_path / 'sentinel-password'}"
-    store = open_store(f"redis+sentinel://127.0.0.1:{nobody},127.0.0.1:{sentinel}/main?{password}")
-    store.observe("s1", by_id(make_session()), make_lease())
-    store.set_params("s1-1", "alice", {"a": 1})
-    _until_copied(master, replica)
-    revision = store.snapshot().revision
-    master.kill()
-    wait_for("the failover", lambda: _works(lambda: store.set_params("s1-1", "alice", {"a": 2})))
-    with replica.client() as client:
-        assert client.info("replication")["role"] == "master"
-    changes = store.changes(revision)
-    assert changes is not None
-    assert [record.id for record in changes.records] == ["s1-1"]
-    assert params_in(store) == {"a": 2}
-    assert "main" in _said(
-        open_store(f"redis+sentinel://127.0.0.1:{sentinel}/other?{password}").snapshot
-    ).replace("other", "main")
-    assert "?sentinel_password_file=" in _said(
-        open_store(f"redis+sentinel://127.0.0.1:{sentinel}/main").snapshot
-    )
-    store.close()

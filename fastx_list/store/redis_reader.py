@@ -1,0 +1,194 @@
+"""The reading side of the store in Redis.
+
+Changes are a stream whose ids are the revisions. A reader that finds the head as it left it, which
+is one short question, has missed nothing. Else it reads the stream from where it was. Each entry
+says which one it follows, so that a reader of an order that is no longer kept (a server that was
+emptied, or took over without the last writes) starts over. Who is asked often leaves a read open
+that Redis answers as soon as there is something new: until it has, not even that question is
+needed.
+"""
+
+from __future__ import annotations
+
+import time
+
+from fastx_list.store import Changes, OrderLost, Record, SnapshotNeeded, StoreError
+from fastx_list.store.redis_address import Address
+from fastx_list.store.redis_errors import StoreFull
+from fastx_list.store.redis_link import Command, Link
+from fastx_list.store.redis_records import Records, pairs
+from fastx_list.store.redis_script import Script
+from fastx_list.store.redis_watch import Watch
+
+WATCH_SECONDS = 1.0  # until one asks again, though nothing was written
+PAGE = 1000  # sessions read at once
+FULL_SECONDS = 1.0  # until one tries again to write what could not be saved
+SNAPSHOT_TRIES = 100  # when more is written meanwhile than is kept
+
+
+class Reader:
+    """Follows one store. Whatever it reads, it first ends the leases that have run out."""
+
+    def __init__(
+        self, address: Address, script: Script, records: Records, link: Link, watch: Watch
+    ) -> None:
+        self._address = address  # where the store is
+        self._script = script  # its keys, and what is written to them
+        self._records = records  # decodes what is read
+        self._link = link  # the connection that is read from
+        self._watch = watch  # the read that is left open
+        # The revision after which the watch sees what is written; ``None``: no longer any
+        self._watched_revision: int | None = None
+        # The last revision that was read, and the head then
+        self._last_read: tuple[int, bytes | None] = (-1, None)
+        self._next_end = 0.0  # when the next lease may run out, by time.monotonic()
+
+    def distrust_watch(self) -> None:
+        """Ask Redis next time: this process has just written. Whichever of two answers comes first,
+        who writes reads it at once."""
+        self._watched_revision = None
+
+    def expect_ends(self) -> None:
+        """Ask Redis next time when the next lease runs out: one was taken or renewed."""
+        self._next_end = 0.0
+
+    def snapshot(self) -> Changes:
+        """See :meth:`fastx_list.store.Followed.snapshot`."""
+        for _ in range(SNAPSHOT_TRIES):
+            self._end_leases()
+            try:
+                return self._read_all()
+            except SnapshotNeeded:  # more was written meanwhile than is kept, or Redis was emptied
+                continue
+        raise StoreError(f"the store, {self._address}, changes faster than it can be read")
+
+    def changes(self, revision: int, timeout: float = 0) -> Changes | None:
+        """See :meth:`fastx_list.store.Followed.changes`."""
+        now = time.monotonic()
+        if not timeout and now < self._next_end and self._is_watched(revision):
+            return None
+        deadline = now + timeout
+        while True:
+            self._end_leases()
+            changes = self._new_changes(revision)
+            if changes is not None:
+                return changes
+            now = time.monotonic()
+            if now >= deadline:
+                if not timeout:
+                    self._begin_watch(revision)
+                return None
+            wait = max(0.001, min(deadline, self._next_end) - now)
+            self._link.ask(self._until_written(revision, wait), more=wait)
+
+    def _read_all(self) -> Changes:
+        """Read the sessions a page at a time, for all at once would keep everybody else waiting;
+        then what changed meanwhile."""
+        [head] = self._link.ask(("GET", self._script.head))
+        sessions = self._read_sessions()
+        revoked, servers = self._link.transaction(
+            ("ZRANGE", self._script.key("revoked"), 0, -1, "WITHSCORES"),
+            ("HGETALL", self._script.key("servers")),
+        )
+        tokens = {jti.decode(): int(float(expires)) for jti, expires in pairs(revoked)}
+        there = {
+            record.id: record
+            for name, text in pairs(servers)
+            for record in self._records.server(name, text)
+        }
+        later = self._read_changes(self._position(head)[0], head)
+        sessions.update((record.id, record) for record in later.records)
+        there.update((record.id, record) for record in later.servers)
+        return Changes(
+            later.revision,
+            [record for record in sessions.values() if record.text is not None],
+            {**tokens, **later.revoked},
+            tuple(record for record in there.values() if record.text is not None),
+        )
+
+    def _read_sessions(self) -> dict[str, Record]:
+        sessions: dict[str, Record] = {}
+        cursor = b"0"
+        while True:
+            [[cursor, page]] = self._link.ask(
+                ("HSCAN", self._script.key("sessions"), cursor, "COUNT", PAGE)
+            )
+            for name, text in pairs(page):
+                sessions.update((record.id, record) for record in self._records.session(name, text))
+            if cursor == b"0":
+                return sessions
+
+    def _new_changes(self, revision: int) -> Changes | None:
+        [head] = self._link.ask(("GET", self._script.head))
+        if (revision, head) == self._last_read:
+            return None
+        last_revision, last_head = self._last_read
+        changes = self._read_changes(revision, last_head if last_revision == revision else None)
+        if changes.servers:
+            self.expect_ends()  # the lease of one of them may be the first to run out
+        return changes if changes.revision != revision else None
+
+    def _read_changes(self, revision: int, head_then: bytes | None) -> Changes:
+        """Read what followed ``revision``; ``head_then`` is the head that was read with it, if that
+        is known."""
+        head, entries = self._link.transaction(
+            ("GET", self._script.head), ("XRANGE", self._script.changes, f"({revision}-0", "+")
+        )
+        current, tip = self._position(head)
+        fields = [dict(pairs(values)) for _, values in entries]
+        follows = fields[0].get(b"p") if fields else tip
+        is_complete = len(entries) == current - revision
+        if current < revision or (
+            is_complete and head_then is not None and follows != self._position(head_then)[1]
+        ):
+            raise OrderLost
+        if not is_complete:
+            raise SnapshotNeeded
+        changes = self._records.changes(current, fields)
+        self._last_read = current, head
+        return changes
+
+    def _position(self, head: bytes | None) -> tuple[int, bytes]:
+        """Return the revision that ``head`` is at, and the name of the step that made it."""
+        if head is None:
+            return 0, b""
+        revision, _, name = head.partition(b" ")
+        if not revision.isdigit():
+            raise StoreError(
+                f"the store, {self._address}, holds at {self._script.head!r} what it has not"
+                " written; remove that key"
+            )
+        return int(revision), name
+
+    def _is_watched(self, revision: int) -> bool:
+        """Return whether the watch says that nothing was written after ``revision``."""
+        return revision == self._watched_revision and self._watch.goes_on()
+
+    def _begin_watch(self, revision: int) -> None:
+        """Leave a read open for what is written after ``revision``, which is the last one read."""
+        if revision == self._watched_revision and self._watch.is_asked:
+            return
+        self._watched_revision = revision
+        self._watch.begin(
+            ("GET", self._script.head),
+            self._last_read[1],
+            self._until_written(revision, WATCH_SECONDS),
+            WATCH_SECONDS,
+        )
+
+    def _until_written(self, revision: int, seconds: float) -> Command:
+        """Return what Redis answers once anything is written after ``revision``, or after so many
+        seconds."""
+        milliseconds = round(seconds * 1000) or 1
+        where = "STREAMS", self._script.changes, f"{revision}-0"
+        return ("XREAD", "COUNT", 1, "BLOCK", milliseconds, *where)
+
+    def _end_leases(self) -> None:
+        """Carry out the ends of leases, when it is time to."""
+        if time.monotonic() < self._next_end:
+            return
+        try:
+            again = self._script.run(self._link, "end_leases") / 1000
+        except StoreFull:  # which takes no new state but can still be read
+            again = FULL_SECONDS
+        self._next_end = time.monotonic() + again

@@ -1,0 +1,168 @@
+"""Data in Redis that was lost, or that somebody else wrote."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from fastx_list.store import OrderLost, SnapshotNeeded, Store, StoreError
+from tests.store.common import OpenStore, Raw, by_id, make_lease, make_session, running_in
+
+pytestmark = pytest.mark.usefixtures("patient")
+
+
+@pytest.fixture
+def url(redis_url: str) -> str:
+    return redis_url
+
+
+@pytest.mark.parametrize("more", [0, 1, 2, 10])
+def test_a_reader_of_a_redis_that_was_emptied_needs_a_snapshot(
+    opened: OpenStore, raw: Raw, more: int
+) -> None:
+    writer, reader = opened(), opened()
+    writer.observe("s1", by_id(make_session(1), make_session(2)))
+    revision = reader.snapshot().revision
+    raw.empty()
+    # Its revisions reach, meet and overtake the one that the reader knows
+    for number in range(more):
+        writer.observe("s1", by_id(make_session(3, clients=number)))
+    for _ in range(2):
+        with pytest.raises(OrderLost):
+            reader.changes(revision)
+    snapshot = reader.snapshot()
+    assert {record.id for record in snapshot.records} == ({"s1-3"} if more else set())
+    writer.observe("s1", by_id(make_session(4)))
+    changes = reader.changes(snapshot.revision)
+    assert changes is not None
+
+
+def test_a_head_that_was_lost_alone_keeps_nobody_from_writing(opened: OpenStore, raw: Raw) -> None:
+    writer, reader = opened(), opened()
+    writer.observe("s1", by_id(make_session(1), make_session(2)))
+    revision = reader.snapshot().revision
+    raw.client.delete(raw.key("head"))
+    writer.observe("s1", by_id(make_session(1), make_session(2, clients=1)))
+    with pytest.raises(SnapshotNeeded):
+        reader.changes(revision)
+    assert running_in(reader).keys() == {"s1-1", "s1-2"}
+
+
+def test_a_reader_that_waits_notices_that_redis_was_emptied(opened: OpenStore, raw: Raw) -> None:
+    writer, reader = opened(), opened()
+    writer.observe("s1", by_id(make_session(1)))
+    revision = reader.snapshot().revision
+    timer = threading.Timer(0.1, raw.empty)
+    timer.start()
+    with pytest.raises(SnapshotNeeded):
+        while True:
+            assert reader.changes(revision, timeout=0.2) is None
+    timer.join()
+
+
+def test_an_agent_notices_that_redis_was_emptied(opened: OpenStore, raw: Raw) -> None:
+    agent, reader = opened(), opened()
+    agent.observe("s1", by_id(make_session(1)), make_lease())
+    raw.empty()
+    assert agent.edition("s1") is None
+    agent.observe("s1", by_id(make_session(1)), make_lease())
+    assert running_in(reader).keys() == {"s1-1"}
+
+
+def _harmful(name: str, **members: str) -> bytes:
+    all_members = {
+        "id": f'"{name}"',
+        "login": '"x"',
+        "serverId": '"s1"',
+        "hostname": '"host"',
+        "params": "{}",
+        **members,
+    }
+    return (
+        "{" + ",".join(f'"{member}":{text}' for member, text in all_members.items()) + "}"
+    ).encode()
+
+
+def test_what_is_no_session_is_reported_once_and_the_others_are_read(
+    opened: OpenStore, raw: Raw, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer, reader = opened(), opened()
+    writer.observe("s1", by_id(make_session(1), make_session(2)))
+    good = raw.client.hget(raw.key("sessions"), "s1-1")
+    harm = {
+        "a": b"no json",
+        "b": b"[]",
+        "c": b'{"id": "c"}',
+        "d": good,
+        "e": b'{"id":"e","login":1,"serverId":"s"}',
+        "f": b"\xff",
+        "g": b'"g"',
+        "h": _harmful("h", params="[]"),
+        "i": b"null",
+        "j": _harmful("j", login="[]"),
+        "k": _harmful("k", x="NaN"),
+        "l": _harmful("l", params='{"x":' + "[" * 40 + "]" * 40 + "}"),
+        "m": _harmful("m", x="[" * 100_000 + "]" * 100_000),
+    }
+    raw.client.hset(raw.key("sessions"), mapping=harm)
+    raw.client.hset(
+        raw.key("servers"),
+        mapping={
+            "x": b"no json",
+            "y": b"[]",
+            "z": b'{"id":"s1"}',
+            "w": b'{"id":"w","x":' + b"[" * 40 + b"]" * 40 + b"}",
+        },
+    )
+    with caplog.at_level(logging.ERROR):
+        for _ in range(2):
+            assert running_in(reader).keys() == {"s1-1", "s1-2"}
+            assert list(reader.snapshot().servers) == []
+    assert len(caplog.records) == len(harm) + 4
+    assert writer.set_params("a", "alice", {"x": 1}) is None
+
+
+def test_what_is_no_change_is_left_out_and_the_others_are_read(opened: OpenStore, raw: Raw) -> None:
+    writer, reader = opened(), opened()
+    writer.observe("s1", by_id(make_session(1)))
+    revision = reader.snapshot().revision
+    writer.observe("s1", by_id(make_session(1, clients=1)))
+    head = raw.client.get(raw.key("head")).decode().split()
+    harmful: list[dict[str, Any]] = [
+        {"s": "s1-9", "d": "no json"},
+        {"s": b"\xff", "l": "x", "v": "y"},
+        {"s": "s1-9"},
+        {"j": "token", "e": "never"},
+        {"m": b"\xff"},
+    ]
+    for number, harm in enumerate(harmful, start=1):
+        raw.client.xadd(
+            raw.key("changes"), {"p": head[1], "t": "0", **harm}, id=f"{int(head[0]) + number}-0"
+        )
+        raw.client.set(raw.key("head"), f"{int(head[0]) + number} {head[1]}")
+    changes = reader.changes(revision)
+    assert changes is not None
+    assert [record.id for record in changes.records] == ["s1-1"]
+    assert (changes.revoked, changes.servers, changes.revision) == ({}, (), int(head[0]) + 5)
+
+
+def test_a_head_that_is_none_is_an_error_that_names_it(store: Store, raw: Raw) -> None:
+    raw.client.set(raw.key("head"), "mine")
+    with pytest.raises(StoreError, match="head.*remove that key"):
+        store.snapshot()
+
+
+def test_a_prefix_that_holds_something_else_is_an_error_that_names_the_store(
+    store: Store, raw: Raw
+) -> None:
+    raw.client.set(raw.key("sessions"), "mine")
+    for call in (
+        store.snapshot,
+        lambda: store.observe("s1", by_id(make_session())),
+        lambda: store.set_params("a", "b", {}),
+    ):
+        with pytest.raises(StoreError, match="the store, Redis at 127.0.0.1:[0-9]+, database 3"):
+            call()
