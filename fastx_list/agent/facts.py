@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
 
 from fastx_list.agent.machine import Machine
+from fastx_list.model.session import Said
 
 
-@dataclass(frozen=True)
-class Facts:
-    """One session as one source sees it now; members and units are those of
-    :class:`fastx_list.model.session.Session`.
+@dataclass(frozen=True, kw_only=True)
+class Facts(Said):
+    """One session as one source sees it now: its members, and what is no member but tells sessions,
+    clients and commands apart."""
 
-    ``identity`` is what no other session of this server has or will have, and the same for the
-    session's whole life. ``connections`` are names of the client connections, where the source can
-    tell one from another. With ``stated`` a launcher says all this itself, so that it may also
-    correct the command; a command that was found out holds for the session's life.
-    """
-
-    identity: str
-    login: str
-    server_pid: int | None = None
-    geometry: str | None = None
-    window_mode: str | None = None
-    started: int | None = None
-    command: str | None = None
-    app_pid: int | None = None
-    clients: int | None = None
-    connections: frozenset[int] | None = None
+    identity: str  # what no other session of this server has or will have; the same for its life
+    connections: frozenset[int] | None = None  # names of the clients' connections, where known
+    # A launcher says all this itself, so that it may also correct the command; a command that was
+    # found out holds for the session's life.
     stated: bool = False
-    params: Mapping[str, Any] = field(default_factory=dict)
-    display: int | None = None
-    cpu_percentage: float | None = None
-    video_ram: int | None = None
-    sharing: bool | None = None
-    disconnect_timeout: int | None = None
 
 
 class Source(Protocol):

@@ -13,9 +13,8 @@ from typing import NamedTuple, TypeVar
 from fastx_list.agent.display import STARTING_SECONDS
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.process import Process
-from fastx_list.agent.start import Start
 from fastx_list.model.params import check_params
-from fastx_list.model.session import Session
+from fastx_list.model.session import Session, Start, complete, session_of
 
 # In which a source that fails from the beginning may still find a session that no process tells of
 PATIENCE_SECONDS = 60.0
@@ -121,25 +120,9 @@ def _make_session(name: str, facts: Facts, known: Known | None, moment: Moment) 
         check_params(facts.params)
     # What a session was started with holds for its life: later edits of the file touch new sessions
     # only.
-    start = moment.start() if known is None else known.session
-    session = Session(
-        id=name,
-        login=facts.login,
-        server_id=moment.server_id,
-        hostname=moment.hostname,
-        server_pid=facts.server_pid,
-        geometry=facts.geometry,
-        window_mode=facts.window_mode,
-        started=facts.started,
-        command=facts.command,
-        app_pid=facts.app_pid,
-        clients=facts.clients,
-        params=facts.params,
-        display=facts.display,
-        cpu_percentage=_first(facts.cpu_percentage, start.cpu_percentage),
-        video_ram=_first(facts.video_ram, start.video_ram),
-        sharing=_first(facts.sharing, start.sharing),
-        disconnect_timeout=_first(facts.disconnect_timeout, start.disconnect_timeout),
+    start: Start = moment.start() if known is None else known.session
+    session = session_of(
+        complete(facts, start), id=name, server_id=moment.server_id, hostname=moment.hostname
     )
     if known is None:
         # Clients of a session that started since the last look have come since then; of an older

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +12,17 @@ from marshmallow import ValidationError
 
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
-from fastx_list.model.registration import StartSchema
+from fastx_list.model.member import declared
+from fastx_list.model.registration import load_start
+from fastx_list.model.session import Start, complete
 
 MAX_FILE_BYTES = 64 * 1024
 MAX_NAME = 256
+# The variables of a launcher, and the member that each says
 VARIABLES = {
-    "FASTX_LIST_SESSION_CPU_PERCENTAGE": "cpuPercentage",
-    "FASTX_LIST_SESSION_VIDEO_RAM": "videoRam",
-    "FASTX_LIST_SESSION_SHARING": "sharing",
-    "FASTX_LIST_SESSION_DISCONNECT_TIMEOUT": "disconnectTimeout",
+    f"FASTX_LIST_SESSION_{each.attribute.upper()}": each.member.name for each in declared(Start)
 }
 NAME_VARIABLE = "FASTX_LIST_SESSION_NAME"
-_schema = StartSchema()
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a session starts with; units are those of :class:`fastx_list.model.session.Session`,
-    ``None`` where nobody has said."""
-
-    cpu_percentage: float | None = None
-    video_ram: int | None = None
-    sharing: bool | None = None
-    disconnect_timeout: int | None = None
 
 
 class SessionJson:
@@ -71,23 +58,21 @@ class SessionJson:
         return self._start
 
 
-def overrides(server: Process, machine: Machine, subject: str) -> dict[str, Any]:
-    """Return the :class:`fastx_list.agent.facts.Facts` that the environment of a session's server
-    process gives."""
-    said: dict[str, Any] = {}
+def overrides(server: Process, machine: Machine, subject: str) -> tuple[Start, dict[str, str]]:
+    """Return what a launcher says of a session in the environment of its server process: what it
+    was started with, and its params."""
+    start = Start()
     for variable, member in VARIABLES.items():
         text = server.environ.get(variable)
         if text:
             try:
-                said |= _schema.load({member: _value(text)})
+                start = complete(start, load_start({member: _value(text)}))
             except ValidationError as error:
                 machine.explain(
                     f"{subject}, {variable}", f"ignored: {' '.join(error.messages_dict[member])}"
                 )
     name = server.environ.get(NAME_VARIABLE)
-    if name:
-        said["params"] = {"name": name[:MAX_NAME]}
-    return said
+    return start, {"name": name[:MAX_NAME]} if name else {}
 
 
 def _value(text: str) -> Any:
@@ -98,7 +83,7 @@ def _value(text: str) -> Any:
 def _parse(text: str) -> Start:
     """Return what the file's ``text`` says; raises ``ValueError`` with line and member."""
     try:
-        return Start(**_schema.load(json.loads(text)))
+        return load_start(json.loads(text))
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno}: it is not well-formed JSON: {error.msg}") from None
     except ValidationError as error:

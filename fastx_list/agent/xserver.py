@@ -19,7 +19,7 @@ from fastx_list.agent.process import Process, login_of
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.start import overrides
 from fastx_list.agent.x11 import socket_path
-from fastx_list.model.session import GEOMETRY
+from fastx_list.model.session import GEOMETRY, complete
 
 # As opposed to flags, these options take the next argument. Only those matter whose value could be
 # mistaken for something else.
@@ -66,7 +66,7 @@ class XSession:
         self._login = login_of(process.uid)
         self._started = process.started
         self._subject = f"session :{display} of {self._login} (pid {process.pid})"
-        self._said = overrides(process, machine, self._subject)
+        self._start, self._params = overrides(process, machine, self._subject)
         size = options.get("geometry", geometry or "")
         authority = authority or path_of(process, options.get("auth"))
         self.screen = Screen(
@@ -106,21 +106,20 @@ class XSession:
         command, app_pid = self._application.look(lambda: self.applications(machine))
         connections = self._own_connections(machine)
         facts = Facts(
-            **{
-                "identity": self.process.identity,
-                "login": self._login,
-                "server_pid": self.process.pid,
-                "geometry": self.screen.geometry,
-                "window_mode": self.window_mode,
-                "started": self._started,
-                "command": command,
-                "app_pid": app_pid,
-                "clients": None if connections is None else len(connections),
-                "connections": connections,
-                "display": self.display,
-                **self._said,
-            }
+            identity=self.process.identity,
+            login=self._login,
+            server_pid=self.process.pid,
+            geometry=self.screen.geometry,
+            window_mode=self.window_mode,
+            started=self._started,
+            command=command,
+            app_pid=app_pid,
+            clients=None if connections is None else len(connections),
+            connections=connections,
+            params=self._params,
+            display=self.display,
         )
+        facts = complete(facts, self._start)
         if self._facts is None or facts != self._facts:
             self._facts = facts
             self._explain_unknown(facts, machine)

@@ -1,160 +1,218 @@
-"""The session: its members, what they mean, and their JSON form.
+"""The session: its members, what they mean, who may say them, and their JSON form.
 
-The members and their names are those of the published FastX page ``/api/list/:token``, in its
-order.
+This is the one declaration of a member. The schemas, OpenAPI, the checks of session files, the
+tables of the command line and of the page follow from it. Names are those of the published FastX
+page ``/api/list/:token``. A fact that can't be known is ``None``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from marshmallow import Schema, fields, validate
+from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from fastx_list.model.json import from_json, to_json
+from fastx_list.model.member import Member, declared, writing_schema
 
 # Xvnc sizes run to five digits; the bound keeps a wrong number from a spool file out of every
 # client.
 GEOMETRY = r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}"
 WINDOW_MODES = ("desktop", "rootless")
 
+# The members of the published page, in its order, with the right spelling of disconnectTImeout
+# beside it. Others are sent after these.
+PUBLISHED = (
+    *("id", "serverPid", "geometry", "windowMode", "started", "lastConnect", "lastDisconnect"),
+    *("command", "appPid", "clients", "params", "hostname", "login", "display", "serverId"),
+    *("cpuPercentage", "videoRam", "sharing", "disconnectTimeout", "disconnectTImeout"),
+)
 
-@dataclass(frozen=True)
-class Session:
-    """One remote desktop session. A fact that can't be known is ``None``.
+MILLISECONDS = "milliseconds since 1970-01-01 UTC"
+_NUMBER = "takes a number, 0 or more"
+_KILOBYTES = "takes a whole number of kB"
+_MINUTES = "takes a whole number of minutes"
+_PROCESS = Range(1, 2**31)
 
-    Times are milliseconds since the Unix epoch, UTC; ``video_ram`` is in kB, ``disconnect_timeout``
-    in minutes. ``params`` as an agent gives them are those a launcher started the session with; the
-    store keeps what the params call made of them.
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a session was started with. ``session.json``, and a launcher through environment
+    variables, may say it."""
+
+    cpu_percentage: Annotated[
+        float | None,
+        Member(
+            name="cpuPercentage",
+            label="CPU percentage",
+            description="as it was when the session started",
+            unit="percent",
+            limits=Range(0, error=_NUMBER),
+            takes=_NUMBER,
+        ),
+    ] = None
+    video_ram: Annotated[
+        int | None,
+        Member(
+            name="videoRam",
+            label="Video RAM",
+            description="as it was when the session started",
+            unit="kB",
+            limits=Range(0, 2**53, error=_KILOBYTES),
+            takes=_KILOBYTES,
+        ),
+    ] = None
+    sharing: Annotated[
+        bool | None,
+        Member(
+            name="sharing",
+            label="Sharing",
+            description="as it was when the session started",
+            takes="takes true or false",
+        ),
+    ] = None
+    disconnect_timeout: Annotated[
+        int | None,
+        Member(
+            name="disconnectTimeout",
+            also="disconnectTImeout",  # the published page spells it so; portals read either
+            label="Disconnect timeout",
+            description="as it was when the session started",
+            unit="minutes",
+            limits=Range(0, 2**53, error=_MINUTES),
+            takes=_MINUTES,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said(Start):
+    """What the source that found a session, or a launcher in a session file, may say of it.
+
+    ``params`` are those that the session was started with.
     """
 
-    id: str
-    login: str
-    server_id: str
-    hostname: str
-    server_pid: int | None = None
-    geometry: str | None = None
-    window_mode: str | None = None
-    started: int | None = None
-    last_connect: int | None = None
-    last_disconnect: int | None = None
-    command: str | None = None
-    app_pid: int | None = None
-    clients: int | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-    display: int | None = None
-    cpu_percentage: float | None = None
-    video_ram: int | None = None
-    sharing: bool | None = None
-    disconnect_timeout: int | None = None
+    login: Annotated[
+        str, Member("login", "Login", "the user whose session it is", limits=Length(1, 256))
+    ]
+    server_pid: Annotated[
+        int | None,
+        Member("serverPid", "Server's pid", "pid of its display server", limits=_PROCESS),
+    ] = None
+    geometry: Annotated[
+        str | None,
+        Member(
+            "geometry",
+            "Geometry",
+            "size of its screen as it is now, WIDTHxHEIGHT",
+            form=Regexp(GEOMETRY + r"\Z", error="takes WIDTHxHEIGHT, such as 1280x720"),
+        ),
+    ] = None
+    window_mode: Annotated[
+        str | None,
+        Member(
+            "windowMode", "Kind", "a whole desktop, or single windows", form=OneOf(WINDOW_MODES)
+        ),
+    ] = None
+    started: Annotated[
+        int | None,
+        Member("started", "Started", "when it started", unit=MILLISECONDS, limits=Range(0, 2**53)),
+    ] = None
+    command: Annotated[
+        str | None,
+        Member(
+            "command",
+            "Command",
+            "what was executed when the session started",
+            limits=Length(0, 4096),
+        ),
+    ] = None
+    app_pid: Annotated[
+        int | None, Member("appPid", "Command's pid", "pid of that command", limits=_PROCESS)
+    ] = None
+    clients: Annotated[
+        int | None,
+        Member("clients", "Clients", "how many clients are connected now", limits=Range(0, 2**31)),
+    ] = None
+    params: Annotated[
+        Mapping[str, Any], Member("params", "Params", "what was set with the params call")
+    ] = field(default_factory=dict)
+    display: Annotated[
+        int | None, Member("display", "Display", "number of its X display", limits=Range(0, 65535))
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session(Said):
+    """One remote desktop session, with what the agent alone knows of it.
+
+    The store keeps what the params call made of ``params``.
+    """
+
+    id: Annotated[
+        str,
+        Member("id", "Id", "stable for the session's life; no other session of any server has it"),
+    ]
+    server_id: Annotated[str, Member("serverId", "Server", "the server whose agent found it")]
+    hostname: Annotated[str, Member("hostname", "Host", "the machine it runs on")]
+    last_connect: Annotated[
+        int | None,
+        Member(
+            "lastConnect",
+            "Last connect",
+            "when a client last connected, null until one does",
+            unit=MILLISECONDS,
+        ),
+    ] = None
+    last_disconnect: Annotated[
+        int | None,
+        Member(
+            "lastDisconnect",
+            "Last disconnect",
+            "when a client last left, null until one does",
+            unit=MILLISECONDS,
+        ),
+    ] = None
 
     @cached_property
     def digest(self) -> str:
-        """A fingerprint of everything but ``params``: two views of a session with the same digest
-        are the same."""
+        """A fingerprint of everything but ``params``: two editions of a session with the same
+        digest are the same."""
         return hashlib.blake2b(encode(self, {}).encode(), digest_size=16).hexdigest()
 
 
-def fact(
-    kind: type[fields.Field[Any]],
-    attribute: str,
-    description: str,
-    check: Callable[[Any], Any] | None = None,
-) -> Any:
-    """Return a member that is always there, and ``null`` where it can't be known."""
-    return kind(
-        attribute=attribute,
-        required=True,
-        allow_none=True,
-        validate=check,
-        metadata={"description": description},
-    )
+S = TypeVar("S", bound=Start)
 
-
-class SessionSchema(Schema):
-    """A session as the published page writes it. Dumped once per change of a session, never per
-    request.
-
-    Dumping asks neither ``required`` nor ``allow_none`` nor validators; they say what a reader can
-    rely on.
-    """
-
-    id = fields.String(
-        required=True,
-        metadata={
-            "description": "stable for the session's life; no other session of any server has it"
-        },
-    )
-    serverPid = fact(fields.Integer, "server_pid", "pid of its display server")
-    geometry = fact(
-        fields.String,
-        "geometry",
-        "size of its screen as it is now, WIDTHxHEIGHT",
-        validate.Regexp(GEOMETRY + r"\Z"),
-    )
-    windowMode = fact(
-        fields.String,
-        "window_mode",
-        "a whole desktop, or single windows",
-        validate.OneOf(WINDOW_MODES),
-    )
-    started = fact(fields.Integer, "started", "milliseconds since 1970-01-01 UTC")
-    lastConnect = fact(
-        fields.Integer,
-        "last_connect",
-        "milliseconds since 1970-01-01 UTC; null until a client connects",
-    )
-    lastDisconnect = fact(
-        fields.Integer,
-        "last_disconnect",
-        "milliseconds since 1970-01-01 UTC; null until a client leaves",
-    )
-    command = fact(fields.String, "command", "what was executed when the session started")
-    appPid = fact(fields.Integer, "app_pid", "pid of that command")
-    clients = fact(fields.Integer, "clients", "how many clients are connected now")
-    params = fields.Dict(
-        keys=fields.String(),
-        required=True,
-        metadata={"description": "what was set with the params call"},
-    )
-    hostname = fields.String(required=True, metadata={"description": "the machine it runs on"})
-    login = fields.String(required=True, metadata={"description": "the user whose session it is"})
-    display = fact(fields.Integer, "display", "number of its X display")
-    serverId = fields.String(
-        attribute="server_id",
-        required=True,
-        metadata={"description": "the server whose agent found it"},
-    )
-    cpuPercentage = fact(fields.Float, "cpu_percentage", "as it was when the session started")
-    videoRam = fact(fields.Integer, "video_ram", "in kB, as it was when the session started")
-    sharing = fact(fields.Boolean, "sharing", "as it was when the session started")
-    disconnectTimeout = fact(
-        fields.Integer, "disconnect_timeout", "in minutes, as it was when the session started"
-    )
-    # The published page spells it so; portals read either.
-    disconnectTImeout = fields.Integer(
-        attribute="disconnect_timeout",
-        required=True,
-        allow_none=True,
-        dump_only=True,
-        metadata={"description": "the same as disconnectTimeout"},
-    )
-
-
+SessionSchema = writing_schema(Session, PUBLISHED)
 _schema = SessionSchema()
-MEMBERS = frozenset(_schema.fields)
-_ATTRIBUTES = {
-    name: member.attribute or name
-    for name, member in _schema.fields.items()
-    if name != "disconnectTImeout"
-}
+_declared = declared(Session)
+_SAID = [each.name for each in fields(Said)]
+_STARTED = [each.name for each in fields(Start)]
+MEMBERS = frozenset(_schema.fields)  # all names under which a member is published
+
+
+def complete(said: S, start: Start) -> S:
+    """Return ``said`` with what it does not say of its start taken from ``start``."""
+    missing = {
+        name: getattr(start, name)
+        for name in _STARTED
+        if getattr(said, name) is None and getattr(start, name) is not None
+    }
+    return replace(said, **missing) if missing else said
+
+
+def session_of(said: Said, *, id: str, server_id: str, hostname: str) -> Session:
+    """Return the session of which a source or a launcher says what ``said`` does."""
+    members = {name: getattr(said, name) for name in _SAID}
+    return Session(id=id, server_id=server_id, hostname=hostname, **members)
 
 
 def encode(session: Session, params: Mapping[str, Any]) -> str:
-    """Return the JSON text of ``session`` with ``params`` as its params."""
+    """Return the JSON text of ``session`` with ``params`` as its params. Done once per change of a
+    session, never per request."""
     return to_json(_schema.dump(replace(session, params=params)))
 
 
@@ -162,4 +220,4 @@ def decode(text: str) -> Session:
     """Return the session whose JSON is ``text``, as :func:`encode` writes it. What another release
     left out is unknown."""
     members = from_json(text)
-    return Session(**{attribute: members.get(name) for name, attribute in _ATTRIBUTES.items()})
+    return Session(**{each.attribute: members.get(each.member.name) for each in _declared})

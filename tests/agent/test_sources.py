@@ -71,8 +71,8 @@ def test_what_no_session_can_be_is_skipped_and_said(
 ) -> None:
     class Wrong:
         def scan(self, machine: Machine) -> Iterator[Facts]:
-            yield Facts("good", "alice")
-            yield Facts("wrong", "alice", **wrong)
+            yield Facts(identity="good", login="alice")
+            yield Facts(identity="wrong", login="alice", **wrong)
 
     agent = Agent(settings, store, [Wrong()])
     agent.scan()

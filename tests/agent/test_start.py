@@ -12,9 +12,9 @@ from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process, read_stat
-from fastx_list.agent.start import SessionJson, Start, overrides
+from fastx_list.agent.start import SessionJson, overrides
 from fastx_list.config import Settings
-from fastx_list.model.session import decode
+from fastx_list.model.session import Start, decode
 from fastx_list.store import Store
 
 
@@ -40,7 +40,9 @@ def test_a_file_says_what_a_session_starts_with(path: Path, machine: Machine) ->
     path.write_text(
         '{"cpuPercentage": 50.5, "videoRam": 8, "sharing": false, "disconnectTimeout": 30}'
     )
-    assert settings.read(machine) == Start(50.5, 8, False, 30)
+    assert settings.read(machine) == Start(
+        cpu_percentage=50.5, video_ram=8, sharing=False, disconnect_timeout=30
+    )
     path.write_text('{"sharing": null}')
     assert settings.read(machine) == Start()
     path.unlink()
@@ -79,7 +81,7 @@ def test_a_broken_file_is_reported_and_the_last_good_one_stays(
 
 
 def test_a_launcher_overrides_and_names(machine: Machine) -> None:
-    said = overrides(
+    start, params = overrides(
         server(
             FASTX_LIST_SESSION_NAME="Thesis",
             FASTX_LIST_SESSION_CPU_PERCENTAGE="12.5",
@@ -90,26 +92,21 @@ def test_a_launcher_overrides_and_names(machine: Machine) -> None:
         machine,
         "session",
     )
-    assert said == {
-        "params": {"name": "Thesis"},
-        "cpu_percentage": 12.5,
-        "video_ram": 64,
-        "sharing": True,
-        "disconnect_timeout": 0,
-    }
-    assert overrides(server(FASTX_LIST_SESSION_NAME=""), machine, "session") == {}
+    assert params == {"name": "Thesis"}
+    assert start == Start(cpu_percentage=12.5, video_ram=64, sharing=True, disconnect_timeout=0)
+    assert overrides(server(FASTX_LIST_SESSION_NAME=""), machine, "session") == (Start(), {})
 
 
 @pytest.mark.parametrize("value", ["007", "-1", "1e9", "lots", "1.5", "{}", "9" * 400, "\ufffd"])
 def test_what_a_launcher_gets_wrong_is_said_and_ignored(
     machine: Machine, caplog: pytest.LogCaptureFixture, value: str
 ) -> None:
-    said = overrides(
+    start, params = overrides(
         server(FASTX_LIST_SESSION_VIDEO_RAM=value, FASTX_LIST_SESSION_NAME="n" * 999),
         machine,
         "session",
     )
-    assert said == {"params": {"name": "n" * 256}}
+    assert (start, params) == (Start(), {"name": "n" * 256})
     assert (
         "session, FASTX_LIST_SESSION_VIDEO_RAM: ignored: takes a whole number of kB" in caplog.text
     )
@@ -133,13 +130,16 @@ def test_a_later_edit_touches_new_sessions_only(settings: Settings, store: Store
     settings.state_dir.mkdir(exist_ok=True)
     settings.session_json.write_text(json.dumps({"videoRam": 1}))
     agent = Agent(settings, store, [source])
-    source.facts = [Facts("a", "alice"), Facts("b", "bob", video_ram=5)]
+    source.facts = [
+        Facts(identity="a", login="alice"),
+        Facts(identity="b", login="bob", video_ram=5),
+    ]
     agent.scan()
     settings.session_json.write_text(json.dumps({"videoRam": 22}))
     source.facts = [
-        Facts("a", "alice", clients=1),
-        Facts("b", "bob", video_ram=5),
-        Facts("c", "carol"),
+        Facts(identity="a", login="alice", clients=1),
+        Facts(identity="b", login="bob", video_ram=5),
+        Facts(identity="c", login="carol"),
     ]
     agent.scan()
     assert members() == {"alice": 1, "bob": 5, "carol": 22}

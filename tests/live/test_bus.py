@@ -37,7 +37,7 @@ class Reader:
 def _entry(
     session_id: str = "s1", login: str = "alice", colour: str = "pink", **facts: Any
 ) -> Entry:
-    session = Session(session_id, login, "server", "host", **facts)
+    session = Session(id=session_id, login=login, server_id="server", hostname="host", **facts)
     return Entry(session_id, login, encode(session, {"colour": colour}).encode())
 
 

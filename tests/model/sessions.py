@@ -28,7 +28,7 @@ FULL = Session(
     sharing=True,
     disconnect_timeout=30,
 )
-MINIMAL = Session("a", "alice", "server", "host")
+MINIMAL = Session(id="a", login="alice", server_id="server", hostname="host")
 
 texts = st.text(max_size=8)
 wholes = st.none() | st.integers(0, 2**63)

@@ -157,7 +157,18 @@ def test_names_are_told_apart_by_case() -> None:
 @pytest.mark.parametrize("spelling", ["disconnectTimeout", "disconnectTImeout"])
 def test_both_spellings_of_the_disconnect_timeout_filter_and_sort(spelling: str) -> None:
     sessions = [
-        json.loads(encode(Session(name, "alice", "server", "host", disconnect_timeout=minutes), {}))
+        json.loads(
+            encode(
+                Session(
+                    id=name,
+                    login="alice",
+                    server_id="server",
+                    hostname="host",
+                    disconnect_timeout=minutes,
+                ),
+                {},
+            )
+        )
         for name, minutes in (("a", 30), ("b", 5), ("c", None), ("d", 30))
     ]
     assert listed(sessions, filter=f"{spelling}==30") == ["a", "d"]
@@ -167,5 +178,10 @@ def test_both_spellings_of_the_disconnect_timeout_filter_and_sort(spelling: str)
 
 
 def test_a_whole_number_with_a_fraction_of_nothing_is_found_in_a_dumped_session() -> None:
-    members = json.loads(encode(Session("a", "alice", "server", "host", cpu_percentage=50), {}))
+    members = json.loads(
+        encode(
+            Session(id="a", login="alice", server_id="server", hostname="host", cpu_percentage=50),
+            {},
+        )
+    )
     assert listed([members], filter="cpuPercentage==50") == ["a"]

@@ -802,10 +802,10 @@ class Following(RuleBasedStateMachine):
         self.followed = False
         sessions = [
             Session(
-                f"{server}{number}",
-                login,
-                server,
-                "host",
+                id=f"{server}{number}",
+                login=login,
+                server_id=server,
+                hostname="host",
                 started=number,
                 clients=clients,
                 params={"born": clients},

@@ -123,7 +123,10 @@ def test_every_address_with_its_methods_is_documented_and_no_other(
 @pytest.mark.parametrize(
     ("kind", "least"),
     [
-        ("Session", encode(Session("a", "alice", "server", "host"), {})),
+        (
+            "Session",
+            encode(Session(id="a", login="alice", server_id="server", hostname="host"), {}),
+        ),
         ("Server", encode_server(Server("server", "host"))),
     ],
 )

@@ -1,5 +1,5 @@
-"""Sessions that launchers register themselves: one ``*.json`` file each in a directory, as
-``SpoolSchema`` describes it.
+"""Sessions that launchers register themselves: one ``*.json`` file each in a directory,
+which says what :class:`fastx_list.model.session.Said` declares.
 
 The file is the session: it appears, the session is listed; it changes, the session does; it goes,
 the session has ended.
@@ -7,29 +7,28 @@ the session has ended.
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from marshmallow import ValidationError
 
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.machine import Machine
-from fastx_list.model.json import from_json
+from fastx_list.model.json import from_json, to_json
 from fastx_list.model.params import ParamsError, check_params
 from fastx_list.model.query import describe
-from fastx_list.model.registration import SpoolSchema
+from fastx_list.model.registration import load_said
+from fastx_list.model.session import Said
 
 MAX_FILE_BYTES = 64 * 1024
 WRITING_SECONDS = 2.0  # a file that was written so recently may not be finished
 TICK_SECONDS = 0.1  # more than the kernel's, which is at most 0.01
 NEVER = -1
-_schema = SpoolSchema()
 
 
 class _Refused(Exception):
@@ -157,27 +156,26 @@ class Spool:
             data = file.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise _Refused(f"it is over {MAX_FILE_BYTES} bytes")
-        members = _parse(data)
+        said = _parse(data)
         others_write = anyone_writes or opened.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        if others_write and not _may_speak_for(opened.st_uid, members["login"]):
+        if others_write and not _may_speak_for(opened.st_uid, said.login):
             raise _Refused(
-                f"others can write here, and its owner is neither root nor {members['login']!r}"
+                f"others can write here, and its owner is neither root nor {said.login!r}"
             )
-        identity = f"spool:{os.fsencode(name).hex()}:{members['login']}:{members.get('started')}"
-        return Facts(identity=identity, stated=True, **members)
+        identity = f"spool:{os.fsencode(name).hex()}:{said.login}:{said.started}"
+        return Facts(identity=identity, stated=True, **vars(said))
 
 
-def _parse(data: bytes) -> dict[str, Any]:
+def _parse(data: bytes) -> Said:
     try:
-        members: dict[str, Any] = _schema.load(from_json(data.decode("utf-8")))
-        members = {name: value for name, value in members.items() if value is not None}
-        check_params(members.get("params", {}))
-        json.dumps(members, ensure_ascii=False).encode("utf-8")
+        said = load_said(from_json(data.decode("utf-8")))
+        check_params(said.params)
+        to_json(vars(said)).encode("utf-8")
     except ValidationError as error:
         raise _Refused(describe(error)) from None
     except ParamsError as error:
         raise _Refused(str(error)) from None
-    return members
+    return said
 
 
 def _may_speak_for(uid: int, login: str) -> bool:

@@ -1,0 +1,126 @@
+"""How a member of what is listed is declared, and the schemas that follow from it.
+
+A member is a field of a dataclass that is annotated with a :class:`Member`. Its type, whether it
+may be ``null`` and whether it has to be said are those of the field, where mypy sees them, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass
+from dataclasses import fields as attributes_of
+from types import NoneType
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+
+from marshmallow import Schema, fields, validate
+
+_KINDS: dict[type, type[fields.Field[Any]]] = {
+    bool: fields.Boolean,
+    float: fields.Float,
+    int: fields.Integer,
+    str: fields.String,
+}
+
+
+@dataclass(frozen=True)
+class Member:
+    """What is declared of a member beside the name, the type and the default of its attribute."""
+
+    name: str  # as it is published
+    label: str  # for people, such as a column's heading
+    description: str
+    unit: str = ""
+    also: str = ""  # another name under which it is published as well
+    form: validate.Validator | None = None  # what readers can rely on, whoever says it
+    limits: validate.Validator | None = None  # what launchers have to keep to besides
+    takes: str = ""  # the answer to a value of a wrong type; without it marshmallow's
+
+    @property
+    def meaning(self) -> str:
+        """The description, with the unit."""
+        return f"{self.description} ({self.unit})" if self.unit else self.description
+
+
+class Declared(NamedTuple):
+    """A member, and what its attribute says of it."""
+
+    member: Member
+    attribute: str
+    type: Any  # without None
+    nullable: bool
+    required: bool  # of whoever says it
+
+
+def declared(owner: type) -> list[Declared]:
+    """Return the members that the dataclass ``owner`` declares and inherits."""
+    hints = get_type_hints(owner, include_extras=True)
+    members = []
+    for each in attributes_of(owner):
+        hint, *extras = get_args(hints[each.name]) or (None,)
+        for member in extras:
+            if isinstance(member, Member):
+                nullable = NoneType in get_args(hint)
+                [kind] = set(get_args(hint)) - {NoneType} if nullable else [hint]
+                required = each.default is each.default_factory is MISSING
+                members.append(Declared(member, each.name, kind, nullable, required))
+    return members
+
+
+def writing_schema(owner: type, order: Sequence[str] = ()) -> type[Schema]:
+    """Return the schema that writes an ``owner``: the members that ``order`` names, then the others
+    as they are declared.
+
+    Dumping asks neither ``required`` nor ``allow_none`` nor validators; they say what a reader can
+    rely on.
+    """
+    written: dict[str, fields.Field[Any]] = {}
+    for each in declared(owner):
+        member = each.member
+        checks = [member.form] if member.form else []
+        written[member.name] = _field(each, member.meaning, checks, required=True)
+        if member.also:
+            also = _field(each, f"the same as {member.name}", checks, required=True, dump_only=True)
+            written[member.also] = also
+    names = dict.fromkeys([*order, *written])
+    return Schema.from_dict({name: written[name] for name in names}, name=f"{owner.__name__}Schema")
+
+
+def reading_schema(owner: type) -> type[Schema]:
+    """Return the schema of what a launcher may say: the members of ``owner``, by attribute.
+
+    Unknown members are refused rather than ignored, since a misspelt one would otherwise silently
+    be missing.
+    """
+    return Schema.from_dict(
+        {
+            each.member.name: _field(
+                each,
+                each.member.meaning,
+                [check for check in (each.member.form, each.member.limits) if check],
+                required=each.required,
+                error_messages={"invalid": each.member.takes} if each.member.takes else {},
+            )
+            for each in declared(owner)
+        },
+        name=f"{owner.__name__}ReadingSchema",
+    )
+
+
+def _field(
+    each: Declared, description: str, checks: Iterable[validate.Validator], **options: Any
+) -> fields.Field[Any]:
+    options |= {
+        "attribute": each.attribute,
+        "allow_none": each.nullable,
+        "validate": [*checks],
+        "metadata": {"description": description},
+    }
+    if get_origin(each.type) is tuple:
+        [item, *_] = items = get_args(each.type)
+        options["validate"].append(validate.Length(equal=len(items)))
+        return fields.List(_KINDS[item](), **options)
+    if get_origin(each.type) is Mapping:
+        return fields.Dict(keys=fields.String(), **options)
+    if each.type is int:
+        options["strict"] = True
+    return _KINDS[each.type](**options)
