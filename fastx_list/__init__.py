@@ -64,7 +64,8 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
 def _create(name: str, environ: Mapping[str, str] | None) -> tuple[Flask, Services]:
     from flask import Flask
 
-    from fastx_list import config, errors, redaction
+    from fastx_list import config, redaction
+    from fastx_list.api import error_response
     from fastx_list.api.parameters import ApiRequest
     from fastx_list.api.services import EXTENSION, Services
     from fastx_list.replica.replica import Replica
@@ -83,5 +84,5 @@ def _create(name: str, environ: Mapping[str, str] | None) -> tuple[Flask, Servic
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     service = Services(settings, store, Replica(store), Tokens(settings), follows=name == "live")
     app.extensions[EXTENSION] = service
-    errors.register(app)
+    error_response.register(app)
     return app, service

@@ -1,113 +1,107 @@
-"""The one form of an error: ``{"error": {"name": …, "message": …}}`` with its HTTP status."""
+"""The errors that callers are told of, in one table: their statuses, names and texts.
+
+Every error has one form, ``{"error": {"name": …, "message": …}}``, and its HTTP status.
+"""
 
 from __future__ import annotations
 
 import json
-import logging
+from typing import ClassVar, NamedTuple
 
-from flask import Flask, Response
-from werkzeug.exceptions import HTTPException
 
-WEBSOCKET_VERSION = "13"  # RFC 6455
+class ErrorKind(NamedTuple):
+    """The errors with one HTTP status."""
 
-log = logging.getLogger(__name__)
+    name: str  # by which programs tell them apart
+    meaning: str  # for the API's documents
+    message: str = ""  # where whoever refuses has no better one
+
+
+ERRORS = {
+    400: ErrorKind(
+        "ValidationError", "a parameter or a body is wrong; the message names it and what it takes"
+    ),
+    401: ErrorKind(
+        "AuthError",
+        "no token, or one that is malformed, forged, expired, revoked, or for something else",
+    ),
+    403: ErrorKind(
+        "Forbidden",
+        "the token is not an administrator's, or the page that asks is of a foreign origin",
+    ),
+    404: ErrorKind(
+        "NotFound",
+        "no such address, or no such session of yours",
+        "there is nothing at this address; the list is at /api/list/<token>",
+    ),
+    405: ErrorKind(
+        "MethodNotAllowed",
+        "the header Allow names the methods that are taken",
+        "this address does not take that method; the Allow header names those it takes",
+    ),
+    413: ErrorKind(
+        "PayloadTooLarge",
+        "a body of over 64 KiB",
+        "the request body is too long; it takes at most 64 KiB",
+    ),
+    414: ErrorKind("ValidationError", "an address of over 8 KiB: longer questions go into a body"),
+    426: ErrorKind("UpgradeRequired", "a WebSocket handshake of a version that is not 13"),
+    429: ErrorKind("TooManyRequests", "too many WebSockets of one login"),
+    431: ErrorKind("ValidationError", "a header of over 8 KiB"),
+    500: ErrorKind(
+        "InternalError",
+        "a mistake of ours; our log says more",
+        "the server made a mistake; its log says more",
+    ),
+    503: ErrorKind("Unavailable", "the list cannot be read or a change not be kept, for now"),
+}
 
 
 class ApiError(Exception):
     """An error that the caller is told about; ``message`` says what to do differently and never
     holds a token."""
 
-    status = 500
-    name = "InternalError"
+    status: ClassVar[int]
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, status: int) -> None:
+        cls.status, cls.name = status, ERRORS[status].name
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
 
 
-class ValidationError(ApiError):
-    status, name = 400, "ValidationError"
+class ValidationError(ApiError, status=400):
+    """A parameter or a body is wrong."""
 
 
-class AuthError(ApiError):
-    status, name = 401, "AuthError"
+class AuthError(ApiError, status=401):
+    """There is no token, or one that does not hold."""
 
 
-class Forbidden(ApiError):
-    status, name = 403, "Forbidden"
+class Forbidden(ApiError, status=403):
+    """Whoever asks may not see this."""
 
 
-class NotFound(ApiError):
-    status, name = 404, "NotFound"
+class NotFound(ApiError, status=404):
+    """There is no such thing, or it is somebody else's."""
 
 
-class UpgradeRequired(ApiError):
-    status, name = 426, "UpgradeRequired"
+class UpgradeRequired(ApiError, status=426):
+    """The handshake of a WebSocket names another version of the protocol."""
 
 
-class TooManyRequests(ApiError):
-    status, name = 429, "TooManyRequests"
+class TooManyRequests(ApiError, status=429):
+    """A login has too many WebSockets."""
 
 
-class Unavailable(ApiError):
-    status, name = 503, "Unavailable"
+class Unavailable(ApiError, status=503):
+    """It cannot be done now, and may be possible soon."""
 
 
-_HTTP_ERRORS = {
-    404: ("NotFound", "there is nothing at this address; the list is at /api/list/<token>"),
-    405: (
-        "MethodNotAllowed",
-        "this address does not take that method; the Allow header names those it takes",
-    ),
-    413: ("PayloadTooLarge", "the request body is too long; it takes at most 64 KiB"),
-}
-
-
-def error_response(status: int, name: str, message: str) -> Response:
-    """Return the JSON error response with this HTTP ``status``."""
-    body = json.dumps({"error": {"name": name, "message": message}}, ensure_ascii=False)
-    response = Response(body, status, mimetype="application/json")
-    response.headers["Cache-Control"] = "no-store"
-    if status == 401:
-        # RFC 9110 section 11.6.1: a 401 names a challenge
-        response.headers["WWW-Authenticate"] = "Bearer"
-    # RFC 9110 section 15.5.22 and RFC 6455 section 4.4: it says to what, and to which version of
-    # that
-    if status == 426:
-        response.headers.update(
-            {
-                "Upgrade": "websocket",
-                "Connection": "Upgrade",
-                "Sec-WebSocket-Version": WEBSOCKET_VERSION,
-            }
-        )
-    return response
-
-
-def register(app: Flask) -> None:
-    """Make every error of ``app`` leave in the one form."""
-    app.register_error_handler(ApiError, _api_error)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _unexpected)
-
-
-def _api_error(error: ApiError) -> Response:
-    return error_response(error.status, error.name, error.message)
-
-
-def _http_error(error: HTTPException) -> Response:
-    status = error.code or 500
-    if status < 400:  # a redirect is no error
-        return Response(error.get_body(), status, error.get_headers())
-    name, message = _HTTP_ERRORS.get(
-        status, ("ValidationError" if status < 500 else "InternalError", error.description or "")
-    )
-    response = error_response(status, name, message)
-    if status == 405:
-        response.headers["Allow"] = dict(error.get_headers()).get("Allow", "")
-    return response
-
-
-def _unexpected(error: Exception) -> Response:
-    log.exception("unexpected error")
-    return error_response(500, "InternalError", "the server made a mistake; its log says more")
+def error_body(status: int, message: str) -> bytes:
+    """Return the JSON of an error with this HTTP ``status``, which may also be one that Flask or
+    gunicorn gives for a reason of its own."""
+    name = (ERRORS.get(status) or ERRORS[400 if status < 500 else 500]).name
+    return json.dumps({"error": {"name": name, "message": message}}, ensure_ascii=False).encode()

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, jsonify
 
 from fastx_list.api.addresses import HEALTH, READY
 from fastx_list.api.services import services
-from fastx_list.errors import Unavailable, error_response
+from fastx_list.errors import Unavailable
 
 blueprint = Blueprint("health", __name__)
 
@@ -22,12 +22,7 @@ def health() -> Response:
 def ready() -> Response:
     """Answer with 200 if the store can be read, else with 503."""
     service = services()
-    try:
-        service.refresh()
-    except Unavailable as error:
-        return error_response(error.status, error.name, error.message)
+    service.refresh()
     if service.replica.problem:
-        return error_response(
-            503, "Unavailable", "the store cannot be read; lists show its last known state"
-        )
+        raise Unavailable("the store cannot be read; lists show its last known state")
     return jsonify(status="ok")

@@ -1,10 +1,11 @@
-"""What a client of a WebSocket may send, and with which codes a WebSocket ends (RFC 6455 section
-7.4)."""
+"""The WebSocket protocol (RFC 6455) as it is spoken here: what a client may send, and with which
+codes a connection is closed."""
 
 from __future__ import annotations
 
 from enum import IntEnum
 
+WEBSOCKET_VERSION = "13"
 MAX_CLIENT_MESSAGE = 1024  # bytes
 MAX_CLIENT_FRAMES = 100  # in half a second; it has nothing to send but pings and pongs
 

@@ -7,13 +7,13 @@ then is not patched. So these modules import next to nothing.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 
 import gunicorn.util
 
 from fastx_list import redaction
+from fastx_list.errors import error_body
 
 backlog = 4096
 # Gunicorn's highest: a token and filters of 4 KiB, percent-encoded, make a long one
@@ -38,10 +38,7 @@ def prepare() -> None:
 
 
 def _write_error(sock: socket.socket, status: int, reason: str, message: str) -> None:
-    name = "ValidationError" if status < 500 else "InternalError"
-    body = json.dumps(
-        {"error": {"name": name, "message": redaction.redact(message) or reason}}
-    ).encode()
+    body = error_body(status, redaction.redact(message) or reason)
     head = (
         f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type:"
         " application/json\r\nCache-Control: no-store\r\n"

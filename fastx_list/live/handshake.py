@@ -18,16 +18,16 @@ from simple_websocket import Server
 from werkzeug.routing import WebsocketMismatch
 
 from fastx_list.api.authentication import authenticate
+from fastx_list.api.error_response import error_response
 from fastx_list.api.parameters import parser
+from fastx_list.api.protocol import WEBSOCKET_VERSION
 from fastx_list.api.services import services
 from fastx_list.errors import (
-    WEBSOCKET_VERSION,
     Forbidden,
     TooManyRequests,
     Unavailable,
     UpgradeRequired,
     ValidationError,
-    error_response,
 )
 from fastx_list.live.server import NEEDS_GEVENT
 from fastx_list.live.sidecar import EXTENSION, Live
@@ -119,9 +119,7 @@ def _hand_over(ws: Server, topic: Topic) -> None:
 def plain_request(error: WebsocketMismatch) -> Response:
     """Answer a request without an upgrade, which is at the wrong door."""
     return error_response(
-        400,
-        "ValidationError",
-        "this address takes WebSockets only; the list over HTTP is on another port",
+        400, "this address takes WebSockets only; the list over HTTP is on another port"
     )
 
 

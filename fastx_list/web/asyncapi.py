@@ -7,10 +7,10 @@ from functools import cache
 
 from fastx_list.api.addresses import LISTINGS, Listing
 from fastx_list.api.protocol import CloseCode
+from fastx_list.errors import ERRORS
 from fastx_list.model.query import LiveQuerySchema
 from fastx_list.web.openapi import (
     DESCRIPTION,
-    ERRORS,
     NAME,
     SECURITY_SCHEMES,
     VERSION,
@@ -20,7 +20,7 @@ from fastx_list.web.openapi import (
     json_schema,
 )
 
-REFUSALS = {str(status): ERRORS[status][1] for status in (400, 401, 403, 426, 429, 500, 503)}
+REFUSALS = {str(status): ERRORS[status].meaning for status in (400, 401, 403, 426, 429, 500, 503)}
 
 
 @cache

@@ -19,6 +19,7 @@ from marshmallow import Schema
 from marshmallow.fields import Field
 
 from fastx_list.api.addresses import ASYNCAPI, HEALTH, LISTINGS, OPENAPI, PARAMS, READY, Listing
+from fastx_list.errors import ERRORS
 from fastx_list.model.params import ParamsSchema
 from fastx_list.model.query import QuerySchema
 from fastx_list.model.server import Server, ServerSchema, encode_server
@@ -34,29 +35,6 @@ DESCRIPTION = (
 )
 
 
-ERRORS = {
-    400: (
-        "ValidationError",
-        "a parameter or a body is wrong; the message names it and what it takes",
-    ),
-    401: (
-        "AuthError",
-        "no token, or one that is malformed, forged, expired, revoked, or for something else",
-    ),
-    403: (
-        "Forbidden",
-        "the token is not an administrator's, or the page that asks is of a foreign origin",
-    ),
-    404: ("NotFound", "no such address, or no such session of yours"),
-    405: ("MethodNotAllowed", "the header Allow names the methods that are taken"),
-    413: ("PayloadTooLarge", "a body of over 64 KiB"),
-    414: ("ValidationError", "an address of over 8 KiB: longer questions go into a body"),
-    426: ("UpgradeRequired", "a WebSocket handshake of a version that is not 13"),
-    429: ("TooManyRequests", "too many WebSockets of one login"),
-    431: ("ValidationError", "a header of over 8 KiB"),
-    500: ("InternalError", "a mistake of ours; our log says more"),
-    503: ("Unavailable", "the list cannot be read or a change not be kept, for now"),
-}
 _OF_EVERY_CALL = (400, 401, 414, 431, 500, 503)
 
 HEADERS: dict[str, Document] = {
@@ -151,9 +129,11 @@ def openapi(envelope: bool) -> Document:
         spec.components.security_scheme(scheme_name, scheme)
     for header_name, header in HEADERS.items():
         spec.components.header(header_name, header)
-    for status, (_, description) in ERRORS.items():
+    for status, error in ERRORS.items():
         headers = ("WWW-Authenticate",) if status == 401 else ()
-        spec.components.response(f"Error{status}", _response(description, _ref("Error"), *headers))
+        spec.components.response(
+            f"Error{status}", _response(error.meaning, _ref("Error"), *headers)
+        )
 
     for listing in LISTINGS.values():
         for path, suffix, common in _addresses(listing.address):
@@ -229,7 +209,7 @@ def _whole_pattern(self: OpenAPIConverter, field: Field[Any], ret: Document) -> 
 
 def _schemas() -> dict[str, Document]:
     query = json_schema(QuerySchema)
-    names = sorted({name for name, _ in ERRORS.values()})
+    names = sorted({error.name for error in ERRORS.values()})
     error = _object(
         "what went wrong",
         {

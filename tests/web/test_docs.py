@@ -20,11 +20,10 @@ from playwright.sync_api import Browser, Page
 from websockets.sync.client import connect
 
 from fastx_list import create_app, create_live_app
-from fastx_list.errors import ApiError
+from fastx_list.errors import ERRORS, ApiError
 from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Session, encode
 from fastx_list.store import Lease, Store, open_store
-from fastx_list.web.openapi import ERRORS
 from tests.conftest import session
 from tests.support import Processes, Service, fetch, missing
 from tests.web import openapi_hooks
@@ -160,9 +159,9 @@ def test_every_error_has_the_documented_name_and_status(documents: dict[str, Any
     names = documents["openapi"]["components"]["schemas"]["Error"]["properties"]["error"][
         "properties"
     ]["name"]["enum"]
-    documented = {(status, name) for status, (name, _) in ERRORS.items()}
+    documented = {(status, kind.name) for status, kind in ERRORS.items()}
     assert {(error.status, error.name) for error in ApiError.__subclasses__()} <= documented
-    assert sorted({name for name, _ in ERRORS.values()}) == names
+    assert sorted({kind.name for kind in ERRORS.values()}) == names
 
 
 def test_the_documents_hold_nothing_of_this_host(environ: dict[str, str], tmp_path: Path) -> None:
