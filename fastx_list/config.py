@@ -13,10 +13,9 @@ import socket
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
-from fastx_list.store import redis_address
+from fastx_list.store import address
 from fastx_list.text import FALSE, TRUE
 
 PREFIX = "FASTX_LIST_"
@@ -78,7 +77,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     )
     return Settings(
         state_dir=state_dir,
-        store=read.store("STORE") or f"sqlite:///{state_dir / 'sessions.db'}",
+        store=read.store("STORE") or address.of_file(state_dir / "sessions.db"),
         server_id=read.matching(
             "SERVER_ID", r"[A-Za-z0-9._:-]{1,128}", "1 to 128 letters, digits and ._:-"
         )
@@ -125,17 +124,13 @@ class _Reader:
 
     def store(self, name: str) -> str | None:
         value = self.text(name)
-        if value is None or value.startswith("sqlite://"):
-            return value
+        if value is None:
+            return None
         try:
-            redis_address.parse(value)
+            address.parse(value)
         # Which does not repeat the value, since that may hold a password
         except ValueError as error:
-            raise ConfigError(f"{PREFIX}{name} takes {redis_address.TAKES}; {error}") from None
-        if find_spec("redis") is None:
-            raise ConfigError(
-                f"{PREFIX}{name} takes Redis only with its client: pip install 'fastx-list[redis]'"
-            )
+            raise ConfigError(f"{PREFIX}{name} takes {error}") from None
         return value
 
     def secret(self, name: str) -> str | None:

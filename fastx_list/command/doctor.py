@@ -15,8 +15,7 @@ from fastx_list.agent.process import login_of
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.xserver import XServers
 from fastx_list.config import PREFIX, ConfigError, Settings
-from fastx_list.store import Held, StoreError, open_store, redis_address
-from fastx_list.store.sqlite_file import database_path
+from fastx_list.store import Held, StoreError, address, open_store
 from fastx_list.tokens import read_secret
 
 PROGRAMS = {
@@ -130,24 +129,21 @@ def _secret(settings: Settings) -> Iterator[Finding]:
 
 
 def _store(settings: Settings) -> Iterator[Finding]:
-    if settings.store.startswith("sqlite:"):
-        path = database_path(settings.store)
-        name = str(path)
-        if not path.exists():
-            yield Finding(None, f"store: {path} will be made by the agent")
+    where = address.parse(settings.store)
+    if isinstance(where, Path):
+        if not where.exists():
+            yield Finding(None, f"store: {where} will be made by the agent")
             return
-        if path.stat().st_mode & stat.S_IRWXO:
+        if where.stat().st_mode & stat.S_IRWXO:
             yield Finding(
-                False, f"store: {path} is open to other users; close it with: chmod o= {path}"
+                False, f"store: {where} is open to other users; close it with: chmod o= {where}"
             )
-    else:
-        name = str(redis_address.parse(settings.store))
     try:
         store = open_store(settings.store, create=False)
         snapshot, held = store.snapshot(), store.holder(settings.server_id)
         store.close()
         yield Finding(
-            True, f"store: {name} can be read; {_count(len(snapshot.records), 'session')} in it"
+            True, f"store: {where} can be read; {_count(len(snapshot.records), 'session')} in it"
         )
         yield from _lease(settings, held)
     except StoreError as error:

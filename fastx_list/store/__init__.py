@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from fastx_list.model.server import Server
 from fastx_list.model.session import Session
+from fastx_list.store import address
 
 MAX_REPLACED = 16  # how many processes that held a lease before are remembered with it
 HISTORY_SECONDS = 600  # how long the end of a session stays in the order
@@ -168,12 +170,14 @@ def open_store(url: str, *, create: bool = True, serving: bool = False) -> Store
 
     With ``create`` false a file that does not exist is an error (:class:`StoreError`) instead of
     being made. With ``serving`` requests wait for what is read and for params: if it is away, a
-    store on the network is given up after a quarter of a second.
+    store on the network is given up after a quarter of a second. Raises ``ValueError`` if ``url``
+    is no address of a store.
     """
-    if not url.startswith("sqlite:"):
-        from fastx_list.store.redis import RedisStore  # needs the extra "redis"
+    where = address.parse(url)
+    if isinstance(where, Path):
+        from fastx_list.store.sqlite import SqliteStore
 
-        return RedisStore(url, serving=serving)
-    from fastx_list.store.sqlite import SqliteStore
+        return SqliteStore(where, create=create)
+    from fastx_list.store.redis import RedisStore  # needs the extra "redis"
 
-    return SqliteStore(url, create=create)
+    return RedisStore(where, serving=serving)

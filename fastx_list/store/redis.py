@@ -14,7 +14,7 @@ from fastx_list.model.params import merge_params
 from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Session, encode
 from fastx_list.store import Changes, Held, Lease, Record, ServerTaken, StoreError
-from fastx_list.store.redis_address import parse
+from fastx_list.store.redis_address import Address
 from fastx_list.store.redis_link import Link
 from fastx_list.store.redis_reader import Reader
 from fastx_list.store.redis_records import Records, pairs
@@ -33,8 +33,8 @@ _NO_PARAMS = '"params":{}'  # with quotes that are not escaped it stands in no s
 class RedisStore:
     """See :class:`fastx_list.store.Store`. Not for use by several threads at once."""
 
-    def __init__(self, url: str, *, serving: bool = False) -> None:
-        self._address = parse(url)  # where the store is
+    def __init__(self, address: Address, *, serving: bool = False) -> None:
+        self._address = address  # where the store is
         self._quick = Link(self._address, *(QUICK if serving else PATIENT))  # requests wait on it
         self._patient = Link(self._address, *PATIENT)  # an agent waits on it
         self._watch = Watch(self._address, 0.0, QUICK[1])  # what the reader leaves open

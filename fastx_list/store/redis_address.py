@@ -12,10 +12,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 DEFAULT_PORT, SENTINEL_PORT = 6379, 26379
 PREFIX = "fastx-list"
 SCHEMES = ("redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel")
-TAKES = (
-    "sqlite:///PATH, redis://HOST[:PORT][/DB], rediss://…, redis+unix:///PATH, or"
-    " redis+sentinel://HOST,HOST/NAME[/DB]"
-)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fastx_list.model.json import to_json
@@ -34,7 +35,7 @@ from fastx_list.store import (
     SnapshotNeeded,
     sqlite_leases,
 )
-from fastx_list.store.sqlite_file import BUSY_SECONDS, SqliteFile, database_path
+from fastx_list.store.sqlite_file import BUSY_SECONDS, SqliteFile
 
 POLL_SECONDS = 0.01
 EXPIRE_RETRY_SECONDS = 1.0  # until a reader tries again to carry out what it could not write
@@ -43,8 +44,8 @@ EXPIRE_RETRY_SECONDS = 1.0  # until a reader tries again to carry out what it co
 class SqliteStore:
     """See :class:`fastx_list.store.Store`. Not for use by several threads at once."""
 
-    def __init__(self, url: str, *, create: bool = True) -> None:
-        self._file = SqliteFile(database_path(url), create, self._begin_anew)
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        self._file = SqliteFile(path, create, self._begin_anew)
         self._read = self._file.reading
         # Which store the last snapshot was of, for a revision means nothing in another one.
         self._followed: tuple[object, ...] | None = None

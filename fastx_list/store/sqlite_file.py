@@ -39,11 +39,6 @@ COMMIT;
 """
 
 
-def database_path(url: str) -> Path:
-    """Return the file that ``sqlite:///PATH`` names."""
-    return Path(url.removeprefix("sqlite://").replace("/", "", 1))
-
-
 class SqliteFile:
     """One connection to the database at ``path``; ``on_open`` is called whenever it was opened.
 
