@@ -134,7 +134,15 @@ def test_what_gevent_patches_is_not_imported_with_the_settings(role: str) -> Non
     assert done.stdout.strip() == str(
         sorted(
             f"fastx_list{name}"
-            for name in ("", ".api", ".api.serving", ".redaction", f".{role}", f".{role}.server")
+            for name in (
+                "",
+                ".api",
+                ".api.serving",
+                ".errors",
+                ".redaction",
+                f".{role}",
+                f".{role}.server",
+            )
         )
     )
 
