@@ -45,13 +45,14 @@ class SqliteStore:
     """See :class:`fastx_list.store.Store`. Not for use by several threads at once."""
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
-        self._file = SqliteFile(path, create, self._begin_anew)
-        self._read = self._file.reading
-        # Which store the last snapshot was of, for a revision means nothing in another one.
-        self._followed: tuple[object, ...] | None = None
+        self._file = SqliteFile(path, create, self._begin_anew)  # opened when it is used
+        # Which store the last snapshot was of, for a revision means nothing in another one
+        self._snapshot_of: tuple[object, ...] | None = None
+        # What data_version was when the rows were last read; ``None``: they are to be read again
         self._data_version: int | None = None
-        self._seen_revision = -1
-        self._first_end: float | None = None  # when the next lease runs out
+        self._last_revision = -1  # the revision that the rows were at then
+        self._next_end: float | None = None  # when the next lease runs out; ``None``: no lease
+        self._retry_at = 0.0  # before when no end is tried again that could not be written
 
     def observe(
         self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None
@@ -67,18 +68,19 @@ class SqliteStore:
         self, db: sqlite3.Connection, server_id: str, sessions: Mapping[str, Session]
     ) -> str:
         sqlite_leases.expire(db, partial(_next_revision, db))
-        known = dict(
+        stored = dict(
             db.execute(
                 "SELECT id, digest FROM session WHERE server_id = ? AND ended IS NULL", (server_id,)
             )
         )
         changed = [
-            session for name, session in sessions.items() if known.pop(name, None) != session.digest
+            session for name, session in sessions.items() if stored.get(name) != session.digest
         ]
+        ended = [name for name in stored if name not in sessions]
         for session in changed:
             self._put(db, session)
         now = int(time.time())
-        for session_id in known:
+        for session_id in ended:
             db.execute(
                 "UPDATE session SET revision = ?, digest = NULL, params = '{}', text = NULL, ended"
                 " = ? WHERE id = ?",
@@ -88,7 +90,7 @@ class SqliteStore:
         # What did not come back has ended
         db.execute("DELETE FROM remembered WHERE server_id = ?", (server_id,))
         edition = _edition(db, server_id)
-        if edition is None or changed or known:
+        if edition is None or changed or ended:
             edition = secrets.token_hex(8)
             db.execute(
                 "INSERT INTO server (id, view) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET view ="
@@ -118,7 +120,7 @@ class SqliteStore:
         )
 
     def edition(self, server_id: str) -> str | None:
-        with self._read() as db:
+        with self._file.reading() as db:
             return _edition(db, server_id)
 
     def heartbeat(self, server: Server, lease: Lease) -> str | None:
@@ -137,11 +139,11 @@ class SqliteStore:
         return held.rival if held else None
 
     def holder(self, server_id: str) -> Held | None:
-        with self._read() as db:
+        with self._file.reading() as db:
             return sqlite_leases.held(db, server_id)
 
     def recall(self, server_id: str) -> list[Record]:
-        with self._read() as db:
+        with self._file.reading() as db:
             rows = db.execute(
                 "SELECT id, login, server_id, text FROM remembered WHERE server_id = ? UNION ALL"
                 " SELECT id, login, server_id, text FROM session WHERE server_id = ? AND ended IS"
@@ -177,12 +179,12 @@ class SqliteStore:
             )
 
     def snapshot(self) -> Changes:
-        with self._read() as db:
-            self._first_end = sqlite_leases.first_end(db)
-            self._expire(db)
+        with self._file.reading() as db:
+            self._next_end = sqlite_leases.next_end(db)
+            self._end_leases(db)
             version = _data_version(db)
             changes = self._changes_since(db, -1)
-            self._data_version, self._followed = version, self._file.which
+            self._data_version, self._snapshot_of = version, self._file.which
             return changes
 
     def changes(self, revision: int, timeout: float = 0) -> Changes | None:
@@ -194,33 +196,34 @@ class SqliteStore:
             time.sleep(POLL_SECONDS)
 
     def _new_changes(self, revision: int) -> Changes | None:
-        with self._read() as db:
-            if self._followed not in (None, self._file.which):
+        with self._file.reading() as db:
+            if self._snapshot_of not in (None, self._file.which):
                 raise OrderLost
-            self._expire(db)
+            self._end_leases(db)
             # Asked before the rows are read: a commit between the two is read now and asked about
             # once more, never missed.
             version = _data_version(db)
-            if version == self._data_version and revision == self._seen_revision:
+            if version == self._data_version and revision == self._last_revision:
                 return None
             changes = self._changes_since(db, revision)
             self._data_version = version
         return changes if changes.revision > revision else None
 
-    def _expire(self, db: sqlite3.Connection) -> None:
+    def _end_leases(self, db: sqlite3.Connection) -> None:
         """Carry out the end of a lease, if one has run out since the store was last read."""
-        if self._first_end is None or sqlite_leases.clock() < self._first_end:
+        now = sqlite_leases.clock()
+        if self._next_end is None or now < max(self._next_end, self._retry_at):
             return
         try:
             db.execute("PRAGMA busy_timeout = 0")  # nobody who reads waits for one who writes
             db.execute("BEGIN IMMEDIATE")
             sqlite_leases.expire(db, partial(_next_revision, db))
             db.execute("COMMIT")
-            self._first_end, self._data_version = None, None
+            self._next_end, self._data_version = None, None
         except sqlite3.Error:  # on a full disk, say, which takes no new state but can still be read
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            self._first_end = sqlite_leases.clock() + EXPIRE_RETRY_SECONDS
+            self._retry_at = now + EXPIRE_RETRY_SECONDS
         finally:
             db.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
@@ -247,10 +250,10 @@ class SqliteStore:
                 (revision,),
             )
             servers = tuple(ServerRecord(*row) for row in rows)
-            self._first_end = sqlite_leases.first_end(db)
+            self._next_end = sqlite_leases.next_end(db)
         finally:
             db.execute("COMMIT")
-        self._seen_revision = current
+        self._last_revision = current
         return Changes(current, records, revoked, servers)
 
     def close(self) -> None:
@@ -263,7 +266,7 @@ class SqliteStore:
         self._data_version = None  # data_version does not count a connection's own commits
 
     def _begin_anew(self) -> None:
-        self._data_version, self._seen_revision = None, -1
+        self._data_version, self._last_revision = None, -1
 
 
 def _data_version(db: sqlite3.Connection) -> int:

@@ -40,19 +40,18 @@ COMMIT;
 
 
 class SqliteFile:
-    """One connection to the database at ``path``; ``on_open`` is called whenever it was opened.
-
-    ``which`` is the file that is open and the random name in it: another one is another store, and
-    so is the same one once it was restored from an older copy.
-    """
+    """One connection to the database at ``path``, which is made with ``create`` if there is none;
+    ``on_open`` is called whenever it was opened."""
 
     def __init__(self, path: Path, create: bool, on_open: Callable[[], None]) -> None:
-        self.path = path
+        self.path = path  # where the database is
+        # The file that is open and the random name in it: another one is another store, and so is
+        # the same one once it was restored from an older copy
         self.which: tuple[object, ...] | None = None
-        self._on_open = on_open
-        self._create = create
-        self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
+        self._on_open = on_open  # what is to be called
+        self._create = create  # whether the file is made
+        self._connection: sqlite3.Connection | None = None  # once it is opened
+        self._identity: tuple[int, int] | None = None  # device and inode of the file it is to
 
     def close(self) -> None:
         if self._connection is not None:

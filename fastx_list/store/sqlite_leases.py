@@ -43,7 +43,7 @@ def boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
 
 
-def first_end(db: sqlite3.Connection) -> float | None:
+def next_end(db: sqlite3.Connection) -> float | None:
     """Return when the next lease runs out, by :func:`clock`; ``None`` if there is none."""
     end: float | None = db.execute(
         "SELECT min(CASE WHEN boot = ? THEN expires ELSE 0 END) FROM server WHERE expires IS NOT"

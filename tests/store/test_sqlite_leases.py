@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ import pytest
 
 from fastx_list.store import REMEMBER_SECONDS, sqlite, sqlite_file, sqlite_leases
 from tests.store.common import (
+    PATIENCE,
     OpenStore,
     address,
     by_id,
@@ -134,25 +137,77 @@ def test_servers_that_have_gone_are_told_of_as_long_as_history_is_kept(
     ]
 
 
-def test_readers_go_on_while_the_end_of_a_lease_cannot_be_written(
-    opened: OpenStore, clock: Clock, database: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def other_writer(opened: OpenStore, database: Path) -> Iterator[sqlite3.Connection]:
+    """Another process that can hold the lock."""
+    opened().snapshot()
+    other = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
+    yield other
+    other.close()
+
+
+def test_no_reader_waits_for_a_writer_before_it_ends_a_lease(
+    opened: OpenStore,
+    clock: Clock,
+    other_writer: sqlite3.Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for module in (sqlite, sqlite_file):
-        # Nobody who reads waits for a writer, so nothing here does
-        monkeypatch.setattr(module, "BUSY_SECONDS", 3600.0)
+        monkeypatch.setattr(module, "BUSY_SECONDS", 3600.0)  # who waits, waits for good
     reader = opened()
     reader.observe("s1", by_id(make_session()), make_lease(seconds=60))
     revision = reader.snapshot().revision
-    other = sqlite3.connect(database, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
     clock.now += 60
+    found: list[object] = []
+
+    def read() -> None:
+        found.extend([reader.changes(revision), running_in(reader).keys()])
+
+    reading = threading.Thread(target=read)
+    other_writer.execute("BEGIN IMMEDIATE")
+    try:
+        reading.start()
+        reading.join(PATIENCE)
+        assert found == [None, {"s1-1"}]
+    finally:
+        other_writer.execute("ROLLBACK")
+        reading.join()
+
+
+def test_an_end_that_could_not_be_written_is_tried_again_after_a_pause(
+    opened: OpenStore, clock: Clock, other_writer: sqlite3.Connection
+) -> None:
+    reader = opened()
+    reader.observe("s1", by_id(make_session()), make_lease(seconds=60))
+    revision = reader.snapshot().revision
+    clock.now += 60
+    other_writer.execute("BEGIN IMMEDIATE")
+    assert reader.changes(revision) is None
+    other_writer.execute("ROLLBACK")
+    clock.now += sqlite.EXPIRE_RETRY_SECONDS - 0.01
     assert reader.changes(revision) is None
     assert running_in(reader).keys() == {"s1-1"}
-    other.execute("ROLLBACK")
-    other.close()
-    clock.now += sqlite.EXPIRE_RETRY_SECONDS
+    clock.now += 0.01
     assert reader.changes(revision) is not None
     assert running_in(reader) == {}
+
+
+def test_after_an_end_that_could_not_be_written_a_writer_waits_for_another_as_before(
+    opened: OpenStore, clock: Clock, other_writer: sqlite3.Connection
+) -> None:
+    store = opened()
+    store.observe("s1", by_id(make_session()), make_lease(seconds=60))
+    clock.now += 60
+    other_writer.execute("BEGIN IMMEDIATE")
+    assert running_in(store).keys() == {"s1-1"}
+    # The wait itself cannot be seen from here
+    release = threading.Timer(0.2, other_writer.execute, ["ROLLBACK"])
+    release.start()
+    try:
+        store.observe("s2", by_id(make_session(1, "s2")))
+    finally:
+        release.join()
+    assert running_in(store).keys() == {"s2-1"}
 
 
 _VERSION_1 = """
