@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from fastx_list.api.services import Services
+    from fastx_list.replica.replica import Replica
+    from fastx_list.replica.view import E
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -24,10 +26,11 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     """
     from fastx_list.api import health
     from fastx_list.api.proxies import behind_proxies
+    from fastx_list.replica.view import Entry
     from fastx_list.web import admin, cors, docs, list, page, params
     from fastx_list.web.short_cut import short_cut
 
-    app, service = _create("list", environ)
+    app, service, _ = _create("list", environ, Entry)
     for module in (list, params, admin, page, docs, health):
         app.register_blueprint(module.blueprint)
     cors.allow(app, service.settings.allowed_origins)
@@ -47,11 +50,12 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     from fastx_list.api import health
     from fastx_list.api.proxies import behind_proxies
     from fastx_list.live import handshake, sidecar
+    from fastx_list.live.frames import FramedEntry
     from fastx_list.live.server import check_worker
 
     check_worker()
-    app, service = _create("live", environ)
-    app.extensions[sidecar.EXTENSION] = sidecar.Live(service)
+    app, service, replica = _create("live", environ, FramedEntry)
+    app.extensions[sidecar.EXTENSION] = sidecar.Live(service, replica)
     app.config["SOCK_SERVER_OPTIONS"] = handshake.SOCK_SERVER_OPTIONS
     app.register_error_handler(WebsocketMismatch, handshake.plain_request)
     app.register_error_handler(ConnectionError, handshake.gone)
@@ -61,7 +65,9 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     return app
 
 
-def _create(name: str, environ: Mapping[str, str] | None) -> tuple[Flask, Services]:
+def _create(
+    name: str, environ: Mapping[str, str] | None, entry: type[E]
+) -> tuple[Flask, Services, Replica[E]]:
     from flask import Flask
 
     from fastx_list import config, redaction
@@ -82,7 +88,8 @@ def _create(name: str, environ: Mapping[str, str] | None) -> tuple[Flask, Servic
     )
     app.request_class = ApiRequest
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    service = Services(settings, store, Replica(store), Tokens(settings), follows=name == "live")
+    replica = Replica(store, entry)
+    service = Services(settings, store, replica, Tokens(settings), follows=name == "live")
     app.extensions[EXTENSION] = service
     error_response.register(app)
-    return app, service
+    return app, service, replica

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from flask import Blueprint
 from flask.typing import RouteCallable
 
-from fastx_list.replica.replica import Everything, Topic
+from fastx_list.replica.topics import Everything, Topic
 from fastx_list.tokens import Claims
 
 Route = TypeVar("Route", bound=RouteCallable)

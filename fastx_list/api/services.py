@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from flask import current_app
 
@@ -21,7 +22,7 @@ class Services:
 
     settings: Settings
     store: Store
-    replica: Replica
+    replica: Replica[Any]  # list and sidecar have entries of their own
     tokens: Tokens
     # Whether somebody in this process follows the store for all requests
     follows: bool = False

@@ -26,7 +26,8 @@ from fastx_list.config import ConfigError, Settings
 from fastx_list.errors import AuthError
 from fastx_list.model.json import to_json
 from fastx_list.model.query import Query, QuerySchema, matches
-from fastx_list.replica.replica import Everything, Replica, Topic
+from fastx_list.replica.replica import Replica
+from fastx_list.replica.topics import Everything, Topic
 from fastx_list.replica.view import Entry
 from fastx_list.store import StoreError, open_store
 from fastx_list.text import printable
@@ -297,7 +298,7 @@ def servers(as_json: bool) -> None:
         click.echo("no server is there: no agent writes to this store now", err=True)
 
 
-def _watch_table(replica: Replica, topic: Topic, query: Query) -> None:
+def _watch_table(replica: Replica[Entry], topic: Topic, query: Query) -> None:
     with Live(screen=True, auto_refresh=False) as display:
         while True:
             display.update(
@@ -310,7 +311,7 @@ def _watch_table(replica: Replica, topic: Topic, query: Query) -> None:
             replica.follow(1.0)
 
 
-def _watch_lines(replica: Replica, topic: Topic, query: Query) -> None:
+def _watch_lines(replica: Replica[Entry], topic: Topic, query: Query) -> None:
     shown: set[str] = set()
     entries: list[tuple[str, Entry | None]] = list(replica.entries(topic).items())
     while True:
@@ -342,8 +343,8 @@ def _print(table: Table) -> None:
     console.print(table)
 
 
-def _replica(settings: Settings) -> Replica:
-    return Replica(open_store(settings.store, create=False))
+def _replica(settings: Settings) -> Replica[Entry]:
+    return Replica(open_store(settings.store, create=False), Entry)
 
 
 def _query(sort_by: str | None, reverse: bool, filters: Iterable[str]) -> Query:

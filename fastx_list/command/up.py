@@ -22,6 +22,7 @@ from fastx_list.agent.process import login_of
 from fastx_list.command.demo import Demo
 from fastx_list.config import PREFIX, ConfigError, Settings
 from fastx_list.replica.replica import Replica
+from fastx_list.replica.view import Entry
 from fastx_list.store import open_store
 from fastx_list.text import printable
 from fastx_list.tokens import Tokens
@@ -160,7 +161,7 @@ The same by hand (the WebSocket is at ws://{_shown(live_host)}:{live_port}/api/l
   TOKEN={token}
   curl {page}/api/list/$TOKEN
 """)
-    replica = Replica(open_store(settings.store))
+    replica = Replica(open_store(settings.store), Entry)
     deadline = time.monotonic() + 5
     replica.refresh()
     while not replica.entries(login) and time.monotonic() < deadline:

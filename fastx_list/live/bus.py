@@ -9,20 +9,20 @@ that it knows and of those there are; states in between may be skipped, the last
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple, Protocol
 
-from fastx_list.live.frames import session_frame
+from fastx_list.live.frames import FramedEntry, session_frame
 from fastx_list.model.query import Filter, matches
-from fastx_list.replica.replica import Change, Everything, Topic
-from fastx_list.replica.view import Entry
+from fastx_list.replica.topics import Change, Everything, Topic
 
 
 class _Unheard(NamedTuple):
     """A session that the subscriber has never heard of, so that it need not hear of its end
     either."""
 
-    entry: Entry
+    entry: FramedEntry
 
     @property
     def frame(self) -> bytes:
@@ -36,12 +36,12 @@ class Mailbox:
 
     def __init__(self, filters: tuple[Filter, ...] = ()) -> None:
         # An entry's frame is made when it is sent, not while all wait
-        self._owed: dict[str, Entry | _Unheard | bytes] = {}
+        self._owed: dict[str, FramedEntry | _Unheard | bytes] = {}
         self._filters = filters
         # The sessions that the subscriber takes for matching
         self._shown: set[str] | None = set() if filters else None
 
-    def fill(self, entries: Iterable[Entry], send: bool) -> None:
+    def fill(self, entries: Iterable[FramedEntry], send: bool) -> None:
         """Start from the sessions there are; with ``send`` false the subscriber knows them
         already."""
         for entry in entries:
@@ -51,9 +51,9 @@ class Mailbox:
                 if send:
                     self._owed[entry.id] = entry
 
-    def put(self, change: Change, ended: bytes) -> None:
+    def put(self, change: Change[FramedEntry], ended: bytes) -> None:
         """Note ``change``; ``ended`` is the frame that says its session is no longer there."""
-        owed: Entry | _Unheard | bytes = ended
+        owed: FramedEntry | _Unheard | bytes = ended
         if change.entry is not None and self._passes(change.entry):
             owed = change.entry
         is_known = change.before is not None
@@ -67,7 +67,7 @@ class Mailbox:
                 is_known = change.before is not None and self._passes(change.before)
         waiting = self._owed.get(change.id)
         if isinstance(waiting, _Unheard) or (waiting is None and not is_known):
-            if isinstance(owed, Entry):
+            if isinstance(owed, FramedEntry):
                 owed = _Unheard(owed)
             elif waiting is not None:
                 del self._owed[change.id]
@@ -85,7 +85,7 @@ class Mailbox:
             taken = [self._owed.pop(session_id) for session_id in list(islice(self._owed, count))]
         return [owed if isinstance(owed, bytes) else owed.frame for owed in taken]
 
-    def _passes(self, entry: Entry) -> bool:
+    def _passes(self, entry: FramedEntry) -> bool:
         return not self._filters or matches(entry.members, self._filters)
 
 
@@ -114,19 +114,19 @@ class Bus:
         if not subscribers:
             self._topics.pop(topic, None)
 
-    def publish(self, changes: Iterable[Change]) -> None:
+    def publish(self, changes: Iterable[Change[FramedEntry]]) -> None:
         """Put ``changes`` into the mailboxes they belong in, then have each of those sent once."""
         touched: dict[Subscriber, None] = {}
         for change in changes:
             if change.topic is not Everything.SERVERS:
                 if change.before is not None and change.before.login != change.topic:
-                    touched.update(self._deliver(change.before.login, change._replace(entry=None)))
+                    touched.update(self._deliver(change.before.login, replace(change, entry=None)))
                 touched.update(self._deliver(Everything.SESSIONS, change))
             touched.update(self._deliver(change.topic, change))
         for subscriber in touched:
             subscriber.flush()
 
-    def _deliver(self, topic: Topic, change: Change) -> Mapping[Subscriber, None]:
+    def _deliver(self, topic: Topic, change: Change[FramedEntry]) -> Mapping[Subscriber, None]:
         subscribers: Mapping[Subscriber, None] = self._topics.get(topic, {})
         if subscribers:
             ended = session_frame(change.id, None)

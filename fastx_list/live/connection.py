@@ -17,7 +17,7 @@ from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, ParseFail
 
 from fastx_list.live.bus import Mailbox
 from fastx_list.live.frames import close_frame, ping_frame, pong_frame
-from fastx_list.replica.replica import Topic
+from fastx_list.replica.topics import Topic
 from fastx_list.tokens import Claims
 
 MAX_CLIENT_MESSAGE = 1024

@@ -1,14 +1,26 @@
-"""WebSocket frames (RFC 6455) that are finished once and shared by everyone they go to."""
+"""WebSocket frames (RFC 6455). Each is made once and shared by everyone it goes to."""
 
 from __future__ import annotations
 
 import json
+from functools import cached_property
 
 from wsproto.frame_protocol import FrameProtocol
+
+from fastx_list.replica.view import Entry
 
 # A server's frames are not masked and nothing is compressed here, so a frame depends on its payload
 # alone.
 _encoder = FrameProtocol(client=False, extensions=[])
+
+
+class FramedEntry(Entry):
+    """A session or server of the sidecar's replica, with the message about it."""
+
+    @cached_property
+    def frame(self) -> bytes:
+        """The published message, made when first needed."""
+        return session_frame(self.id, self.text)
 
 
 def session_frame(session_id: str, text: bytes | None) -> bytes:

@@ -32,7 +32,7 @@ from fastx_list.errors import (
 from fastx_list.live.server import NEEDS_GEVENT
 from fastx_list.live.sidecar import EXTENSION, Live
 from fastx_list.model.query import LiveQuerySchema
-from fastx_list.replica.replica import Everything, Topic
+from fastx_list.replica.topics import Everything, Topic
 
 ADMIN = "/api/admin/"
 

@@ -15,8 +15,10 @@ from gevent.monkey import get_original
 from fastx_list.api.services import Services
 from fastx_list.live.bus import Bus, Mailbox
 from fastx_list.live.connection import CLOSE_SECONDS, TOKEN_ENDED, Connection
+from fastx_list.live.frames import FramedEntry
 from fastx_list.model.query import Filter
-from fastx_list.replica.replica import RETRY_SECONDS, Replica, Topic
+from fastx_list.replica.replica import RETRY_SECONDS, Replica
+from fastx_list.replica.topics import Topic
 from fastx_list.text import printable
 from fastx_list.tokens import Claims
 
@@ -37,7 +39,7 @@ _plain_socket = get_original("socket", "socket")
 class Live:
     """The sidecar's connections, and the greenlets that follow the store and tend them."""
 
-    def __init__(self, service: Services) -> None:
+    def __init__(self, service: Services, replica: Replica[FramedEntry]) -> None:
         # Who is told of what
         self.bus = Bus()
         # All connections that are not gone
@@ -46,8 +48,10 @@ class Live:
         self.of_login: Counter[str] = Counter()
         # How many connections there may be
         self.room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES
-        # Settings, replica and counts of this process
+        # Settings and counts of this process
         self._service = service
+        # What the connections are sent
+        self._replica = replica
         # One that follows the store and one that tends; none before start()
         self._greenlets: list[gevent.Greenlet[..., None]] = []
         # Set once the store has been read
@@ -64,7 +68,7 @@ class Live:
     def await_first_read(self) -> None:
         """Give the store a moment to be read if it never was: after a restart all come at once, and
         none is better sent away."""
-        if not self._service.replica.loaded:
+        if not self._replica.loaded:
             self._first_read.wait(FIRST_READ_SECONDS)
 
     def serve(
@@ -74,7 +78,7 @@ class Live:
         leave the rest to the loop."""
         # Subscribed before the snapshot is read, so that nothing falls between.
         connection = self._connect(fd, claims, filters, topic)
-        replica = self._service.replica
+        replica = self._replica
         ids = list(replica.entries(topic))
         for start in range(0, len(ids), AT_ONCE):
             entries = replica.entries(topic)
@@ -116,7 +120,7 @@ class Live:
             gevent.sleep(0.01)
 
     def _follow(self) -> None:
-        replica: Replica = self._service.replica
+        replica = self._replica
         try:
             changes = replica.follow(FOLLOW_SECONDS)
             if replica.loaded:
@@ -139,7 +143,7 @@ class Live:
     def _tend(self) -> None:
         settings = self._service.settings
         gevent.sleep(TEND_SECONDS)
-        revoked = self._service.replica.revoked
+        revoked = self._replica.revoked
         now, wall = time.monotonic(), time.time()
         for connection in list(self.connections):
             if connection.claims.jti in revoked:

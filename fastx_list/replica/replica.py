@@ -1,23 +1,21 @@
-"""An in-memory copy of the store, indexed by login, that follows it by revision.
+"""A copy in memory of what the store holds, which follows the store by revision.
 
-A request for a list asks the store whether anything was written since, which touches no row if
-nothing was, and answers from here: the same question over unchanged sessions is answered with the
-same bytes.
+Before each answer the store is asked whether anything was written, which reads no row if nothing
+was. Only what was written is read.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from enum import Enum
 from threading import Lock
-from typing import NamedTuple
+from typing import Generic
 
 from fastx_list.model.query import Query
-from fastx_list.replica.view import Entry, View
+from fastx_list.replica.pages import Page, Pages
+from fastx_list.replica.topics import Change, Everything, Topic
+from fastx_list.replica.view import E, View
 from fastx_list.store import (
     Changes,
     Followed,
@@ -28,81 +26,47 @@ from fastx_list.store import (
     StoreError,
 )
 
-# Of finished answers kept with their questions, all logins together
-MAX_PAGES_BYTES = 64 * 1024 * 1024
-MAX_PAGES = 10_000
 RETRY_SECONDS = 1.0  # between attempts to reach a store that could not be reached
 REFILL_SECONDS = 10.0  # that servers have to come back to a store that has lost what it had
-
-# More than an eighth of all sessions changed at once are quicker sorted anew than put in place one
-# by one
-MANY = 8
-
-_NOBODY = View()
+# Where more of all sessions change at once, sorting anew is quicker than putting each in place
+SORT_ANEW_SHARE = 1 / 8
 
 log = logging.getLogger(__name__)
 
 
-class Everything(Enum):
-    """What an administrator may ask for: the sessions of all logins, and the servers."""
-
-    SESSIONS = "session"
-    SERVERS = "server"
-
-
-Topic = str | Everything  # the sessions of a login, or everything of a kind
-
-
-class Change(NamedTuple):
-    """The new state of a session, or of a server, ``None`` once it has ended, and the one before,
-    ``None`` if it is new.
-
-    ``topic`` is the session's login, or for a server :attr:`Everything.SERVERS`.
-    """
-
-    id: str
-    topic: Topic
-    entry: Entry | None
-    before: Entry | None
-
-
-class Page(NamedTuple):
-    """A finished answer: a JSON array, how many sessions there were before paging, and a strong
-    entity tag of the array."""
-
-    body: bytes
-    total: int
-    etag: str
-
-
-class _Kept(NamedTuple):
-    """A page; the versions of the view that it shows, and of the one that was narrowed to that;
-    about how many bytes it takes."""
-
-    page: Page
-    version: int
-    of_all: int
-    size: int
-
-
-class Replica:
+class Replica(Generic[E]):
     """Follows one store. May be shared by threads."""
 
-    def __init__(self, store: Followed) -> None:
+    def __init__(self, store: Followed, entry: type[E]) -> None:
+        """``entry`` is the class of the entries that it holds."""
+        # Why the store cannot be read now; None while it can be
+        self.problem: str | None = None
         self._store = store
+        self._entry = entry
+        # Up to where the store has been read; None before it was read for the first time
         self._revision: int | None = None
-        self._sessions, self._servers = View(), View()
-        self._views: dict[Topic, View] = {
+        # All sessions, and all servers. They are in _views, too
+        self._sessions: View[E] = View()
+        self._servers: View[E] = View()
+        # The view of each topic that there is anything of
+        self._views: dict[Topic, View[E]] = {
             Everything.SESSIONS: self._sessions,
             Everything.SERVERS: self._servers,
         }
+        # That of logins without sessions
+        self._empty: View[E] = View()
+        # The ids of revoked tokens, with when they expire, in seconds since the epoch
         self._revoked: dict[str, int] = {}
-        self._pages: OrderedDict[tuple[Topic, Query], _Kept] = OrderedDict()
-        self._pages_bytes = 0
+        self._pages = Pages()
+        # Held by who reads the store or makes a page for a request
         self._lock = Lock()
-        self._retry_at, self._pause = 0.0, RETRY_SECONDS
-        self._lost_at: float | None = None  # since when the store knows less than this copy
-        self.problem: str | None = None
+        # When refresh() may try again to read a store that could not be read
+        self._next_attempt = 0.0
+        # How long it waits after the next failure, in seconds
+        self._pause = RETRY_SECONDS
+        # When the store was found to have lost what it had, or could last not be read since then;
+        # None unless its servers are waited for
+        self._lost_since: float | None = None
 
     @property
     def revoked(self) -> Collection[str]:
@@ -114,6 +78,15 @@ class Replica:
         """Whether the store has been read at least once."""
         return self._revision is not None
 
+    def entries(self, topic: Topic) -> Mapping[str, E]:
+        """Return the present sessions or servers of ``topic`` by id, in no particular order."""
+        return self._views.get(topic, self._empty).entries
+
+    def page(self, topic: Topic, query: Query) -> Page:
+        """Return the answer to ``query`` over ``topic``."""
+        with self._lock:
+            return self._pages.page(topic, self._views.get(topic, self._empty), query)
+
     def refresh(self) -> None:
         """Take over what was written to the store since the last time.
 
@@ -121,35 +94,32 @@ class Replica:
         :class:`StoreError` if there is no copy yet.
         """
         with self._lock:
-            if self.problem is None or time.monotonic() >= self._retry_at:
-                self._follow(0)
+            if self.problem is None or time.monotonic() >= self._next_attempt:
+                self.follow(0)
         if self._revision is None:
             raise StoreError(self.problem or "the store has not been read yet")
 
-    def follow(self, timeout: float) -> list[Change]:
+    def follow(self, timeout: float) -> list[Change[E]]:
         """Wait up to ``timeout`` seconds for something to be written, take it over, and return what
         has changed.
 
         For one follower, which publishes the changes; everyone else calls :meth:`refresh`.
         """
-        return self._follow(timeout)
-
-    def _follow(self, timeout: float) -> list[Change]:
         try:
-            if self._revision is None or self._lost_at is not None:
+            if self._revision is None or self._lost_since is not None:
                 changes = self._start_over()
             else:
                 try:
                     written = self._store.changes(self._revision, timeout)
                 except SnapshotNeeded as reason:
-                    self._lost_at = time.monotonic() if isinstance(reason, OrderLost) else None
+                    self._lost_since = time.monotonic() if isinstance(reason, OrderLost) else None
                     changes = self._start_over()
                 else:
-                    changes = [] if written is None else self._take(written)
+                    changes = [] if written is None else self._take_over(written)
         except StoreError as error:
             if self.problem is None:
                 log.error("%s; going on with the last copy", error)
-            self.problem, self._retry_at = str(error), time.monotonic() + self._pause
+            self.problem, self._next_attempt = str(error), time.monotonic() + self._pause
             self._pause = RETRY_SECONDS
             return []
         if self.problem is not None:
@@ -157,7 +127,7 @@ class Replica:
             self.problem = None
         return changes
 
-    def _start_over(self) -> list[Change]:
+    def _start_over(self) -> list[Change[E]]:
         """Make the copy what the store says now; return how it differs from what it was.
 
         Of a store that has lost what it had only this copy knows which tokens are revoked, and for
@@ -168,21 +138,21 @@ class Replica:
         try:
             snapshot = self._store.snapshot()
         except StoreError:
-            if self._lost_at is not None:
-                self._lost_at = time.monotonic()  # agents cannot write either
+            if self._lost_since is not None:
+                self._lost_since = time.monotonic()  # agents cannot write either
             raise
         there = {server.id for server in snapshot.servers}
-        if self._lost_at is not None:
+        if self._lost_since is not None:
             self._revoke_again(snapshot.revoked)
             if (
                 self._servers.entries.keys() - there
-                and time.monotonic() - self._lost_at < REFILL_SECONDS
+                and time.monotonic() - self._lost_since < REFILL_SECONDS
             ):
                 self._pause = max(RETRY_SECONDS, 10 * (time.monotonic() - began))
                 raise StoreError(
                     "the store has lost what it had, and agents have not written it again yet"
                 )
-            self._lost_at = None
+            self._lost_since = None
         running = {record.id for record in snapshot.records}
         ended = [
             Record(entry.id, entry.login, "", None)
@@ -191,7 +161,7 @@ class Replica:
         ]
         gone = [ServerRecord(name, None) for name in self._servers.entries if name not in there]
         records, servers = [*ended, *snapshot.records], [*gone, *snapshot.servers]
-        return self._take(Changes(snapshot.revision, records, snapshot.revoked, servers))
+        return self._take_over(Changes(snapshot.revision, records, snapshot.revoked, servers))
 
     def _revoke_again(self, revoked: Collection[str]) -> None:
         for jti in self._revoked.keys() - revoked:
@@ -200,8 +170,8 @@ class Replica:
             except StoreError as error:  # a full disk, say; here it stays revoked
                 log.error("a revoked token could not be written to the store again: %s", error)
 
-    def _take(self, written: Changes) -> list[Change]:
-        changes = [*self._apply(written.records), *self._apply_servers(written.servers)]
+    def _take_over(self, written: Changes) -> list[Change[E]]:
+        changes = [*self._change_sessions(written.records), *self._change_servers(written.servers)]
         now = time.time()
         self._revoked = {
             jti: expires
@@ -211,15 +181,15 @@ class Replica:
         self._revision = written.revision
         return changes
 
-    def _apply(self, records: Sequence[Record]) -> Iterator[Change]:
-        if len(records) > len(self._sessions.entries) / MANY:
+    def _change_sessions(self, records: Sequence[Record]) -> Iterator[Change[E]]:
+        if len(records) > len(self._sessions.entries) * SORT_ANEW_SHARE:
             self._sessions.forget()
         for record in records:
             before = self._sessions.entries.get(record.id)
             entry = (
                 None
                 if record.text is None
-                else Entry(record.id, record.login, record.text.encode())
+                else self._entry(record.id, record.login, record.text.encode())
             )
             if entry == before:
                 continue
@@ -231,51 +201,16 @@ class Replica:
                 self._update_login(record.login, before, entry)
             yield Change(record.id, record.login, entry, before)
 
-    def _update_login(self, login: str, before: Entry | None, entry: Entry | None) -> None:
+    def _update_login(self, login: str, before: E | None, entry: E | None) -> None:
         view = self._views.setdefault(login, View())
         view.update(before, entry)
         if not view.entries:
             del self._views[login]
 
-    def _apply_servers(self, records: Iterable[ServerRecord]) -> Iterator[Change]:
-        for record in records:
-            before = self._servers.entries.get(record.id)
-            entry = None if record.text is None else Entry(record.id, "", record.text.encode())
+    def _change_servers(self, records: Iterable[ServerRecord]) -> Iterator[Change[E]]:
+        for name, text in records:
+            before = self._servers.entries.get(name)
+            entry = None if text is None else self._entry(name, "", text.encode())
             if entry != before:
                 self._servers.update(before, entry)
-                yield Change(record.id, Everything.SERVERS, entry, before)
-
-    def entries(self, topic: Topic) -> Mapping[str, Entry]:
-        """Return the present sessions or servers of ``topic`` by id, in no particular order."""
-        return self._views.get(topic, _NOBODY).entries
-
-    def page(self, topic: Topic, query: Query) -> Page:
-        """Return the answer to ``query`` over ``topic``."""
-        with self._lock:
-            all_of_it = self._views.get(topic, _NOBODY)
-            kept = self._pages.get((topic, query))
-            if kept is not None and kept.of_all == all_of_it.version:
-                return kept.page
-            view = all_of_it.narrow(query.filters)
-            if kept is not None and kept.version == view.version:
-                self._pages[topic, query] = kept._replace(of_all=all_of_it.version)
-                return kept.page
-            body = b"[" + b",".join([entry.text for entry in view.page(query)]) + b"]"
-            total = len(view.entries)
-            page = Page(
-                body, total, hashlib.blake2b(body + b"%d" % total, digest_size=12).hexdigest()
-            )
-            self._keep(
-                (topic, query), _Kept(page, view.version, all_of_it.version, len(body) + query.size)
-            )
-        return page
-
-    def _keep(self, key: tuple[Topic, Query], kept: _Kept) -> None:
-        stale = self._pages.pop(key, None)
-        self._pages[key] = kept
-        self._pages_bytes += kept.size - (stale.size if stale else 0)
-        while len(self._pages) > 1 and (
-            self._pages_bytes > MAX_PAGES_BYTES or len(self._pages) > MAX_PAGES
-        ):
-            _, dropped = self._pages.popitem(last=False)
-            self._pages_bytes -= dropped.size
+                yield Change(name, Everything.SERVERS, entry, before)

@@ -1,5 +1,4 @@
-"""The sessions of one login, or of all, and the questions asked of them: filtered and sorted once,
-then kept so as they change.
+"""The sessions of a topic, filtered and sorted once, then kept so as they change.
 
 So a page of 50 out of 50,000 costs what 50 cost: nothing else is looked at, compared or encoded
 again.
@@ -14,38 +13,35 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from fastx_list.live.frames import session_frame
 from fastx_list.model.query import Filter, Query, look_up, matches, sort_key
 
-MAX_ORDERS = 8  # of one view
+MAX_ORDERS = 8  # that one view keeps
 MAX_NARROWED = 8
 
 _versions = count(1)
 
-_Item = tuple[int, Any, str]  # a sort key and an id
+_Item = tuple[int, Any, str]  # a sort key of two parts, and an id
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One session, or one server, which is nobody's: its JSON as UTF-8, and its members, parsed
-    when first needed."""
+    """One session or server. A process that makes something of each entry once, such as a frame,
+    has a subclass of its own for it."""
 
     id: str
-    login: str
-    text: bytes
+    login: str  # whose session it is; "" for a server
+    text: bytes  # its JSON, in UTF-8
 
     @cached_property
     def members(self) -> Mapping[str, Any]:
+        """What the JSON says, parsed when first needed."""
         members: Mapping[str, Any] = json.loads(self.text)
         return members
 
-    @cached_property
-    def frame(self) -> bytes:
-        """The published WebSocket message about this session, as one frame that all its subscribers
-        share."""
-        return session_frame(self.id, self.text)
+
+E = TypeVar("E", bound=Entry)
 
 
 class Order:
@@ -53,8 +49,11 @@ class Order:
     place comes last, ties come by id."""
 
     def __init__(self, name: str, entries: Iterable[Entry]) -> None:
+        # The member or param that is sorted by
         self._name = name
+        # Those that have a sort key, from low to high
         self._placed: list[_Item] = []
+        # The ids of those that have none
         self._last: list[str] = []
         for entry in entries:
             item = self._item(entry)
@@ -117,21 +116,25 @@ def _key(item: _Item) -> tuple[int, Any]:
     return item[:2]
 
 
-class View:
-    """Those sessions of a login, or of all, that pass ``filters``; ``version`` is another after
-    each change of them."""
+class View(Generic[E]):
+    """Those sessions of a topic that pass ``filters``."""
 
-    def __init__(self, entries: Iterable[Entry] = (), filters: tuple[Filter, ...] = ()) -> None:
+    def __init__(self, entries: Iterable[E] = (), filters: tuple[Filter, ...] = ()) -> None:
+        # All of which an entry has to pass
         self._filters = filters
-        self._orders: OrderedDict[str, Order] = OrderedDict()
-        self._narrowed: OrderedDict[tuple[Filter, ...], View] = OrderedDict()
+        # What is in the view, by id
         self.entries = {entry.id: entry for entry in entries if self._passes(entry)}
+        # Another number after each change of the entries; no two views ever have the same
         self.version = next(_versions)
+        # Its ids as they were sorted last, by name of the member; the one used last at the end
+        self._orders: OrderedDict[str, Order] = OrderedDict()
+        # Views of those that pass more filters; the one used last at the end
+        self._narrowed: OrderedDict[tuple[Filter, ...], View[E]] = OrderedDict()
 
-    def _passes(self, entry: Entry) -> bool:
+    def _passes(self, entry: E) -> bool:
         return not self._filters or matches(entry.members, self._filters)
 
-    def update(self, before: Entry | None, after: Entry | None) -> None:
+    def update(self, before: E | None, after: E | None) -> None:
         """Take over that session ``before`` is now ``after``: ``None`` before it began, or once it
         has ended or left."""
         for view in self._narrowed.values():
@@ -157,7 +160,7 @@ class View:
         self._orders.clear()
         self._narrowed.clear()
 
-    def narrow(self, filters: tuple[Filter, ...]) -> View:
+    def narrow(self, filters: tuple[Filter, ...]) -> View[E]:
         """Return the view of those sessions that pass ``filters`` as well."""
         if not filters:
             return self
@@ -169,7 +172,7 @@ class View:
         self._narrowed.move_to_end(filters)
         return view
 
-    def page(self, query: Query) -> list[Entry]:
+    def page(self, query: Query) -> list[E]:
         """Return the sessions that ``query`` sorts to its page; its filters are for
         :meth:`narrow`."""
         name = query.sort_by or "started"

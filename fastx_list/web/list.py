@@ -13,7 +13,7 @@ from fastx_list.api.authentication import authenticate
 from fastx_list.api.parameters import read_query
 from fastx_list.api.services import Services, services
 from fastx_list.model.query import Query
-from fastx_list.replica.replica import Topic
+from fastx_list.replica.topics import Topic
 
 blueprint = Blueprint("list", __name__)
 

@@ -9,7 +9,7 @@ import pytest
 from websockets.frames import Close, Frame, Opcode
 from websockets.streams import StreamReader
 
-from fastx_list.live.frames import close_frame, ping_frame, pong_frame, session_frame
+from fastx_list.live.frames import FramedEntry, close_frame, ping_frame, pong_frame, session_frame
 
 
 def _parse(data: bytes) -> Frame:
@@ -60,6 +60,12 @@ def test_text_of_any_script_is_sent_as_it_is() -> None:
     members = {"command": "żółw \N{PILE OF POO} \u2028"}
     text = json.dumps(members, ensure_ascii=False).encode()
     assert _message(session_frame("s1", text)) == {"id": "s1", "data": members}
+
+
+def test_the_frame_of_an_entry_is_made_once() -> None:
+    entry = FramedEntry("s1", "alice", b'{"id":"s1"}')
+    assert entry.frame is entry.frame
+    assert entry.frame == session_frame("s1", entry.text)
 
 
 # RFC 6455 section 5.2: up to 125 bytes the length has one byte, up to 65535 two more, then eight.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,10 +13,8 @@ from websockets.sync.client import connect
 
 from fastx_list.store import Store
 from tests.conftest import session
-from tests.live.test_sidecar import _upgrade, follow, take
+from tests.live.clients import Observe, follow, take, upgrade
 from tests.support import Service, end, fetch, wait_for
-
-Observe = Callable[..., None]
 
 
 @pytest.fixture
@@ -45,7 +43,7 @@ def test_who_reads_nothing_is_dropped_and_counted(live: Service, observe: Observ
         follow(live, live.token("bob")),
     ):
         stopped.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        stopped.sendall(_upgrade(live, alice))
+        stopped.sendall(upgrade(live, alice))
         wait_for("both", lambda: health(live)["connections"] == 2)
         wait_for(
             "its end",
@@ -75,7 +73,7 @@ def test_each_worker_tells_its_own_clients(live: Service, observe: Observe) -> N
 @pytest.mark.settings(FASTX_LIST_MAX_SUBSCRIBERS_PER_LOGIN="1000")
 def test_a_crowd_that_comes_at_once_is_served(live: Service, observe: Observe) -> None:
     observe(session("a"))
-    request = _upgrade(live, live.token("alice"))
+    request = upgrade(live, live.token("alice"))
     with ExitStack() as stack:
         crowd = [
             stack.enter_context(socket.create_connection(("127.0.0.1", live.live_port), timeout=30))

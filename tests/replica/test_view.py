@@ -38,7 +38,7 @@ def entry(session_id: str, **members: Any) -> Entry:
     )
 
 
-def ids_of(view: View, query: Query) -> tuple[list[str], int]:
+def ids_of(view: View[Entry], query: Query) -> tuple[list[str], int]:
     narrow = view.narrow(query.filters)
     return [each.id for each in narrow.page(query)], len(narrow.entries)
 
@@ -48,7 +48,7 @@ def ids_of(view: View, query: Query) -> tuple[list[str], int]:
 def test_a_view_that_changed_is_the_same_as_one_made_anew(
     steps: list[tuple[str, dict[str, Any] | None, Query]],
 ) -> None:
-    view, sessions = View(), dict[str, Entry]()
+    view, sessions = View[Entry](), dict[str, Entry]()
     for name, state, query in steps:
         before, after = sessions.pop(name, None), None if state is None else entry(name, **state)
         if after is not None:

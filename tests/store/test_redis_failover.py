@@ -11,6 +11,7 @@ import pytest
 import redis as client_library
 
 from fastx_list.replica.replica import Replica
+from fastx_list.replica.view import Entry
 from fastx_list.store import StoreError, open_store
 from tests.redis_server import RedisServer, redis_server
 from tests.store.common import by_id, make_lease, make_session, params_in, works
@@ -57,7 +58,7 @@ def test_after_a_failover_nobody_goes_on_from_writes_that_were_lost(
     store, reader = open_store(master.url), open_store(master.url)
     store.observe("s1", by_id(make_session(1)), make_lease())
     _until_copied(master, replica)
-    copy = Replica(reader)
+    copy = Replica(reader, Entry)
     with replica.client() as client:
         client.execute_command("REPLICAOF", "NO", "ONE")
     for number in range(lost):  # taken by the old master alone
@@ -78,7 +79,7 @@ def test_after_a_failover_nobody_goes_on_from_writes_that_were_lost(
         each.close()
 
 
-def _is_current(copy: Replica) -> bool:
+def _is_current(copy: Replica[Entry]) -> bool:
     copy.refresh()
     return copy.problem is None
 

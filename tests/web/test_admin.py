@@ -11,7 +11,7 @@ from websockets.sync.client import connect
 from fastx_list.model.server import Server
 from fastx_list.store import Lease, Store
 from tests.conftest import session
-from tests.live.test_sidecar import take
+from tests.live.clients import take
 from tests.support import Service
 from tests.web.test_list import error
 

@@ -1,0 +1,29 @@
+"""What can be asked of a replica, and how it says that something has changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic
+
+from fastx_list.replica.view import E
+
+
+class Everything(Enum):
+    """What an administrator may ask for: the sessions of all logins, and the servers."""
+
+    SESSIONS = "session"
+    SERVERS = "server"
+
+
+Topic = str | Everything  # the sessions of a login, or everything of a kind
+
+
+@dataclass(frozen=True)
+class Change(Generic[E]):
+    """The new state of a session or of a server."""
+
+    id: str
+    topic: Topic  # the session's login; of a server :attr:`Everything.SERVERS`
+    entry: E | None  # None once it has ended
+    before: E | None  # the state before this one; None if it is new

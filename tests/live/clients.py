@@ -1,0 +1,70 @@
+"""Clients of a running sidecar: one that is not ours, and bare sockets."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from tests.support import Service
+
+Observe = Callable[..., None]
+
+
+def follow(service: Service, token: str, query: str = "", **options: Any) -> ClientConnection:
+    connection: ClientConnection = connect(f"{service.live_url}?token={token}{query}", **options)
+    return connection
+
+
+def take(connection: ClientConnection) -> tuple[str, dict[str, Any] | None]:
+    message = json.loads(connection.recv(timeout=20))
+    assert message.keys() == {"id", "data"}
+    return message["id"], message["data"]
+
+
+def refused(service: Service, query: str, **options: Any) -> tuple[int, dict[str, str]]:
+    """Return the status and the error of a connection that is refused."""
+    with pytest.raises(InvalidStatus) as caught:
+        with connect(f"{service.live_url}{query}", **options):
+            pass
+    response = caught.value.response
+    assert response.headers["Content-Type"] == "application/json"
+    error: dict[str, str] = json.loads(response.body or b"")["error"]
+    return response.status_code, error
+
+
+def first_id(service: Service, token: str) -> str | None:
+    with follow(service, token) as connection:
+        try:
+            return str(json.loads(connection.recv(timeout=0.2))["id"])
+        except TimeoutError:
+            return None
+
+
+def upgrade(service: Service, token: str, **headers: str) -> bytes:
+    lines = {
+        "Host": f"127.0.0.1:{service.live_port}",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        **headers,
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"GET /api/list?token={token} HTTP/1.1\r\n{head}\r\n".encode()
+
+
+def raw_answer(service: Service, request: bytes) -> tuple[str, str]:
+    """Return the head of the answer to ``request``, which is an error, and its message."""
+    with socket.create_connection(("127.0.0.1", service.live_port), timeout=20) as connection:
+        connection.sendall(request)
+        answer = connection.recv(65536)
+        while b"}}" not in answer:
+            answer += connection.recv(65536)
+    head, _, body = answer.decode().partition("\r\n\r\n")
+    return head, json.loads(body)["error"]["message"]

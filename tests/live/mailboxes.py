@@ -1,0 +1,68 @@
+"""What the tests of bus and mailbox put in, and how they read what comes out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from fastx_list.live.bus import Mailbox
+from fastx_list.live.frames import FramedEntry, session_frame
+from fastx_list.model.query import Filter
+from fastx_list.model.session import Session, encode
+from fastx_list.replica.topics import Change
+
+ENOUGH = 10**6  # more frames than any mailbox here holds
+IDLE = (Filter("clients", frozenset({"0"})),)
+# Both have to hold, and the second is one of the params
+PINK = (*IDLE, Filter("colour", frozenset({"pink"})))
+
+
+class Reader:
+    """A subscriber that counts how often it is told to send."""
+
+    def __init__(self, filters: tuple[Filter, ...] = ()) -> None:
+        self.mailbox = Mailbox(filters)
+        self.flushed = 0
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+
+def make_entry(
+    session_id: str = "s1", login: str = "alice", colour: str = "pink", **facts: Any
+) -> FramedEntry:
+    session = Session(id=session_id, login=login, server_id="server", hostname="host", **facts)
+    return FramedEntry(session_id, login, encode(session, {"colour": colour}).encode())
+
+
+def new(entry: FramedEntry, before: FramedEntry | None = None) -> Change[FramedEntry]:
+    return Change(entry.id, entry.login, entry, before)
+
+
+def end(entry: FramedEntry) -> Change[FramedEntry]:
+    return Change(entry.id, entry.login, None, entry)
+
+
+def put(mailbox: Mailbox, *changes: Change[FramedEntry]) -> None:
+    for change in changes:
+        mailbox.put(change, session_frame(change.id, None))
+
+
+def messages(frames: Iterable[bytes]) -> list[tuple[str, Any]]:
+    """Return what the frames say, as pairs of id and data."""
+    messages = []
+    for frame in frames:
+        message = json.loads(frame[frame.index(b'{"id":') :])
+        messages.append((message["id"], message["data"]))
+    return messages
+
+
+def taken(mailbox: Mailbox, count: int = ENOUGH) -> list[tuple[str, Any]]:
+    return messages(mailbox.take(count))
+
+
+def clients_in(mailbox: Mailbox) -> list[tuple[str, int | None]]:
+    """Return what is in the mailbox, as pairs of id and number of clients; ``None`` is the end of
+    the session."""
+    return [(session_id, data and data["clients"]) for session_id, data in taken(mailbox)]

@@ -1,0 +1,133 @@
+"""Who may connect: what a running sidecar answers before the upgrade."""
+
+from __future__ import annotations
+
+import select
+import socket
+
+import jwt
+import pytest
+from websockets.sync.client import connect
+
+from tests.conftest import session
+from tests.live.clients import Observe, first_id, follow, raw_answer, refused, take, upgrade
+from tests.support import Service, fetch, wait_for
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "word"),
+    [
+        ("", 401, "there is none"),
+        ("?token=x", 401, "well-formed"),
+        ("?token={good}&filter=x", 400, "filter: takes name==value1"),
+        ("?token={good}&snapshot=perhaps", 400, "snapshot: takes true or false"),
+        ("?token={expired}", 401, "expired"),
+    ],
+)
+def test_it_is_refused_before_the_upgrade(
+    live: Service, alice: str, query: str, status: int, word: str
+) -> None:
+    expired = jwt.encode(
+        {"sub": "alice", "aud": "api", "exp": 1}, (live.state / "secret").read_text().strip()
+    )
+    answer, error = refused(live, query.format(good=alice, expired=expired))
+    assert answer == status and word in error["message"]
+
+
+def test_the_token_may_stand_in_a_header(live: Service, alice: str, observe: Observe) -> None:
+    observe(session("a"))
+    with connect(
+        live.live_url, additional_headers={"Authorization": f"Bearer {alice}"}
+    ) as connection:
+        assert take(connection)[0] == "a"
+
+
+@pytest.mark.settings(ALLOWED_ORIGINS="https://portal.example.org")
+def test_pages_of_other_hosts_are_refused(live: Service, alice: str) -> None:
+    answer, error = refused(live, f"?token={alice}", origin="https://evil.example.org")
+    assert answer == 403 and error["name"] == "Forbidden" and "Origin" in error["message"]
+    for origin in ("https://portal.example.org", "http://127.0.0.1:8000"):
+        with follow(live, alice, origin=origin):
+            pass
+
+
+@pytest.mark.settings(MAX_SUBSCRIBERS_PER_LOGIN="2")
+def test_one_login_has_only_so_many_connections(
+    live: Service, alice: str, observe: Observe
+) -> None:
+    observe(session("a"))
+    with follow(live, alice) as first, follow(live, alice) as second:
+        assert take(first)[0] == take(second)[0] == "a"
+        answer, error = refused(live, f"?token={alice}")
+        assert answer == 429 and error["name"] == "TooManyRequests"
+        with follow(live, live.token("bob")):
+            pass
+    wait_for("a place", lambda: first_id(live, alice) == "a")
+
+
+def test_a_body_that_never_comes_is_not_waited_for(
+    live: Service, alice: str, observe: Observe
+) -> None:
+    observe(session("a"))
+    for header in ({"Content-Length": "10"}, {"Transfer-Encoding": "chunked"}):
+        for kind in (
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=b",
+            "application/json",
+        ):
+            request = upgrade(live, "", **header, **{"Content-Type": kind})
+            assert "there is none" in raw_answer(live, request)[1]
+            with socket.create_connection(("127.0.0.1", live.live_port), timeout=20) as connection:
+                connection.sendall(request.replace(b"?token=", f"?token={alice}".encode()))
+                assert connection.recv(65536).startswith(b"HTTP/1.1 101")
+
+
+def test_compression_is_not_negotiated(live: Service, alice: str) -> None:
+    with follow(live, alice, compression="deflate") as connection:
+        assert (
+            connection.response is not None
+            and "Sec-WebSocket-Extensions" not in connection.response.headers
+        )
+
+
+def test_a_wrong_handshake_is_refused(live: Service, alice: str) -> None:
+    here = f"http://127.0.0.1:{live.live_port}"
+    for headers, status, word in (
+        ({"Sec-WebSocket-Version": "8"}, 426, "Sec-WebSocket-Version: takes 13"),
+        ({"Sec-WebSocket-Version": ""}, 426, "Sec-WebSocket-Version: takes 13"),
+        ({"Sec-WebSocket-Key": "short"}, 400, "Sec-WebSocket-Key"),
+        ({"Origin": "http://["}, 403, "Origin"),
+        ({"Origin": here, "Host": "[x"}, 403, "Origin"),
+        ({"Origin": "null"}, 403, "Origin"),
+        ({"Origin": "null", "Host": ":80"}, 403, "Origin"),
+    ):
+        head, message = raw_answer(live, upgrade(live, alice, **headers))
+        assert head.startswith(f"HTTP/1.1 {status}") and word in message
+        # RFC 6455 section 4.4 and RFC 9110 section 15.5.22: who speaks another version is told
+        # which one is understood.
+        for header in ("Sec-WebSocket-Version: 13", "Upgrade: websocket", "Connection: upgrade"):
+            assert (header in head) == (status == 426)
+
+
+def test_a_request_without_an_upgrade_is_told_where_it_is(live: Service, alice: str) -> None:
+    answer = fetch(f"http://127.0.0.1:{live.live_port}/api/list?token={alice}")
+    assert answer.status == 400 and "WebSocket" in answer.json["error"]["message"]
+    assert fetch(f"http://127.0.0.1:{live.live_port}/nothing").json["error"]["name"] == "NotFound"
+
+
+def test_a_handshake_waits_a_moment_for_the_store_to_be_read_for_the_first_time(
+    service: Service, observe: Observe
+) -> None:
+    database = service.state / "sessions.db"
+    database.mkdir(parents=True)
+    service.start_live()
+    request = upgrade(service, service.token("alice"))
+    head, message = raw_answer(service, request)
+    assert head.startswith("HTTP/1.1 503") and "cannot be read yet" in message
+    with socket.create_connection(("127.0.0.1", service.live_port), timeout=20) as early:
+        early.sendall(request)
+        # So that one has had its turn, too
+        assert fetch(f"http://127.0.0.1:{service.live_port}/ready").status == 503
+        assert not select.select([early], [], [], 0)[0]
+        database.rmdir()
+        assert early.recv(65536).startswith(b"HTTP/1.1 101")

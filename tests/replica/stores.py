@@ -1,0 +1,93 @@
+"""What the tests of this folder follow: stores, and what is written to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fastx_list.model.query import Query
+from fastx_list.model.server import Server, encode_server
+from fastx_list.model.session import Session, encode
+from fastx_list.replica.replica import Replica
+from fastx_list.replica.topics import Change
+from fastx_list.replica.view import Entry
+from fastx_list.store import Changes, Lease, Store, StoreError
+
+FAR = 2**40  # seconds since the epoch: a token that outlives the tests
+ALL = Query()
+
+
+class Wrapped:
+    """A store that counts the calls of its readers, and that cannot be read while ``failing`` says
+    why."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.calls: list[str] = []
+        self.failing: str | None = None
+
+    def _count(self, name: str) -> None:
+        self.calls.append(name)
+        if self.failing is not None:
+            raise StoreError(self.failing)
+
+    def snapshot(self) -> Changes:
+        self._count("snapshot")
+        return self._store.snapshot()
+
+    def changes(self, revision: int, timeout: float = 0) -> Changes | None:
+        self._count("changes")
+        return self._store.changes(revision, timeout)
+
+    def observe(self, server_id: str, sessions: Mapping[str, Session]) -> None:
+        self._store.observe(server_id, sessions)
+
+    def set_params(self, session_id: str, login: str, patch: Mapping[str, Any]) -> str | None:
+        return self._store.set_params(session_id, login, patch)
+
+    def revoke(self, jti: str, expires: int) -> None:
+        self._store.revoke(jti, expires)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+def numbered(number: int = 1, login: str = "alice", **facts: Any) -> Session:
+    return Session(
+        id=f"s{number}", login=login, server_id="server", hostname="host", started=number, **facts
+    )
+
+
+def observe(store: Store, *sessions: Session) -> None:
+    store.observe("server", {session.id: session for session in sessions})
+
+
+def ids_of(replica: Replica[Entry], login: str) -> set[str]:
+    return set(replica.entries(login))
+
+
+def listed(replica: Replica[Entry], login: str, query: Query = ALL) -> list[str]:
+    return [members["id"] for members in json.loads(replica.page(login, query).body)]
+
+
+def entry_of(session: Session, params: Mapping[str, Any] | None = None) -> Entry:
+    return Entry(session.id, session.login, encode(session, params or {}).encode())
+
+
+def remove_database(database: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+
+
+def make_server(server_id: str = "server", **facts: Any) -> Entry:
+    return Entry(server_id, "", encode_server(Server(server_id, "host", **facts)).encode())
+
+
+def beat(store: Store, server_id: str = "server", **facts: Any) -> None:
+    store.heartbeat(Server(server_id, "host", **facts), Lease("agent", "1", "host", 3600))
+
+
+def by_id(changes: Iterable[Change[Entry]]) -> list[Change[Entry]]:
+    return sorted(changes, key=lambda change: change.id)

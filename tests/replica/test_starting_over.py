@@ -1,0 +1,187 @@
+"""The replica and a store whose history it has left, or that has lost what it had."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fastx_list.model.session import Session
+from fastx_list.replica.replica import RETRY_SECONDS, Replica
+from fastx_list.replica.topics import Change
+from fastx_list.replica.view import Entry
+from fastx_list.store import (
+    HISTORY_SECONDS,
+    Changes,
+    SnapshotNeeded,
+    Store,
+    StoreError,
+    open_store,
+    sqlite,
+)
+from tests.replica.stores import (
+    FAR,
+    Wrapped,
+    beat,
+    by_id,
+    entry_of,
+    ids_of,
+    listed,
+    numbered,
+    observe,
+    remove_database,
+)
+
+
+def _trim(agent: Store, monkeypatch: pytest.MonkeyPatch, *sessions: Session) -> None:
+    """Let the store forget all ends, with ``sessions`` running."""
+    with monkeypatch.context() as patch:
+        later = time.time() + 2 * HISTORY_SECONDS
+        patch.setattr(sqlite, "time", SimpleNamespace(time=lambda: later))
+        observe(agent, *sessions)
+
+
+def test_starting_over_yields_exactly_the_differences(
+    agent: Store, store: Wrapped, replica: Replica[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [numbered(1), numbered(2), numbered(3), numbered(4, "bob")]
+    observe(agent, *old)
+    agent.revoke("first", FAR)
+    replica.follow(0)
+    kept, changed, new = numbered(1), numbered(2, clients=9), numbered(5, "bob")
+    observe(agent, kept, changed, new)
+    agent.revoke("second", FAR)
+    _trim(agent, monkeypatch, kept, changed, new)
+    store.calls.clear()
+    changes = replica.follow(0)
+    assert store.calls == ["changes", "snapshot"]
+    assert by_id(changes) == [
+        Change("s2", "alice", entry_of(changed), entry_of(old[1])),
+        Change("s3", "alice", None, entry_of(old[2])),
+        Change("s4", "bob", None, entry_of(old[3])),
+        Change("s5", "bob", entry_of(new), None),
+    ]
+    assert (ids_of(replica, "alice"), ids_of(replica, "bob")) == ({"s1", "s2"}, {"s5"})
+    assert set(replica.revoked) == {"first", "second"}
+    assert replica.follow(0) == []
+    observe(agent, kept, changed)
+    assert replica.follow(0) == [Change("s5", "bob", None, entry_of(new))]
+
+
+def test_a_revocation_outlives_a_store_that_loses_it(
+    agent: Store, replica: Replica[Entry], store: Wrapped, database: Path, clock: SimpleNamespace
+) -> None:
+    agent.revoke("token", FAR)
+    agent.revoke("short", 1010)
+    replica.refresh()
+    remove_database(database)
+    replica.refresh()
+    assert set(replica.revoked) == {"token", "short"}
+    newcomer = Replica(store, Entry)
+    newcomer.refresh()
+    assert set(newcomer.revoked) == {"token", "short"}
+    clock.now = 1011
+    agent.revoke("other", FAR)
+    replica.refresh()
+    assert set(replica.revoked) == {"token", "other"}
+
+
+def test_a_store_that_was_removed_ends_its_sessions(
+    agent: Store, replica: Replica[Entry], database: Path
+) -> None:
+    observe(agent, numbered(1), numbered(2))
+    replica.follow(0)
+    remove_database(database)
+    assert by_id(replica.follow(0)) == [
+        Change("s1", "alice", None, entry_of(numbered(1))),
+        Change("s2", "alice", None, entry_of(numbered(2))),
+    ]
+    observe(agent, numbered(2))
+    assert replica.follow(0) == [Change("s2", "alice", entry_of(numbered(2)), None)]
+
+
+def test_a_store_that_was_made_anew_while_it_could_not_be_read_is_read_from_the_start(
+    agent: Store, store: Wrapped, replica: Replica[Entry], database: Path, clock: SimpleNamespace
+) -> None:
+    observe(agent, numbered(1), numbered(2))
+    replica.refresh()
+    agent.close()
+    store.close()
+    remove_database(database)
+    database.write_bytes(b"no database at all\n" * 1000)
+    replica.refresh()
+    assert replica.problem is not None
+    assert listed(replica, "alice") == ["s1", "s2"]
+    remove_database(database)
+    for number in range(10):  # the new store's revisions overtake the one that the replica knows
+        observe(agent, numbered(3), numbered(4, clients=number))
+    clock.now += RETRY_SECONDS
+    replica.refresh()
+    assert replica.problem is None
+    assert listed(replica, "alice") == ["s3", "s4"]
+
+
+def test_a_snapshot_that_fails_after_the_history_was_left_is_taken_later(
+    agent: Store, database: Path
+) -> None:
+    class Forgetful(Wrapped):
+        """Has lost the history, and then cannot be read."""
+
+        def changes(self, revision: int, timeout: float = 0) -> Changes | None:
+            super().changes(revision, timeout)
+            raise SnapshotNeeded
+
+        def snapshot(self) -> Changes:
+            self._count("snapshot")
+            if self.calls.count("snapshot") == 2:
+                raise StoreError("no such disk")
+            return super().snapshot()
+
+    observe(agent, numbered(1))
+    store = Forgetful(open_store(f"sqlite:///{database}"))
+    replica = Replica(store, Entry)
+    replica.follow(0)
+    observe(agent, numbered(2))
+    store.calls[:] = ["snapshot"]
+    assert replica.follow(0) == []
+    assert replica.problem == "no such disk"
+    assert by_id(replica.follow(0)) == [
+        Change("s1", "alice", None, entry_of(numbered(1))),
+        Change("s2", "alice", entry_of(numbered(2)), None),
+    ]
+    store.close()
+
+
+def test_what_a_store_has_lost_stays_until_its_servers_are_back(
+    agent: Store, replica: Replica[Entry], database: Path, clock: SimpleNamespace
+) -> None:
+    for server, number in (("one", 1), ("two", 2)):
+        agent.observe(server, {f"s{number}": numbered(number)})
+        beat(agent, server)
+    replica.refresh()
+    remove_database(database)
+    for _ in range(2):
+        clock.now += 1
+        replica.refresh()
+        assert ids_of(replica, "alice") == {"s1", "s2"}
+        assert replica.problem is not None and "has lost" in replica.problem
+    agent.observe("one", {"s1": numbered(1)})
+    beat(agent, "one")
+    clock.now += 1
+    replica.refresh()
+    assert ids_of(replica, "alice") == {"s1", "s2"}
+    agent.observe("two", {"s3": numbered(3)})
+    beat(agent, "two")
+    clock.now += 1
+    assert replica.follow(0) == [
+        Change("s2", "alice", None, entry_of(numbered(2))),
+        Change("s3", "alice", entry_of(numbered(3)), None),
+    ]
+    assert replica.problem is None
+    # Another loss has its own time.
+    clock.now += 100
+    remove_database(database)
+    assert replica.follow(0) == []
+    assert ids_of(replica, "alice") == {"s1", "s3"}
