@@ -9,7 +9,7 @@ from fastx_list.api.addresses import LISTINGS, Listing
 from fastx_list.api.protocol import CloseCode
 from fastx_list.errors import ERRORS
 from fastx_list.model.query import LiveQuerySchema
-from fastx_list.web.openapi import (
+from fastx_list.web.schemas import (
     DESCRIPTION,
     NAME,
     SECURITY_SCHEMES,

@@ -1,0 +1,139 @@
+"""What the OpenAPI and the AsyncAPI document have in common: what the API is, where its token
+stands, and the JSON Schemas of what requests are checked with and sessions are written with."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
+from marshmallow import Schema
+from marshmallow.fields import Field
+
+from fastx_list.model.server import Server, ServerSchema, encode_server
+from fastx_list.model.session import Session, SessionSchema, encode
+
+Document = dict[str, Any]
+
+NAME, VERSION = "fastx-list", version("fastx-list")
+DESCRIPTION = (
+    "Which remote desktop sessions are running, whose they are, and who is connected. A token is a"
+    " JSON Web Token (RFC 7519) with the claims sub (the login whose sessions are listed), aud"
+    ' ("api") and exp, and admin if it is an administrator\'s. Unknown parameters are ignored.'
+)
+
+SECURITY_SCHEMES: dict[str, Document] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "in Authorization: Bearer",
+    },
+    "header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-FASTX-TOKEN",
+        "description": "in the header X-FASTX-TOKEN",
+    },
+    "query": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "token",
+        "description": "in token of the query",
+    },
+}
+
+_SESSION = Session(
+    id="6f1c2a9e04b75d38a1f09c4e7b2d5a63",
+    login="alice",
+    server_id="node7",
+    hostname="node7.example.org",
+    server_pid=4711,
+    geometry="1280x720",
+    window_mode="desktop",
+    started=1_700_000_000_000,
+    last_connect=1_700_000_060_000,
+    last_disconnect=1_700_003_600_000,
+    command="startxfce4",
+    app_pid=4712,
+    clients=0,
+    params={"name": "Thesis"},
+    display=10,
+)
+_SERVER = Server(
+    id="node7",
+    hostname="node7.example.org",
+    cpu=12.5,
+    free_memory=24 * 2**30,
+    total_memory=32 * 2**30,
+    logged_in_users=3,
+    sessions=4,
+    uptime=86_400,
+    load=(0.5, 0.25, 0.25),
+)
+
+
+def json_schema(schema: type[Schema]) -> Document:
+    """Return the JSON Schema (2020-12) of the JSON that ``schema`` writes or takes."""
+    return dict(_converter().schema2jsonschema(schema))
+
+
+def items() -> dict[str, Document]:
+    """Return, by name, the JSON Schemas of what is listed."""
+    session, server = encode(_SESSION, _SESSION.params), encode_server(_SERVER)
+    return {
+        "Session": {
+            **json_schema(SessionSchema),
+            "description": "a remote desktop session",
+            "examples": [json.loads(session)],
+        },
+        "Server": {
+            **json_schema(ServerSchema),
+            "description": "a machine that has sessions",
+            "examples": [json.loads(server)],
+        },
+    }
+
+
+def as_text(schema: Document) -> dict[str, Document]:
+    """Return, by name, the JSON Schemas of the members of ``schema`` where they stand in a URL or
+    in a form.
+
+    All is text there, so the first of the ways in which JSON may say a value is the only one. A
+    default would be JSON's.
+    """
+    return {
+        name: {
+            **member["anyOf"][0],
+            **{key: value for key, value in member.items() if key not in ("anyOf", "default")},
+        }
+        for name, member in schema["properties"].items()
+    }
+
+
+@cache
+def _converter() -> OpenAPIConverter:
+    plugin = MarshmallowPlugin()
+    APISpec("", "", "3.1.0", [plugin])
+    converter = plugin.converter
+    assert converter is not None
+    converter.add_attribute_function(_what_json_may_say)
+    converter.add_attribute_function(_whole_pattern)
+    return converter
+
+
+def _what_json_may_say(self: OpenAPIConverter, field: Field[Any], ret: Document) -> Document:
+    """Let a field of ours say what it takes; ``null`` is the same as leaving it out."""
+    takes = getattr(field, "takes", None)
+    return {"anyOf": [*takes, {"type": "null"}]} if takes else {}
+
+
+def _whole_pattern(self: OpenAPIConverter, field: Field[Any], ret: Document) -> Document:
+    r"""Say in JSON Schema, which searches, what Python means, which begins at the start and ends at
+    ``\Z``."""
+    pattern = ret.get("pattern", "")
+    return {"pattern": f"^{pattern[:-2]}$"} if pattern.endswith(r"\Z") else {}
