@@ -7,7 +7,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from fastx_list.agent import identity
 from fastx_list.agent.facts import Facts, Source
@@ -129,7 +129,7 @@ class Agent:
     """Looks at this machine, merges what is seen into what is known, and keeps it in the store."""
 
     def __init__(
-        self, settings: Settings, store: Store, sources: Sequence[Source] | None = None
+        self, settings: Settings, store: Store, sources: Mapping[str, Source] | None = None
     ) -> None:
         self._server_id = settings.server_id
         # Seconds between two looks.

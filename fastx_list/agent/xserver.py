@@ -154,7 +154,10 @@ class XServers:
     """A source that finds its sessions by the programs that serve them. Of several sources the
     first to claim a process has it."""
 
+    # The names of the programs that serve its sessions, and maybe others'.
     programs: tuple[str, ...] = ()
+    # Those that run only where this kind of session is used, if they are others than `programs`.
+    own_programs: tuple[str, ...] = ()
 
     def __init__(self, listed: bool = True) -> None:
         """A source that is not ``listed`` still claims its processes, so that no other kind takes

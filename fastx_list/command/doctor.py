@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastx_list.agent import identity
+from fastx_list.agent.facts import Source
 from fastx_list.agent.machine import Machine, sees_everything
 from fastx_list.agent.process import login_of
 from fastx_list.agent.sources import load_sources
@@ -17,16 +18,6 @@ from fastx_list.agent.xserver import XServers
 from fastx_list.config import PREFIX, ConfigError, Settings
 from fastx_list.store import Held, StoreError, address, open_store
 from fastx_list.tokens import read_secret
-
-PROGRAMS = {
-    "xrdp": ("xrdp-sesman", "xrdp-sesexec"),
-    "xpra": ("xpra",),
-    "x2go": ("x2goagent", "nxagent"),
-    "tigervnc": ("Xvnc", "Xtigervnc"),
-    "xvfb": ("Xvfb",),
-    "xephyr": ("Xephyr",),
-    "xorg": ("Xorg", "Xorg.bin", "X"),
-}
 
 
 class Finding(NamedTuple):
@@ -88,29 +79,31 @@ def _sources(settings: Settings, machine: Machine) -> Iterator[Finding]:
     except ConfigError as error:
         yield Finding(False, str(error))
         return
-    listed = {
-        type(source).__name__.lower() for source in sources if getattr(source, "listed", True)
-    }
-    found: dict[str, int] = {}
-    for source in sources:
-        found[type(source).__name__.lower()] = len(list(source.scan(machine)))
-        if isinstance(source, XServers):
-            source.close(machine)
-    for name, programs in PROGRAMS.items():
-        running = len(machine.named(programs))
-        if name in listed:
-            sessions, processes = _count(found[name], "session"), _count(running, "process")
-            yield Finding(
-                True if found[name] else None, f"{name}: {sessions}; {processes} of {programs[0]}"
-            )
-        elif running:
-            yield Finding(
-                None,
-                f"{name}: {_count(running, 'process')} of {programs[0]}, not listed;"
-                f" {PREFIX}SOURCES can add it",
-            )
-    for name in sorted(listed - PROGRAMS.keys()):
-        yield Finding(True if found[name] else None, f"{name}: {_count(found[name], 'session')}")
+    for name, source in sources.items():
+        try:
+            finding = _source(name, source, machine)
+        except Exception as error:  # another package's may raise anything
+            finding = Finding(False, f"{name}: it fails, and its sessions are not seen: {error!r}")
+        if finding is not None:
+            yield finding
+
+
+def _source(name: str, source: Source, machine: Machine) -> Finding | None:
+    """Return what there is to say of one kind of session; ``None`` for one that is neither listed
+    nor there."""
+    found = len(list(source.scan(machine)))
+    sessions = f"{name}: {_count(found, 'session')}"
+    if not isinstance(source, XServers):
+        return Finding(found > 0 or None, sessions)
+    source.close(machine)
+    programs = source.own_programs or source.programs
+    running = len(machine.named(programs))
+    processes = f"{_count(running, 'process')} of {programs[0]}"
+    if source.listed:
+        return Finding(found > 0 or None, f"{sessions}; {processes}")
+    if running:
+        return Finding(None, f"{name}: {processes}, not listed; {PREFIX}SOURCES can add it")
+    return None
 
 
 def _secret(settings: Settings) -> Iterator[Finding]:

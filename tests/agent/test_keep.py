@@ -24,7 +24,7 @@ def test_what_is_seen_is_listed_and_what_is_gone_has_ended(
     settings: Settings, store: Store
 ) -> None:
     source = Scripted(facts("x"), facts("y", login="bob"))
-    agent = Agent(settings, store, [source])
+    agent = Agent(settings, store, {"source": source})
     assert agent.scan() == 2
     assert {(s.id, s.login) for s in listed(store).values()} == {
         (session_id("here", "x"), "alice"),
@@ -37,7 +37,7 @@ def test_what_is_seen_is_listed_and_what_is_gone_has_ended(
 
 def test_what_has_not_changed_is_not_written(settings: Settings, store: Store) -> None:
     source = Scripted(facts())
-    agent = Agent(settings, store, [source])
+    agent = Agent(settings, store, {"source": source})
     agent.scan()
     revision = store.snapshot().revision
     source.facts = [facts()]
@@ -47,7 +47,7 @@ def test_what_has_not_changed_is_not_written(settings: Settings, store: Store) -
 
 
 def test_a_store_that_was_emptied_is_filled_again_at_once(settings: Settings, store: Store) -> None:
-    agent = Agent(settings, store, [Scripted(facts())])
+    agent = Agent(settings, store, {"source": Scripted(facts())})
     agent.scan()
     store.observe("here", {})
     agent.scan()
@@ -57,7 +57,7 @@ def test_a_store_that_was_emptied_is_filled_again_at_once(settings: Settings, st
 def test_a_server_is_back_with_its_sessions_in_a_store_that_was_made_anew(
     settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent = Agent(settings, store, [Scripted(facts())])
+    agent = Agent(settings, store, {"source": Scripted(facts())})
     agent.scan()
     heartbeat, were_there = store.heartbeat, []
 
@@ -79,7 +79,7 @@ def test_a_lease_is_renewed_between_two_looks_that_are_further_apart(
 ) -> None:
     slow = replace(settings, scan_interval=3600.0, server_expiry=1.0)
     writer = open_store(settings.store)
-    agent = Agent(slow, writer, [Scripted(facts())])
+    agent = Agent(slow, writer, {"source": Scripted(facts())})
     stop = threading.Event()
     thread = threading.Thread(target=agent.run, args=[stop.wait])
     thread.start()
@@ -104,7 +104,7 @@ def test_what_happens_while_the_store_is_away_is_not_lost(
     clock: Any,
 ) -> None:
     source = Scripted(facts())
-    agent = Agent(settings, store, [source])
+    agent = Agent(settings, store, {"source": source})
     agent.scan()
 
     def fail(*args: object) -> None:
@@ -142,7 +142,7 @@ def test_it_tells_what_the_machine_is_like(environ: dict[str, str], store: Store
         }
     )
     source = Scripted(facts("x"), facts("y", login="bob"), facts("z"))
-    agent = Agent(settings, store, [source])
+    agent = Agent(settings, store, {"source": source})
     agent.scan()
     server = heard(store)
     assert {
@@ -172,7 +172,7 @@ def test_it_renews_its_lease_several_times_before_that_runs_out(
 ) -> None:
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    agent = Agent(settings, store, [Scripted(facts())])
+    agent = Agent(settings, store, {"source": Scripted(facts())})
     agent.scan()
     beats = 0
     for _ in range(1, 61):
@@ -190,7 +190,7 @@ def test_an_agent_that_was_cut_off_brings_its_sessions_back(
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)
     source = Scripted(facts("x"), facts("y"))
-    agent = Agent(settings, store, [source])
+    agent = Agent(settings, store, {"source": source})
     agent.scan()
     clock(1_800_000_010)
     source.facts = [facts("x", clients=1), facts("y")]
@@ -205,7 +205,7 @@ def test_an_agent_that_was_cut_off_brings_its_sessions_back(
     # The same if it was started again meanwhile.
     now += settings.server_expiry + 1
     assert listed(store) == {}
-    Agent(settings, store, [source]).scan()
+    Agent(settings, store, {"source": source}).scan()
     assert listed(store) == before
 
 
@@ -219,11 +219,11 @@ def test_of_two_agents_with_one_server_id_one_writes_and_both_say_so(
 ) -> None:
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    first = Agent(settings, store, [Scripted(facts("x"))])
+    first = Agent(settings, store, {"source": Scripted(facts("x"))})
     other = replace(
         load({**environ, "FASTX_LIST_STATE_DIR": str(tmp_path / "other")}), store=settings.store
     )
-    second = Agent(other, store, [Scripted(facts("y"))])
+    second = Agent(other, store, {"source": Scripted(facts("y"))})
     first.scan()
     written = listed(store)
     for _ in range(100):
@@ -254,7 +254,9 @@ def test_of_two_agents_that_were_copied_the_later_one_stays(
 ) -> None:
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    first, second = (Agent(settings, store, [Scripted(facts(identity))]) for identity in "xy")
+    first, second = (
+        Agent(settings, store, {"source": Scripted(facts(identity))}) for identity in "xy"
+    )
     first.scan()
     second.scan()
     for _ in range(100):
@@ -268,8 +270,8 @@ def test_of_two_agents_that_were_copied_the_later_one_stays(
 def test_an_agent_that_is_started_again_after_a_kill_writes_at_once(
     settings: Settings, store: Store
 ) -> None:
-    Agent(settings, store, [Scripted(facts("x"))]).scan()
-    again = Agent(settings, store, [Scripted(facts("y"))])
+    Agent(settings, store, {"source": Scripted(facts("x"))}).scan()
+    again = Agent(settings, store, {"source": Scripted(facts("y"))})
     again.scan()
     assert again.problem is None
     assert listed(store).keys() == {session_id("here", "y")}
@@ -283,7 +285,7 @@ def test_it_looks_again_and_again_until_it_is_stopped(settings: Settings, store:
         return len(waits) == 3
 
     thread = threading.Thread(
-        target=Agent(settings, store, [Scripted(facts())]).run, args=[stopped]
+        target=Agent(settings, store, {"source": Scripted(facts())}).run, args=[stopped]
     )
     thread.start()
     thread.join(20)

@@ -36,18 +36,18 @@ DOCS = Path(__file__).parents[2] / "docs" / "sessions.md"
 
 def listed(settings: Settings) -> set[str]:
     return {
-        type(source).__name__
-        for source in load_sources(settings)
+        name
+        for name, source in load_sources(settings).items()
         if not isinstance(source, XServers) or source.listed
     }
 
 
 def test_the_usual_kinds_are_looked_for(settings: Settings) -> None:
-    assert listed(settings) == {"Xrdp", "Xpra", "X2Go", "TigerVnc", "Spool"}
+    assert listed(settings) == {"xrdp", "xpra", "x2go", "tigervnc", "spool"}
 
 
 def test_a_setting_says_which_kinds_are_wanted(settings: Settings) -> None:
-    assert listed(replace(settings, sources=("xrdp", "xvfb"))) == {"Xrdp", "Xvfb"}
+    assert listed(replace(settings, sources=("xrdp", "xvfb"))) == {"xrdp", "xvfb"}
     with pytest.raises(
         ConfigError, match="FASTX_LIST_SOURCES takes names out of spool tigervnc .*, not nonsense"
     ):
@@ -59,8 +59,30 @@ def test_a_source_that_cannot_be_loaded_costs_the_rest_nothing(
 ) -> None:
     broken = EntryPoint("broken", "no_such_module:Source", sources.GROUP)
     monkeypatch.setattr(sources, "entry_points", lambda group: EntryPoints([broken]))
-    assert listed(settings) == {"Xrdp", "Xpra", "X2Go", "TigerVnc", "Spool"}
+    assert listed(settings) == {"xrdp", "xpra", "x2go", "tigervnc", "spool"}
     assert "the source broken (no_such_module:Source) cannot be loaded" in caplog.text
+
+
+def test_another_packages_source_is_asked_before_those_that_take_any_server(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = EntryPoint("nomachine", f"{__name__}:Named", sources.GROUP)
+    monkeypatch.setattr(sources, "entry_points", lambda group: EntryPoints([theirs]))
+    loaded = load_sources(settings)
+    assert list(loaded) == (
+        ["xrdp", "xpra", "x2go", "nomachine", "tigervnc", "xvfb", "xephyr", "xorg", "spool"]
+    )
+    assert isinstance(loaded["nomachine"], Named)
+    assert "nomachine" not in load_sources(replace(settings, sources=("xrdp",)))
+
+
+def test_another_packages_source_cannot_take_the_name_of_one_of_ours(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs = [EntryPoint(name, f"{__name__}:Named", sources.GROUP) for name in ("xrdp", "spool")]
+    monkeypatch.setattr(sources, "entry_points", lambda group: EntryPoints(theirs))
+    assert not any(isinstance(source, Named) for source in load_sources(settings).values())
+    assert "the name xrdp is taken" in caplog.text and "the name spool is taken" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -74,7 +96,7 @@ def test_what_no_session_can_be_is_skipped_and_said(
             yield Facts(identity="good", login="alice")
             yield Facts(identity="wrong", login="alice", **wrong)
 
-    agent = Agent(settings, store, [Wrong()])
+    agent = Agent(settings, store, {"wrong": Wrong()})
     agent.scan()
     assert len(store.snapshot().records) == 1 and "session 'wrong': skipped" in caplog.text
 

@@ -129,7 +129,7 @@ def test_a_later_edit_touches_new_sessions_only(settings: Settings, store: Store
     source = Seen()
     settings.state_dir.mkdir(exist_ok=True)
     settings.session_json.write_text(json.dumps({"videoRam": 1}))
-    agent = Agent(settings, store, [source])
+    agent = Agent(settings, store, {"source": source})
     source.facts = [
         Facts(identity="a", login="alice"),
         Facts(identity="b", login="bob", video_ram=5),
@@ -143,5 +143,5 @@ def test_a_later_edit_touches_new_sessions_only(settings: Settings, store: Store
     ]
     agent.scan()
     assert members() == {"alice": 1, "bob": 5, "carol": 22}
-    Agent(settings, store, [source]).scan()
+    Agent(settings, store, {"source": source}).scan()
     assert members() == {"alice": 1, "bob": 5, "carol": 22}

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
 
-from fastx_list.agent import identity
+from fastx_list.agent import identity, sources
+from fastx_list.agent.facts import Facts
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.process import Process
+from fastx_list.agent.sources.xrdp import Xrdp
+from fastx_list.agent.xserver import XServers
 from fastx_list.command.doctor import examine
 from fastx_list.config import Settings, load
 from fastx_list.model.server import Server
@@ -60,6 +67,61 @@ def test_what_is_open_to_others_is_to_be_mended(said: Said, environ: dict[str, s
     (state / "secret").chmod(0o600)
     (state / "sessions.db").unlink()
     assert said()[False] == "" and "closed to other users" in said()[True]
+
+
+class Desktops:
+    """A source as another package has it."""
+
+    def scan(self, machine: Machine) -> Iterable[Facts]:
+        return [Facts(identity=name, login="alice") for name in ("one", "two")]
+
+
+class Servers(XServers):
+    """One that looks for a program, which is this very process's."""
+
+    programs = (Path("/proc/self/comm").read_text().strip(),)
+
+    def recognises(self, process: Process, machine: Machine) -> bool:
+        return False
+
+
+class Failing:
+    def scan(self, machine: Machine) -> Iterable[Facts]:
+        raise RuntimeError("no licence")
+
+
+def test_every_kind_of_session_is_named_as_the_settings_name_it(
+    said: Said, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [
+        EntryPoint(name, f"{__name__}:{kind}", sources.GROUP)
+        for name, kind in (("nomachine", "Desktops"), ("xmine", "Servers"), ("bad", "Failing"))
+    ]
+    monkeypatch.setattr(sources, "entry_points", lambda group: EntryPoints(points))
+    findings = said()
+    assert "nomachine: 2 sessions" in findings[True].splitlines()
+    [xmine] = [line for line in findings[None].splitlines() if line.startswith("xmine: ")]
+    assert re.fullmatch(
+        rf"xmine: 0 sessions; [1-9][0-9]* process(es)? of {re.escape(Servers.programs[0])}", xmine
+    )
+    assert "bad: it fails, and its sessions are not seen: RuntimeError('no licence')" in (
+        findings[False].splitlines()
+    )
+    for name in ("xrdp", "xpra", "x2go", "tigervnc", "spool"):
+        assert re.search(
+            rf"^{name}: [0-9]+ sessions?", findings[None] + "\n" + findings[True], re.M
+        )
+
+
+def test_a_kind_that_runs_but_is_not_asked_for_can_be_added(
+    said: Said, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Xrdp, "own_programs", Servers.programs)
+    environ["FASTX_LIST_SOURCES"] = "spool"
+    [line] = [line for line in said()[None].splitlines() if line.startswith("xrdp: ")]
+    assert line.endswith("not listed; FASTX_LIST_SOURCES can add it")
+    monkeypatch.setattr(Xrdp, "own_programs", ("no-such-program",))
+    assert "xrdp: " not in said()[None]
 
 
 def test_it_says_who_keeps_the_list_up_to_date_and_whether_two_agents_have_one_name(

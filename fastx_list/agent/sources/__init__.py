@@ -7,8 +7,9 @@ a complete example.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
+from typing import NamedTuple
 
 from fastx_list.agent.facts import Source
 from fastx_list.agent.sources.plain import Xephyr, Xorg, Xvfb
@@ -21,45 +22,71 @@ from fastx_list.agent.xserver import XServers
 from fastx_list.config import PREFIX, ConfigError, Settings
 
 GROUP = "fastx_list.sources"
-# The first to claim a process has it, so the more particular kinds come first.
-_PARTICULAR: dict[str, type[XServers]] = {"xrdp": Xrdp, "xpra": Xpra, "x2go": X2Go}
-_GENERAL: dict[str, type[XServers]] = {
-    "tigervnc": TigerVnc,
-    "xvfb": Xvfb,
-    "xephyr": Xephyr,
-    "xorg": Xorg,
-}
-USUAL = ("xrdp", "xpra", "x2go", "tigervnc", "spool")
+SPOOL = "spool"
 
 log = logging.getLogger(__name__)
 
 
-def load_sources(settings: Settings) -> list[Source]:
-    """Return the sources that ``settings`` ask for. Raises :class:`ConfigError` if one is not
-    known."""
+class Kind(NamedTuple):
+    """One of our own kinds of X server."""
+
+    source: type[XServers]
+    is_usual: bool  # whether it is looked for where the settings name none
+    takes_any: bool  # whether it takes every X server of its programs that is left
+
+
+# The first to claim a process has it. Other packages' kinds come before those that take any.
+KINDS = {
+    "xrdp": Kind(Xrdp, is_usual=True, takes_any=False),
+    "xpra": Kind(Xpra, is_usual=True, takes_any=False),
+    "x2go": Kind(X2Go, is_usual=True, takes_any=False),
+    "tigervnc": Kind(TigerVnc, is_usual=True, takes_any=True),
+    "xvfb": Kind(Xvfb, is_usual=False, takes_any=True),
+    "xephyr": Kind(Xephyr, is_usual=False, takes_any=True),
+    "xorg": Kind(Xorg, is_usual=False, takes_any=True),
+}
+
+
+def load_sources(settings: Settings) -> dict[str, Source]:
+    """Return the sources that ``settings`` ask for by their names, in the order in which they claim
+    processes. Raises :class:`ConfigError` if a name is not known.
+
+    Our own kinds of X server are there even if they are not asked for: see
+    :attr:`XServers.listed`.
+    """
     others = {point.name: point for point in entry_points(group=GROUP)}
-    known = {*_PARTICULAR, *others, *_GENERAL, "spool"}
-    wanted = {*USUAL, *others} if settings.sources is None else set(settings.sources)
+    known = {*KINDS, *others, SPOOL}
+    usual = {name for name, kind in KINDS.items() if kind.is_usual}
+    wanted = {*usual, *others, SPOOL} if settings.sources is None else set(settings.sources)
     if not wanted <= known:
         raise ConfigError(
             f"{PREFIX}SOURCES takes names out of {' '.join(sorted(known))}, not"
             f" {' '.join(sorted(wanted - known))}"
         )
-    sources: list[Source] = [kind(listed=name in wanted) for name, kind in _PARTICULAR.items()]
-    sources += _load_others([point for name, point in others.items() if name in wanted])
-    sources += [kind(listed=name in wanted) for name, kind in _GENERAL.items()]
-    if "spool" in wanted:
-        sources.append(Spool(settings.spool))
+
+    def ours(takes_any: bool) -> dict[str, Source]:
+        return {
+            name: kind.source(listed=name in wanted)
+            for name, kind in KINDS.items()
+            if kind.takes_any == takes_any
+        }
+
+    sources = ours(False) | _load(point for name, point in others.items() if name in wanted)
+    sources |= ours(True)
+    if SPOOL in wanted:
+        sources[SPOOL] = Spool(settings.spool)
     return sources
 
 
-def _load_others(points: Sequence[EntryPoint]) -> list[Source]:
+def _load(points: Iterable[EntryPoint]) -> dict[str, Source]:
     """Return other packages' sources; one that cannot be loaded costs the rest nothing."""
-    loaded: list[Source] = []
+    loaded: dict[str, Source] = {}
     for point in points:
         try:
+            if point.name in KINDS or point.name == SPOOL:
+                raise ValueError(f"the name {point.name} is taken by one of ours")
             make: Callable[[], Source] = point.load()
-            loaded.append(make())
+            loaded[point.name] = make()
         except Exception:
             log.exception(
                 "the source %s (%s) cannot be loaded; its sessions are not listed",

@@ -91,6 +91,7 @@ class Xpra(XServers):
     """Finds xpra's servers by the sockets on which they wait for clients."""
 
     programs = ("xpra", "Xvfb", "Xorg", "Xdummy")
+    own_programs = ("xpra",)
 
     def recognises(self, process: Process, machine: Machine) -> bool:
         if process.stat.name in X_SERVERS:

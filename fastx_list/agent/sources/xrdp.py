@@ -68,6 +68,7 @@ class Xrdp(XServers):
     """Finds the X servers that xrdp's session manager has started."""
 
     programs = (*XORG, *tigervnc.PROGRAMS)
+    own_programs = STARTERS
 
     def recognises(self, process: Process, machine: Machine) -> bool:
         return machine.parent_name(process) in STARTERS
