@@ -45,11 +45,15 @@ class Tokens:
 
     def __init__(self, settings: Settings) -> None:
         """Raises :class:`ConfigError` if the secret or the public key cannot be used."""
+        # What our own tokens are signed with
         self._secret = settings.secret_key or read_secret(settings.secret_file)
-        self._server_id = settings.server_id
+        self._server_id = settings.server_id  # who issues them
+        # The algorithms that are taken, each with its key
         self._keys: dict[str, str | bytes] = {"HS256": self._secret}
         if settings.token_public_key:
             self._keys.update(_public_key(settings.token_public_key))
+        # What good tokens say, in the order in which they were verified: the first makes room,
+        # however often it is used, so that a look-up changes nothing
         self._verified: OrderedDict[str, Claims] = OrderedDict()
 
     def issue(self, login: str, ttl: float, admin: bool = False) -> str:

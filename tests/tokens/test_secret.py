@@ -1,0 +1,181 @@
+"""The file of the secret."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import secrets
+import stat
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+
+from fastx_list.config import ConfigError, load
+from fastx_list.tokens import Tokens, read_secret
+from tests.support import ordinary_user
+from tests.tokens.common import HOUR, SECRET, make_tokens
+
+
+def write_secret(directory: Path, text: str, mode: int = 0o600) -> Path:
+    path = directory / "secret"
+    path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
+    return path
+
+
+def config_error(path: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_secret(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_secret_is_made_that_only_its_owner_can_read(tmp_path: Path, umask: int) -> None:
+    path = tmp_path / "below" / "state" / "secret"
+    before = os.umask(umask)
+    try:
+        secret = read_secret(path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert len(secret) >= 64
+    assert os.listdir(path.parent) == ["secret"]
+
+
+def test_a_secret_that_is_there_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    assert read_secret(path) == read_secret(path) == path.read_text().strip()
+
+
+def test_no_two_servers_have_the_same_secret(tmp_path: Path) -> None:
+    assert read_secret(tmp_path / "a" / "secret") != read_secret(tmp_path / "b" / "secret")
+
+
+def test_the_secret_that_root_makes_is_the_directory_owners(tmp_path: Path) -> None:
+    directory = tmp_path / "state"
+    directory.mkdir(0o700)
+    if os.geteuid() == 0:
+        os.chown(directory, 65534, 65534)
+    read_secret(directory / "secret")
+    made, owner = (directory / "secret").stat(), directory.stat()
+    assert (made.st_uid, made.st_gid) == (owner.st_uid, owner.st_gid)
+
+
+def test_tokens_are_signed_with_the_secret_of_the_state_directory(tmp_path: Path) -> None:
+    def tokens() -> Tokens:
+        return Tokens(load({"FASTX_LIST_STATE_DIR": str(tmp_path / "state")}))
+
+    assert tokens().verify(tokens().issue("alice", HOUR), ()).login == "alice"
+    assert (
+        make_tokens(secret=read_secret(tmp_path / "state" / "secret"))
+        .verify(tokens().issue("bob", HOUR), ())
+        .login
+        == "bob"
+    )
+
+
+def test_a_secret_that_is_given_is_not_kept_in_a_file(tmp_path: Path) -> None:
+    Tokens(load({"FASTX_LIST_STATE_DIR": str(tmp_path), "FASTX_LIST_SECRET_KEY": SECRET}))
+    assert os.listdir(tmp_path) == []
+
+
+def read_when_all_are_ready(path: str, barrier: Barrier, answers: Queue[str]) -> None:
+    barrier.wait(60)
+    answers.put(read_secret(Path(path)))
+
+
+def test_processes_that_start_at_once_get_the_same_secret(tmp_path: Path) -> None:
+    # Each process of its own, not a fork: other tests may have left threads behind, with which
+    # forking is not safe.
+    context, count, path = multiprocessing.get_context("spawn"), 4, tmp_path / "state" / "secret"
+    barrier, answers = context.Barrier(count), context.Queue()
+    processes = [
+        context.Process(target=read_when_all_are_ready, args=(str(path), barrier, answers))
+        for _ in range(count)
+    ]
+    for process in processes:
+        process.start()
+    found = {answers.get(timeout=60) for _ in processes}
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    answers.close()
+    answers.join_thread()
+    assert found == {path.read_text().strip()}
+    assert os.listdir(path.parent) == ["secret"]
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o644, 0o666, 0o620, 0o660, 0o777], ids=oct)
+def test_a_secret_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
+    path = write_secret(tmp_path, SECRET, mode)
+    message = config_error(path)
+    assert "open to other users" in message and f"chmod 600 {path}" in message
+    assert SECRET not in message
+    path.chmod(0o600)
+    assert read_secret(path) == SECRET
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o640], ids=oct)
+def test_a_secret_may_be_readable_for_one_group(tmp_path: Path, mode: int) -> None:
+    assert read_secret(write_secret(tmp_path, SECRET, mode)) == SECRET
+
+
+@pytest.mark.parametrize("text", ["", "\n", "x" * 31, "x" * 31 + "\n", " " * 40])
+def test_a_secret_that_is_too_short_is_refused(tmp_path: Path, text: str) -> None:
+    assert "under 32 characters" in config_error(write_secret(tmp_path, text))
+
+
+def test_a_secret_of_32_characters_is_taken_without_the_line_end(tmp_path: Path) -> None:
+    assert read_secret(write_secret(tmp_path, "x" * 32 + "\n")) == "x" * 32
+
+
+def test_a_secret_that_is_no_ascii_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(secrets.token_bytes(64) + b"\xff")
+    path.chmod(0o600)
+    assert "cannot be used" in config_error(path)
+
+
+def test_a_secret_in_a_directory_that_may_not_be_entered_is_refused(tmp_path: Path) -> None:
+    write_secret(tmp_path, SECRET)
+    tmp_path.chmod(0)
+    try:
+        with ordinary_user():
+            message = config_error(tmp_path / "secret")
+    finally:
+        tmp_path.chmod(0o700)
+    assert "Permission denied" in message
+    assert (
+        "run as the user that owns it, or set FASTX_LIST_STATE_DIR or FASTX_LIST_SECRET_KEY"
+        in message
+    )
+
+
+def test_a_secret_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with ordinary_user():
+            message = config_error(tmp_path / "state" / "secret")
+    finally:
+        tmp_path.chmod(0o700)
+    assert "cannot be used: Permission denied" in message
+
+
+def test_a_state_directory_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("no directory")
+    assert "cannot be used" in config_error(tmp_path / "state" / "secret")
+
+
+def test_a_secret_that_is_a_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    assert "cannot be used: Is a directory" in config_error(tmp_path / "secret")
+
+
+def test_a_secret_that_is_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret").symlink_to(tmp_path / "nothing")
+    assert "cannot be used" in config_error(tmp_path / "secret")
+    assert os.listdir(tmp_path) == ["secret"]
