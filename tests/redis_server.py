@@ -35,20 +35,20 @@ class RedisServer:
         within: Sequence[str] = (),
         **options: str,
     ) -> None:
-        self.data = directory / "data"
+        self.data = directory / "data"  # what it saves, if it saves
         self.data.mkdir(parents=True)
-        self._processes = processes
-        self.address = address
+        self._processes = processes  # ends it at last
+        self.address = address  # what it listens on
         self._within = within
-        self.directory = directory
+        self.directory = directory  # its own, with its settings, its socket and its data
         self.socket = directory / "redis.sock"
         self.port = free_port()
-        self.options = {
+        self.options = {  # the lines of its settings file; read when it starts
             "save": '""',
             "appendonly": "no",
             **{name.replace("_", "-"): value for name, value in options.items()},
         }
-        self.process: subprocess.Popen[bytes]
+        self.process: subprocess.Popen[bytes]  # once it is started
 
     @property
     def url(self) -> str:

@@ -7,35 +7,35 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 DEFAULT_PORT, SENTINEL_PORT = 6379, 26379
 PREFIX = "fastx-list"
 SCHEMES = ("redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel")
 
+Hosts: TypeAlias = tuple[tuple[str, int], ...]  # names or numbers, and ports
+
 
 @dataclass(frozen=True)
 class Address:
-    """What a ``redis`` URL says.
+    """What a ``redis`` URL says."""
 
-    ``hosts`` are those of Redis itself, or of its Sentinels if ``master`` names what they watch;
-    with ``socket`` there are none. The files of passwords are read at each connection, so that the
-    password can be changed while this runs.
-    """
-
-    hosts: tuple[tuple[str, int], ...] = ()
-    socket: str | None = None
-    master: str | None = None
+    hosts: Hosts = ()  # of Redis, or of its Sentinels if there is a master
+    socket: str | None = None  # the path of a Unix socket, in place of hosts
+    master: str | None = None  # the name of what the Sentinels watch
     database: int = 0
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    # Files that hold a password; they are read at each connection, so that it can be changed
     password_file: Path | None = None
     sentinel_password_file: Path | None = None
     tls: bool = False
+    # Files in PEM: an authority to trust, and what this side shows of itself
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
-    prefix: str = PREFIX
+    prefix: str = PREFIX  # what the names of all keys begin with
 
     def __str__(self) -> str:
         where = self.socket or ",".join(
@@ -67,34 +67,10 @@ def parse(url: str) -> Address:
     options = _options(parts.query)
     userinfo, _, netloc = authority.rpartition("@")
     username, _, password = (unquote(part) or None for part in userinfo.partition(":"))
-    path = unquote(parts.path)
-    socket = master = None
-    hosts: tuple[tuple[str, int], ...] = ()
-    database = options.pop("db", "0")
-    if parts.scheme == "redis+unix":
-        if netloc or not path.startswith("/"):
-            raise ValueError("redis+unix:///PATH takes an absolute path, after three slashes")
-        socket = path
-    else:
-        sentinel = parts.scheme.endswith("+sentinel")
-        hosts = tuple(
-            _host(each, SENTINEL_PORT if sentinel else DEFAULT_PORT) for each in netloc.split(",")
-        )
-        names = [name for name in path.split("/") if name]
-        if sentinel:
-            if not names:
-                raise ValueError(
-                    "redis+sentinel://HOST,HOST/NAME takes the name of the master that the"
-                    " Sentinels watch"
-                )
-            master = names.pop(0)
-        elif len(hosts) > 1:
-            raise ValueError(
-                "redis://HOST takes one host; several of them are for redis+sentinel://"
-            )
-        if len(names) > 1:
-            raise ValueError("after the host it takes one database number")
-        database = names[0] if names else database
+    hosts, socket, master, names = _reach(parts.scheme, netloc, unquote(parts.path))
+    if len(names) > 1:
+        raise ValueError("after the host it takes one database number")
+    database = names[0] if names else options.get("db", "0")
     if not database.isdecimal() or len(database) > 5:
         raise ValueError("the database takes a number")
     return Address(
@@ -104,14 +80,35 @@ def parse(url: str) -> Address:
         int(database),
         username,
         password,
-        _path(options.pop("password_file", None)),
-        _path(options.pop("sentinel_password_file", None)),
+        _path(options.get("password_file")),
+        _path(options.get("sentinel_password_file")),
         tls=parts.scheme.startswith("rediss"),
-        ca=options.pop("ca", None),
-        cert=options.pop("cert", None),
-        key=options.pop("key", None),
-        prefix=options.pop("prefix", PREFIX),
+        ca=options.get("ca"),
+        cert=options.get("cert"),
+        key=options.get("key"),
+        prefix=options.get("prefix", PREFIX),
     )
+
+
+def _reach(scheme: str, netloc: str, path: str) -> tuple[Hosts, str | None, str | None, list[str]]:
+    """Return the hosts, the socket, the master, and what else stands in the path."""
+    if scheme == "redis+unix":
+        if netloc or not path.startswith("/"):
+            raise ValueError("redis+unix:///PATH takes an absolute path, after three slashes")
+        return (), path, None, []
+    names = [name for name in path.split("/") if name]
+    hosts = netloc.split(",")
+    if not scheme.endswith("+sentinel"):
+        if len(hosts) > 1:
+            raise ValueError(
+                "redis://HOST takes one host; several of them are for redis+sentinel://"
+            )
+        return (_host(netloc, DEFAULT_PORT),), None, None, names
+    if not names:
+        raise ValueError(
+            "redis+sentinel://HOST,HOST/NAME takes the name of the master that the Sentinels watch"
+        )
+    return tuple(_host(each, SENTINEL_PORT) for each in hosts), None, names[0], names[1:]
 
 
 def _options(query: str) -> dict[str, str]:
@@ -127,11 +124,8 @@ def _options(query: str) -> dict[str, str]:
             raise ValueError(
                 f"its option {name}= takes the path of a file; there is none at {options[name]!r}"
             )
-    if (
-        not options.get("prefix", PREFIX).isascii()
-        or not options.get("prefix", PREFIX).isprintable()
-        or set("{} ") & set(options.get("prefix", PREFIX))
-    ):
+    prefix = options.get("prefix", PREFIX)
+    if not prefix.isascii() or not prefix.isprintable() or set("{} ") & set(prefix):
         raise ValueError(
             "its option prefix= takes ASCII letters, digits and punctuation other than braces"
         )

@@ -57,7 +57,7 @@ def test_it_ends_the_sessions_that_are_missing(store: Store) -> None:
     assert list(changes.records) == [Record("s1-1", "alice", "s1", None)]
 
 
-def test_an_empty_view_ends_all_sessions_of_the_server(store: Store) -> None:
+def test_observing_no_session_ends_all_of_the_server(store: Store) -> None:
     store.observe("s1", by_id(make_session(1), make_session(2)))
     store.observe("s1", {})
     assert running_in(store) == {}
@@ -70,7 +70,7 @@ def test_it_leaves_the_sessions_of_other_servers_alone(store: Store) -> None:
     assert running_in(store).keys() == {"s2-1"}
 
 
-def test_an_unchanged_view_writes_nothing(store: Store) -> None:
+def test_observing_the_same_sessions_writes_nothing(store: Store) -> None:
     store.observe("s1", by_id(make_session(1, params={"a": 1}), make_session(2)))
     before = store.snapshot()
     store.observe("s1", by_id(make_session(1, params={"a": 1}), make_session(2)))
@@ -88,7 +88,7 @@ def test_it_writes_only_what_has_changed(store: Store) -> None:
     assert changes.revision == before + 1
 
 
-def test_a_view_is_taken_whole_or_not_at_all(store: Store) -> None:
+def test_what_is_observed_is_taken_whole_or_not_at_all(store: Store) -> None:
     store.observe("s1", by_id(make_session(1), make_session(2)))
     before = store.snapshot()
     # A number that JSON does not have cannot be written, and by then the two sessions in front of

@@ -90,7 +90,7 @@ def _revoke_one_by_one(url: str, name: str, steps: int) -> None:
     store.close()
 
 
-def test_no_reader_ever_sees_part_of_a_view(
+def test_no_reader_ever_sees_part_of_what_was_observed(
     opened: OpenStore, url: str, workers: ProcessPoolExecutor
 ) -> None:
     reader, follower = opened(), opened()
@@ -158,7 +158,7 @@ def _observe_many_times(url: str, count: int) -> None:
     store.close()
 
 
-def test_a_writer_killed_at_any_moment_leaves_a_readable_store_with_whole_views_only(
+def test_a_writer_killed_at_any_moment_leaves_a_readable_store_with_nothing_half_written(
     opened: OpenStore, url: str
 ) -> None:
     moments = random.Random(1)

@@ -158,7 +158,7 @@ def test_a_store_can_be_used_again_when_what_was_wrong_is_gone(
     assert running_in(store).keys() == {"s1-1"}
 
 
-def _big_view() -> dict[str, Session]:
+def _many_sessions() -> dict[str, Session]:
     return by_id(*(make_session(number, command="x" * 4000) for number in range(500)))
 
 
@@ -170,13 +170,13 @@ def _observe_over_a_limit(url: str) -> tuple[str, dict[str, Any], dict[str, Any]
     # To a writer this is a disk without room: SQLite gets an error in the midst of its transaction.
     resource.setrlimit(resource.RLIMIT_FSIZE, (256 * 1024, resource.RLIM_INFINITY))
     with pytest.raises(StoreError) as caught:
-        store.observe("s1", _big_view())
+        store.observe("s1", _many_sessions())
     assert store.changes(revision) is None
     running = running_in(store)
     store.close()
     again = running_in(store)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    store.observe("s1", _big_view())
+    store.observe("s1", _many_sessions())
     store.close()
     return str(caught.value), running, again
 
@@ -192,7 +192,7 @@ def test_a_disk_without_room_leaves_the_last_state_readable(
     assert running == again == before
     changes = store.changes(revision)  # once there is room again, the next observation is taken
     assert changes is not None
-    assert running_in(store).keys() == _big_view().keys()
+    assert running_in(store).keys() == _many_sessions().keys()
 
 
 @pytest.fixture
