@@ -14,9 +14,10 @@ import tempfile
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jwt
 
@@ -106,7 +107,7 @@ class Tokens:
                 )
             # `iat` is not compared with our clock: a portal whose clock is a second ahead issues
             # good tokens.
-            claims = jwt.decode(
+            payload = jwt.decode(
                 token,
                 key,
                 algorithms=[algorithm],
@@ -127,18 +128,23 @@ class Tokens:
             raise AuthError("token: it is not valid yet") from None
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             raise AuthError("token: it is not a well-formed JSON Web Token") from None
-        login, expires, jti = claims["sub"], claims["exp"], claims.get("jti")
-        if not _is_text(login):
-            raise AuthError('token: its "sub" claim takes a login')
-        if (
-            isinstance(expires, bool)
-            or not isinstance(expires, (int, float))
-            or not 0 <= expires < 2**53
-        ):
-            raise AuthError('token: its "exp" claim takes a number of seconds')
-        if jti is not None and not _is_text(jti):
-            raise AuthError('token: its "jti" claim takes text')
-        return Claims(login, int(expires), jti, claims.get("admin") is True)
+        return _claims(payload)
+
+
+def _claims(payload: Mapping[str, Any]) -> Claims:
+    """Return the claims of a token whose signature is good."""
+    login, expires, jti = payload["sub"], payload["exp"], payload.get("jti")
+    if not _is_text(login):
+        raise AuthError('token: its "sub" claim takes a login')
+    if (
+        isinstance(expires, bool)
+        or not isinstance(expires, (int, float))
+        or not 0 <= expires < 2**53
+    ):
+        raise AuthError('token: its "exp" claim takes a number of seconds')
+    if jti is not None and not _is_text(jti):
+        raise AuthError('token: its "jti" claim takes text')
+    return Claims(login, int(expires), jti, payload.get("admin") is True)
 
 
 def _is_text(value: object) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 
 from fastx_list.tokens import Claims
@@ -90,6 +92,14 @@ def test_claims_of_a_portals_own_are_ignored() -> None:
         claims(iss="https://portal.example.org", roles=["admin"], login="root", scope="admin")
     )
     assert make_tokens().verify(token, ()) == Claims("alice", jwt_expiry(token), "1", False)
+
+
+def test_what_a_token_says_cannot_be_changed() -> None:
+    # It is remembered, and everybody who shows the token gets the same.
+    found = make_tokens().verify(sign(claims()), ())
+    for name, value in (("login", "root"), ("admin", True)):
+        with pytest.raises(FrozenInstanceError):
+            setattr(found, name, value)
 
 
 # Revocation.
