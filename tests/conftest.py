@@ -92,6 +92,24 @@ def observe(store: Store) -> Callable[..., None]:
     return observe
 
 
+@pytest.fixture
+def four_sessions(observe: Callable[..., None]) -> None:
+    """Three sessions of alice, ``a``, ``b`` and ``c``, and ``d`` of bob."""
+    observe(
+        session("a", started=1, geometry="800x600", clients=0, command="xterm"),
+        session("b", started=2, geometry="1280x720", clients=2, command="blender"),
+        session(
+            "c",
+            started=3,
+            geometry="1024x768",
+            clients=0,
+            command="matlab",
+            params={"name": "Thesis", "tag": "x"},
+        ),
+        session("d", "bob", started=4, command="secret of bob"),
+    )
+
+
 def session(session_id: str, login: str = "alice", **facts: Any) -> Session:
     """Return a session of server ``here``."""
     return Session(

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from flask.testing import FlaskClient
 from websockets.exceptions import InvalidStatus
@@ -10,18 +7,10 @@ from websockets.sync.client import connect
 
 from fastx_list.model.server import Server
 from fastx_list.store import Lease, Store
+from tests.answers import Issue, Observe, error, ids
 from tests.conftest import session
 from tests.live.clients import take
 from tests.support import Service
-from tests.web.test_list import error
-
-Observe = Callable[..., None]
-Issue = Callable[..., str]
-
-
-def ids(answer: Any) -> list[str]:
-    assert answer.status_code == 200
-    return [members["id"] for members in answer.json]
 
 
 @pytest.fixture

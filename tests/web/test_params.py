@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,11 +7,8 @@ from flask.testing import FlaskClient
 
 from fastx_list import create_app
 from fastx_list.store import StoreError
+from tests.answers import Issue, Observe, content, error
 from tests.conftest import session
-from tests.web.test_list import content, error
-
-Issue = Callable[..., str]
-Observe = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +11,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from fastx_list import create_app
+from fastx_list.api.addresses import LISTINGS
+from fastx_list.config import Settings
+from fastx_list.web.short_cut import short_cut
+from tests.answers import Issue, Observe, ids
 from tests.conftest import session
 
 QUERIES = (
@@ -42,10 +47,7 @@ def both(environ: dict[str, str]) -> Iterator[tuple[FlaskClient, FlaskClient]]:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
 def test_both_ways_answer_alike(
-    both: tuple[FlaskClient, FlaskClient],
-    token: Callable[..., str],
-    observe: Callable[..., None],
-    method: str,
+    both: tuple[FlaskClient, FlaskClient], token: Issue, observe: Observe, method: str
 ) -> None:
     observe(
         session("a", started=2, clients=1), session("b", started=1, clients=0), session("c", "bob")
@@ -69,6 +71,9 @@ def test_both_ways_answer_alike(
         {"If-None-Match": tag},
         {"If-None-Match": f"W/{tag}"},
         {"If-None-Match": '"x"'},
+        {"If-None-Match": f'"x", {tag}'},
+        {"If-None-Match": "*"},
+        {"If-None-Match": ""},
     ]
     for text in tokens:
         for query in QUERIES:
@@ -79,8 +84,55 @@ def test_both_ways_answer_alike(
                 assert quick == plain, (method, text, query, headers)
 
 
+@pytest.mark.parametrize("address", LISTINGS)
+def test_both_ways_answer_alike_at_every_address(
+    both: tuple[FlaskClient, FlaskClient], token: Issue, observe: Observe, address: str
+) -> None:
+    observe(session("a"), session("b", "bob"))
+    for good in (token("alice", admin=True), token("alice")):
+        for _ in range(2):  # at first the token is not a known one
+            quick, plain = (_ask(client, "GET", f"{address}/{good}", {}) for client in both)
+            assert quick == plain
+
+
+def test_both_ways_answer_alike_while_the_store_is_away(
+    both: tuple[FlaskClient, FlaskClient], token: Issue, observe: Observe, settings: Settings
+) -> None:
+    observe(session("a"))
+    url = f"/api/list/{token('alice')}"
+    tags = {client.get(url).headers["ETag"] for client in both}
+    database = settings.state_dir / "sessions.db"
+    os.rename(database, settings.state_dir / "away")
+    database.mkdir()
+    for headers in ({}, {"If-None-Match": tags.pop()}):
+        quick, plain = (_ask(client, "GET", url, headers) for client in both)
+        assert quick == plain and "Warning" in dict(quick[1])
+
+
+@pytest.mark.parametrize("address", LISTINGS)
+def test_what_portals_ask_all_day_never_comes_to_flask(
+    environ: dict[str, str], token: Issue, observe: Observe, address: str
+) -> None:
+    app = create_app(environ)
+    good = token("alice", admin=True)
+    observe(session("a"))
+    tag = app.test_client().get(f"{address}/{good}").headers["ETag"]
+
+    def fail(*args: object) -> Iterable[bytes]:
+        raise AssertionError("it came to Flask")
+
+    service = app.extensions["fastx-list"]
+    app.wsgi_app = short_cut(fail, service)  # type: ignore[method-assign, assignment]
+    answer = app.test_client().get(f"{address}/{good}?limit=1")
+    assert ids(answer) == ids(app.test_client().get(f"{address}/{good}"))
+    for condition in (tag, "*"):
+        again = app.test_client().get(f"{address}/{good}", headers={"If-None-Match": condition})
+        assert again.status_code == 304
+    service.store.close()
+
+
 def test_a_known_token_at_another_address_opens_nothing(
-    both: tuple[FlaskClient, FlaskClient], token: Callable[..., str]
+    both: tuple[FlaskClient, FlaskClient], token: Issue
 ) -> None:
     good = token("alice")
     for path in (f"/api/list/{good}", f"/api/lost/{good}", f"/{good}", f"/api/list{good}"):
