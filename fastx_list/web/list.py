@@ -3,8 +3,6 @@ answered in the same way."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from flask import Blueprint, Response, request
 from werkzeug.http import parse_etags
 
@@ -34,17 +32,14 @@ def respond(listing: Listing, token: str | None) -> Response:
     return Response(*answer(service, listing.topic(claims), query, condition))
 
 
-class Answer(NamedTuple):
-    """The answer to a request for a list."""
+def answer(
+    service: Services, topic: Topic, query: Query, condition: str | None
+) -> tuple[bytes, int, list[tuple[str, str]]]:
+    """Return what ``query`` asks of ``topic``: the body, the HTTP status and the headers.
 
-    body: bytes
-    status: int
-    headers: list[tuple[str, str]]
-
-
-def answer(service: Services, topic: Topic, query: Query, condition: str | None) -> Answer:
-    """Return what ``query`` asks of ``topic``, or 304 if ``condition`` (the If-None-Match of the
-    request) says that the client has it already."""
+    The status is 304 if ``condition``, the If-None-Match of the request, says that the client has
+    it already.
+    """
     page = service.replica.page(topic, query)
     headers = [
         ("ETag", f'"{page.etag}"'),
@@ -60,7 +55,7 @@ def answer(service: Services, topic: Topic, query: Query, condition: str | None)
     if condition is not None and (
         condition == headers[0][1] or parse_etags(condition).contains_weak(page.etag)
     ):
-        return Answer(b"", 304, headers)
+        return b"", 304, headers
     headers.append(("Content-Type", "application/json"))
     body = b'{"result":%s}' % page.body if service.settings.result_envelope else page.body
-    return Answer(body, 200, headers)
+    return body, 200, headers
