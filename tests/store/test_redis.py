@@ -166,7 +166,8 @@ def test_sessions_that_another_writes_between_the_read_and_the_write_do_not_mix_
 ) -> None:
     store, other = opened(), opened()
     store.observe("s1", by_id(make_session(1)))
-    transaction = store._patient.transaction  # type: ignore[attr-defined]
+    link = store._patient  # type: ignore[attr-defined]
+    transaction = link.transaction
     interleaved = [by_id(make_session(1), make_session(2)), by_id(make_session(3))]
 
     def look_and_let_another_write(*commands: Any) -> Any:
@@ -175,7 +176,7 @@ def test_sessions_that_another_writes_between_the_read_and_the_write_do_not_mix_
             other.observe("s1", interleaved.pop())
         return answer
 
-    monkeypatch.setattr(store._patient, "transaction", look_and_let_another_write)  # type: ignore[attr-defined]
+    monkeypatch.setattr(link, "transaction", look_and_let_another_write)
     store.observe("s1", by_id(make_session(1, clients=5), make_session(4)))
     assert not interleaved
     assert running_in(other).keys() == {"s1-1", "s1-4"}

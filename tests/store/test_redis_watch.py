@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastx_list.store import redis_reader
+from fastx_list.store import Store, redis_reader
 from tests.store.common import OpenStore, Raw, by_id, make_session
 from tests.support import wait_for
 
@@ -25,14 +25,19 @@ def test_while_nothing_is_written_redis_is_not_asked(
     for number in range(3):
         writer.set_params("s1-1", "alice", {"a": number})
         revision = reader.snapshot().revision
-        wait_for("the watch", lambda: reader.changes(revision) is None and reader._watch.goes_on())  # type: ignore[attr-defined]
+        wait_for("the watch", lambda: reader.changes(revision) is None and _watches(reader))
         before = _commands(raw)
         for _ in range(50):
             assert reader.changes(revision) is None
         assert _commands(raw) == before
         reader._reader.expect_ends()  # type: ignore[attr-defined]
         assert reader.changes(revision) is None
-        assert _commands(raw) != before and reader._watch.goes_on()  # type: ignore[attr-defined]
+        assert _commands(raw) != before and _watches(reader)
+
+
+def _watches(store: Store) -> bool:
+    going_on: bool = store._watch.goes_on()  # type: ignore[attr-defined]
+    return going_on
 
 
 def _commands(raw: Raw) -> dict[str, int]:
@@ -66,7 +71,7 @@ def test_a_watch_that_redis_has_given_up_is_noticed(
     writer, reader = opened(), opened()
     writer.observe("s1", by_id(make_session()))
     revision = reader.snapshot().revision
-    wait_for("the watch", lambda: reader.changes(revision) is None and reader._watch.goes_on())  # type: ignore[attr-defined]
+    wait_for("the watch", lambda: reader.changes(revision) is None and _watches(reader))
     [blocked] = [each["id"] for each in raw.client.client_list() if "b" in each["flags"]]
     raw.client.execute_command(*(part.format(blocked) for part in harm))
     writer.observe("s1", {})
