@@ -1,64 +1,201 @@
-"""Every setting of the product: its name, its default, its check.
+"""Every setting of the product, declared once: its name, default, check and description.
 
 A setting is an environment variable ``FASTX_LIST_<NAME>``; its value is always taken as text, so
-that a secret of digits stays text. An empty variable counts as absent.
+that a secret of digits stays text. An empty variable counts as absent. ``python -m
+fastx_list.config`` prints the table of settings that is in ``docs/deploy.md``.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import difflib
+import logging
 import os
 import re
 import socket
-import stat
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
+from fastx_list import values
 from fastx_list.store import address
-from fastx_list.text import FALSE, TRUE
+from fastx_list.text import printable
+from fastx_list.values import MIN_SECRET_BYTES, Network
 
 PREFIX = "FASTX_LIST_"
-MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key for HS256 has at least 256 bits
-UNIX = "unix"  # among the trusted proxies: whoever connects over a Unix socket
+SESSION_PREFIX = f"{PREFIX}SESSION_"  # what a launcher says of a session, in that environment
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Environment = Mapping[str, str]
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class ConfigError(ValueError):
     """A setting has a value it does not take; the message names the setting and what it takes."""
 
 
+class _Declared(NamedTuple):
+    """What is said of a setting: how its value is read, and its columns of the documentation."""
+
+    read: Callable[[str], Any]
+    find: Callable[[Environment], Any] | None  # the default, where it is not always the same
+    default: str
+    takes: str
+
+
+def _setting(
+    read: Callable[[str], T],
+    default: T,
+    takes: str,
+    shown: str | None = None,
+    is_secret: bool = False,
+) -> T:
+    """Declare a setting that is ``default`` unless it is set; ``shown`` says that to people."""
+    declared = _Declared(read, None, shown or _shown(default), takes)
+    return field(default=default, metadata={"": declared}, repr=not is_secret)
+
+
+def _found(
+    read: Callable[[str], T],
+    find: Callable[[Environment], T],
+    takes: str,
+    shown: str,
+    is_secret: bool = False,
+) -> T:
+    """Declare a setting whose default is looked up."""
+    declared: T = field(metadata={"": _Declared(read, find, shown, takes)}, repr=not is_secret)
+    return declared
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"{default:g}" if isinstance(default, int | float) else "none"
+
+
+# Defaults that are looked up
+
+
+def _state_dir(environ: Environment) -> Path:
+    """Return where the state is kept if nothing says so."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/fastx-list")
+    # XDG Base Directory Specification 0.8: a relative XDG_STATE_HOME is to be ignored.
+    home = environ.get("XDG_STATE_HOME", "")
+    return values.path(home if os.path.isabs(home) else "~/.local/state") / "fastx-list"
+
+
+def _in_state_dir(name: str) -> Callable[[Environment], Path]:
+    def find(environ: Environment) -> Path:
+        given = _given(environ, "STATE_DIR")
+        return (values.path(given) if given else _state_dir(environ)) / name
+
+    return find
+
+
+def _database(environ: Environment) -> str:
+    return address.of_file(_in_state_dir("sessions.db")(environ))
+
+
+def _hostname(environ: Environment) -> str:
+    return re.sub(r"[^A-Za-z0-9._:-]", "-", socket.gethostname())[:128] or "localhost"
+
+
 @dataclass(frozen=True)
 class Settings:
-    """The settings in force in this process.
+    """The settings in force in this process, each under its name in lower case."""
 
-    ``scan_interval``, ``ping_interval``, ``slow_client_timeout`` and ``server_expiry`` are in
-    seconds, ``max_subscribers_per_login`` is a number of WebSockets on one sidecar worker,
-    ``sources`` are names of kinds of session (``None``: the usual ones), ``trusted_proxies`` are
-    networks and perhaps ``unix``, and ``live_port`` is the TCP port of the sidecar on the host that
-    serves the page, or ``None`` where one proxy serves both on one port.
-    """
-
-    state_dir: Path
-    store: str = field(repr=False)  # it may hold a password
-    server_id: str
-    spool: Path
-    session_json: Path
-    sources: tuple[str, ...] | None = None
-    secret_key: str | None = None
-    token_public_key: Path | None = None
-    result_envelope: bool = False
-    allowed_origins: tuple[str, ...] = ()
-    trusted_proxies: frozenset[Network | str] = frozenset()
-    scan_interval: float = 1.0
-    max_subscribers_per_login: int = 100
-    ping_interval: float = 25.0
-    slow_client_timeout: float = 60.0
-    live_port: int | None = None
-    server_expiry: float = 60.0
-    server_pool: str | None = None
-    server_url: str | None = None
+    state_dir: Path = _found(
+        values.path,
+        _state_dir,
+        "a directory",
+        "`/var/lib/fastx-list` for root, else `~/.local/state/fastx-list`",
+    )
+    store: str = _found(
+        values.store,
+        _database,
+        f"`{address.TAKES}`; see below",
+        "`sessions.db` in the state directory, in SQLite",
+        is_secret=True,  # it may hold a password
+    )
+    spool: Path = _found(
+        values.path,
+        _in_state_dir("spool"),
+        "a directory; see [spool.md](spool.md)",
+        "`spool` in the state directory",
+    )
+    session_json: Path = _found(
+        values.path,
+        _in_state_dir("session.json"),
+        "a file; see [sessions.md](sessions.md)",
+        "`session.json` in the state directory",
+    )
+    server_id: str = _found(
+        values.matching(r"[A-Za-z0-9._:-]{1,128}", "1 to 128 letters, digits and ._:-"),
+        _hostname,
+        "1 to 128 letters, digits and `._:-`",
+        "the host's name",
+    )
+    sources: tuple[str, ...] | None = _setting(
+        values.names,
+        None,
+        "names of kinds of session; see [sessions.md](sessions.md)",
+        "the usual kinds",
+    )
+    server_pool: str | None = _setting(
+        values.text, None, "the pool that this machine is in, for administrators to see"
+    )
+    server_url: str | None = _setting(
+        values.matching(r"https?://[^\s]+", "a URL such as https://node1.example.org"),
+        None,
+        "the URL of this machine, likewise",
+    )
+    server_expiry: float = _setting(
+        values.number(1, 86_400),
+        60.0,
+        "seconds after which the sessions of a machine that says nothing any more leave the list",
+    )
+    secret_key: str | None = _setting(
+        values.secret,
+        None,
+        f"at least {MIN_SECRET_BYTES} bytes",
+        "the file `secret` in the state directory, made on first use with mode 0600",
+        is_secret=True,
+    )
+    token_public_key: Path | None = _setting(
+        values.file, None, "a PEM file, RSA or EC P-256; needs `pip install 'fastx-list[keys]'`"
+    )
+    result_envelope: bool = _setting(
+        values.boolean, False, '`true` wraps successes in `{"result": …}`'
+    )
+    allowed_origins: tuple[str, ...] = _setting(
+        values.origins,
+        (),
+        "origins, such as `https://portal.example.org`, whose pages may read the API and open"
+        " WebSockets",
+    )
+    trusted_proxies: frozenset[Network | str] = _setting(
+        values.proxies,
+        frozenset(),
+        "addresses, networks, and `unix` for whoever connects over a Unix socket: their"
+        " `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` are believed, nobody else's",
+    )
+    max_subscribers_per_login: int = _setting(
+        values.whole(1, 1_000_000), 100, "WebSockets of one login on one sidecar worker"
+    )
+    slow_client_timeout: float = _setting(
+        values.number(0.1, 3600),
+        60.0,
+        "seconds after which a WebSocket whose client reads nothing is closed",
+    )
+    ping_interval: float = _setting(values.number(0.1, 3600), 25.0, "seconds between pings")
+    scan_interval: float = _setting(
+        values.number(0.1, 3600), 1.0, "seconds between the agent's looks at the machine"
+    )
+    live_port: int | None = _setting(
+        values.port, None, "the sidecar's port, where the page reaches it without a proxy"
+    )
 
     @property
     def secret_file(self) -> Path:
@@ -66,153 +203,57 @@ class Settings:
         return self.state_dir / "secret"
 
 
-def load(environ: Mapping[str, str] | None = None) -> Settings:
+# By name, in the order of the documentation
+_DECLARED: dict[str, _Declared] = {
+    each.name.upper(): each.metadata[""] for each in fields(Settings)
+}
+
+
+def load(environ: Environment | None = None) -> Settings:
     """Return the settings that ``environ`` (default: this process's environment) asks for.
 
-    Raises :class:`ConfigError` for a value that a setting does not take.
+    Raises :class:`ConfigError` for a value that a setting does not take. A variable that is no
+    setting is logged as a warning.
     """
-    read = _Reader(os.environ if environ is None else environ)
-    state_dir = (
-        Path(read.text("STATE_DIR") or _default_state_dir(read.environ)).expanduser().absolute()
-    )
-    return Settings(
-        state_dir=state_dir,
-        store=read.store("STORE") or address.of_file(state_dir / "sessions.db"),
-        server_id=read.matching(
-            "SERVER_ID", r"[A-Za-z0-9._:-]{1,128}", "1 to 128 letters, digits and ._:-"
-        )
-        or _hostname(),
-        spool=Path(read.text("SPOOL") or state_dir / "spool").expanduser().absolute(),
-        session_json=Path(read.text("SESSION_JSON") or state_dir / "session.json")
-        .expanduser()
-        .absolute(),
-        sources=read.names("SOURCES") or None,
-        secret_key=read.secret("SECRET_KEY"),
-        token_public_key=read.file("TOKEN_PUBLIC_KEY"),
-        result_envelope=read.boolean("RESULT_ENVELOPE", False),
-        allowed_origins=read.origins("ALLOWED_ORIGINS"),
-        trusted_proxies=read.proxies("TRUSTED_PROXIES"),
-        scan_interval=read.number("SCAN_INTERVAL", 1.0, 0.1, 3600),
-        max_subscribers_per_login=int(
-            read.number("MAX_SUBSCRIBERS_PER_LOGIN", 100, 1, 1_000_000, whole=True)
-        ),
-        ping_interval=read.number("PING_INTERVAL", 25.0, 0.1, 3600),
-        slow_client_timeout=read.number("SLOW_CLIENT_TIMEOUT", 60.0, 0.1, 3600),
-        live_port=int(read.number("LIVE_PORT", 0, 0, 65535, whole=True)) or None,
-        server_expiry=read.number("SERVER_EXPIRY", 60.0, 1, 86_400),
-        server_pool=read.text("SERVER_POOL"),
-        server_url=read.matching(
-            "SERVER_URL", r"https?://[^\s]+", "a URL such as https://node1.example.org"
-        ),
-    )
-
-
-class _Reader:
-    """Reads one kind of value each; every error says the variable's name and what it takes."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self.environ = environ
-
-    def text(self, name: str) -> str | None:
-        return self.environ.get(PREFIX + name, "").strip() or None
-
-    def matching(self, name: str, pattern: str, takes: str) -> str | None:
-        value = self.text(name)
-        if value is not None and not re.fullmatch(pattern, value):
-            raise ConfigError(f"{PREFIX}{name} takes {takes}, not {value!r}")
-        return value
-
-    def store(self, name: str) -> str | None:
-        value = self.text(name)
-        if value is None:
-            return None
+    environ = os.environ if environ is None else environ
+    for problem in unknown(environ):
+        log.warning("%s", problem)
+    found: dict[str, Any] = {}
+    for name, declared in _DECLARED.items():
+        value = _given(environ, name)
         try:
-            address.parse(value)
-        # Which does not repeat the value, since that may hold a password
+            if value is not None:
+                found[name.lower()] = declared.read(value)
+            elif declared.find is not None:
+                found[name.lower()] = declared.find(environ)
         except ValueError as error:
             raise ConfigError(f"{PREFIX}{name} takes {error}") from None
-        return value
-
-    def secret(self, name: str) -> str | None:
-        value = self.text(name)
-        if value is not None and (
-            len(value.encode("utf-8", "replace")) < MIN_SECRET_BYTES or not value.isprintable()
-        ):
-            raise ConfigError(
-                f"{PREFIX}{name} takes at least {MIN_SECRET_BYTES} bytes; make one with: openssl"
-                " rand -hex 32"
-            )
-        return value
-
-    def file(self, name: str) -> Path | None:
-        value = self.text(name)
-        try:
-            if value is not None and not stat.S_ISREG(os.stat(value).st_mode):
-                raise ConfigError(
-                    f"{PREFIX}{name} takes the path of a file; there is none at {value!r}"
-                )
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ConfigError(
-                f"{PREFIX}{name} takes the path of a file; at {value!r}: {reason}"
-            ) from None
-        return Path(value) if value is not None else None
-
-    def boolean(self, name: str, default: bool) -> bool:
-        value = (self.text(name) or str(default)).lower()
-        if value not in TRUE + FALSE:
-            raise ConfigError(f"{PREFIX}{name} takes true or false, not {value!r}")
-        return value in TRUE
-
-    def number(
-        self, name: str, default: float, low: float, high: float, whole: bool = False
-    ) -> float:
-        value = self.text(name)
-        takes = (
-            f"{PREFIX}{name} takes a {'whole ' if whole else ''}number from {low:g} to {high:g},"
-            f" not {value!r}"
-        )
-        if value is not None and not re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", value):
-            raise ConfigError(takes)
-        number = default if value is None else float(value)
-        if not low <= number <= high or (whole and number != int(number)):
-            raise ConfigError(takes)
-        return number
-
-    def names(self, name: str) -> tuple[str, ...]:
-        return tuple((self.text(name) or "").replace(",", " ").split())
-
-    def origins(self, name: str) -> tuple[str, ...]:
-        values = self.names(name)
-        for value in values:
-            if not re.fullmatch(r"https?://[^/\s*]+", value):
-                raise ConfigError(
-                    f"{PREFIX}{name} takes origins such as https://portal.example.org, not"
-                    f" {value!r}"
-                )
-        return values
-
-    def proxies(self, name: str) -> frozenset[Network | str]:
-        try:
-            return frozenset(
-                value if value == UNIX else ipaddress.ip_network(value)
-                for value in self.names(name)
-            )
-        except ValueError as error:
-            raise ConfigError(
-                f"{PREFIX}{name} takes addresses, networks such as 10.0.0.0/8, and unix: {error}"
-            ) from None
+    return Settings(**found)
 
 
-def _default_state_dir(environ: Mapping[str, str]) -> str:
-    if os.geteuid() == 0:
-        return "/var/lib/fastx-list"
-    # XDG Base Directory Specification 0.8: a relative XDG_STATE_HOME is to be ignored.
-    home = environ.get("XDG_STATE_HOME", "")
-    return os.path.join(
-        home if os.path.isabs(home) else os.path.expanduser("~/.local/state"), "fastx-list"
-    )
+def unknown(environ: Environment) -> Iterator[str]:
+    """Yield what to tell people of each variable that looks like a setting and is none."""
+    for variable in sorted(environ):
+        name = variable.removeprefix(PREFIX)
+        if name == variable or name in _DECLARED or variable.startswith(SESSION_PREFIX):
+            continue
+        near = difflib.get_close_matches(name.upper(), _DECLARED, n=1)
+        hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
+        yield f"{printable(variable)} is no setting{hint}"
 
 
-def _hostname() -> str:
-    return re.sub(r"[^A-Za-z0-9._:-]", "-", socket.gethostname())[:128] or "localhost"
+def table() -> str:
+    """Return the table of settings for ``docs/deploy.md``, in Markdown."""
+    rows = [
+        f"| `{PREFIX}{name}` | {declared.default} | {declared.takes} |"
+        for name, declared in _DECLARED.items()
+    ]
+    return "\n".join(["| variable | default | takes |", "|---|---|---|", *rows])
+
+
+def _given(environ: Environment, name: str) -> str | None:
+    return environ.get(PREFIX + name, "").strip() or None
+
+
+if __name__ == "__main__":
+    print(table())

@@ -21,9 +21,10 @@ from typing import Any
 
 import jwt
 
-from fastx_list.config import MIN_SECRET_BYTES, PREFIX, ConfigError, Settings
+from fastx_list.config import PREFIX, ConfigError, Settings
 from fastx_list.errors import AuthError
 from fastx_list.state import give_to_owner_of, make_state_dir
+from fastx_list.values import MIN_SECRET_BYTES
 
 AUDIENCE = "api"
 MAX_TOKEN_LENGTH = 4096

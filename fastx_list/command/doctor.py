@@ -15,7 +15,7 @@ from fastx_list.agent.machine import Machine, sees_everything
 from fastx_list.agent.process import login_of
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.xserver import XServers
-from fastx_list.config import PREFIX, ConfigError, Settings
+from fastx_list.config import PREFIX, ConfigError, Settings, unknown
 from fastx_list.store import Held, StoreError, address, open_store
 from fastx_list.tokens import read_secret
 
@@ -30,6 +30,8 @@ class Finding(NamedTuple):
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at everything once; nothing is made or changed by it."""
+    for problem in unknown(os.environ):
+        yield Finding(False, f"settings: {problem}")
     machine = Machine()
     machine.look()
     yield from _rights(machine)

@@ -170,3 +170,10 @@ def test_as_another_user_it_says_what_would_help(said: Said) -> None:
         os.seteuid(0)
     assert "running as games" in findings[None] and "CAP_SYS_PTRACE" in findings[None]
     assert "may not be looked into by games" in findings[False]
+
+
+def test_a_variable_that_is_no_setting_is_to_be_mended(
+    said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTX_LIST_SECRET", "x")
+    assert "did you mean FASTX_LIST_SECRET_KEY?" in said()[False]

@@ -1,0 +1,110 @@
+"""What the text of a setting means: one reader a kind of value.
+
+Each raises ``ValueError`` with the words that follow "takes" in the error.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from fastx_list.store import address
+
+MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key for HS256 has at least 256 bits
+UNIX = "unix"  # among the trusted proxies: whoever connects over a Unix socket
+TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def text(value: str) -> str:
+    return value
+
+
+def matching(pattern: str, takes: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{takes}, not {value!r}")
+        return value
+
+    return read
+
+
+def path(value: str) -> Path:
+    return Path(value).expanduser().absolute()
+
+
+def file(value: str) -> Path:
+    try:
+        is_file = stat.S_ISREG(os.stat(value).st_mode)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"the path of a file; at {value!r}: {reason}") from None
+    if not is_file:
+        raise ValueError(f"the path of a file; there is none at {value!r}")
+    return Path(value)
+
+
+def store(value: str) -> str:
+    address.parse(value)
+    return value
+
+
+def secret(value: str) -> str:
+    if len(value.encode("utf-8", "replace")) < MIN_SECRET_BYTES or not value.isprintable():
+        raise ValueError(f"at least {MIN_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")
+    return value
+
+
+def boolean(value: str) -> bool:
+    if value.lower() not in TRUE + FALSE:
+        raise ValueError(f"true or false, not {value.lower()!r}")
+    return value.lower() in TRUE
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    def read(value: str) -> float:
+        # Not float's own forms, such as nan and 1e9
+        if re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,15})?", value) and low <= float(value) <= high:
+            return float(value)
+        raise ValueError(f"a number from {low:g} to {high:g}, not {value!r}")
+
+    return read
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    def read(value: str) -> int:
+        if re.fullmatch(r"[0-9]{1,15}(\.0{1,15})?", value) and low <= float(value) <= high:
+            return int(float(value))
+        raise ValueError(f"a whole number from {low:g} to {high:g}, not {value!r}")
+
+    return read
+
+
+def port(value: str) -> int | None:
+    return whole(0, 65535)(value) or None
+
+
+def names(value: str) -> tuple[str, ...] | None:
+    return tuple(value.replace(",", " ").split()) or None
+
+
+def origins(value: str) -> tuple[str, ...]:
+    origins = names(value) or ()
+    for origin in origins:
+        if not re.fullmatch(r"https?://[^/\s*]+", origin):
+            raise ValueError(f"origins such as https://portal.example.org, not {origin!r}")
+    return origins
+
+
+def proxies(value: str) -> frozenset[Network | str]:
+    try:
+        return frozenset(
+            each if each == UNIX else ipaddress.ip_network(each) for each in names(value) or ()
+        )
+    except ValueError as error:
+        raise ValueError(f"addresses, networks such as 10.0.0.0/8, and unix: {error}") from None
