@@ -23,22 +23,27 @@ class Screen:
     """The size of one X server's screen."""
 
     def __init__(
-        self, server: Process, display: int, authority: str | None, size: str | None, lingers: bool
+        self, process: Process, display: int, authority: str | None, size: str | None, lingers: bool
     ) -> None:
-        """``size`` is what the command line says. ``lingers``: the server goes on when its last
-        client has left it."""
-        self._server = server
+        """``process`` is the X server's, ``authority`` the path of its authority file, ``size``
+        what the command line says. ``lingers``: it goes on when its last client has left it."""
+        self._process = process
         self._display = display
         self._authority = authority
-        self._size = size
         self._lingers = lingers
+        # As far as it is known, such as "1280x720".
+        self._size = size
+        # Our connection, while there is one.
         self._watch: DisplayWatch | None = None
-        self._clients: tuple[frozenset[int], int] = (frozenset(), 0)
+        # The inodes that were counted last, and how many of them are the X server's own.
+        self._counted: tuple[frozenset[int], int] = (frozenset(), 0)
+        # When to connect again after a failure, by the monotonic clock.
         self._retry_at = 0.0
+        # Whether nobody has waited for its first answer yet.
         self.is_new = True
 
     def follow(self, machine: Machine, subject: str) -> None:
-        """Take what the server has told since; connect to it if that does no harm."""
+        """Take what the X server has told since; connect to it if that does no harm."""
         others = 1 if self._lingers else self._count_clients(machine) - (self._watch is not None)
         if others < 1:
             self.close()
@@ -49,24 +54,24 @@ class Screen:
                 self._watch.poll()
             elif time.monotonic() >= self._retry_at:
                 self._watch = DisplayWatch(
-                    self._display, self._server.uid, self._authority, socket.gethostname()
+                    self._display, self._process.uid, self._authority, socket.gethostname()
                 )
                 machine.settle(subject)
         except X11Error as error:
             self.close()
             if was_known:
                 return  # as a rule the server is just ending; if not, the next scan connects again
-            if isinstance(error, Denied) or self._server.age > STARTING_SECONDS:
+            if isinstance(error, Denied) or self._process.age > STARTING_SECONDS:
                 self._retry_at = time.monotonic() + RETRY_SECONDS
                 machine.explain(
                     subject, f"the size of its screen is the one it was started with, since {error}"
                 )
 
     def _count_clients(self, machine: Machine) -> int:
-        inodes = machine.sockets(self._server).unix_clients(socket_path(self._display))
-        if inodes != self._clients[0]:
-            self._clients = (inodes, len(machine.own_sockets(self._server, inodes)))
-        return self._clients[1]
+        inodes = machine.sockets(self._process).unix_clients(socket_path(self._display))
+        if inodes != self._counted[0]:
+            self._counted = (inodes, len(machine.own_sockets(self._process, inodes)))
+        return self._counted[1]
 
     @property
     def geometry(self) -> str | None:
@@ -115,15 +120,18 @@ class Application:
     """The program a session was started for. While the session is young a better one may come; then
     the one that is known holds."""
 
-    def __init__(self, server: Process) -> None:
-        self._server = server
+    def __init__(self, serving: Process) -> None:
+        # Serves the session.
+        self._serving = serving
+        # Runs the program; None until one is found.
         self._process: Process | None = None
+        # Its command line.
         self._command: str | None = None
 
     def look(self, candidates: Callable[[], Iterable[Process]]) -> tuple[str | None, int | None]:
         """Return its command line and its pid: those of the first of ``candidates``, which are
         asked for only if need be."""
-        if self._process is None or self._server.age <= STARTING_SECONDS:
+        if self._process is None or self._serving.age <= STARTING_SECONDS:
             process = next(iter(candidates()), None)
             if process is not None:
                 self._process, self._command = process, shlex.join(process.args)[:MAX_TEXT] or None

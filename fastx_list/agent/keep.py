@@ -36,26 +36,28 @@ class Keeper:
     def __init__(self, settings: Settings, store: Store, hostname: str) -> None:
         self._server_id = settings.server_id
         self._store = store
+        # Measures the machine for the heartbeats.
         self._load = Load(settings, hostname)
+        # Our claim to be the one that writes for this server.
         self._lease = Lease(
             identity.read(settings),
             secrets.token_hex(8),
             host=hostname,
             seconds=settings.server_expiry,
         )
-        # Seconds between two heartbeats, as a rule.
+        # Seconds between two heartbeats while nothing changes.
         self.beat_interval = min(settings.server_expiry / BEATS_PER_LEASE, MAX_BEAT_SECONDS)
         # When the next heartbeat is due, by the monotonic clock.
         self._next_beat = 0.0
-        # How many sessions and logins the last heartbeat told of; none while the lease is not ours.
-        self._told: tuple[int, int] | None = None
-        # The host of another agent that wants our lease, as the last heartbeat said.
+        # How many sessions and logins the last heartbeat told of; None while the lease is not ours.
+        self._counts: tuple[int, int] | None = None
+        # The host of another agent that wants our lease, as the last heartbeat found it.
         self._rival: str | None = None
-        # The edition that was written last.
-        self._written: str | None = None
+        # The edition that was written last; None if none was, or another agent's has replaced it.
+        self._edition: str | None = None
         # Whether the sessions are others than those written last.
-        self._unwritten = True
-        # Why the store could not be read or written the last time.
+        self._is_unwritten = True
+        # Why the store could not be read or written the last time; None if it could.
         self.problem: str | None = None
 
     def recall(self) -> dict[str, Session] | None:
@@ -74,16 +76,16 @@ class Keeper:
     def keep(self, sessions: Mapping[str, Session], has_changed: bool) -> None:
         """Renew the lease when it is time to, and write ``sessions`` if they have changed or the
         store has lost them."""
-        self._unwritten = self._unwritten or has_changed
+        self._is_unwritten = self._is_unwritten or has_changed
         try:
-            if self._written is not None and self._store.edition(self._server_id) != self._written:
+            if self._edition is not None and self._store.edition(self._server_id) != self._edition:
                 # The store has lost the sessions, or let them run out. They come first, so that
                 # nobody sees the server without them.
                 self._write(sessions)
                 self._next_beat = 0.0
-            if self._beat(sessions) and (self._unwritten or self._written is None):
+            if self._beat(sessions) and (self._is_unwritten or self._edition is None):
                 self._write(sessions)
-            if self.problem is not None and self._told is not None:
+            if self.problem is not None and self._counts is not None:
                 log.warning("the store can be written again")
                 self.problem = None
         except StoreError as error:
@@ -94,8 +96,8 @@ class Keeper:
         is ours."""
         now = time.monotonic()
         counts = len(sessions), len({session.login for session in sessions.values()})
-        if now < self._next_beat and (self._told is None or counts == self._told):
-            return self._told is not None
+        if now < self._next_beat and (self._counts is None or counts == self._counts):
+            return self._counts is not None
         rival = self._store.heartbeat(self._load.describe(*counts), self._lease)
         if rival is not None and rival != self._rival:
             log.error(
@@ -105,12 +107,12 @@ class Keeper:
                 self._server_id,
                 PREFIX,
             )
-        self._rival, self._told, self._next_beat = rival, counts, now + self.beat_interval
+        self._rival, self._counts, self._next_beat = rival, counts, now + self.beat_interval
         return True
 
     def _write(self, sessions: Mapping[str, Session]) -> None:
-        self._written = self._store.observe(self._server_id, sessions, self._lease)
-        self._unwritten = False
+        self._edition = self._store.observe(self._server_id, sessions, self._lease)
+        self._is_unwritten = False
         # What is known now stays for long, so the garbage collector need not walk over it at every
         # scan.
         gc.collect()
@@ -118,7 +120,7 @@ class Keeper:
 
     def _report(self, error: StoreError) -> None:
         if isinstance(error, ServerTaken):
-            self._told, self._written = None, None
+            self._counts, self._edition = None, None
             self._next_beat = time.monotonic() + self.beat_interval
         if self.problem != str(error):
             log.error("%s; will try again", error)
@@ -132,21 +134,22 @@ class Agent:
         self, settings: Settings, store: Store, sources: Mapping[str, Source] | None = None
     ) -> None:
         self._server_id = settings.server_id
-        # Seconds between two looks.
-        self._interval = settings.scan_interval
         self._hostname = socket.gethostname()
-        self._look = Look(load_sources(settings) if sources is None else sources)
-        self._session_json = SessionJson(settings.session_json)
-        self._keeper = Keeper(settings, store, self._hostname)
-        # What the last look found, as a list, to be compared, and by the sessions' ids.
-        self._found: list[Facts] = []
-        self._seen: dict[str, Facts] = {}
-        # By the sessions' ids; none before the store was read.
-        self._known: dict[str, Known] | None = None
-        # Whether what was seen is not in what is known yet.
-        self._unmerged = True
-        # By the monotonic clock.
+        # Seconds from the beginning of one look to that of the next.
+        self._interval = settings.scan_interval
+        # When this agent began, by the monotonic clock.
         self._began = time.monotonic()
+        # The file that says what new sessions start with.
+        self._session_json = SessionJson(settings.session_json)
+        self._look = Look(load_sources(settings) if sources is None else sources)
+        self._keeper = Keeper(settings, store, self._hostname)
+        # What the last look saw: as the sources said it, and by the sessions' ids.
+        self._facts: list[Facts] = []
+        self._seen: dict[str, Facts] = {}
+        # What is known of the sessions, by their ids; None until the store has been read.
+        self._known: dict[str, Known] | None = None
+        # Whether what was seen is in what is known, and nothing of it is left to decide.
+        self._is_merged = False
 
     @property
     def problem(self) -> str | None:
@@ -170,10 +173,10 @@ class Agent:
     def scan(self) -> int:
         """Look once, write what has changed, and return how many sessions there are."""
         previous_look = self._look.machine.last_look
-        found = self._look.take()
-        if found != self._found:  # as a rule they are the same objects, which compare in no time
-            self._found, self._unmerged = found, True
-            self._seen = {session_id(self._server_id, facts.identity): facts for facts in found}
+        facts = self._look.take()
+        if facts != self._facts:  # as a rule they are the same objects, which compare in no time
+            self._facts, self._is_merged = facts, False
+            self._seen = {session_id(self._server_id, each.identity): each for each in facts}
         self._update(previous_look)
         return len(self._seen)
 
@@ -185,20 +188,23 @@ class Agent:
                 return
             self._known = {name: Known(None, session) for name, session in recalled.items()}
         has_changed = False
-        if self._unmerged:
-            moment = Moment(
-                server_id=self._server_id,
-                hostname=self._hostname,
-                now=round(time.time() * 1000),
-                previous_look=previous_look,
-                age=time.monotonic() - self._began,
-                all_answered=self._look.all_answered,
-                processes=self._look.machine.processes,
-                start=lambda: self._session_json.read(self._look.machine),
-            )
+        if not self._is_merged:
+            moment = self._moment(previous_look)
             merged = merge(self._known, self._seen, moment)
             for refused, reason in merged.refused.items():
                 self._look.machine.explain(f"session {refused!r}", f"skipped: {reason}")
             self._known, has_changed = merged.known, merged.has_changed
-            self._unmerged = moment.is_early
-        self._keeper.keep({name: one.session for name, one in self._known.items()}, has_changed)
+            self._is_merged = not moment.is_early
+        self._keeper.keep({name: each.session for name, each in self._known.items()}, has_changed)
+
+    def _moment(self, previous_look: float | None) -> Moment:
+        return Moment(
+            server_id=self._server_id,
+            hostname=self._hostname,
+            now=round(time.time() * 1000),
+            previous_look=previous_look,
+            age=time.monotonic() - self._began,
+            all_answered=self._look.all_answered,
+            processes=self._look.machine.processes,
+            start=lambda: self._session_json.read(self._look.machine),
+        )

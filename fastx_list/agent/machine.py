@@ -40,15 +40,21 @@ class Machine:
     """The processes and sockets of this machine. :meth:`look` takes a new look at it."""
 
     def __init__(self) -> None:
+        # Those that run, by pid, as of the last look.
         self.processes: dict[int, Process] = {}
+        # When that was, in seconds since the Unix epoch.
         self.last_look: float | None = None
-        # Identities of the processes that a source has made a session of, in this look
+        # The identities of the processes, and the displays, that a source has taken in this look.
         self.claimed: set[str] = set()
         self.claimed_displays: set[int] = set()
+        # Which older processes this look looks at again: those with this remainder of their pid.
         self._turn = 0
+        # In this look: the sockets by network namespace, each user's processes by the display they
+        # were started on, and the child processes by their parent's pid; made when first asked for.
         self._sockets: dict[str, Sockets] = {}
         self._on_displays: dict[int, dict[int, list[Process]]] = {}
         self._children: dict[int, list[Process]] | None = None
+        # What was said last of each subject, so that it is said once.
         self._explained: dict[str, str] = {}
 
     def look(self) -> None:

@@ -1,6 +1,7 @@
 """Merging: what was seen now, against what is known from before, made into sessions.
 
-Nothing here reads a clock, a file or the store, so that everything can be tried without them.
+Nothing here has a clock, a store or a state of its own, so that everything can be tried without
+them.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from fastx_list.agent.display import STARTING_SECONDS
 from fastx_list.agent.facts import Facts
@@ -21,8 +22,8 @@ PATIENCE_SECONDS = 60.0
 # In which no session that was known before ends while its process runs: one look can miss what a
 # second sees
 FIRST_SECONDS = 5.0
-
-T = TypeVar("T")
+# By which a session may seem older than it is: some launchers say its start in whole seconds
+ROUNDING_SECONDS = 1.0
 
 
 class Known(NamedTuple):
@@ -115,49 +116,53 @@ def _may_still_be_found(known: Known, moment: Moment) -> bool:
     )
 
 
-def _make_session(name: str, facts: Facts, known: Known | None, moment: Moment) -> Session:
-    if known is None:
+def _make_session(name: str, facts: Facts, before: Known | None, moment: Moment) -> Session:
+    if before is None:
         check_params(facts.params)
     # What a session was started with holds for its life: later edits of the file touch new sessions
     # only.
-    start: Start = moment.start() if known is None else known.session
+    start: Start = moment.start() if before is None else before.session
     session = session_of(
         complete(facts, start), id=name, server_id=moment.server_id, hostname=moment.hostname
     )
-    if known is None:
-        # Clients of a session that started since the last look have come since then; of an older
-        # one nobody knows when.
-        is_fresh = (
-            moment.previous_look is not None
-            and facts.started is not None
-            and facts.started >= moment.previous_look * 1000 - 1000
-        )
-        return replace(session, last_connect=moment.now) if facts.clients and is_fresh else session
-    before = known.session
-    came, left = _traffic(known, facts)
-    settled = before.started is not None and moment.now - before.started > STARTING_SECONDS * 1000
+    return _begin(session, moment) if before is None else _continue(session, facts, before, moment)
+
+
+def _begin(session: Session, moment: Moment) -> Session:
+    """Return a session that was not known before. If it started since the previous look, its
+    clients have come since then; of an older one nobody knows when they did."""
+    is_fresh = (
+        moment.previous_look is not None
+        and session.started is not None
+        and session.started >= (moment.previous_look - ROUNDING_SECONDS) * 1000
+    )
+    return replace(session, last_connect=moment.now) if session.clients and is_fresh else session
+
+
+def _continue(session: Session, facts: Facts, before: Known, moment: Moment) -> Session:
+    """Return a session that was known, with what holds for its life, and with the moment if clients
+    have come or left."""
+    known = before.session
+    came, left = _traffic(before, facts)
+    is_settled = known.started is not None and moment.now > known.started + STARTING_SECONDS * 1000
     keep_command = (
-        not facts.stated and before.app_pid is not None and (settled or facts.app_pid is None)
+        not facts.stated and known.app_pid is not None and (is_settled or facts.app_pid is None)
     )
     return replace(
         session,
-        started=_first(before.started, facts.started),
-        last_connect=moment.now if came else before.last_connect,
-        last_disconnect=moment.now if left else before.last_disconnect,
-        command=before.command if keep_command else facts.command,
-        app_pid=before.app_pid if keep_command else facts.app_pid,
+        started=facts.started if known.started is None else known.started,
+        last_connect=moment.now if came else known.last_connect,
+        last_disconnect=moment.now if left else known.last_disconnect,
+        command=known.command if keep_command else facts.command,
+        app_pid=known.app_pid if keep_command else facts.app_pid,
     )
 
 
-def _first(value: T | None, otherwise: T | None) -> T | None:
-    return otherwise if value is None else value
-
-
-def _traffic(known: Known, facts: Facts) -> tuple[bool, bool]:
+def _traffic(before: Known, facts: Facts) -> tuple[bool, bool]:
     """Return whether a client has come and whether one has left."""
-    before = known.facts.connections if known.facts is not None else None
-    if before is not None and facts.connections is not None:
-        return bool(facts.connections - before), bool(before - facts.connections)
-    if known.session.clients is None or facts.clients is None:
-        return False, False
-    return facts.clients > known.session.clients, facts.clients < known.session.clients
+    known = before.facts.connections if before.facts is not None else None
+    if known is not None and facts.connections is not None:
+        return bool(facts.connections - known), bool(known - facts.connections)
+    if before.session.clients is None or facts.clients is None:
+        return False, False  # of an unknown number nobody knows how it came about
+    return facts.clients > before.session.clients, facts.clients < before.session.clients

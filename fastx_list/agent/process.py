@@ -67,17 +67,14 @@ def socket_inode(descriptor: str) -> int | None:
 
 @dataclass(eq=False)
 class Process:
-    """One process, as it was when it was last looked at; ``uid`` is that of ``/proc/PID``.
-
-    ``may_look_inside`` is false once we were refused its environment.
-    """
+    """One process, as it was when it was last looked at."""
 
     pid: int
-    uid: int
+    uid: int  # the owner of /proc/PID
     stat: Stat
-    may_look_inside: bool = True
-    _environ: Mapping[str, str] | None = None
-    _args: list[str] | None = None
+    may_look_inside: bool = True  # until we are refused its environment
+    _environ: Mapping[str, str] | None = None  # None until asked for
+    _args: list[str] | None = None  # None until asked for
 
     @property
     def identity(self) -> str:

@@ -37,10 +37,14 @@ class Sockets:
 
     def __init__(self, pid: int | None = None) -> None:
         self._pid = pid
+        # Inodes of established TCP sockets by local port; None until the table is read.
         self._tcp: dict[int, set[int]] | None = None
+        # Inodes of listening TCP sockets by port.
         self._tcp_listening: dict[int, set[int]] = {}
+        # Inodes of accepted unix sockets by path; None until the table is read.
         self._unix: dict[str, set[int]] | None = None
-        self._listening: dict[str, set[int]] = {}
+        # Inodes of listening unix sockets by path.
+        self._unix_listening: dict[str, set[int]] = {}
 
     def tcp_clients(self, port: int) -> frozenset[int]:
         """Return the inodes of the accepted connections to local TCP ``port``."""
@@ -65,12 +69,12 @@ class Sockets:
         """Return the inodes of the sockets that accept connections at ``path``; the caution above
         holds."""
         self._read_unix()
-        return self._at(self._listening, path)
+        return self._at(self._unix_listening, path)
 
     def listening_paths(self) -> Iterable[str]:
         """Return the paths at which unix sockets accept connections."""
         self._read_unix()
-        return self._listening
+        return self._unix_listening
 
     @staticmethod
     def _at(sockets: Mapping[str, set[int]], path: str) -> frozenset[int]:
@@ -96,7 +100,7 @@ class Sockets:
                     continue
                 path, inode = os.fsdecode(fields[7]), int(fields[6])
                 if fields[3] == _ACCEPTS:
-                    self._listening.setdefault(path, set()).add(inode)
+                    self._unix_listening.setdefault(path, set()).add(inode)
                 elif fields[5] == _CONNECTED and _number(fields[1]) >= _PEER_IS_THERE:
                     self._unix.setdefault(path, set()).add(inode)
         return self._unix

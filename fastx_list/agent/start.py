@@ -31,7 +31,9 @@ class SessionJson:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # Inode, date and size of the file as it was read last; None if it was not there.
         self._version: tuple[int, ...] | None = None
+        # What it said when it was last in order.
         self._start = Start()
 
     def read(self, machine: Machine) -> Start:
@@ -58,12 +60,12 @@ class SessionJson:
         return self._start
 
 
-def overrides(server: Process, machine: Machine, subject: str) -> tuple[Start, dict[str, str]]:
-    """Return what a launcher says of a session in the environment of its server process: what it
-    was started with, and its params."""
+def overrides(process: Process, machine: Machine, subject: str) -> tuple[Start, dict[str, str]]:
+    """Return what a launcher says of a session in the environment of the ``process`` that serves
+    it: what it was started with, and its params."""
     start = Start()
     for variable, member in VARIABLES.items():
-        text = server.environ.get(variable)
+        text = process.environ.get(variable)
         if text:
             try:
                 start = complete(start, load_start({member: _value(text)}))
@@ -71,7 +73,7 @@ def overrides(server: Process, machine: Machine, subject: str) -> tuple[Start, d
                 machine.explain(
                     f"{subject}, {variable}", f"ignored: {' '.join(error.messages_dict[member])}"
                 )
-    name = server.environ.get(NAME_VARIABLE)
+    name = process.environ.get(NAME_VARIABLE)
     return start, {"name": name[:MAX_NAME]} if name else {}
 
 

@@ -122,8 +122,11 @@ class ScreenSize:
     output."""
 
     def __init__(self) -> None:
+        # Width and height in pixels; None until the server has told.
         self.size: tuple[int, int] | None = None
+        # What was received and is not taken yet.
         self._buffer = bytearray()
+        # The root window's id; None until the connection is set up.
         self._root: int | None = None
 
     def receive(self, data: bytes) -> bytes:
@@ -189,8 +192,11 @@ class DisplayWatch:
     def __init__(self, display: int, owner: int, authority: str | None, hostname: str) -> None:
         """Connect to ``display``, whose server runs as the user ``owner``. Raises
         :class:`X11Error`."""
+        # What the bytes mean.
         self._screen = ScreenSize()
         self._socket = _connect(display)
+        # What the server has not taken yet.
+        self._unsent = b""
         try:
             _, peer, _ = _UCRED.unpack(
                 self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)

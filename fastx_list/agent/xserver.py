@@ -42,7 +42,7 @@ _VALUED = {
 class XSession:
     """One X server that is a session."""
 
-    window_mode = "desktop"
+    window_mode = "desktop"  # or "rootless"
     owns_display = True  # as opposed to one that shows another session's display
 
     def __init__(
@@ -58,14 +58,18 @@ class XSession:
     ) -> None:
         """``geometry`` and ``authority`` stand in for the options of these names.
 
-        ``lingers``: the server goes on when its last X client has left it.
+        ``lingers``: the X server goes on when its last X client has left it.
         """
+        # Serves the session: as a rule the X server.
         self.process = process
         self.display = display
+        # Of its command line, by lower-case name.
         self.options = options
         self._login = login_of(process.uid)
         self._started = process.started
+        # What explanations call it.
         self._subject = f"session :{display} of {self._login} (pid {process.pid})"
+        # What its launcher said in the environment.
         self._start, self._params = overrides(process, machine, self._subject)
         size = options.get("geometry", geometry or "")
         authority = authority or path_of(process, options.get("auth"))
@@ -73,7 +77,9 @@ class XSession:
             process, display, authority, size if re.fullmatch(GEOMETRY, size) else None, lingers
         )
         self._application = Application(process)
-        self._found: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
+        # The connections that were checked last, and those of them that are really the process's.
+        self._checked: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
+        # What was said last.
         self._facts: Facts | None = None
 
     def connections(self, sockets: Sockets) -> frozenset[int] | None:
@@ -85,7 +91,7 @@ class XSession:
         """Return the processes that the session may have been started for, the likeliest first: the
         first ones on its display."""
         for process in machine.on_display(self.process.uid, self.display):
-            # Its children are the server's own helpers, such as xkbcomp.
+            # Its children are the X server's own helpers, such as xkbcomp.
             if process.stat.start >= self.process.stat.start and self.process.pid not in (
                 process.pid,
                 process.stat.parent,
@@ -93,11 +99,11 @@ class XSession:
                 yield process
 
     def follow(self, machine: Machine) -> None:
-        """Take what the server has told of its screen."""
+        """Take what the X server has told of its screen."""
         self.screen.follow(machine, self._subject)
 
     def close(self, machine: Machine) -> None:
-        """Let go of a server that has ended."""
+        """Let go of an X server that has ended."""
         self.screen.close()
         machine.settle(self._subject)
 
@@ -140,14 +146,14 @@ class XSession:
             )
 
     def _own_connections(self, machine: Machine) -> frozenset[int] | None:
-        found = self.connections(machine.sockets(self.process))
-        if found is None:
+        connections = self.connections(machine.sockets(self.process))
+        if connections is None:
             return None
-        if found != self._found[0]:
+        if connections != self._checked[0]:
             # Command lines and the paths of sockets are their users' to write: what counts is what
             # a process really has open.
-            self._found = (found, machine.own_sockets(self.process, found))
-        return self._found[1]
+            self._checked = (connections, machine.own_sockets(self.process, connections))
+        return self._checked[1]
 
 
 class XServers:
@@ -163,7 +169,9 @@ class XServers:
         """A source that is not ``listed`` still claims its processes, so that no other kind takes
         them for its own."""
         self.listed = listed
-        self._known: dict[str, XSession] = {}
+        # Those that run, by the identities of their processes.
+        self._sessions: dict[str, XSession] = {}
+        # The identities of processes that are not of this kind.
         self._others: set[str] = set()
 
     def recognises(self, process: Process, machine: Machine) -> bool:
@@ -177,10 +185,10 @@ class XServers:
         raise NotImplementedError
 
     def close(self, machine: Machine) -> None:
-        """Let go of all servers."""
-        for session in self._known.values():
+        """Let go of all X servers."""
+        for session in self._sessions.values():
             session.close(machine)
-        self._known = {}
+        self._sessions = {}
 
     def _make(self, process: Process, machine: Machine) -> XSession | None:
         try:
@@ -202,7 +210,7 @@ class XServers:
             identity = process.identity
             if identity in machine.claimed:
                 continue
-            session = self._known.get(identity)
+            session = self._sessions.get(identity)
             if session is None:
                 if machine.is_copy(process):
                     machine.claimed.add(identity)
@@ -221,9 +229,9 @@ class XServers:
                 sessions[identity] = session
                 if session.owns_display:
                     machine.claimed_displays.add(session.display)
-        for identity in self._known.keys() - sessions.keys():
-            self._known[identity].close(machine)
-        self._known, self._others = sessions, others
+        for identity in self._sessions.keys() - sessions.keys():
+            self._sessions[identity].close(machine)
+        self._sessions, self._others = sessions, others
         for session in sessions.values():
             session.follow(machine)
         await_first_answers(session.screen for session in sessions.values())
@@ -257,8 +265,8 @@ def parse_args(args: Iterable[str]) -> tuple[int | None, dict[str, str]]:
 
 
 def find_display(process: Process, machine: Machine) -> int | None:
-    """Return the display of a server that chose its number itself (``-displayfd``): the one whose
-    socket it listens on.
+    """Return the display of an X server that chose its number itself (``-displayfd``): the one
+    whose socket it listens on.
 
     ``None`` if it listens on none yet, or if we may not know.
     """

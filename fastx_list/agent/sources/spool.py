@@ -49,8 +49,11 @@ class Spool:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        # What was read, by name.
         self._files: dict[str, _File] = {}
+        # What the files say, together.
         self._facts: list[Facts] = []
+        # Whether others than the directory's owner could write to it at the last look.
         self._anyone_writes = False
 
     def scan(self, machine: Machine) -> Iterable[Facts]:

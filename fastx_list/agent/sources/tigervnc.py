@@ -25,11 +25,13 @@ class VncSession(XSession):
         super().__init__(
             process, display, options, machine, geometry=DEFAULT_GEOMETRY, lingers=lingers
         )
+        # Where clients connect: a TCP port, -1 for none, and the path of a unix socket.
         port = options.get("rfbport", "0")
         self._port = int(port) if re.fullmatch(r"[0-9]{1,5}", port) else -1
         if self._port == 0:
             self._port = 5900 + display
         self._path = options.get("rfbunixpath")
+        # The one connection of an Xvnc that was started for it.
         self._inetd = _socket_of(process) if "inetd" in options else frozenset()
 
     def connections(self, sockets: Sockets) -> frozenset[int]:

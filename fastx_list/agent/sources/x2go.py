@@ -23,15 +23,18 @@ _WRAPPERS = ("x2goruncommand", "dbus-run-sessio", "dbus-launch")  # TASK_COMM_LE
 _HELPERS = ("x2go", "dbus-")  # such as x2gosetkeyboard, which runs beside the command for a moment
 
 
-class _Agent(XSession):
+class _X2GoSession(XSession):
     def __init__(
         self, process: Process, display: int, options: Mapping[str, str], machine: Machine
     ) -> None:
         self.window_mode = "rootless" if "-R" in process.args else "desktop"
         super().__init__(process, display, options, machine, lingers=True)
         match = re.fullmatch(r"nx/nx,options=(/.+):[0-9]+", process.environ.get("DISPLAY", ""))
-        self._options = match[1] if match else None
+        # The path of the options file.
+        self._options_path = match[1] if match else None
+        # Inode and date of that file as it was read last.
         self._version: tuple[int, ...] | None = None
+        # Where the client's proxy is connected; None until the file has told.
         self._port: int | None = None
 
     def connections(self, sockets: Sockets) -> frozenset[int] | None:
@@ -42,13 +45,13 @@ class _Agent(XSession):
         """Take the port from the options file, which is written anew each time the session is
         resumed."""
         try:
-            status = os.stat(self._options or "")
+            path = self._options_path or ""
+            status = os.stat(path)
             version = (status.st_ino, status.st_mtime_ns)
             if version != self._version:
                 self._version = version
-                text = read_owned(self._options or "", self.process.uid, MAX_OPTIONS_BYTES).decode(
-                    "utf-8", "replace"
-                )
+                data = read_owned(path, self.process.uid, MAX_OPTIONS_BYTES)
+                text = data.decode("utf-8", "replace")
                 match = re.search(r"(?:^|,)listen=([0-9]{1,5})(?:,|:|$)", text)
                 self._port = int(match[1]) if match else self._port
         except (OSError, ValueError, FileError):
@@ -67,8 +70,8 @@ class X2Go(XServers):
 
     def __init__(self, listed: bool = True) -> None:
         super().__init__(listed)
-        # Of each user's session of this name, the identity
-        self._servers: dict[tuple[int, str], str] = {}
+        # By user and session's name, the identity of the X server that had the name first.
+        self._first: dict[tuple[int, str], str] = {}
 
     def recognises(self, process: Process, machine: Machine) -> bool:
         name = parse_args(process.args)[1].get("name", "")
@@ -76,13 +79,13 @@ class X2Go(XServers):
         # name of a session holds when it was started and is not used again.
         if not name.startswith("X2GO-") or machine.parent_name(process) in self.programs:
             return False
-        if len(self._servers) >= MAX_NAMES:
-            del self._servers[next(iter(self._servers))]
-        return self._servers.setdefault((process.uid, name), process.identity) == process.identity
+        if len(self._first) >= MAX_NAMES:
+            del self._first[next(iter(self._first))]
+        return self._first.setdefault((process.uid, name), process.identity) == process.identity
 
-    def session(self, process: Process, machine: Machine) -> _Agent | None:
+    def session(self, process: Process, machine: Machine) -> _X2GoSession | None:
         display, options = parse_args(process.args)
-        return None if display is None else _Agent(process, display, options, machine)
+        return None if display is None else _X2GoSession(process, display, options, machine)
 
 
 def _innermost(process: Process, machine: Machine) -> Iterable[Process]:

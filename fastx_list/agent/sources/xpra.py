@@ -38,11 +38,13 @@ _HELPERS = re.compile(
 _START = re.compile(r"--start(?:-child)?(?:=(.*))?", re.DOTALL)
 
 
-class _Server(XSession):
+class _XpraSession(XSession):
     def __init__(self, process: Process, display: int, mode: str, machine: Machine) -> None:
         self.window_mode = MODES[mode]
         self.owns_display = mode != "shadow"
+        # The paths and the TCP ports at which it waits for clients; None if we may not know.
         self._doors = _listening(process, machine)
+        # The commands that its command line asks for, as arguments.
         self._asked = list(_asked_commands(process.args))
         # xpra itself stays connected to the X server, so we are never its last client.
         super().__init__(
@@ -100,7 +102,7 @@ class Xpra(XServers):
             )
         return _mode(process) is not None
 
-    def session(self, process: Process, machine: Machine) -> _Server | None:
+    def session(self, process: Process, machine: Machine) -> _XpraSession | None:
         mode = _mode(process)
         if mode is None:
             return None
@@ -121,7 +123,7 @@ class Xpra(XServers):
             ]
         if not numbers or (doors is not None and not paths):
             return None  # a client, a helper, or a server that is not ready yet
-        return _Server(process, int(numbers[0]), mode, machine)
+        return _XpraSession(process, int(numbers[0]), mode, machine)
 
 
 def _mode(process: Process) -> str | None:

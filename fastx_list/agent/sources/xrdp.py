@@ -34,7 +34,7 @@ def _applications(server: Process, machine: Machine) -> Iterable[Process]:
 
 
 class _Xorg(XSession):
-    _path: str | None = None
+    _path: str | None = None  # of the socket that xrdp connects to; None until it is found
 
     def follow(self, machine: Machine) -> None:
         if self._path is None:
