@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import secrets
 import stat
+import subprocess
+import sys
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -28,7 +31,7 @@ def write_secret(directory: Path, text: str, mode: int = 0o600) -> Path:
 def config_error(path: Path) -> str:
     with pytest.raises(ConfigError) as caught:
         read_secret(path)
-    assert str(path) in str(caught.value)
+    assert str(caught.value).startswith(f"the secret {path} ")
     return str(caught.value)
 
 
@@ -42,13 +45,36 @@ def test_a_secret_is_made_that_only_its_owner_can_read(tmp_path: Path, umask: in
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert len(secret) >= 64
+    assert re.fullmatch("[0-9a-f]{64}", secret)  # 256 bits
     assert os.listdir(path.parent) == ["secret"]
 
 
 def test_a_secret_that_is_there_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     assert read_secret(path) == read_secret(path) == path.read_text().strip()
+
+
+def test_a_secret_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Else a power failure might leave an empty file in its place, with which nothing starts.
+    path, synced, sync = tmp_path / "secret", [], os.fsync
+
+    def note_and_sync(descriptor: int) -> None:
+        synced.append((os.pread(descriptor, 100, 0).decode(), path.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note_and_sync)
+    secret = read_secret(path)
+    assert (secret + "\n", False) in synced
+
+
+def test_a_secret_that_another_process_makes_meanwhile_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: write_secret(tmp_path, SECRET))
+    assert read_secret(tmp_path / "secret") == SECRET
+    assert os.listdir(tmp_path) == ["secret"]
 
 
 def test_no_two_servers_have_the_same_secret(tmp_path: Path) -> None:
@@ -133,7 +159,15 @@ def test_a_secret_of_32_characters_is_taken_without_the_line_end(tmp_path: Path)
     assert read_secret(write_secret(tmp_path, "x" * 32 + "\n")) == "x" * 32
 
 
-def test_a_secret_that_is_no_ascii_text_is_refused(tmp_path: Path) -> None:
+def test_a_secret_may_hold_any_letters_whatever_the_locale(tmp_path: Path) -> None:
+    path = write_secret(tmp_path, "ö" * 32)
+    program = f"from fastx_list.tokens import *; print(ascii(read_secret(Path({str(path)!r}))))"
+    environ = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True)
+    assert (done.stdout.decode().strip(), done.stderr) == (ascii("ö" * 32), b"")
+
+
+def test_a_secret_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_bytes(secrets.token_bytes(64) + b"\xff")
     path.chmod(0o600)
