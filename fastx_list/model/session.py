@@ -191,7 +191,27 @@ _schema = SessionSchema()
 _declared = declared(Session)
 _SAID = [each.name for each in fields(Said)]
 _STARTED = [each.name for each in fields(Start)]
-MEMBERS = frozenset(_schema.fields)  # all names under which a member is published
+_by_name = {
+    name: each.member for each in _declared for name in (each.member.name, each.member.also)
+}
+MEMBERS = {name: _by_name[name] for name in _schema.fields}  # under all names, as they are sent
+
+# What tables for people show, in this order, with its headings: members, and two columns that are
+# made of several
+_MADE = {"name": "Session", "state": "State"}
+COLUMNS = {
+    name: _MADE.get(name) or MEMBERS[name].label
+    for name in (
+        "name",
+        "login",
+        "state",
+        "windowMode",
+        "hostname",
+        "display",
+        "geometry",
+        "started",
+    )
+}
 
 
 def complete(said: S, start: Start) -> S:

@@ -8,8 +8,17 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, render_template, request
 
 from fastx_list.api.services import services
+from fastx_list.model.session import COLUMNS, MEMBERS, MILLISECONDS
 
 blueprint = Blueprint("page", __name__)
+
+_MEMBERS = {
+    # Params are filtered by their own names, and of two spellings one is offered.
+    "members": [
+        name for name, member in MEMBERS.items() if name == member.name and name != "params"
+    ],
+    "times": [name for name, member in MEMBERS.items() if member.unit == MILLISECONDS],
+}
 
 
 @blueprint.get("/")
@@ -20,7 +29,7 @@ def page() -> Response:
     host = f"[{host}]" if ":" in host else host
     live = f"{host}:{live_port}" if live_port else request.host
     return html(
-        render_template("page.html", live_port=live_port or ""),
+        render_template("page.html", live_port=live_port or "", columns=COLUMNS, **_MEMBERS),
         f"script-src 'self'; connect-src 'self' ws://{live} wss://{live}; ",
     )
 

@@ -23,7 +23,7 @@ from tests.bench import common
 
 ASKED = common.login_name(7)
 # Datasette's column names have no case, and the published list has this one twice.
-COLUMNS = sorted(MEMBERS - {"disconnectTImeout"})
+COLUMNS = sorted(MEMBERS.keys() - {"disconnectTImeout"})
 ORDERS = ("started", "command", "display", "clients", "id", "name")
 
 

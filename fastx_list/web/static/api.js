@@ -3,10 +3,6 @@
 export const PAGE_SIZE = "50";
 const ANSWER_MILLISECONDS = 15_000;
 const MAX_ADDRESS = 6000; // servers take request lines of 8 KiB, and a WebSocket has no body to put the rest in
-export const MEMBERS = [
-  "id", "serverPid", "geometry", "windowMode", "started", "lastConnect", "lastDisconnect", "command", "appPid", "clients",
-  "hostname", "login", "display", "serverId", "cpuPercentage", "videoRam", "sharing", "disconnectTimeout",
-];
 
 /** A question, all texts as the user typed them; an empty one is left out. Wrong ones too are the server's to refuse. */
 export function readQuery(parameters) {

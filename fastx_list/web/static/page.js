@@ -31,7 +31,7 @@ const bench = new Bench();
 const backoff = new Backoff();
 const repeater = new Repeater(ask);
 const form = new QueryForm(change);
-const table = new Table($("table").tHead, $("rows"), (name) => {
+const table = new Table($("table"), (name) => {
   const reverse = (query.sortBy || "started") === name && !query.sortReverse;
   change({ sortBy: name, sortReverse: reverse, start: "" });
 });

@@ -1,6 +1,5 @@
 // The question as people put it: filters, pages, and on the bench every parameter. The question itself is kept by the page.
 
-import { MEMBERS } from "./api.js";
 import { make } from "./table.js";
 import { count } from "./words.js";
 
@@ -12,6 +11,7 @@ export class QueryForm {
   #query = null;
   #rows = [];
   #change;
+  #members = [...$("names").options].map(({ value }) => value); // that the page offers to filter and sort by
 
   /** `change(parts, method)` is called when the user wants another question. */
   constructor(change) {
@@ -58,7 +58,7 @@ export class QueryForm {
     $("following").ariaDisabled = String(total === null || !Number(limit) || first + Number(limit) >= total);
     this.#rows = rows;
     const params = new Set(rows.flatMap(({ params }) => Object.keys(params ?? {})));
-    offer($("names"), [...MEMBERS, ...[...params].slice(0, MOST_OFFERED).map((name) => `params.${name}`)]);
+    offer($("names"), [...this.#members, ...[...params].slice(0, MOST_OFFERED).map((name) => `params.${name}`)]);
   }
 
   #chip(text, index) {

@@ -3,20 +3,16 @@
 import { ago, exact, nameOf, shorten, stateOf, visible } from "./words.js";
 
 const FRESH = 4000, GONE = 3000; // milliseconds that what is new stands out, and that what has gone stays to be seen
-const TIMES = new Set(["started", "lastConnect", "lastDisconnect"]);
 
 const plain = (value) => ({ text: value === null || value === undefined ? "–" : shorten(visible(value)) });
 const timed = (time) => (time === null ? plain(null) : { since: time });
-const COLUMNS = [
-  { label: "Session", sortBy: "name", part: "name", show: (session) => plain(nameOf(session)) },
-  { label: "Login", sortBy: "login", part: "login", show: ({ login }) => plain(login), admin: true },
-  { label: "State", sortBy: "clients", part: "state", show: stateOf },
-  { label: "Kind", sortBy: "windowMode", part: "kind", show: ({ windowMode }) => plain(windowMode) },
-  { label: "Host", sortBy: "hostname", part: "host", show: ({ hostname }) => plain(hostname) },
-  { label: "Display", sortBy: "display", part: "display", show: ({ display }) => plain(display === null ? null : `:${display}`) },
-  { label: "Geometry", sortBy: "geometry", part: "geometry", show: ({ geometry }) => plain(geometry) },
-  { label: "Started", sortBy: "started", part: "started", show: ({ started }) => timed(started) },
-];
+// The page says which columns there are. Those are shown as the members they are named after, except for these.
+const SPECIAL = {
+  name: { show: (session) => plain(nameOf(session)) },
+  login: { admin: true },
+  state: { sortBy: "clients", show: stateOf },
+  display: { show: ({ display }) => plain(display === null ? null : `:${display}`) },
+};
 
 /** Make an element: `make("td", { className: "name" }, child, …)`. */
 export function make(tag, properties = {}, ...children) {
@@ -26,21 +22,23 @@ export function make(tag, properties = {}, ...children) {
 }
 
 export class Table {
-  #head = make("tr", { role: "row" });
   #body;
+  #all; // columns, as the head of the page's table has them
+  #times; // names of the members that are times
   #admin = false;
   #rows = new Map(); // by session id
   #fresh = new Map(); // elements that stand out, and until when
 
-  /** `head` gets a row of buttons that call `sort(name)`; `body` gets the sessions. */
-  constructor(head, body, sort) {
-    this.#body = body;
-    head.append(this.#head);
-    for (const { label, sortBy, part } of COLUMNS) {
-      const button = make("button", { type: "button", textContent: label });
-      button.addEventListener("click", () => sort(sortBy));
-      this.#head.append(make("th", { role: "columnheader", scope: "col", className: part }, button));
-    }
+  /** `table` has its head; the buttons there call `sort(name)`. Its body gets the sessions. */
+  constructor(table, sort) {
+    [this.#body] = table.tBodies;
+    this.#times = new Set(table.dataset.times.split(" "));
+    this.#all = [...table.tHead.rows[0].cells].map((cell) => {
+      const name = cell.className;
+      const show = (session) => (this.#times.has(name) ? timed : plain)(session[name]);
+      return { cell, name, sortBy: name, show, ...SPECIAL[name] };
+    });
+    for (const { cell, sortBy } of this.#all) cell.firstChild.addEventListener("click", () => sort(sortBy));
   }
 
   /** Whether an administrator looks, who is shown whose each session is. */
@@ -51,7 +49,7 @@ export class Table {
   }
 
   get #columns() {
-    return COLUMNS.filter((column) => this.#admin || !column.admin);
+    return this.#all.filter((column) => this.#admin || !column.admin);
   }
 
   clear() {
@@ -62,11 +60,10 @@ export class Table {
 
   /** Say by which name, and which way, the rows are sorted. */
   sorted(name, reverse) {
-    COLUMNS.forEach(({ sortBy, admin }, index) => {
-      const cell = this.#head.children[index];
+    for (const { cell, sortBy, admin } of this.#all) {
       cell.hidden = Boolean(admin) && !this.#admin;
       cell.ariaSort = sortBy !== name ? null : reverse ? "descending" : "ascending";
-    });
+    }
   }
 
   /**
@@ -126,7 +123,7 @@ export class Table {
   }
 
   #add(id) {
-    const cells = this.#columns.map(({ part }) => make("td", { role: "cell", className: part }, make("bdi")));
+    const cells = this.#columns.map(({ name }) => make("td", { role: "cell", className: name }, make("bdi")));
     const values = cells.map((cell) => cell.firstChild);
     const button = make("button", { type: "button", ariaExpanded: "false" });
     cells[0].append(button);
@@ -189,7 +186,7 @@ export class Table {
   #members({ params, ...members }) {
     const all = [...Object.entries(members), ...Object.entries(params ?? {}).map(([name, value]) => [`params.${name}`, value])];
     const list = make("dl", {}, ...all.map(([name, value]) => {
-      const text = TIMES.has(name) && value !== null ? exact(value) : typeof value === "string" ? value : JSON.stringify(value);
+      const text = this.#times.has(name) && value !== null ? exact(value) : typeof value === "string" ? value : JSON.stringify(value);
       const [term, said] = [name, text].map((part) => make("bdi", { textContent: visible(part) }));
       return make("div", {}, make("dt", {}, term), make("dd", { className: value === null ? "nothing" : "" }, said));
     }));
