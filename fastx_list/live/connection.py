@@ -1,9 +1,9 @@
 """One WebSocket of the sidecar: what goes out, what comes in, when it ends.
 
 Nothing here waits, so a connection has no thread and no greenlet of its own, only the event loop's
-two watchers of its socket. What the socket does not take at once stays in order, behind the frame
-that is partly out, and goes when the socket takes more; so no frame is ever torn, whoever else
-writes (a ping, a pong, a close), and a slow reader costs its mailbox.
+watchers of its socket. What the socket does not take at once stays in order, behind the frame that
+is partly out, and goes when the socket takes more. So no frame is ever torn, whoever else writes (a
+ping, a pong, a close), and what a slow reader costs is its mailbox.
 """
 
 from __future__ import annotations
@@ -11,23 +11,22 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import Protocol, cast
 
-from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, ParseFailed
+from wsproto.frame_protocol import CloseReason, Frame, FrameProtocol, Opcode, ParseFailed
 
+from fastx_list.api.protocol import MAX_CLIENT_FRAMES, MAX_CLIENT_MESSAGE, CloseCode
 from fastx_list.live.bus import Mailbox
 from fastx_list.live.frames import close_frame, ping_frame, pong_frame
 from fastx_list.replica.topics import Topic
 from fastx_list.tokens import Claims
 
-MAX_CLIENT_MESSAGE = 1024
-# From one call of tend() to the next; a client has nothing to send but pings and pongs
-MAX_CLIENT_FRAMES = 100
-CLOSE_SECONDS = 2.0  # how long a peer has to answer a close
-TOKEN_ENDED = 4401
+CLOSE_SECONDS = 2.0  # that a peer has to answer a close
 _FRAMES_PER_WRITE = 64
-_READS_TO_THE_END = 256
-# RFC 6455 section 7.4.1: never in a frame
+_READ_SIZE = 4096
+_READS_TO_THE_END = 256  # of what a peer has sent that is not listened to any more
+# RFC 6455 section 7.4.1: these say that a close has no code, and are never in a frame
 _ABSENT = {CloseReason.NO_STATUS_RCVD, CloseReason.ABNORMAL_CLOSURE}
 _READABLE, _WRITABLE = 1, 2  # libev's EV_READ and EV_WRITE
 
@@ -48,8 +47,39 @@ class Loop(Protocol):
     def io(self, fd: int, events: int) -> Watcher: ...
 
 
+class State(Enum):
+    """How far a connection is; :class:`Connection` says what happens in each state."""
+
+    OPEN = auto()
+    CLOSING = auto()
+    REFUSING = auto()
+    ANSWERING = auto()
+    GONE = auto()
+
+
+OPEN, CLOSING, REFUSING, ANSWERING, GONE = State
+
+
 class Connection:
-    """A subscriber on a socket that does not block."""
+    """A subscriber on a socket that does not block.
+
+    ``OPEN``: it sends what it is owed, and pings; what the client sends is checked. It leaves this
+    state for one of the next three when its close frame takes the place of all that is not partly
+    out; nothing is sent after that.
+
+    ``CLOSING``: we have closed, and wait for the client's answer.
+
+    ``REFUSING``: the client has broken the protocol, or sends too much. It is not listened to any
+    more. Once all is out our side of the stream ends, and the client has to end its own.
+
+    ``ANSWERING``: the client has closed. Once our answer is out the connection ends.
+
+    ``GONE``: the socket is closed. Every other state comes to this when the client hangs up, when
+    sending fails, or when the client lets us wait for too long.
+
+    ``CLOSING`` becomes ``REFUSING`` or ``ANSWERING`` for the same reasons as ``OPEN`` does. There
+    are no other ways.
+    """
 
     # There are ten thousands of these.
     __slots__ = (
@@ -58,20 +88,18 @@ class Connection:
         "topic",
         "_sock",
         "_loop",
-        "_ended",
+        "_on_gone",
         "_clock",
-        "_readable",
-        "_writable",
+        "_state",
+        "_waits_since",
+        "_read_watcher",
+        "_room_watcher",
         "_out",
-        "_protocol",
-        "_length",
-        "_frames",
+        "_parser",
+        "_message_size",
+        "_frames_taken",
         "_last_ping",
-        "_answered",
-        "_closing_at",
-        "_hang_up_how",
-        "_stuck_at",
-        "_gone",
+        "_is_ping_answered",
         "__weakref__",
     )
 
@@ -82,42 +110,58 @@ class Connection:
         mailbox: Mailbox,
         topic: Topic,
         loop: Loop,
-        ended: Callable[[Connection], None],
+        on_gone: Callable[[Connection], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take over ``sock``, and close it in the end; ``ended`` is called then. ``topic`` is what
-        it follows."""
+        """Take over ``sock``, and close it in the end; ``on_gone`` is called then."""
+        # What its token says
         self.claims = claims
+        # What it is owed
         self.mailbox = mailbox
+        # What it follows
         self.topic = topic
         self._sock = sock
         self._loop = loop
-        self._ended = ended
+        self._on_gone = on_gone
+        # The seconds that all its times are in
         self._clock = clock
+        self._state = OPEN
+        # While OPEN with a full socket: when that last took something. After OPEN: when it closed
+        self._waits_since = 0.0
+        # Frames that are not out yet; of the first there may be only the rest
         self._out: list[bytes | memoryview] = []
-        self._protocol = FrameProtocol(client=False, extensions=[])
-        self._length = 0
-        self._frames = 0
+        # Parses what comes in
+        self._parser = FrameProtocol(client=False, extensions=[])
+        # Of the client's message that has not ended yet, in bytes
+        self._message_size = 0
+        # How many frames have come in since tend() was called
+        self._frames_taken = 0
+        # When it was last pinged, or last had all that it was owed
         self._last_ping = clock()
-        self._answered = True
-        self._closing_at: float | None = None
-        self._hang_up_how: int | None = None
-        self._stuck_at: float | None = None  # since when the socket has taken nothing
-        self._gone = False
-        self._writable: Watcher | None = None
-        self._readable = loop.io(sock.fileno(), _READABLE)
-        self._readable.start(self._receive)
+        self._is_ping_answered = True
+        # Calls back when there is room in the socket; None unless that is full
+        self._room_watcher: Watcher | None = None
+        # Calls back when there is something to read, until the end
+        self._read_watcher = loop.io(sock.fileno(), _READABLE)
+        self._read_watcher.start(self._receive)
+
+    # What goes out
 
     def flush(self) -> None:
         """Send what the socket takes now of what is owed."""
-        if self._writable is None:  # else the loop calls when there is room
+        if self._room_watcher is None:  # else the loop calls when there is room
             self._write()
 
+    def _send(self, frame: bytes) -> None:
+        self._out.append(frame)
+        self.flush()
+
     def _write(self) -> None:
-        while not self._gone:
+        has_sent = False
+        while self._state is not GONE:
             out = self._out
             if not out:
-                if self._closing_at is None:
+                if self._state is OPEN:
                     out += self.mailbox.take(_FRAMES_PER_WRITE)
                 if not out:
                     break
@@ -128,33 +172,21 @@ class Connection:
                     else self._sock.sendmsg(out[:_FRAMES_PER_WRITE])
                 )
             except BlockingIOError:
-                self._wait_for_room()
+                self._wait_for_room(has_sent)
                 return
             except OSError:
                 self.drop()
                 return
-            self._stuck_at = None
+            has_sent = True
             if len(out) == 1 and sent == len(out[0]):
                 out.clear()
             else:
                 self._forget(sent)
         self._stop_waiting()
-        if self._hang_up_how is not None:
-            self._shutdown(self._hang_up_how)
-
-    def _wait_for_room(self) -> None:
-        if self._writable is None:
-            self._writable = self._loop.io(self._sock.fileno(), _WRITABLE)
-            self._writable.start(self._write)
-        if self._stuck_at is None:
-            self._stuck_at = self._clock()
-
-    def _stop_waiting(self) -> None:
-        if self._writable is not None:
-            self._writable.close()
-            self._writable = None
-            # A ping that had to wait behind all the rest says nothing about the peer.
-            self._last_ping, self._answered = self._clock(), True
+        if self._state is ANSWERING:
+            self.drop()
+        elif self._state is REFUSING:
+            self._end_our_side()
 
     def _forget(self, sent: int) -> None:
         for index, frame in enumerate(self._out):
@@ -164,36 +196,69 @@ class Connection:
             sent -= len(frame)
         self._out.clear()
 
-    def _send(self, frame: bytes) -> None:
-        self._out.append(frame)
-        self.flush()
+    def _wait_for_room(self, has_sent: bool) -> None:
+        is_new = self._room_watcher is None
+        if self._room_watcher is None:
+            self._room_watcher = self._loop.io(self._sock.fileno(), _WRITABLE)
+            self._room_watcher.start(self._write)
+        if self._state is OPEN and (is_new or has_sent):
+            self._waits_since = self._clock()
 
-    def close(self, code: int, reason: str) -> None:
-        """Say goodbye with this status code; nothing else is sent after it."""
-        if self._closing_at is None:
-            self._closing_at = self._clock()
-            # A frame that is partly out has to be finished; what stands behind it is obsolete.
-            self._out = [rest for rest in self._out if isinstance(rest, memoryview)]
-            self._send(close_frame(code, reason))
+    def _stop_waiting(self) -> None:
+        if self._room_watcher is not None:
+            self._room_watcher.close()
+            self._room_watcher = None
+            # A ping that had to wait behind all the rest says nothing about the peer.
+            self._last_ping, self._is_ping_answered = self._clock(), True
 
-    def drop(self) -> None:
-        """End the connection without a word."""
-        if self._gone:
-            return
-        self._gone = True
-        self._readable.close()
-        self._stop_waiting()
-        self._sock.close()
-        self._ended(self)
+    # What comes in
 
-    def _shutdown(self, how: int) -> None:
-        if how == socket.SHUT_RDWR:
-            self.drop()
-            return
+    def _receive(self) -> None:
+        """Take what the client has sent; the loop calls again if there is more."""
         try:
-            self._sock.shutdown(how)
+            data = self._sock.recv(_READ_SIZE)
+        except BlockingIOError:
+            return
         except OSError:
-            pass
+            data = b""
+        if not data:
+            self.drop()
+        elif self._is_listening():
+            try:
+                self._parser.receive_bytes(data)
+                for frame in self._parser.received_frames():
+                    self._take(frame)
+                    if not self._is_listening():
+                        return
+            except ParseFailed as error:
+                self._hang_up(REFUSING, error.code)
+
+    def _is_listening(self) -> bool:
+        return self._state is OPEN or self._state is CLOSING
+
+    def _take(self, frame: Frame) -> None:
+        self._frames_taken += frame.frame_finished
+        if self._frames_taken > MAX_CLIENT_FRAMES:
+            self._hang_up(REFUSING, CloseCode.TOO_MANY_FRAMES)
+        elif frame.opcode is Opcode.CLOSE:
+            code = cast("tuple[int, str]", frame.payload)[0]
+            self._hang_up(ANSWERING, CloseReason.NORMAL_CLOSURE if code in _ABSENT else code)
+        elif frame.opcode is Opcode.PONG:
+            self._is_ping_answered = True
+        elif frame.opcode is Opcode.PING:
+            if self._state is OPEN and len(self._out) < _FRAMES_PER_WRITE:
+                self._send(pong_frame(cast(bytes, frame.payload)))
+        else:
+            self._ignore(cast("str | bytes", frame.payload), frame.message_finished)
+
+    def _ignore(self, payload: str | bytes, finished: bool) -> None:
+        self._message_size += len(payload.encode() if isinstance(payload, str) else payload)
+        if self._message_size > MAX_CLIENT_MESSAGE:
+            self.close(CloseCode.MESSAGE_TOO_LONG, f"takes at most {MAX_CLIENT_MESSAGE} bytes")
+        if finished:
+            self._message_size = 0
+
+    # When it ends
 
     def tend(self, now: float, ping_interval: float, slow_timeout: float) -> bool:
         """Ping, or drop a peer that answers neither ping nor close or reads nothing; to be called
@@ -202,81 +267,64 @@ class Connection:
         Return whether it was dropped because its socket had taken nothing for ``slow_timeout``
         seconds.
         """
-        if self._gone:
+        self._frames_taken = 0
+        if self._state is GONE:
             return False
-        self._frames = 0
-        if self._closing_at is not None:
-            if now - self._closing_at >= CLOSE_SECONDS:
+        if self._state is not OPEN:
+            if now - self._waits_since >= CLOSE_SECONDS:
                 self.drop()
         # Who reads late answers late, too, so it is not asked whether it lives
-        elif self._writable is not None:
-            if self._stuck_at is not None and now - self._stuck_at >= slow_timeout:
+        elif self._room_watcher is not None:
+            if now - self._waits_since >= slow_timeout:
                 self.drop()
                 return True
         elif now - self._last_ping >= ping_interval:
-            if not self._answered:
+            if self._is_ping_answered:
+                self._last_ping, self._is_ping_answered = now, False
+                self._send(ping_frame())
+            else:
                 self.drop()
-                return False
-            self._answered = False
-            self._last_ping = now
-            self._send(ping_frame())
         return False
 
-    def _receive(self) -> None:
-        """Take what the client has sent; the loop calls again if there is more."""
-        try:
-            data = self._sock.recv(4096)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.drop()
-        elif self._hang_up_how is None:
-            try:
-                self._protocol.receive_bytes(data)
-                for frame in self._protocol.received_frames():
-                    self._frames += frame.frame_finished
-                    if self._frames > MAX_CLIENT_FRAMES:
-                        self._hang_up(CloseReason.POLICY_VIOLATION, socket.SHUT_WR)
-                        return
-                    if frame.opcode is Opcode.CLOSE:
-                        code = cast("tuple[int, str]", frame.payload)[0]
-                        self._hang_up(
-                            CloseReason.NORMAL_CLOSURE if code in _ABSENT else code,
-                            socket.SHUT_RDWR,
-                        )
-                        return
-                    if frame.opcode is Opcode.PONG:
-                        self._answered = True
-                    elif frame.opcode is Opcode.PING:
-                        if self._closing_at is None and len(self._out) < _FRAMES_PER_WRITE:
-                            self._send(pong_frame(cast(bytes, frame.payload)))
-                    else:
-                        self._ignore(cast("str | bytes", frame.payload), frame.message_finished)
-            except ParseFailed as error:
-                self._hang_up(error.code, socket.SHUT_WR)
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye; nothing else is sent after it."""
+        if self._state is OPEN:
+            self._say_goodbye(CLOSING, code, reason)
 
-    def _ignore(self, payload: str | bytes, finished: bool) -> None:
-        self._length += len(payload.encode() if isinstance(payload, str) else payload)
-        if self._length > MAX_CLIENT_MESSAGE:
-            self.close(CloseReason.MESSAGE_TOO_BIG, f"takes at most {MAX_CLIENT_MESSAGE} bytes")
-        if finished:
-            self._length = 0
-
-    def _hang_up(self, code: int, how: int) -> None:
+    def _hang_up(self, state: State, code: int) -> None:
         """Send what has to be sent, then be the first to end the connection (RFC 6455 section
         7.1.1)."""
-        if self._gone:
-            return
-        self._hang_up_how = how
         # Bytes left unread would make the kernel reset the connection, and the peer lose the
         # reason.
         try:
             for _ in range(_READS_TO_THE_END):
-                if not self._sock.recv(4096):
+                if not self._sock.recv(_READ_SIZE):
                     break
         except OSError:
             pass
-        self.close(code, "")
-        self.flush()
+        if self._state is OPEN:
+            self._say_goodbye(state, code, "")
+        else:
+            self._state = state
+            self.flush()
+
+    def _say_goodbye(self, state: State, code: int, reason: str) -> None:
+        self._state, self._waits_since = state, self._clock()
+        # A frame that is partly out has to be finished; what stands behind it is obsolete.
+        self._out = [rest for rest in self._out if isinstance(rest, memoryview)]
+        self._send(close_frame(code, reason))
+
+    def _end_our_side(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def drop(self) -> None:
+        """End the connection without a word."""
+        if self._state is not GONE:
+            self._state = GONE
+            self._read_watcher.close()
+            self._stop_waiting()
+            self._sock.close()
+            self._on_gone(self)

@@ -12,9 +12,10 @@ import gevent
 from gevent.event import Event
 from gevent.monkey import get_original
 
+from fastx_list.api.protocol import CloseCode
 from fastx_list.api.services import Services
 from fastx_list.live.bus import Bus, Mailbox
-from fastx_list.live.connection import CLOSE_SECONDS, TOKEN_ENDED, Connection
+from fastx_list.live.connection import CLOSE_SECONDS, Connection
 from fastx_list.live.frames import FramedEntry
 from fastx_list.model.query import Filter
 from fastx_list.replica.replica import RETRY_SECONDS, Replica
@@ -26,7 +27,6 @@ EXTENSION = "fastx-list-live"
 FOLLOW_SECONDS = 1.0  # that the store is waited for to change, at a time
 TEND_SECONDS = 0.5  # between two looks at each connection
 FIRST_READ_SECONDS = 5.0  # that handshakes wait for the store to be read for the first time
-GOING_AWAY = 1001  # RFC 6455 section 7.4.1
 AT_ONCE = 500  # sessions of a snapshot, before others have their turn
 # Without a file to spare the store could not be opened; a connection is a file, too
 SPARE_FILES = 64
@@ -138,7 +138,7 @@ class Live:
 
     def _close_each(self, reason: str) -> None:
         for connection in list(self.connections):
-            connection.close(GOING_AWAY, reason)
+            connection.close(CloseCode.GOING_AWAY, reason)
 
     def _tend(self) -> None:
         settings = self._service.settings
@@ -147,9 +147,9 @@ class Live:
         now, wall = time.monotonic(), time.time()
         for connection in list(self.connections):
             if connection.claims.jti in revoked:
-                connection.close(TOKEN_ENDED, "the token has been revoked")
+                connection.close(CloseCode.TOKEN_ENDED, "the token has been revoked")
             elif connection.claims.expires <= wall:
-                connection.close(TOKEN_ENDED, "the token has expired")
+                connection.close(CloseCode.TOKEN_ENDED, "the token has expired")
             if connection.tend(now, settings.ping_interval, settings.slow_client_timeout):
                 self._service.counts["slowClientsDropped"] += 1
                 login = printable(connection.claims.login)

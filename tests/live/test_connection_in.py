@@ -8,7 +8,8 @@ from contextlib import closing
 import pytest
 from websockets.frames import Opcode
 
-from fastx_list.live.connection import CLOSE_SECONDS, MAX_CLIENT_FRAMES, MAX_CLIENT_MESSAGE
+from fastx_list.api.protocol import MAX_CLIENT_FRAMES, MAX_CLIENT_MESSAGE
+from fastx_list.live.connection import CLOSE_SECONDS
 from tests.live.wire import (
     GOING_AWAY,
     Wire,
