@@ -1,7 +1,6 @@
 """Who may connect: what is refused is refused here, while the answer can still be an HTTP error.
 
-The WebSockets are ``/api/list``, ``/api/admin/session`` and ``/api/admin/server``: the sessions of
-the token's login, those of all logins, or the servers, and every change of them.
+Every address of a list is one of a WebSocket, too, which sends the same and then every change.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from gevent.monkey import is_module_patched
 from simple_websocket import Server
 from werkzeug.routing import WebsocketMismatch
 
+from fastx_list.api.addresses import LISTINGS
 from fastx_list.api.authentication import authenticate
 from fastx_list.api.error_response import error_response
 from fastx_list.api.parameters import parser
@@ -32,9 +32,6 @@ from fastx_list.errors import (
 from fastx_list.live.server import NEEDS_GEVENT
 from fastx_list.live.sidecar import EXTENSION, Live
 from fastx_list.model.query import LiveQuerySchema
-from fastx_list.replica.topics import Everything, Topic
-
-ADMIN = "/api/admin/"
 
 blueprint = Blueprint("live", __name__)
 _schema = LiveQuerySchema()
@@ -75,7 +72,7 @@ def admit() -> None:
     _check_origin(service.settings.allowed_origins)
     live.await_first_read()
     service.refresh()
-    g.claims = authenticate(service, None, admin=request.path.startswith(ADMIN))
+    g.claims = authenticate(service, None, LISTINGS[request.path].admin)
     asked = parser.parse(_schema, request, location="anywhere")
     g.filters, g.snapshot = asked["filter"], asked["snapshot"]
     cap = service.settings.max_subscribers_per_login
@@ -90,30 +87,17 @@ def admit() -> None:
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
 
 
-@sock.route("/api/list", bp=blueprint)
 def follow(ws: Server) -> None:
-    """Send the sessions of the token's login, then every change of them."""
-    _hand_over(ws, g.claims.login)
-
-
-@sock.route(f"{ADMIN}session", bp=blueprint)
-def follow_sessions(ws: Server) -> None:
-    """The same for the sessions of all logins."""
-    _hand_over(ws, Everything.SESSIONS)
-
-
-@sock.route(f"{ADMIN}server", bp=blueprint)
-def follow_servers(ws: Server) -> None:
-    """The same for the servers."""
-    _hand_over(ws, Everything.SERVERS)
-
-
-def _hand_over(ws: Server, topic: Topic) -> None:
     """Give the socket to the sidecar. The request ends here with all that it took: a connection
     needs none of it."""
     # From here on the connection is ours: simple_websocket has nothing more to send on it
     ws.connected = False
+    topic = LISTINGS[request.path].topic(g.claims)
     live_of_app().serve(ws.sock.detach(), g.claims, g.filters, topic, g.snapshot)
+
+
+for listing in LISTINGS.values():
+    sock.route(listing.address, endpoint=listing.name, bp=blueprint)(follow)
 
 
 def plain_request(error: WebsocketMismatch) -> Response:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from fastx_list.model.session import Session
-from fastx_list.replica.replica import RETRY_SECONDS, Replica
+from fastx_list.replica.replica import REFILL_SECONDS, RETRY_SECONDS, Replica
 from fastx_list.replica.topics import Change
 from fastx_list.replica.view import Entry
 from fastx_list.store import (
@@ -20,6 +20,7 @@ from fastx_list.store import (
     StoreError,
     open_store,
     sqlite,
+    sqlite_leases,
 )
 from tests.replica.stores import (
     FAR,
@@ -123,28 +124,30 @@ def test_a_store_that_was_made_anew_while_it_could_not_be_read_is_read_from_the_
     assert listed(replica, "alice") == ["s3", "s4"]
 
 
+class Forgetful(Wrapped):
+    """Has always lost the history; its second snapshot cannot be read."""
+
+    snapshots = 0
+
+    def changes(self, revision: int, timeout: float = 0) -> Changes | None:
+        super().changes(revision, timeout)
+        raise SnapshotNeeded
+
+    def snapshot(self) -> Changes:
+        self.snapshots += 1
+        if self.snapshots == 2:
+            raise StoreError("no such disk")
+        return super().snapshot()
+
+
 def test_a_snapshot_that_fails_after_the_history_was_left_is_taken_later(
     agent: Store, database: Path
 ) -> None:
-    class Forgetful(Wrapped):
-        """Has lost the history, and then cannot be read."""
-
-        def changes(self, revision: int, timeout: float = 0) -> Changes | None:
-            super().changes(revision, timeout)
-            raise SnapshotNeeded
-
-        def snapshot(self) -> Changes:
-            self._count("snapshot")
-            if self.calls.count("snapshot") == 2:
-                raise StoreError("no such disk")
-            return super().snapshot()
-
     observe(agent, numbered(1))
     store = Forgetful(open_store(f"sqlite:///{database}"))
     replica = Replica(store, Entry)
     replica.follow(0)
     observe(agent, numbered(2))
-    store.calls[:] = ["snapshot"]
     assert replica.follow(0) == []
     assert replica.problem == "no such disk"
     assert by_id(replica.follow(0)) == [
@@ -185,3 +188,42 @@ def test_what_a_store_has_lost_stays_until_its_servers_are_back(
     remove_database(database)
     assert replica.follow(0) == []
     assert ids_of(replica, "alice") == {"s1", "s3"}
+
+
+def test_servers_get_their_time_anew_after_the_store_could_not_be_read(
+    agent: Store, replica: Replica[Entry], store: Wrapped, database: Path, clock: SimpleNamespace
+) -> None:
+    """Agents cannot write either for as long as it cannot be read."""
+    observe(agent, numbered(1))
+    beat(agent)
+    replica.refresh()
+    remove_database(database)
+    replica.refresh()
+    store.failing = "no such disk"
+    for _ in range(3):
+        clock.now += REFILL_SECONDS
+        replica.refresh()
+        assert replica.problem == "no such disk"
+    store.failing = None
+    clock.now += REFILL_SECONDS - 0.1
+    replica.refresh()
+    assert ids_of(replica, "alice") == {"s1"}
+    clock.now += RETRY_SECONDS
+    replica.refresh()
+    assert ids_of(replica, "alice") == set()
+    assert replica.problem is None
+
+
+def test_servers_of_a_store_that_only_could_not_be_read_are_not_waited_for(
+    agent: Store, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Forgetful(open_store(f"sqlite:///{database}"))
+    replica = Replica(store, Entry)
+    beat(agent)
+    replica.follow(0)
+    later = time.monotonic() + 3601  # its lease has run out by then
+    monkeypatch.setattr(sqlite_leases, "clock", lambda: later)
+    assert replica.follow(0) == [] and replica.problem == "no such disk"
+    assert [change.id for change in replica.follow(0)] == ["server"]
+    assert replica.problem is None
+    store.close()
