@@ -1,9 +1,9 @@
-"""The in-memory event bus: a topic for each login, for all of them and for servers, and a
-conflating mailbox a subscriber.
+"""Who is told of which change: the bus knows the subscribers of each topic, and each of them has a
+mailbox.
 
-A mailbox keeps only the newest frame of each session, and none of one that began and ended without
-the reader's having heard of it. So what a slow reader costs is bounded by the number of sessions
-that it knows and of those there are; states in between may be skipped, the last one always arrives.
+A mailbox keeps only the newest state of each session, and nothing of a session that began and ended
+before the subscriber heard of it. So it never holds more than the sessions that there are and those
+that the subscriber knows. States in between may be skipped; the last one always arrives.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fastx_list.replica.topics import Change, Everything, Topic
 
 
 class _Unheard(NamedTuple):
-    """A session that the subscriber has never heard of, so that it need not hear of its end
+    """What is owed of a session that the subscriber has never heard of: it need not hear of its end
     either."""
 
     entry: FramedEntry
@@ -30,24 +30,26 @@ class _Unheard(NamedTuple):
 
 
 class Mailbox:
-    """What one subscriber is owed: frames in the order in which their sessions first changed."""
+    """What one subscriber is owed, in the order in which the sessions first changed."""
 
-    __slots__ = ("_owed", "_filters", "_shown")
+    __slots__ = ("_owed", "_filters", "_matching")
 
     def __init__(self, filters: tuple[Filter, ...] = ()) -> None:
-        # An entry's frame is made when it is sent, not while all wait
+        # By session: its newest state, or the frame of its end. The frame of an entry is made when
+        # it is sent, not while all wait
         self._owed: dict[str, FramedEntry | _Unheard | bytes] = {}
+        # All of which a session has to pass
         self._filters = filters
-        # The sessions that the subscriber takes for matching
-        self._shown: set[str] | None = set() if filters else None
+        # The sessions that the subscriber takes for matching; None if all do
+        self._matching: set[str] | None = set() if filters else None
 
     def fill(self, entries: Iterable[FramedEntry], send: bool) -> None:
         """Start from the sessions there are; with ``send`` false the subscriber knows them
         already."""
         for entry in entries:
             if self._passes(entry):
-                if self._shown is not None:
-                    self._shown.add(entry.id)
+                if self._matching is not None:
+                    self._matching.add(entry.id)
                 if send:
                     self._owed[entry.id] = entry
 
@@ -57,13 +59,13 @@ class Mailbox:
         if change.entry is not None and self._passes(change.entry):
             owed = change.entry
         is_known = change.before is not None
-        if self._shown is not None:
+        if self._matching is not None:
             if owed is ended:
-                if change.id not in self._shown:
+                if change.id not in self._matching:
                     return
-                self._shown.discard(change.id)
-            elif change.id not in self._shown:
-                self._shown.add(change.id)
+                self._matching.discard(change.id)
+            elif change.id not in self._matching:
+                self._matching.add(change.id)
                 is_known = change.before is not None and self._passes(change.before)
         waiting = self._owed.get(change.id)
         if isinstance(waiting, _Unheard) or (waiting is None and not is_known):
@@ -99,20 +101,21 @@ class Subscriber(Protocol):
 
 
 class Bus:
-    """Hands each change to the subscribers of its login. For one thread, or the greenlets of
+    """Hands each change to the subscribers of its topic. For one thread, or the greenlets of
     one."""
 
     def __init__(self) -> None:
-        self._topics: dict[Topic, dict[Subscriber, None]] = {}
+        # In the order in which they came; no topic stands here without any
+        self._subscribers: dict[Topic, dict[Subscriber, None]] = {}
 
     def subscribe(self, topic: Topic, subscriber: Subscriber) -> None:
-        self._topics.setdefault(topic, {})[subscriber] = None
+        self._subscribers.setdefault(topic, {})[subscriber] = None
 
     def unsubscribe(self, topic: Topic, subscriber: Subscriber) -> None:
-        subscribers = self._topics.get(topic, {})
+        subscribers = self._subscribers.get(topic, {})
         subscribers.pop(subscriber, None)
         if not subscribers:
-            self._topics.pop(topic, None)
+            self._subscribers.pop(topic, None)
 
     def publish(self, changes: Iterable[Change[FramedEntry]]) -> None:
         """Put ``changes`` into the mailboxes they belong in, then have each of those sent once."""
@@ -127,7 +130,7 @@ class Bus:
             subscriber.flush()
 
     def _deliver(self, topic: Topic, change: Change[FramedEntry]) -> Mapping[Subscriber, None]:
-        subscribers: Mapping[Subscriber, None] = self._topics.get(topic, {})
+        subscribers: Mapping[Subscriber, None] = self._subscribers.get(topic, {})
         if subscribers:
             ended = session_frame(change.id, None)
             for subscriber in subscribers:

@@ -112,6 +112,16 @@ def test_unsubscribing_twice_or_from_where_one_is_not_does_no_harm() -> None:
     assert (reader.flushed, other.flushed) == (0, 1)
 
 
+def test_nothing_is_kept_of_a_topic_that_nobody_follows_any_more() -> None:
+    bus, readers = Bus(), [Reader(), Reader()]
+    for number in range(100):
+        for reader in readers:
+            bus.subscribe(f"login{number}", reader)
+        for reader in readers:
+            bus.unsubscribe(f"login{number}", reader)
+    assert not bus._subscribers
+
+
 def test_who_follows_all_logins_is_told_of_each() -> None:
     bus, every, alice = Bus(), Reader(), Reader()
     bus.subscribe(Everything.SESSIONS, every)

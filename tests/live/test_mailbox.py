@@ -179,6 +179,14 @@ def test_a_session_that_the_subscriber_knows_from_the_start_gets_null_when_it_st
     assert taken(mailbox) == [("s1", None)]
 
 
+def test_a_session_that_changes_before_the_mailbox_starts_with_it_is_no_new_one() -> None:
+    """A snapshot of many sessions is put in part by part; the client may know the rest already."""
+    mailbox, before = Mailbox(IDLE), make_entry(clients=0)
+    after = make_entry(clients=0, geometry="800x600")
+    put(mailbox, new(after, before), end(after))
+    assert clients_in(mailbox) == [("s1", None)]
+
+
 def test_a_change_before_the_snapshot_was_taken_replaces_it() -> None:
     mailbox = Mailbox()
     mailbox.fill([make_entry("s1", clients=0), make_entry("s2", clients=0)], send=True)
