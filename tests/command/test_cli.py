@@ -394,7 +394,7 @@ def test_up_without_a_session_says_how_to_get_one(service: Service) -> None:
             sys.executable,
             "-c",
             (
-                "import fastx_list.agent.machine as m; m.login_of = lambda uid: 'nobody-at-all'\n"
+                "import fastx_list.agent.process as p; p.login_of = lambda uid: 'nobody-at-all'\n"
                 "from fastx_list.command.cli import main; main()"
             ),
             "up",
