@@ -97,7 +97,7 @@ class Replica(Generic[E]):
             if self.problem is None or time.monotonic() >= self._next_attempt:
                 self.follow(0)
         if self._revision is None:
-            raise StoreError(self.problem or "the store has not been read yet")
+            raise StoreError(self.problem)
 
     def follow(self, timeout: float) -> list[Change[E]]:
         """Wait up to ``timeout`` seconds for something to be written, take it over, and return what

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 from typing import Generic
 
 from fastx_list.replica.view import E
@@ -12,8 +12,8 @@ from fastx_list.replica.view import E
 class Everything(Enum):
     """What an administrator may ask for: the sessions of all logins, and the servers."""
 
-    SESSIONS = "session"
-    SERVERS = "server"
+    SESSIONS = auto()
+    SERVERS = auto()
 
 
 Topic = str | Everything  # the sessions of a login, or everything of a kind

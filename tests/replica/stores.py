@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,16 @@ ALL = Query()
 
 
 class Wrapped:
-    """A store that counts the calls of its readers, and that cannot be read while ``failing`` says
-    why."""
+    """A store that counts the calls of its readers; it cannot be read while ``failing`` says why,
+    nor be written by a reader while it ``is_full``."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self.calls: list[str] = []
         self.failing: str | None = None
+        self.is_full = False
+        # Called while a snapshot is read
+        self.snapshot_takes: Callable[[], None] = lambda: None
 
     def _count(self, name: str) -> None:
         self.calls.append(name)
@@ -35,6 +38,7 @@ class Wrapped:
 
     def snapshot(self) -> Changes:
         self._count("snapshot")
+        self.snapshot_takes()
         return self._store.snapshot()
 
     def changes(self, revision: int, timeout: float = 0) -> Changes | None:
@@ -48,6 +52,8 @@ class Wrapped:
         return self._store.set_params(session_id, login, patch)
 
     def revoke(self, jti: str, expires: int) -> None:
+        if self.is_full:
+            raise StoreError("the disk is full")
         self._store.revoke(jti, expires)
 
     def close(self) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from fastx_list.model.query import look_up
+from fastx_list.replica import view as view_module
 from fastx_list.replica.replica import Replica
-from fastx_list.replica.topics import Change
+from fastx_list.replica.topics import Change, Everything
 from fastx_list.replica.view import Entry
 from fastx_list.store import Store, open_store
 from tests.replica.stores import ALL, FAR, Wrapped, entry_of, ids_of, listed, numbered, observe
@@ -161,7 +163,11 @@ def test_a_revocation_is_forgotten_when_the_token_has_expired(
     agent.revoke("late", 5000)
     replica.refresh()
     assert set(replica.revoked) == {"soon", "late"}
-    clock.now = 1011.0
+    clock.now = 1009.9
+    agent.revoke("other", 1010)
+    replica.refresh()
+    assert set(replica.revoked) == {"soon", "late", "other"}
+    clock.now = 1010.0  # as of which the token itself is refused
     agent.revoke("more", 5000)
     replica.refresh()
     assert set(replica.revoked) == {"late", "more"}
@@ -177,3 +183,37 @@ def test_several_followers_of_one_store_end_the_same(agent: Store, database: Pat
     assert eager.page("alice", ALL) == lazy.page("alice", ALL)
     for store in stores:
         store.close()
+
+
+def test_nothing_is_kept_of_a_login_without_sessions(agent: Store, replica: Replica[Entry]) -> None:
+    for number in range(20):
+        observe(agent, numbered(1, f"login{number}"))
+        replica.refresh()
+    observe(agent)
+    replica.refresh()
+    assert set(replica._views) == set(Everything)
+
+
+@pytest.mark.parametrize(("changed", "looked_at"), [(10, 2 * 10), (11, 80)])
+def test_many_changes_at_once_are_sorted_anew_and_few_put_in_place(
+    agent: Store,
+    replica: Replica[Entry],
+    monkeypatch: pytest.MonkeyPatch,
+    changed: int,
+    looked_at: int,
+) -> None:
+    """Of 80 sessions; one that is put in place is looked at before and after its change."""
+    observe(agent, *(numbered(number, clients=0) for number in range(80)))
+    replica.refresh()
+    replica.page(Everything.SESSIONS, ALL)
+    looks: list[str] = []
+
+    def counted(members: Any, name: str) -> Any:
+        looks.append(name)
+        return look_up(members, name)
+
+    monkeypatch.setattr(view_module, "look_up", counted)
+    observe(agent, *(numbered(number, clients=int(number < changed)) for number in range(80)))
+    replica.refresh()
+    replica.page(Everything.SESSIONS, ALL)
+    assert len(looks) == looked_at

@@ -11,7 +11,7 @@ import pytest
 from fastx_list.model.query import Filter, Query
 from fastx_list.replica import pages as pages_module
 from fastx_list.replica.replica import Replica
-from fastx_list.replica.view import Entry
+from fastx_list.replica.view import Entry, View
 from fastx_list.store import Store
 from tests.replica.stores import ALL, Wrapped, entry_of, listed, numbered, observe
 
@@ -89,6 +89,21 @@ def test_a_change_of_another_logins_session_keeps_the_page(
     assert replica.page("alice", ALL).body is page.body
     assert replica.page("carol", ALL).body is empty.body
     assert replica.page("bob", ALL).body == b"[]"
+
+
+def test_a_change_of_a_session_that_does_not_pass_the_filters_keeps_the_page(
+    agent: Store, replica: Replica[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle = Query(filters=(Filter("clients", frozenset({"0"})),))
+    observe(agent, numbered(1, clients=0), numbered(2, clients=1))
+    replica.refresh()
+    page = replica.page("alice", idle)
+    for clients in (2, 3):
+        observe(agent, numbered(1, clients=0), numbered(2, clients=clients))
+        replica.refresh()
+        assert replica.page("alice", idle).body is page.body
+    monkeypatch.delattr(View, "narrow")  # nor is anything filtered to know that
+    assert replica.page("alice", idle).body is page.body
 
 
 def test_a_login_without_sessions_has_an_empty_page_also_after_it_had_some(
@@ -249,3 +264,15 @@ def test_a_page_that_alone_is_too_big_is_answered_all_the_same(
     replica.refresh()
     assert listed(replica, "alice") == ["s1"]
     assert listed(replica, "alice", Query(limit=3)) == ["s1"]
+
+
+def test_the_newest_page_is_kept_however_big_it_is(
+    agent: Store, replica: Replica[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages_module, "MAX_PAGES_BYTES", 10)
+    observe(agent, numbered(1))
+    replica.refresh()
+    first = replica.page("alice", ALL)
+    assert replica.page("alice", ALL).body is first.body
+    replica.page("alice", Query(limit=3))  # takes its place
+    assert replica.page("alice", ALL).body is not first.body

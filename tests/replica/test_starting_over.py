@@ -227,3 +227,43 @@ def test_servers_of_a_store_that_only_could_not_be_read_are_not_waited_for(
     assert [change.id for change in replica.follow(0)] == ["server"]
     assert replica.problem is None
     store.close()
+
+
+def test_a_large_store_is_not_read_again_and_again_while_its_servers_are_waited_for(
+    agent: Store, replica: Replica[Entry], store: Wrapped, database: Path, clock: SimpleNamespace
+) -> None:
+    beat(agent)
+    replica.refresh()
+    remove_database(database)
+    store.snapshot_takes = lambda: setattr(clock, "now", clock.now + 0.5)
+    replica.refresh()
+    assert replica.problem == (
+        "the store has lost what it had, and agents have not written it again yet"
+    )
+    store.calls.clear()
+    clock.now += 10 * 0.5 - 0.1
+    replica.refresh()
+    assert store.calls == []
+    clock.now += 0.1
+    replica.refresh()
+    assert store.calls == ["snapshot"]
+
+
+def test_a_revocation_that_cannot_be_written_again_holds_here(
+    agent: Store,
+    replica: Replica[Entry],
+    store: Wrapped,
+    database: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As on a full disk, which can be read."""
+    agent.revoke("token", FAR)
+    replica.refresh()
+    remove_database(database)
+    observe(agent, numbered(1))
+    store.is_full = True
+    replica.refresh()
+    assert set(replica.revoked) == {"token"}
+    assert ids_of(replica, "alice") == {"s1"}
+    assert replica.problem is None
+    assert "could not be written" in caplog.text and "the disk is full" in caplog.text

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastx_list.model.query import Filter, Query, look_up
+from fastx_list.model.query import Filter, Query, look_up, sort_key
 from fastx_list.replica import view as view_module
 from fastx_list.replica.view import Entry, View
 
@@ -57,16 +58,36 @@ def test_a_view_that_changed_is_the_same_as_one_made_anew(
         assert ids_of(view, query) == ids_of(View(sessions.values()), query)
 
 
-@settings(deadline=None)
-@given(st.lists(st.sampled_from(VALUES), max_size=12), st.integers(0, 13), st.integers(0, 13))
-def test_a_page_from_the_end_is_part_of_the_whole(
-    values: list[Any], start: int, limit: int
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.sampled_from(VALUES), max_size=12),
+    st.booleans(),
+    st.integers(0, 13),
+    st.integers(0, 13),
+)
+def test_a_page_is_part_of_the_whole_from_either_end(
+    values: list[Any], reverse: bool, start: int, limit: int
 ) -> None:
+    placed, last = dict[str, tuple[int, Any]](), list[str]()
+    for index, value in enumerate(values):
+        key = sort_key(value)
+        if key is None:
+            last.append(f"{index:02}")
+        else:
+            placed[f"{index:02}"] = key
+    # Ties stay as they are
+    whole = [*sorted(placed, key=placed.__getitem__, reverse=reverse), *last]
     view = View(entry(f"{index:02}", name=value) for index, value in enumerate(values))
-    whole = [each.id for each in view.page(Query("name", True))]
-    assert [each.id for each in view.page(Query("name", True, start, limit))] == whole[
+    assert [each.id for each in view.page(Query("name", reverse))] == whole
+    assert [each.id for each in view.page(Query("name", reverse, start, limit))] == whole[
         start : start + limit
     ]
+
+
+def test_an_entry_cannot_be_changed() -> None:
+    """Threads, views and answers share it."""
+    with pytest.raises(FrozenInstanceError):
+        entry("a").login = "bob"  # type: ignore[misc]
 
 
 def test_the_version_tells_only_of_what_is_in_the_view() -> None:
