@@ -13,6 +13,10 @@ def test_it_sends_what_is_in_the_mailbox_and_waits_for_nothing(wire: Wire) -> No
     assert wire.watching.starts == 0
 
 
+def test_it_knows_whose_it_is_and_what_it_follows(wire: Wire) -> None:
+    assert (wire.connection.claims.login, wire.connection.topic) == ("alice", "alice")
+
+
 def test_flushing_an_empty_mailbox_sends_nothing(wire: Wire) -> None:
     wire.connection.flush()
     assert wire.reads_all() == []

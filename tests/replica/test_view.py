@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fastx_list.model.query import Filter, Query, look_up, sort_key
 from fastx_list.replica import view as view_module
+from fastx_list.replica.topics import Change
 from fastx_list.replica.view import Entry, View
 
 # Few names and values, so that sessions tie, come, go and change places.
@@ -84,10 +85,12 @@ def test_a_page_is_part_of_the_whole_from_either_end(
     ]
 
 
-def test_an_entry_cannot_be_changed() -> None:
-    """Threads, views and answers share it."""
+def test_neither_an_entry_nor_a_change_can_be_changed() -> None:
+    """Threads, views and subscribers share them."""
     with pytest.raises(FrozenInstanceError):
         entry("a").login = "bob"  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        Change("a", "alice", entry("a"), None).entry = None  # type: ignore[misc]
 
 
 def test_the_version_tells_only_of_what_is_in_the_view() -> None:
