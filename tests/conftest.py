@@ -3,11 +3,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, expect, sync_playwright
 from xdist.scheduler import LoadScopeScheduling
 
 from fastx_list import create_app
@@ -17,11 +16,17 @@ from fastx_list.store import Store, open_store
 from fastx_list.tokens import Tokens
 from tests.support import WAIT_SECONDS, Processes, Service, program
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 TESTS = Path(__file__).parent
 LOOKING = {"system", "agent", "command"}
-
-# As with everything else, nothing depends on how long it takes
-expect.set_options(timeout=WAIT_SECONDS * 1000)
+# Tests in these folders start programs, and so does whoever uses these fixtures.
+STARTING_FOLDERS = {"system", "page", "portal", "command"}
+STARTING_FIXTURES = {
+    *("processes", "service", "served", "installed", "browser"),
+    *("workers", "server", "shared_redis"),
+}
 
 
 class ByPlace(LoadScopeScheduling):
@@ -35,6 +40,32 @@ class ByPlace(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlace:
     return ByPlace(config, log)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``-m unit``, do not even import what is none: Playwright alone takes a second."""
+    unit = config.option.markexpr == "unit"
+    return True if unit and _folder(collection_path) in STARTING_FOLDERS else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as ``unit`` what starts no programs."""
+    for item in items:
+        if not _starts_programs(item):
+            item.add_marker(pytest.mark.unit)
+
+
+def _starts_programs(item: pytest.Item) -> bool:
+    return (
+        item.get_closest_marker("programs") is not None
+        or _folder(item.path) in STARTING_FOLDERS
+        or not STARTING_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+    )
+
+
+def _folder(path: Path) -> str:
+    return path.relative_to(TESTS).parts[0] if path != TESTS else ""
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +170,11 @@ def service(tmp_path: Path, processes: Processes) -> Service:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """One Chromium for all tests; each opens a context of its own in it."""
+    from playwright.sync_api import expect, sync_playwright
+
     chromium = program("chromium", "chromium")
+    # As with everything else, nothing depends on how long it takes
+    expect.set_options(timeout=WAIT_SECONDS * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium,

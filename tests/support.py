@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -16,8 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
@@ -25,18 +27,42 @@ from fastx_list.config import load
 from fastx_list.tokens import Tokens
 
 WAIT_SECONDS = 30.0  # for what takes a moment; generous, since nothing here is about speed
+PACKAGES = Path(__file__).parents[1] / ".ci" / "packages"
 IN_CI = os.environ.get("CI") == "true"
 
 T = TypeVar("T")
 
 
-def program(name: str, package: str) -> str:
-    """Return the path of a program of Debian's ``package``; without it the test is skipped, and in
-    CI it fails."""
-    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if path is None:
-        missing(f"{name} is not installed (Debian: apt-get install {package})")
-    return str(path)
+def program(name: str, package: str, *, later: str | None = None) -> str:
+    """Return the path of a program of Debian's ``package``, by its name on Debian 12; ``later`` is
+    what the program is called in later releases. Without it the test is skipped. In CI it fails,
+    unless the release does not have the package."""
+    for each in filter(None, (name, later)):
+        path = shutil.which(each, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+        if path:
+            return path
+    lacks_package(package, f"{name} is not installed")
+
+
+def lacks_package(package: str, why: str) -> NoReturn:
+    """Skip the test, since what Debian's ``package`` holds is not there; in CI fail it, unless the
+    release does not have the package."""
+    here = _packages().get(package, package)
+    if here == "-":
+        pytest.skip(f"this release of Debian has no {package}")
+    missing(f"{why} (Debian: apt-get install {here})")
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """The names of Debian's packages on the release that this is, by those on Debian 12."""
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    older = release.get("ID") == "debian" and release.get("VERSION_ID") == "12"
+    lines = [line.split() for line in PACKAGES.read_text(encoding="utf-8").splitlines()]
+    return {names[0]: names[0 if older else -1] for names in lines if names and names[0] != "#"}
 
 
 def needs_root() -> None:
@@ -66,7 +92,7 @@ def let_others_in(directory: Path) -> None:
             each.chmod(0o755)
 
 
-def missing(reason: str) -> None:
+def missing(reason: str) -> NoReturn:
     if IN_CI:
         pytest.fail(reason)
     pytest.skip(reason)

@@ -30,7 +30,7 @@ from tests.support import (
     end,
     fetch,
     free_port,
-    missing,
+    lacks_package,
     program,
     wait_for,
 )
@@ -173,16 +173,14 @@ def interpreter(name: str, folder: Path) -> list[str]:
             [node, "-p", "typeof WebSocket"], capture_output=True, text=True, check=True
         ).stdout.strip()
         if native == "undefined" and not NODE_WS.exists():
-            missing(
-                "this node has no WebSocket and there is no ws (Debian: apt-get install node-ws)"
-            )
+            lacks_package("node-ws", "this node has no WebSocket and there is no ws")
         return [node, name]
     compiler, java = (
         program("javac", "default-jdk-headless"),
         program("java", "default-jdk-headless"),
     )
     if not GSON.exists():
-        missing("there is no Gson (Debian: apt-get install libgoogle-gson-java)")
+        lacks_package("libgoogle-gson-java", "there is no Gson")
     if name == "Sessions.java":
         return [java, "-cp", str(GSON), name]
     if not (folder / "Follow.class").exists():

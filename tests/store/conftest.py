@@ -16,7 +16,7 @@ from tests.redis_server import RedisServer, redis_server
 from tests.store.common import NOW, SPAWN, OpenStore, Raw, address, be_patient
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.programs)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of a store that does not exist yet: each shared test is run with each
     implementation."""

@@ -10,6 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
+import pytest
+
 from fastx_list.model.session import Session
 from fastx_list.store import Record, open_store
 from tests.store.common import (
@@ -22,6 +24,8 @@ from tests.store.common import (
     params_in,
     running_in,
 )
+
+pytestmark = pytest.mark.programs
 
 
 def test_a_follower_sees_every_change_of_several_writers_once_and_in_order(

@@ -7,12 +7,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.support import Processes, free_port, missing, program, wait_for
+from tests.support import Processes, free_port, lacks_package, missing, program, wait_for
 from tests.system.servers import SECONDS, Account, Desk, is_listening
 
 FIRST_DISPLAY = 210
 WINDOW_MANAGER = "/usr/bin/openbox"
-TYPES = {"2": "Xvnc", "3": "Xorg"}  # as xrdp-sesadmin numbers them
+TYPES = {"2": "Xvnc", "3": "Xorg"}  # as xrdp-sesadmin 0.9 numbers them
 
 
 class Xrdp:
@@ -21,23 +21,17 @@ class Xrdp:
     def __init__(self, place: Path, processes: Processes) -> None:
         self._processes = processes
         self._place = place / "xrdp"
-        self._client = program("xfreerdp", "freerdp2-x11")
+        self._client = program("xfreerdp", "freerdp2-x11", later="xfreerdp3")
         self._sesadmin = program("xrdp-sesadmin", "xrdp")
         self.port = free_port()
         manager, server = program("xrdp-sesman", "xrdp"), program("xrdp", "xrdp")
         program("openbox", "openbox")
         program("Xtigervnc", "tigervnc-standalone-server")
         if not Path("/usr/lib/xorg/modules/libxorgxrdp.so").exists():
-            missing("xorgxrdp is not installed (Debian: apt-get install xorgxrdp)")
+            lacks_package("xorgxrdp", "xorgxrdp is not installed")
         self._configure()
-        # xrdp always takes this port from the machine's own file (0.9: xrdp_mm_get_sesman_port), so
-        # there is only the one.
-        found = re.search(
-            r"(?m)^ListenPort=([0-9]+)", Path("/etc/xrdp/sesman.ini").read_text(encoding="utf-8")
-        )
-        manager_port = int(found[1]) if found else 3350
-        if is_listening(manager_port):
-            missing(f"an xrdp of this machine's own has port {manager_port}")
+        if manager_listens():
+            missing("an xrdp of this machine's own runs")
         subprocess.run(["/bin/sh", "/usr/share/xrdp/socksetup"], check=True)
         processes.start(
             [manager, "--nodaemon", "-c", str(self._place / "sesman.ini")], "xrdp-sesman"
@@ -48,7 +42,7 @@ class Xrdp:
             user="xrdp",
             group="xrdp",
         )
-        wait_for("xrdp", lambda: is_listening(self.port) and is_listening(manager_port), SECONDS)
+        wait_for("xrdp", lambda: is_listening(self.port) and manager_listens(), SECONDS)
 
     def _configure(self) -> None:
         shutil.copytree("/etc/xrdp", self._place)
@@ -92,7 +86,10 @@ class Xrdp:
             "sesman.ini",
             LogFile=self._place / "sesman.log",
             EnableSyslog="false",
-            X11DisplayOffset=FIRST_DISPLAY,
+            # 0.10 has a last display, too
+            X11DisplayOffset=f"{FIRST_DISPLAY}\nMaxDisplayNumber={FIRST_DISPLAY + 50}",
+            # and lets root alone, and this group, connect to a session
+            MaxLoginRetry="4\nSessionSockdirGroup=xrdp",
             EnableUserWindowManager="false",
             DefaultWindowManager=window_manager,
         )
@@ -132,20 +129,22 @@ class Xrdp:
     def sessions(self, account: Account) -> dict[int, str]:
         """Return what xrdp itself says runs: the kind of X server by the pid that xrdp knows the
         session by."""
-        said = subprocess.run(
-            [
-                self._sesadmin,
-                f"-u={account.login}",
-                f"-p={account.password}",
-                "-s=127.0.0.1",
-                "-c=list",
-            ],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        ).stdout
+        said = account.run(
+            [self._sesadmin, f"-u={account.login}", f"-p={account.password}", "-c=list"]
+        )
         return {
-            int(pid): TYPES[kind]
-            for pid, kind in re.findall(r"Session ID: ([0-9]+)\s+Session type: ([0-9]+)", said)
+            int(pid): TYPES.get(kind, kind)
+            for pid, kind in re.findall(r"(?s)Session ID: ([0-9]+).*?Session type: (\w+)", said)
         }
+
+
+def manager_listens() -> bool:
+    """Whether a session manager listens where xrdp looks for it: at what the machine's own file
+    says, so that there is only the one (0.9: a TCP port, xrdp_mm_get_sesman_port; 0.10: a
+    socket)."""
+    settings = Path("/etc/xrdp/sesman.ini").read_text(encoding="utf-8")
+    port = re.search(r"(?m)^ListenPort=([0-9]+)", settings)
+    if port:
+        return is_listening(int(port[1]))
+    sockets = Path("/proc/net/unix").read_text(encoding="utf-8").splitlines()
+    return any(line.endswith("/sesman.socket") for line in sockets)

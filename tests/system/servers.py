@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support import Processes, Service, missing, program, wait_for
+from tests.support import Processes, Service, lacks_package, program, wait_for
 from tests.system.sessions import User
 from tests.system.test_life import Feed
 
@@ -169,7 +169,7 @@ def needs_python_module(name: str, package: str) -> None:
     """Skip the test, or in CI fail it, unless Debian's own Python has the module ``name`` of
     ``package``."""
     if subprocess.run(["/usr/bin/python3", "-c", f"import {name}"], capture_output=True).returncode:
-        missing(f"Python's {name} is not installed (Debian: apt-get install {package})")
+        lacks_package(package, f"Python's {name} is not installed")
 
 
 def is_listening(port: int) -> bool:
