@@ -47,8 +47,6 @@ def _reason(error: BaseException | None, address: Address) -> str:
     ):
         if isinstance(error, kinds):
             return reason
-    if text.startswith(("NOAUTH", "Authentication required")):
-        return _reason(exceptions.AuthenticationError(), address)
     if text.startswith(_CANNOT_SAVE):
         return (
             "cannot save its data, so it takes no changes: its disk may be full, and its log says"

@@ -12,6 +12,8 @@ from fastx_list.store import (
     REMEMBER_SECONDS,
     SnapshotNeeded,
     Store,
+    StoreError,
+    redis,
     redis_link,
     redis_reader,
     redis_script,
@@ -23,6 +25,7 @@ from tests.store.common import (
     make_lease,
     make_server,
     make_session,
+    params_in,
     running_in,
 )
 from tests.support import wait_for
@@ -180,6 +183,56 @@ def test_sessions_that_another_writes_between_the_read_and_the_write_do_not_mix_
     store.observe("s1", by_id(make_session(1, clients=5), make_session(4)))
     assert not interleaved
     assert running_in(other).keys() == {"s1-1", "s1-4"}
+
+
+def test_a_writer_gives_up_when_others_write_the_same_each_time(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis, "TRIES", 3)
+    store, other = opened(), opened()
+    store.observe("s1", by_id(make_session()))
+    ask, tries = redis_link.Link.ask, 0
+
+    def ask_and_let_another_write(link: Any, *commands: Any, more: float = 0) -> Any:
+        nonlocal tries
+        answers = ask(link, *commands, more=more)
+        if link is not store._quick and link is not store._patient:  # type: ignore[attr-defined]
+            return answers
+        if commands[0][0] == "HGET":
+            tries += 1
+            other.set_params("s1-1", "alice", {"a": tries})
+        elif commands[0][0] == "MULTI":
+            tries += 1
+            other.observe("s1", by_id(make_session(clients=tries)))
+        return answers
+
+    monkeypatch.setattr(redis_link.Link, "ask", ask_and_let_another_write)
+    with pytest.raises(StoreError, match="was changed by others again and again"):
+        store.observe("s1", by_id(make_session(2)))
+    with pytest.raises(StoreError, match="was changed by others again and again"):
+        store.set_params("s1-1", "alice", {"b": 1})
+    assert tries == 6
+    [session] = running_in(other).values()
+    assert (session["clients"], session["params"]) == (3, {"a": 6})
+
+
+def test_params_that_another_sets_meanwhile_are_kept_too(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = opened(), opened()
+    store.observe("s1", by_id(make_session()))
+    link = store._quick  # type: ignore[attr-defined]
+    ask, others = link.ask, [{"a": 1}]
+
+    def ask_and_let_another_write(*commands: Any, more: float = 0) -> Any:
+        answers = ask(*commands, more=more)
+        if commands[0][0] == "HGET" and others:
+            other.set_params("s1-1", "alice", others.pop())
+        return answers
+
+    monkeypatch.setattr(link, "ask", ask_and_let_another_write)
+    store.set_params("s1-1", "alice", {"b": 2})
+    assert params_in(other) == {"a": 1, "b": 2}
 
 
 # Its clock.

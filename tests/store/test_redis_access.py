@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import redis as client_library
 
-from fastx_list.store import StoreError, open_store
+from fastx_list.store import StoreError, open_store, redis_errors
+from fastx_list.store.redis_address import Address
 from tests.redis_server import RedisServer, redis_server
 from tests.store.common import by_id, make_lease, make_session, params_in, running_in
 from tests.support import program
@@ -57,6 +59,15 @@ def test_a_password_is_taken_from_the_url_or_from_a_file_that_may_change(tmp_pat
         store = open_store(f"{server.url}?password_file={file}")
         assert running_in(store).keys() == {"s1-1"}
         store.close()
+
+
+def test_an_error_that_repeats_the_password_is_told_without_it() -> None:
+    password = secrets.token_hex(8)
+    error = redis_errors.store_error(
+        client_library.ConnectionError(f"no {password} here"),
+        Address((("host", 6379),), password=password),
+    )
+    assert str(error) == "the store, Redis at host:6379, database 0, cannot be used: no *** here"
 
 
 def test_a_user_that_may_not_do_everything_is_told(shared_redis: RedisServer, prefix: str) -> None:

@@ -12,7 +12,7 @@ import redis as client_library
 
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.view import Entry
-from fastx_list.store import StoreError, open_store
+from fastx_list.store import StoreError, open_store, redis_connect
 from tests.redis_server import RedisServer, redis_server
 from tests.store.common import by_id, make_lease, make_session, params_in, works
 from tests.support import Processes, free_port, program, wait_for
@@ -90,6 +90,16 @@ def test_a_replica_takes_no_writes_and_says_what_to_do(
     wait_for("the replica", lambda: _in_sync(pair[1]))
     with pytest.raises(StoreError, match="Sentinels"):
         open_store(pair[1].url).observe("s1", {})
+
+
+def test_a_sentinel_that_names_what_has_become_a_replica_is_not_believed(
+    pair: tuple[RedisServer, RedisServer], patient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A Sentinel that has not noticed yet cannot be had here on demand.
+    found = "127.0.0.1", pair[1].port
+    monkeypatch.setattr(redis_connect, "_find_master", lambda address, tls: found)
+    with pytest.raises(StoreError, match="is a replica, which takes no changes"):
+        open_store("redis+sentinel://127.0.0.1/main").edition("s1")  # which writes nothing
 
 
 @pytest.fixture

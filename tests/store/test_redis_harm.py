@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fastx_list.store import OrderLost, SnapshotNeeded, Store, StoreError
+from fastx_list.store import OrderLost, SnapshotNeeded, Store, StoreError, redis_link, redis_reader
 from tests.store.common import OpenStore, Raw, by_id, make_lease, make_session, running_in
 
 pytestmark = pytest.mark.usefixtures("patient")
@@ -61,6 +61,31 @@ def test_a_reader_that_waits_notices_that_redis_was_emptied(opened: OpenStore, r
         while True:
             assert reader.changes(revision, timeout=0.2) is None
     timer.join()
+
+
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_redis_that_is_emptied_while_it_is_read_is_read_once_more(
+    opened: OpenStore, raw: Raw, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    monkeypatch.setattr(redis_reader, "SNAPSHOT_TRIES", 3)
+    writer, reader = opened(), opened()
+    writer.observe("s1", by_id(make_session(1)))
+    ask, emptied = redis_link.Link.ask, 0
+
+    def empty_and_ask(link: redis_link.Link, *commands: Any, more: float = 0) -> Any:
+        nonlocal emptied
+        if commands[0][0] == "HSCAN" and emptied < times:
+            emptied += 1
+            raw.empty()
+            raw.client.set(raw.key("head"), f"{emptied} ")
+        return ask(link, *commands, more=more)
+
+    monkeypatch.setattr(redis_link.Link, "ask", empty_and_ask)
+    if times == 1:
+        assert running_in(reader) == {}
+    else:
+        with pytest.raises(StoreError, match="changes faster than it can be read"):
+            reader.snapshot()
 
 
 def test_an_agent_notices_that_redis_was_emptied(opened: OpenStore, raw: Raw) -> None:
@@ -158,7 +183,8 @@ def test_a_head_that_is_none_is_an_error_that_names_it(store: Store, raw: Raw) -
 def test_a_prefix_that_holds_something_else_is_an_error_that_names_the_store(
     store: Store, raw: Raw
 ) -> None:
-    raw.client.set(raw.key("sessions"), "mine")
+    for name in ("sessions", "digests:s1", "servers"):
+        raw.client.set(raw.key(name), "mine")
     for call in (
         store.snapshot,
         lambda: store.observe("s1", by_id(make_session())),

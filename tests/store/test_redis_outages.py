@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from fastx_list.store import SnapshotNeeded, Store, StoreError, open_store, redis, redis_link
 from tests.redis_server import RedisServer, redis_server
 from tests.store.common import (
+    PATIENCE,
     by_id,
     make_lease,
     make_server,
@@ -82,6 +84,26 @@ def test_no_request_waits_for_a_redis_that_hangs(server: RedisServer, store: Sto
             waited.append(time.monotonic() - began)
         assert sorted(waited)[len(waited) // 2] < redis.QUICK[1] / 2
     wait_for("the store", lambda: works(lambda: store.changes(revision)))
+
+
+def test_a_reader_that_waits_for_changes_is_told_that_redis_hangs(
+    server: RedisServer, patient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis, "PATIENT", (PATIENCE, 1.0))
+    reader, said = open_store(server.url), []
+    revision = _fill(reader)
+
+    def wait_for_changes() -> None:
+        said.append(_said(lambda: reader.changes(revision, timeout=PATIENCE)))
+
+    waiting = threading.Thread(target=wait_for_changes)
+    waiting.start()
+    with server.client() as client:
+        wait_for("it", lambda: any("b" in each["flags"] for each in client.client_list()))
+    with server.frozen():
+        waiting.join(PATIENCE)
+        assert said and "does not answer" in said[0]
+    reader.close()
 
 
 def test_no_request_waits_for_whoever_takes_connections_and_says_nothing() -> None:

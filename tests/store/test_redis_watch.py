@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from fastx_list.store import Store, redis_reader
+from fastx_list.store import OrderLost, Store, redis_reader
 from tests.store.common import OpenStore, Raw, by_id, make_session
 from tests.support import wait_for
 
@@ -77,3 +79,28 @@ def test_a_watch_that_redis_has_given_up_is_noticed(
     writer.observe("s1", {})
     changes = reader.changes(revision)
     assert changes is not None and [record.id for record in changes.records] == ["s1-1"]
+
+
+def test_a_redis_that_is_emptied_before_the_watch_has_begun_is_noticed(
+    opened: OpenStore, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_reader, "WATCH_SECONDS", 60.0)
+    writer, reader = opened(), opened()
+    writer.observe("s1", by_id(make_session()))
+    revision = reader.snapshot().revision
+    wait_for("the watch", lambda: reader.changes(revision) is None and _watches(reader))
+    writer.observe("s1", by_id(make_session(clients=1)))
+    changes = reader.changes(revision)
+    assert changes is not None
+    watch = reader._watch  # type: ignore[attr-defined]
+    begin = watch.begin
+
+    def empty_and_begin(*arguments: Any) -> None:
+        raw.empty()
+        begin(*arguments)
+
+    monkeypatch.setattr(watch, "begin", empty_and_begin)
+    assert reader.changes(changes.revision) is None
+    wait_for("an answer", watch._link.has_answer)
+    with pytest.raises(OrderLost):
+        reader.changes(changes.revision)

@@ -7,31 +7,13 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from fastx_list.store import (
-    HISTORY_SECONDS,
-    Record,
-    SnapshotNeeded,
-    Store,
-    StoreError,
-    open_store,
-    sqlite_file,
-)
-from tests.store.common import (
-    NOW,
-    PATIENCE,
-    OpenStore,
-    address,
-    by_id,
-    make_session,
-    remove,
-    running_in,
-)
+from fastx_list.store import SnapshotNeeded, StoreError, open_store, sqlite_file
+from tests.store.common import PATIENCE, OpenStore, address, by_id, make_session, remove, running_in
 
 
 @pytest.fixture
@@ -88,6 +70,18 @@ def test_a_store_that_another_process_is_just_making_is_waited_for(
     finally:
         release.join()
         other.close()
+
+
+def test_a_store_that_another_process_makes_for_too_long_is_named(
+    opened: OpenStore, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.05)
+    other = sqlite3.connect(database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match=f"{database}.*locked"):
+        opened().snapshot()
+    other.close()
+    assert running_in(opened()) == {}
 
 
 def _copy(database: Path, to: Path) -> None:
@@ -255,89 +249,3 @@ def _make_store_at(at: float, url: str, server_id: str) -> None:
         pass
     store.observe(server_id, by_id(make_session(1, server_id)))
     store.close()
-
-
-# What is forgotten in time.
-
-
-def test_a_revocation_is_kept_until_its_token_has_expired_and_then_forgotten(
-    store: Store, pass_time: Callable[[float], None]
-) -> None:
-    store.revoke("soon", NOW + 10)
-    store.revoke("later", NOW + 1000)
-    pass_time(9)
-    store.observe("s1", {})
-    assert store.snapshot().revoked.keys() == {"soon", "later"}
-    pass_time(2)
-    store.observe("s1", {})
-    assert store.snapshot().revoked.keys() == {"later"}
-
-
-def test_an_end_is_told_as_long_as_history_is_kept(
-    opened: OpenStore, pass_time: Callable[[float], None]
-) -> None:
-    writer, reader = opened(), opened()
-    writer.observe("s1", by_id(make_session()))
-    revision = reader.snapshot().revision
-    writer.observe("s1", {})
-    pass_time(HISTORY_SECONDS)
-    writer.observe("s1", {})
-    changes = reader.changes(revision)
-    assert changes is not None
-    assert list(changes.records) == [Record("s1-1", "alice", "s1", None)]
-
-
-def test_a_reader_that_has_fallen_off_the_history_needs_a_snapshot(
-    opened: OpenStore, pass_time: Callable[[float], None]
-) -> None:
-    writer, reader = opened(), opened()
-    writer.observe("s1", by_id(make_session(1), make_session(2)))
-    revision = reader.snapshot().revision
-    writer.observe("s1", by_id(make_session(2)))
-    pass_time(HISTORY_SECONDS + 1)
-    writer.observe("s1", by_id(make_session(2)))
-    for _ in range(2):
-        with pytest.raises(SnapshotNeeded):
-            reader.changes(revision)
-    snapshot = reader.snapshot()
-    assert [record.id for record in snapshot.records] == ["s1-2"]
-    assert reader.changes(snapshot.revision) is None
-    writer.observe("s1", {})
-    changes = reader.changes(snapshot.revision)
-    assert changes is not None
-    assert list(changes.records) == [Record("s1-2", "alice", "s1", None)]
-
-
-def test_a_reader_that_saw_the_end_goes_on_when_it_is_forgotten(
-    opened: OpenStore, pass_time: Callable[[float], None]
-) -> None:
-    writer, reader = opened(), opened()
-    writer.observe("s1", by_id(make_session(1)))
-    writer.observe("s1", {})
-    revision = reader.snapshot().revision
-    pass_time(HISTORY_SECONDS + 1)
-    writer.observe("s1", {})
-    assert reader.changes(revision) is None
-    writer.observe("s1", by_id(make_session(2)))
-    changes = reader.changes(revision)
-    assert changes is not None
-    assert [record.id for record in changes.records] == ["s1-2"]
-
-
-def test_only_a_reader_that_would_miss_an_end_is_told_so(
-    opened: OpenStore, pass_time: Callable[[float], None]
-) -> None:
-    writer, behind, between = opened(), opened(), opened()
-    writer.observe("s1", by_id(make_session(1), make_session(2)))
-    first = behind.snapshot().revision
-    writer.observe("s1", by_id(make_session(2)))
-    second = between.snapshot().revision
-    pass_time(HISTORY_SECONDS - 10)
-    writer.observe("s1", {})
-    pass_time(11)
-    writer.observe("s2", {})
-    with pytest.raises(SnapshotNeeded):
-        behind.changes(first)
-    changes = between.changes(second)
-    assert changes is not None
-    assert list(changes.records) == [Record("s1-2", "alice", "s1", None)]

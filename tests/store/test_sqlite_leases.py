@@ -192,6 +192,22 @@ def test_an_end_that_could_not_be_written_is_tried_again_after_a_pause(
     assert running_in(reader) == {}
 
 
+def test_of_an_end_that_fails_on_the_way_nothing_is_written(
+    opened: OpenStore, clock: Clock, other_writer: sqlite3.Connection
+) -> None:
+    reader = opened()
+    reader.observe("s1", by_id(make_session(1), make_session(2)), make_lease(seconds=60))
+    other_writer.execute(
+        "CREATE TRIGGER fail BEFORE UPDATE ON session WHEN new.id = 's1-2' BEGIN SELECT"
+        " RAISE(ABORT, 'no room'); END"
+    )
+    clock.now += 60
+    assert running_in(reader).keys() == {"s1-1", "s1-2"}
+    other_writer.execute("DROP TRIGGER fail")  # which takes the lock: nobody has kept it
+    clock.now += sqlite.EXPIRE_RETRY_SECONDS
+    assert running_in(reader) == {}
+
+
 def test_after_an_end_that_could_not_be_written_a_writer_waits_for_another_as_before(
     opened: OpenStore, clock: Clock, other_writer: sqlite3.Connection
 ) -> None:
