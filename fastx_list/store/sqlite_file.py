@@ -92,16 +92,7 @@ class SqliteFile:
             return self._connection
         self.close()
         if identity is None:
-            if not self._create:
-                raise StoreError(
-                    f"there is no store at {self.path} yet; start one with: fastx-list up, or"
-                    " fastx-list agent"
-                )
-            make_state_dir(self.path.parent)
-            # SQLite gives its -wal and -shm files the mode and, for root, the owner of the
-            # database.
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            give_to_owner_of(self.path.parent, self.path)
+            self._make()
         # One thread at a time uses a connection, though not always the same one.
         db = sqlite3.connect(
             self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -127,6 +118,17 @@ class SqliteFile:
         self._connection = db
         self._on_open()
         return db
+
+    def _make(self) -> None:
+        if not self._create:
+            raise StoreError(
+                f"there is no store at {self.path} yet; start one with: fastx-list up, or"
+                " fastx-list agent"
+            )
+        make_state_dir(self.path.parent)
+        # SQLite gives its -wal and -shm files the mode and, for root, the owner of the database
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        give_to_owner_of(self.path.parent, self.path)
 
 
 def _use_write_ahead_log(db: sqlite3.Connection) -> None:
