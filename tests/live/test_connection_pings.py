@@ -66,6 +66,15 @@ def test_a_reader_that_reads_nothing_is_given_its_time_and_then_dropped(narrow: 
     assert not narrow.tend(0)
 
 
+def test_a_call_to_write_that_finds_no_room_gives_a_reader_no_more_time(narrow: Wire) -> None:
+    fill(narrow)
+    for _ in range(int(PATIENCE)):
+        assert narrow.is_served and narrow.watching.callback is not None
+        narrow.watching.callback()
+        narrow.tend(1)
+    assert not narrow.is_served
+
+
 def test_a_slow_reader_that_reads_now_and_then_stays_although_no_ping_comes_to_it(
     narrow: Wire,
 ) -> None:
