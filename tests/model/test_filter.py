@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fastx_list.model.query import Filter
 from fastx_list.model.session import Session, encode
 from tests.model.asking import listed, session
 
@@ -185,3 +186,32 @@ def test_a_whole_number_with_a_fraction_of_nothing_is_found_in_a_dumped_session(
         )
     )
     assert listed([members], filter="cpuPercentage==50") == ["a"]
+
+
+class _Text(str):
+    """Counts how often values are looked at."""
+
+    looks = 0
+
+    def lower(self) -> str:
+        _Text.looks += 1
+        return super().lower()
+
+
+def test_a_filter_looks_at_its_values_once_however_many_sessions_there_are() -> None:
+    condition = Filter("sharing", frozenset(_Text(f"v{number}") for number in range(1300)))
+    for _ in range(100):
+        assert not condition.matches({"sharing": True})
+    assert _Text.looks <= 1300
+
+
+def test_no_number_of_a_session_is_written_out() -> None:
+    """That takes longer the longer it is, and a session may hold one of thousands of digits."""
+
+    class Long(int):
+        def __str__(self) -> str:
+            raise AssertionError
+
+    long = Long(10**4000)
+    assert Filter("n", frozenset({"1" + 4000 * "0"})).matches({"n": long})
+    assert not Filter("n", frozenset({"1"})).matches({"n": long})
