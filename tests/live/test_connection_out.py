@@ -85,6 +85,12 @@ def test_a_peer_that_has_gone_is_noticed_and_nothing_is_sent_to_it(wire: Wire) -
     assert wire.watching.callback is None
 
 
+def test_a_connection_ends_as_soon_as_sending_fails(wire: Wire) -> None:
+    wire.peer.close()
+    wire.publish("s1", b"{}")
+    assert not wire.is_served
+
+
 def test_a_peer_that_goes_while_it_is_waited_for_is_not_waited_for_any_longer(narrow: Wire) -> None:
     fill(narrow)
     narrow.hangs_up()
