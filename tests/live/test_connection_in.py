@@ -47,6 +47,12 @@ def test_a_ping_between_the_fragments_of_a_message_is_answered(wire: Wire) -> No
     assert wire.is_served
 
 
+def test_a_call_to_read_that_finds_nothing_changes_nothing(wire: Wire) -> None:
+    assert wire.reading.callback is not None
+    wire.reading.callback()
+    assert is_open(wire)
+
+
 def test_a_frame_that_comes_byte_by_byte_is_understood(wire: Wire) -> None:
     for byte in client(Opcode.TEXT, b"x" * 200) + client(Opcode.PING, b"hello"):
         wire.sends(bytes([byte]))

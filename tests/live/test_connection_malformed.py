@@ -83,6 +83,16 @@ def test_after_malformed_data_nothing_more_is_understood(wire: Wire) -> None:
     assert close_code(wire.reads_all()) == 1002
 
 
+def test_after_malformed_data_our_side_of_the_stream_ends_and_the_peer_has_to_end_its_own(
+    wire: Wire,
+) -> None:
+    wire.sends(MALFORMED["the opcode 3"])
+    assert close_code(wire.reads_all()) == 1002
+    assert wire.ended and wire.is_served
+    wire.hangs_up()
+    assert not wire.is_served
+
+
 def test_whoever_sends_malformed_data_without_end_still_learns_what_was_wrong(wire: Wire) -> None:
     # Data that was not read when a socket is closed makes the kernel reset the connection, and the
     # close is lost.
