@@ -6,7 +6,7 @@ import struct
 from contextlib import closing
 
 import pytest
-from websockets.frames import Opcode
+from websockets.frames import Close, Opcode
 
 from fastx_list.api.protocol import MAX_CLIENT_FRAMES, MAX_CLIENT_MESSAGE
 from fastx_list.live.connection import CLOSE_SECONDS
@@ -144,6 +144,11 @@ def test_a_message_over_1_kib_closes_with_1009(
     assert wire.is_served  # until the peer has answered
     wire.sends(client_close(1009))
     assert not wire.is_served
+
+
+def test_whoever_sends_too_long_a_message_is_told_how_long_one_may_be(wire: Wire) -> None:
+    wire.sends(client(Opcode.TEXT, b"x" * 1025))
+    assert closes(wire.reads_all()) == [Close(1009, "takes at most 1024 bytes")]
 
 
 @pytest.mark.parametrize("character", ["é", "値", "\N{PILE OF POO}"])
