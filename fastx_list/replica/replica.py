@@ -45,10 +45,10 @@ class Replica(Generic[E]):
         self._entry = entry
         # Up to where the store has been read; None before it was read for the first time
         self._revision: int | None = None
-        # All sessions, and all servers. They are in _views, too
+        # All sessions, and all servers
         self._sessions: View[E] = View()
         self._servers: View[E] = View()
-        # The view of each topic that there is anything of
+        # By topic: these two, and the sessions of each login that has any
         self._views: dict[Topic, View[E]] = {
             Everything.SESSIONS: self._sessions,
             Everything.SERVERS: self._servers,

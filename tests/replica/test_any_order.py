@@ -25,7 +25,7 @@ from tests.replica.stores import FAR, Wrapped, remove_database
 
 _NUMBERS = st.integers(0, 4)
 _LOGINS = st.sampled_from(["alice", "bob"])
-_VIEWS = st.dictionaries(_NUMBERS, st.tuples(_LOGINS, st.integers(0, 2)), max_size=5)
+_OBSERVED = st.dictionaries(_NUMBERS, st.tuples(_LOGINS, st.integers(0, 2)), max_size=5)
 
 
 class Following(RuleBasedStateMachine):
@@ -60,12 +60,12 @@ class Following(RuleBasedStateMachine):
         self.patch.undo()
         self.directory.cleanup()
 
-    @initialize(view=_VIEWS)
-    def start(self, view: dict[int, tuple[str, int]]) -> None:
-        self.observe("a", view)
+    @initialize(observed=_OBSERVED)
+    def start(self, observed: dict[int, tuple[str, int]]) -> None:
+        self.observe("a", observed)
 
-    @rule(server=st.sampled_from("ab"), view=_VIEWS)
-    def observe(self, server: str, view: dict[int, tuple[str, int]]) -> None:
+    @rule(server=st.sampled_from("ab"), observed=_OBSERVED)
+    def observe(self, server: str, observed: dict[int, tuple[str, int]]) -> None:
         self.followed = False
         sessions = [
             Session(
@@ -77,7 +77,7 @@ class Following(RuleBasedStateMachine):
                 clients=clients,
                 params={"born": clients},
             )
-            for number, (login, clients) in view.items()
+            for number, (login, clients) in observed.items()
         ]
         self.writer.observe(server, {session.id: session for session in sessions})
 
@@ -102,8 +102,8 @@ class Following(RuleBasedStateMachine):
 
     @rule()
     def trim(self) -> None:
-        """Let the store forget: the ends before now are history, and the next view of a server that
-        has none drops them."""
+        """Let the store forget: the ends before now are history, and the next observation of a
+        server without any drops them."""
         self.followed = False
         self.now += HISTORY_SECONDS + 1
         self.writer.observe("nobody's", {})
@@ -112,8 +112,8 @@ class Following(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.reader.close()
 
-    @rule(view=_VIEWS, writes=st.integers(0, 20), closed=st.booleans())
-    def replace(self, view: dict[int, tuple[str, int]], writes: int, closed: bool) -> None:
+    @rule(observed=_OBSERVED, writes=st.integers(0, 20), closed=st.booleans())
+    def replace(self, observed: dict[int, tuple[str, int]], writes: int, closed: bool) -> None:
         """Another store stands in its place, whose revisions may have overtaken those that the
         replica knows."""
         if closed:
@@ -121,7 +121,7 @@ class Following(RuleBasedStateMachine):
         remove_database(self.database)
         for number in range(writes):
             self.writer.revoke(str(number), FAR)
-        self.observe("a", view)
+        self.observe("a", observed)
 
     @rule()
     def fail_once(self) -> None:

@@ -56,12 +56,12 @@ def test_a_change_of_a_session_makes_a_new_page(
     if change == "params":
         agent.set_params("s1", "alice", {"a": 1})
     else:
-        views = {
+        states = {
             "new": [numbered(1), numbered(2), numbered(3)],
             "changed": [numbered(1), numbered(2, clients=1)],
             "ended": [numbered(1)],
         }
-        observe(agent, *views[change])
+        observe(agent, *states[change])
     replica.refresh()
     after = replica.page("alice", ALL)
     assert after.body != before.body
