@@ -21,6 +21,7 @@ from tests.live.wire import (
     fill,
     messages,
     opcodes,
+    parse,
     text_of,
 )
 
@@ -139,6 +140,15 @@ def test_a_clients_close_may_have_a_reason(wire: Wire) -> None:
 def test_what_a_client_sends_after_its_close_is_ignored(wire: Wire) -> None:
     wire.sends(client_close(1000) + client(Opcode.PING, b"x") + client_close(1001) + b"\xff\xff")
     assert close_code(wire.reads_all()) == 1000
+
+
+def test_what_a_client_sends_behind_its_close_does_not_reset_the_connection(wire: Wire) -> None:
+    """What nobody has read when a socket is closed would."""
+    wire.peer.send(client_close(1000) + b"\xff" * 50_000)
+    wire.let_it_read()
+    assert not wire.is_served
+    assert closes(parse(wire.peer.recv(1 << 20))) == [Close(1000, "")]
+    assert wire.peer.recv(1) == b""  # a reset would be an error
 
 
 def test_a_clients_close_is_answered_also_when_the_socket_is_full(narrow: Wire) -> None:
