@@ -217,7 +217,8 @@ class Connection:
         except BlockingIOError:
             return
         except OSError:
-            data = b""
+            self.drop()
+            return
         if not data:
             self.drop()
         elif self._is_listening():
@@ -265,8 +266,6 @@ class Connection:
         seconds.
         """
         self._frames_taken = 0
-        if self._state is GONE:
-            return False
         if self._state is not OPEN:
             if now - self._waits_since >= CLOSE_SECONDS:
                 self.drop()

@@ -58,6 +58,16 @@ def test_a_frame_that_is_partly_out_is_finished_before_the_close(narrow: Wire) -
     assert close_code(frames) == GOING_AWAY
 
 
+def test_what_is_queued_behind_a_frame_that_is_partly_out_is_not_sent_any_more(
+    narrow: Wire,
+) -> None:
+    for name in ("s1", "s2", "s3"):
+        narrow.put(name, text_of(100_000))
+    narrow.connection.flush()
+    narrow.connection.close(GOING_AWAY, "")
+    assert opcodes(narrow.reads_all()) == [Opcode.TEXT, Opcode.CLOSE]
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_close_to_a_full_socket_waits_for_its_turn(seed: int) -> None:
     choose = random.Random(seed)
