@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 
@@ -20,6 +19,7 @@ import click
 
 from fastx_list.agent.process import login_of
 from fastx_list.command.demo import Demo
+from fastx_list.command.stop import Stop
 from fastx_list.config import PREFIX, ConfigError, Settings
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.view import Entry
@@ -75,9 +75,7 @@ def run(settings: Settings, bind: str, live_bind: str, demo: bool) -> int:
     # Makes the secret before three processes would
     token = Tokens(settings).issue(login, TOKEN_SECONDS)
     environ = {**os.environ, PREFIX + "LIVE_PORT": str(addresses["--live-bind"][1])}
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = Stop()
     children: list[_Child] = []
     simulated = Demo(settings.spool, login) if demo else None
     try:
@@ -91,7 +89,7 @@ def run(settings: Settings, bind: str, live_bind: str, demo: bool) -> int:
             ),
         ]
         if not _await_ready(children, addresses, stop):
-            return 0 if stop.is_set() else 1
+            return 0 if stop.asked else 1
         _greet(settings, login, token, addresses)
         _keep_up(children, stop)
         return 0
@@ -114,7 +112,7 @@ def _gunicorn(role: str, bind: str, application: str) -> list[str]:
 
 
 def _await_ready(
-    children: Sequence[_Child], addresses: dict[str, tuple[str, int]], stop: threading.Event
+    children: Sequence[_Child], addresses: dict[str, tuple[str, int]], stop: Stop
 ) -> bool:
     """Wait until list and sidecar answer; false if one of the processes gave up or the user did."""
     deadline = time.monotonic() + START_SECONDS
@@ -124,7 +122,7 @@ def _await_ready(
             if child.process.poll() is not None:
                 log.error("the %s has stopped; what it said is above", child.name)
                 return False
-        if stop.is_set():
+        if stop.asked:
             return False
         if time.monotonic() > deadline:
             log.error("no answer after %d s at %s", START_SECONDS, " and ".join(waiting))
@@ -179,7 +177,7 @@ The same by hand (the WebSocket is at ws://{_shown(live_host)}:{live_port}/api/l
         )
 
 
-def _keep_up(children: Sequence[_Child], stop: threading.Event) -> None:
+def _keep_up(children: Sequence[_Child], stop: Stop) -> None:
     while not stop.wait(1.0):
         for child in children:
             if child.process.poll() is not None:

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+from tests.support import Service, end, fetch, free_port, wait_for
+
+
+def test_up_serves_a_first_look_and_leaves_nothing_behind(service: Service) -> None:
+    bind, live_bind = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    up = service.processes.start(
+        [
+            sys.executable,
+            "-m",
+            "fastx_list",
+            "up",
+            "--demo",
+            "--bind",
+            bind,
+            "--live-bind",
+            live_bind,
+        ],
+        "up",
+        service.environ,
+    )
+    wait_for("the greeting", lambda: "Ctrl-C stops" in service.processes.log("up"))
+    said = service.processes.log("up")
+    token = re.findall(r"TOKEN=(\S+)", said)[0]
+    assert f"http://{bind}/#token={token}" in said and f"ws://{live_bind}/api/list?token=" in said
+    names = [
+        members["params"].get("name", "")
+        for members in fetch(f"http://{bind}/api/list/{token}").json
+    ]
+    assert len([name for name in names if name.startswith("Simulated: ")]) == 5
+    page = fetch(f"http://{bind}/")
+    assert (
+        page.status == 200
+        and f'data-live-port="{live_bind.rpartition(":")[2]}"'.encode() in page.body
+    )
+    children = [int(pid) for pid in _children(up.pid)]
+    assert len(children) == 3
+    os.kill(_named(children, "fastx_list agent"), 9)
+    wait_for("the agent's return", lambda: "the agent has stopped" in service.processes.log("up"))
+    wait_for("three processes", lambda: len(_children(up.pid)) == 3)
+    up.send_signal(2)
+    assert up.wait(30) == 0
+    assert list((service.state / "spool").iterdir()) == []
+    assert "Traceback" not in service.processes.log("up")
+
+
+def _children(pid: int) -> list[str]:
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return file.read().split()
+
+
+def _named(pids: list[int], words: str) -> int:
+    for pid in pids:
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
+            if words in file.read().replace("\0", " "):
+                return pid
+    raise AssertionError(f"no process is called {words}")
+
+
+def test_up_says_that_a_port_is_taken(service: Service) -> None:
+    service.start_list()
+    done = service.run("up", "--bind", f"127.0.0.1:{service.list_port}", check=False)
+    assert (
+        done.returncode == 1
+        and "Address already in use" in done.stderr
+        and "choose another with --bind" in done.stderr
+    )
+
+
+def test_up_without_a_session_says_how_to_get_one(service: Service) -> None:
+    """As a user who has none: whoever runs the tests may have some."""
+    up = service.processes.start(
+        [
+            sys.executable,
+            "-c",
+            (
+                "import fastx_list.agent.process as p; p.login_of = lambda uid: 'nobody-at-all'\n"
+                "from fastx_list.command.cli import main; main()"
+            ),
+            "up",
+            "--bind",
+            f"127.0.0.1:{free_port()}",
+            "--live-bind",
+            f"127.0.0.1:{free_port()}",
+        ],
+        "up",
+        service.environ,
+    )
+    wait_for("what to do", lambda: "fastx-list up --demo" in service.processes.log("up"))
+    assert "nobody-at-all has no session on this machine now" in service.processes.log("up")
+    end(up)
