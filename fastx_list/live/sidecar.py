@@ -7,9 +7,11 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 import gevent
 from gevent.event import Event
+from gevent.lock import BoundedSemaphore
 from gevent.monkey import get_original
 
 from fastx_list.api.protocol import CloseCode
@@ -27,7 +29,7 @@ EXTENSION = "fastx-list-live"
 FOLLOW_SECONDS = 1.0  # that the store is waited for to change, at a time
 TEND_SECONDS = 0.5  # between two looks at each connection
 FIRST_READ_SECONDS = 5.0  # that handshakes wait for the store to be read for the first time
-AT_ONCE = 500  # sessions of a snapshot, before others have their turn
+AT_ONCE = 100  # sessions of a snapshot, before others have their turn
 # Without a file to spare the store could not be opened; a connection is a file, too
 SPARE_FILES = 64
 
@@ -52,10 +54,14 @@ class Live:
         self._service = service
         # What the connections are sent
         self._replica = replica
-        # One that follows the store and one that tends; none before start()
+        # One that follows the store, one that tells of it and one that tends; none before start()
         self._greenlets: list[gevent.Greenlet[..., None]] = []
         # Set once the store has been read
         self._first_read = Event()
+        # Set while there is something to tell
+        self._news = Event()
+        # Held by whichever connection of a login is sent a snapshot that takes long
+        self._snapshots: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
         # Whether a change may not have come to those it is for
         self._may_have_missed = False
         service.counts.update(connections=0, slowClientsDropped=0)
@@ -63,7 +69,8 @@ class Live:
     def start(self) -> None:
         """Begin to follow the store, once per process; to be called after the last fork."""
         if not self._greenlets:
-            self._greenlets = [gevent.spawn(_for_ever, step) for step in (self._follow, self._tend)]
+            steps = (self._follow, self._tell, self._tend)
+            self._greenlets = [gevent.spawn(_for_ever, step) for step in steps]
 
     def await_first_read(self) -> None:
         """Give the store a moment to be read if it never was: after a restart all come at once, and
@@ -76,9 +83,20 @@ class Live:
     ) -> None:
         """Take over the socket ``fd``: send what there is of ``topic`` (with ``snapshot``), and
         leave the rest to the loop."""
-        # Subscribed before the snapshot is read, so that nothing falls between.
         connection = self._connect(fd, claims, filters, topic)
-        replica = self._replica
+        if len(self._replica.entries(topic)) <= AT_ONCE:
+            self._subscribe(connection, snapshot)
+            return
+        # All connections of a login together have one turn: who opens a hundred waits for them
+        with self._snapshots.setdefault(claims.login, BoundedSemaphore()):
+            self._subscribe(connection, snapshot)
+
+    def _subscribe(self, connection: Connection, snapshot: bool) -> None:
+        if connection not in self.connections:
+            return  # it has gone while it waited
+        # Before the snapshot is read, so that nothing falls between
+        self.bus.subscribe(connection.topic, connection)
+        replica, topic = self._replica, connection.topic
         ids = list(replica.entries(topic))
         for start in range(0, len(ids), AT_ONCE):
             entries = replica.entries(topic)
@@ -86,7 +104,9 @@ class Live:
             connection.mailbox.fill(present, send=snapshot)
             connection.flush()
             if len(ids) > AT_ONCE:
-                gevent.sleep(0)  # an administrator's snapshot must not keep everybody else waiting
+                gevent.sleep(0)  # nobody's snapshot keeps everybody else waiting
+                if connection not in self.connections:
+                    return
 
     def _connect(
         self, fd: int, claims: Claims, filters: tuple[Filter, ...], topic: Topic
@@ -98,7 +118,6 @@ class Live:
         )
         self.connections.add(connection)
         self.of_login[claims.login] += 1
-        self.bus.subscribe(topic, connection)
         self._service.counts["connections"] = len(self.connections)
         return connection
 
@@ -125,7 +144,9 @@ class Live:
             changes = replica.follow(FOLLOW_SECONDS)
             if replica.loaded:
                 self._first_read.set()
-            self.bus.publish(changes)
+            if changes:
+                self.bus.publish(changes)
+                self._news.set()
         except Exception as error:
             self._may_have_missed = True
             replica.problem = f"what was written cannot be followed: {error!r}"  # until it can
@@ -135,6 +156,17 @@ class Live:
         elif self._may_have_missed:
             self._may_have_missed = False
             self._close_each("the server may have missed a change; connect again")
+
+    def _tell(self) -> None:
+        """Tell subscribers of what was published; all else has its turn in between."""
+        self._news.wait()
+        try:
+            while self.bus.tell():
+                gevent.sleep(0)
+        except Exception:
+            self._may_have_missed = True
+            raise
+        self._news.clear()
 
     def _close_each(self, reason: str) -> None:
         for connection in list(self.connections):

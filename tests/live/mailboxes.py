@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from fastx_list.live.bus import Mailbox
+from fastx_list.live.bus import Bus, Mailbox, judge
 from fastx_list.live.frames import FramedEntry, session_frame
 from fastx_list.model.query import Filter
 from fastx_list.model.session import Session, encode
@@ -46,7 +46,14 @@ def end(entry: FramedEntry) -> Change[FramedEntry]:
 
 def put(mailbox: Mailbox, *changes: Change[FramedEntry]) -> None:
     for change in changes:
-        mailbox.put(change, session_frame(change.id, None))
+        mailbox.put(change, judge(change, mailbox.filters), session_frame(change.id, None))
+
+
+def publish(bus: Bus, *changes: Change[FramedEntry]) -> None:
+    """Publish ``changes``, and tell of them all."""
+    bus.publish(changes)
+    while bus.tell():
+        pass
 
 
 def messages(frames: Iterable[bytes]) -> list[tuple[str, Any]]:

@@ -21,6 +21,7 @@ from tests.live.mailboxes import (
     make_entry,
     messages,
     new,
+    publish,
     taken,
 )
 
@@ -29,7 +30,7 @@ def test_a_subscriber_gets_the_changes_of_its_login_and_no_others() -> None:
     bus, alice, bob = Bus(), Reader(), Reader()
     bus.subscribe("alice", alice)
     bus.subscribe("bob", bob)
-    bus.publish([new(make_entry("a", "alice")), new(make_entry("c", "carol"))])
+    publish(bus, new(make_entry("a", "alice")), new(make_entry("c", "carol")))
     assert [name for name, _ in taken(alice.mailbox)] == ["a"]
     assert bob.mailbox.take(ENOUGH) == []
     assert (alice.flushed, bob.flushed) == (1, 0)
@@ -39,9 +40,9 @@ def test_all_subscribers_of_a_login_get_its_changes() -> None:
     bus, readers = Bus(), [Reader(), Reader(), Reader(IDLE)]
     for reader in readers:
         bus.subscribe("alice", reader)
-    bus.publish([new(make_entry(clients=0))])
+    publish(bus, new(make_entry(clients=0)))
     assert [clients_in(reader.mailbox) for reader in readers] == [[("s1", 0)]] * 3
-    bus.publish([end(make_entry(clients=0))])
+    publish(bus, end(make_entry(clients=0)))
     assert [clients_in(reader.mailbox) for reader in readers] == [[("s1", None)]] * 3
 
 
@@ -49,9 +50,9 @@ def test_it_flushes_each_subscriber_once_a_batch() -> None:
     bus, readers = Bus(), [Reader(), Reader()]
     for reader in readers:
         bus.subscribe("alice", reader)
-    bus.publish([new(make_entry(f"s{number}")) for number in range(10)])
+    publish(bus, *[new(make_entry(f"s{number}")) for number in range(10)])
     assert [reader.flushed for reader in readers] == [1, 1]
-    bus.publish([new(make_entry("s1"))])
+    publish(bus, new(make_entry("s1")))
     assert [reader.flushed for reader in readers] == [2, 2]
 
 
@@ -63,14 +64,14 @@ def test_everything_is_in_the_mailbox_when_a_subscriber_is_flushed() -> None:
     sent: list[list[str]] = []
     bus = Bus()
     bus.subscribe("alice", Sending())
-    bus.publish([end(make_entry("s1")), new(make_entry("s2")), new(make_entry("s3"))])
+    publish(bus, end(make_entry("s1")), new(make_entry("s2")), new(make_entry("s3")))
     assert sent == [["s1", "s2", "s3"]]
 
 
 def test_publishing_nothing_flushes_nobody() -> None:
     bus, reader = Bus(), Reader()
     bus.subscribe("alice", reader)
-    bus.publish([])
+    publish(bus)
     assert reader.flushed == 0
 
 
@@ -79,7 +80,7 @@ def test_one_who_has_unsubscribed_gets_nothing() -> None:
     bus.subscribe("alice", gone)
     bus.subscribe("alice", there)
     bus.unsubscribe("alice", gone)
-    bus.publish([new(make_entry())])
+    publish(bus, new(make_entry()))
     assert gone.mailbox.take(ENOUGH) == []
     assert (gone.flushed, there.flushed) == (0, 1)
 
@@ -93,8 +94,8 @@ def test_a_subscriber_may_leave_while_it_is_flushed() -> None:
     bus, leaving, staying = Bus(), Leaving(), Reader()
     bus.subscribe("alice", leaving)
     bus.subscribe("alice", staying)
-    bus.publish([new(make_entry("s1")), new(make_entry("s2"))])
-    bus.publish([new(make_entry("s3"))])
+    publish(bus, new(make_entry("s1")), new(make_entry("s2")))
+    publish(bus, new(make_entry("s3")))
     assert (leaving.flushed, staying.flushed) == (1, 2)
 
 
@@ -105,10 +106,10 @@ def test_unsubscribing_twice_or_from_where_one_is_not_does_no_harm() -> None:
     for _ in range(2):
         bus.unsubscribe("alice", reader)
         bus.unsubscribe("bob", other)
-    bus.publish([new(make_entry("s1"))])
+    publish(bus, new(make_entry("s1")))
     assert (reader.flushed, other.flushed) == (0, 1)
     bus.unsubscribe("alice", other)
-    bus.publish([new(make_entry("s2"))])
+    publish(bus, new(make_entry("s2")))
     assert (reader.flushed, other.flushed) == (0, 1)
 
 
@@ -119,7 +120,7 @@ def test_nothing_is_kept_of_a_topic_that_nobody_follows_any_more() -> None:
             bus.subscribe(f"login{number}", reader)
         for reader in readers:
             bus.unsubscribe(f"login{number}", reader)
-    assert not bus._subscribers
+    assert not bus._followed
 
 
 def test_who_follows_all_logins_is_told_of_each() -> None:
@@ -127,16 +128,16 @@ def test_who_follows_all_logins_is_told_of_each() -> None:
     bus.subscribe(Everything.SESSIONS, every)
     bus.subscribe("alice", alice)
     mine, theirs = make_entry("s1"), make_entry("s2", login="bob")
-    bus.publish([new(mine), new(theirs)])
+    publish(bus, new(mine), new(theirs))
     assert every.mailbox.take(10) == [mine.frame, theirs.frame] and alice.mailbox.take(10) == [
         mine.frame
     ]
     assert (every.flushed, alice.flushed) == (1, 1)
     server = FramedEntry("here", "", b"{}")
-    bus.publish([Change("here", Everything.SERVERS, server, None)])
+    publish(bus, Change("here", Everything.SERVERS, server, None))
     assert (every.flushed, alice.flushed) == (1, 1)
     given = make_entry("s1", login="bob")
-    bus.publish([Change("s1", "bob", given, mine)])
+    publish(bus, Change("s1", "bob", given, mine))
     assert every.mailbox.take(10) == [given.frame] and alice.mailbox.take(10) == [
         session_frame("s1", None)
     ]
@@ -146,8 +147,8 @@ def test_a_session_that_changes_hands_ends_for_whom_it_belonged_to() -> None:
     bus, alice, bob = Bus(), Reader(), Reader()
     bus.subscribe("alice", alice)
     bus.subscribe("bob", bob)
-    bus.publish(
-        [new(make_entry("s1", "bob", clients=2), before=make_entry("s1", "alice", clients=1))]
+    publish(
+        bus, new(make_entry("s1", "bob", clients=2), before=make_entry("s1", "alice", clients=1))
     )
     assert clients_in(bob.mailbox) == [("s1", 2)]
     assert taken(alice.mailbox) == [("s1", None)]
@@ -158,8 +159,8 @@ def test_whoever_was_not_shown_a_session_is_not_told_that_it_changed_hands() -> 
     bus, alice = Bus(), Reader(IDLE)
     bus.subscribe("alice", alice)
     alice.mailbox.fill([make_entry("s1", "alice", clients=1)], send=True)
-    bus.publish(
-        [new(make_entry("s1", "bob", clients=0), before=make_entry("s1", "alice", clients=1))]
+    publish(
+        bus, new(make_entry("s1", "bob", clients=0), before=make_entry("s1", "alice", clients=1))
     )
     assert alice.mailbox.take(ENOUGH) == []
 
@@ -215,7 +216,7 @@ def test_the_last_state_always_arrives(
             del now[name]
         else:
             now[name] = entry
-        bus.publish([Change(name, "alice", entry, before)])
+        publish(bus, Change(name, "alice", entry, before))
     waiting = reader.mailbox.take(ENOUGH)
     assert len(waiting) <= 3
     receive(waiting)

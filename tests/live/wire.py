@@ -18,7 +18,7 @@ from typing import Any
 from websockets.frames import Close, Frame, Opcode
 from websockets.streams import StreamReader
 
-from fastx_list.live.bus import Mailbox
+from fastx_list.live.bus import Mailbox, judge
 from fastx_list.live.connection import Connection
 from fastx_list.live.frames import FramedEntry, session_frame
 from fastx_list.replica.topics import Change
@@ -118,10 +118,9 @@ class Wire:
     def put(self, session_id: str, text: bytes | None) -> None:
         """Note a change of a session, as the bus does before it flushes."""
         entry = None if text is None else FramedEntry(session_id, "alice", text)
-        self.mailbox.put(
-            Change(session_id, "alice", entry, self.sessions.get(session_id)),
-            session_frame(session_id, None),
-        )
+        change = Change(session_id, "alice", entry, self.sessions.get(session_id))
+        ended = session_frame(session_id, None)
+        self.mailbox.put(change, judge(change, self.mailbox.filters), ended)
         self.sessions[session_id] = entry
 
     def publish(self, session_id: str, text: bytes | None) -> None:
