@@ -53,6 +53,14 @@ def test_a_call_to_read_that_finds_nothing_changes_nothing(wire: Wire) -> None:
     assert is_open(wire)
 
 
+def test_a_connection_ends_as_soon_as_reading_fails(wire: Wire) -> None:
+    wire.publish("s1", b"{}")
+    wire.peer.close()  # which resets it, as the peer has not read that
+    assert wire.reading.callback is not None
+    wire.reading.callback()
+    assert not wire.is_served
+
+
 def test_a_frame_that_comes_byte_by_byte_is_understood(wire: Wire) -> None:
     for byte in client(Opcode.TEXT, b"x" * 200) + client(Opcode.PING, b"hello"):
         wire.sends(bytes([byte]))
