@@ -32,12 +32,12 @@ class Demo:
     then removes them."""
 
     def __init__(self, spool: Path, login: str) -> None:
-        self._spool = spool
-        self._login = login
+        self._spool = spool  # the directory of the session files
+        self._login = login  # whose sessions they are
         self._random = random.Random()
-        self._sessions: dict[Path, dict[str, Any]] = {}
-        self._count = 0
-        self._stop = threading.Event()
+        self._sessions: dict[Path, dict[str, Any]] = {}  # what each file says
+        self._count = 0  # of the sessions that have begun
+        self._stop = threading.Event()  # set when the thread is to end
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:

@@ -39,12 +39,12 @@ class _Child:
     """One of the three processes; it is started again if it dies after it has once been up."""
 
     def __init__(self, name: str, command: Sequence[str], environ: dict[str, str]) -> None:
-        self.name = name
-        self._command, self._environ = command, environ
+        self.name = name  # for people
+        self._command, self._environ = command, environ  # how it is started, each time
+        self._libc = ctypes.CDLL(None)  # loaded before the fork
         self.start()
 
     def start(self) -> None:
-        self._libc = ctypes.CDLL(None)
         # A process group of its own: Ctrl-C reaches this process alone, which then stops the others
         # in order.
         self.process = subprocess.Popen(
