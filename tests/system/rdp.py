@@ -86,13 +86,21 @@ class Xrdp:
             "sesman.ini",
             LogFile=self._place / "sesman.log",
             EnableSyslog="false",
-            # 0.10 has a last display, too
-            X11DisplayOffset=f"{FIRST_DISPLAY}\nMaxDisplayNumber={FIRST_DISPLAY + 50}",
-            # and lets root alone, and this group, connect to a session
-            MaxLoginRetry="4\nSessionSockdirGroup=xrdp",
+            X11DisplayOffset=FIRST_DISPLAY,
             EnableUserWindowManager="false",
             DefaultWindowManager=window_manager,
         )
+        # What 0.10 wants to be told: which group may connect to a session beside root, that users
+        # may choose their program, and the last display.
+        path = self._place / "sesman.ini"
+        text = path.read_text(encoding="utf-8")
+        for section, added in (
+            ("[Security]", "SessionSockdirGroup=xrdp\nAllowAlternateShell=yes"),
+            ("[Sessions]", f"MaxDisplayNumber={FIRST_DISPLAY + 50}"),
+        ):
+            assert text.count(f"\n{section}\n") == 1
+            text = text.replace(f"\n{section}\n", f"\n{section}\n{added}\n")
+        path.write_text(text, encoding="utf-8")
 
     def _set(self, file: str, **values: object) -> None:
         """Give settings of Debian's ``file`` other values."""

@@ -23,6 +23,15 @@ class Known:
     status: str
 
 
+# Debian 13 has a client that still asks its Python for what 3.12 took out of it.
+SHIM = """
+import configparser
+class SafeConfigParser(configparser.ConfigParser):
+    readfp = configparser.ConfigParser.read_file
+configparser.SafeConfigParser = SafeConfigParser
+"""
+
+
 class X2Go:
     """An sshd through which X2Go's clients come, and X2Go's daemon that notices sessions that have
     ended."""
@@ -41,6 +50,7 @@ class X2Go:
         program("dbus-run-session", "dbus-daemon")
         self._place = place / "x2go"
         self._place.mkdir()
+        (self._place / "sitecustomize.py").write_text(SHIM, encoding="utf-8")
         self.port = free_port()
         for key in ("host", "id"):
             subprocess.run(
@@ -97,7 +107,12 @@ class X2Go:
                     *options,
                 ],
                 log,
-                {**desk.environ, "HOME": str(home), "LANG": "C.UTF-8"},
+                {
+                    **desk.environ,
+                    "HOME": str(home),
+                    "LANG": "C.UTF-8",
+                    "PYTHONPATH": str(self._place),
+                },
                 cwd="/",
             )
             try:

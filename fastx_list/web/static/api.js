@@ -59,8 +59,8 @@ export function liveAddress(path, token, query, snapshot = false) {
   if (port) url.port = port;
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   const told = [["token", token], ...(snapshot ? [] : [["snapshot", "0"]])];
-  url.search = new URLSearchParams([...told, ...query.filter.map((text) => ["filter", text])]);
-  if (url.href.length > MAX_ADDRESS) url.search = new URLSearchParams(told); // then it tells of more than need be
+  url.search = new URLSearchParams([...told, ...query.filter.map((text) => ["filter", text])]).toString();
+  if (url.href.length > MAX_ADDRESS) url.search = new URLSearchParams(told).toString(); // then it tells of more than need be
   return url.href;
 }
 
@@ -80,10 +80,11 @@ export function curlOf({ url, headers, body }) {
 /** Send it. Resolves to the answer, whatever its status; throws an Error for people if there is none, an AbortError on `signal`. */
 export async function send({ method, url, headers, body }, signal) {
   const begun = performance.now();
-  const late = AbortSignal.timeout(ANSWER_MILLISECONDS);
+  const signals = /** @type {any} */ (AbortSignal); // of any() and timeout() Debian's TypeScript does not know yet
+  const late = signals.timeout(ANSWER_MILLISECONDS);
   try {
     // no-store: the URL holds the token, so the answer is not to lie in the browser's cache under it.
-    const response = await fetch(url, { method, headers, body, cache: "no-store", signal: AbortSignal.any([signal, late]) });
+    const response = await fetch(url, { method, headers, body, cache: "no-store", signal: signals.any([signal, late]) });
     const bytes = await response.arrayBuffer();
     const text = new TextDecoder().decode(bytes);
     return {

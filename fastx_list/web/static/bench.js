@@ -8,16 +8,21 @@ const MOST_CHARACTERS = 100_000; // of a response's JSON, so that the page stays
 const BETWEEN_ANSWERS = 1000; // milliseconds, for the same reason and so that somebody can read
 const MOST_MESSAGES = 200;
 const HEADERS = ["Content-Type", "ETag", "X-Total-Count", "Cache-Control", "Warning", "WWW-Authenticate", "Retry-After"];
+/** @type {(id: string) => any} An element that the page has. */
 const $ = (id) => document.getElementById(id);
 
 export class Bench {
   #token = null;
+  /** @type {any} */
   #request = null; // what copies are made of
   #url = "";
   #live = "";
+  /** @type {any} */
   #answer = null;
   #answerDrawn = -Infinity;
-  #answerTimer = null;
+  /** @type {number | undefined} */
+  #answerTimer;
+  /** @type {{ text: string, event: boolean, at: Date }[]} */
   #messages = []; // the newest last
   #undrawn = 0; // how many of them are not on the screen yet
   #count = 0;

@@ -24,10 +24,14 @@ export class Backoff {
 export class Live {
   open = false;
   failed = false;
+  /** @type {number | null} */
   nextAt = null; // when the next attempt is due, in milliseconds as Date.now() counts
+  /** @type {string | null} */
   #address = null;
+  /** @type {WebSocket | null} */
   #socket = null;
-  #timer = null;
+  /** @type {number | undefined} */
+  #timer;
   #backoff = new Backoff();
   #on;
 
@@ -60,7 +64,7 @@ export class Live {
     clearTimeout(this.#timer);
     this.nextAt = null;
     const before = this.#socket;
-    const socket = this.#socket = new WebSocket(this.#address);
+    const socket = this.#socket = new WebSocket(/** @type {string} */ (this.#address));
     const late = setTimeout(() => socket.close(), OPEN_MILLISECONDS);
     socket.onopen = () => {
       clearTimeout(late);
@@ -91,13 +95,17 @@ export class Live {
 
 /** Runs one action again and again, one at a time: what is wanted meanwhile is done once, after it. Rests while nobody looks. */
 export class Repeater {
+  /** @type {number | null} */
   nextAt = null;
   #action;
+  /** @type {AbortController | null} */
   #running = null;
   #wanted = false;
   #begun = -Infinity;
-  #timer = null;
-  #later = null;
+  /** @type {number | undefined} */
+  #timer;
+  /** @type {number | undefined} */
+  #later;
 
   constructor(action) {
     this.#action = action;
@@ -132,7 +140,8 @@ export class Repeater {
   #abort() {
     clearTimeout(this.#timer);
     this.#running?.abort();
-    this.#timer = this.#running = null;
+    this.#running = null;
+    this.#timer = undefined;
   }
 
   #go() {
@@ -142,7 +151,8 @@ export class Repeater {
 
   async #run() {
     const running = this.#running = new AbortController();
-    this.#timer = this.nextAt = null;
+    this.nextAt = null;
+    this.#timer = undefined;
     clearTimeout(this.#later);
     this.#wanted = false;
     this.#begun = performance.now();

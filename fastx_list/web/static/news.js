@@ -7,7 +7,8 @@ const BETWEEN = 2500; // milliseconds, so that a screen reader can finish a sent
 export class News {
   #element;
   #told = { New: new Map(), Changed: new Map(), Gone: new Map() }; // by session id
-  #timer = null;
+  /** @type {number | undefined} */
+  #timer;
 
   constructor(element) {
     this.#element = element;
@@ -24,7 +25,7 @@ export class News {
   /** Say this now; what was collected is out of date. */
   say(text) {
     clearTimeout(this.#timer);
-    this.#timer = null;
+    this.#timer = undefined;
     Object.values(this.#told).forEach((sessions) => sessions.clear());
     this.#element.textContent = text;
   }

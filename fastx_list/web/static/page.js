@@ -15,6 +15,7 @@ const AWAY = `asking every ${POLL / 1000} s, since the live connection is away`;
 const ALL = { path: "api/admin/session", admin: true }, MINE = { path: "api/list", admin: false };
 const REFUSALS = new Set([400, 413, 414, 431]);
 
+/** @type {(id: string) => any} An element that the page has. */
 const $ = (id) => document.getElementById(id);
 let token = null;
 let view = MINE;
@@ -150,8 +151,9 @@ async function ask(signal) {
   } catch (error) {
     if (signal.aborted) return;
     told = new Map([...before, ...told]);
-    bench.failed(error.message);
-    failed(error.message);
+    const { message } = /** @type {Error} */ (error);
+    bench.failed(message);
+    failed(message);
   }
 }
 
@@ -210,7 +212,7 @@ function show(rows, headers, before) {
 
 // Why a session comes or is missing: if all are on one page, because it is new or has gone; else that is what the WebSocket told.
 function reasons(rows, total, since) {
-  if (rows.length === total && answered.rows === answered.total) return (id, missing) => (missing ? "gone" : "fresh");
+  if (rows.length === total && answered.rows === answered.total) return (_, missing) => (missing ? "gone" : "fresh");
   const ended = [...since.values()].filter(Boolean).length;
   const more = total - answered.total + ended > 0;
   return (id, missing) => (missing !== since.get(id) ? null : missing ? "gone" : more ? "fresh" : "changed");

@@ -5,9 +5,11 @@ import { count } from "./words.js";
 
 const PAGE_SIZES = ["10", "25", "50", "100", "250", "1000"];
 const MOST_OFFERED = 50; // params, or values, to choose from
+/** @type {(id: string) => any} An element that the page has. */
 const $ = (id) => document.getElementById(id);
 
 export class QueryForm {
+  /** @type {any} */
   #query = null;
   #rows = [];
   #change;
@@ -17,7 +19,7 @@ export class QueryForm {
   constructor(change) {
     this.#change = change;
     $("rows-a-page").addEventListener("change", ({ target }) => change({ limit: target.value, start: "" }));
-    for (const [id, way] of [["previous", -1], ["following", 1]]) {
+    for (const [id, way] of Object.entries({ previous: -1, following: 1 })) {
       $(id).addEventListener("click", () => {
         if ($(id).ariaDisabled !== "true") this.#turn(way);
       });
@@ -106,7 +108,7 @@ export class QueryForm {
 }
 
 // Somebody may be choosing, so what is offered is touched only if it is not the same.
-function offer(list, values, label = () => "") {
+function offer(list, values, label = (_) => "") {
   if (JSON.stringify([...list.children].map(({ value }) => value)) === JSON.stringify(values)) return;
   list.replaceChildren(...values.map((value) => new Option(label(value), value)));
 }

@@ -70,10 +70,14 @@ export class Table {
    * Make these the rows, in this order. What is new, has changed or has gone stands out, and is returned. `why(id, missing)` tells
    * which of these ("fresh", "changed", "gone") has become of a session that comes or is missing; null if it has only moved from or
    * to another page. Without `why` another question was asked, and nothing is news.
+   * @param {any[]} sessions
+   * @param {((id: string, missing: boolean) => string | null) | null} why
    */
   show(sessions, why = null) {
+    /** @type {{ fresh: any[], changed: any[], gone: any[], [become: string]: any[] }} */
     const news = { fresh: [], changed: [], gone: [] };
-    const focused = this.#body.contains(document.activeElement) ? document.activeElement : null;
+    const active = /** @type {HTMLElement} */ (document.activeElement);
+    const focused = this.#body.contains(active) ? active : null;
     const listed = new Set(sessions.map(({ id }) => id));
     for (const [id, row] of this.#rows) {
       if (listed.has(id) || (row.goneAt && why)) continue;

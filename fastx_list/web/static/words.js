@@ -2,7 +2,7 @@
 
 const exactly = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 const MINUTE = 60, HOUR = 3600, DAY = 86_400, YEAR = 365.25 * DAY; // seconds
-// Up to how long, in steps of what, and its name.
+/** @type {[number, number, string][]} Up to how long, in steps of what, and its name. */
 const UNITS = [[MINUTE, 1, "s"], [HOUR, MINUTE, "min"], [DAY, HOUR, "h"], [2 * YEAR, DAY, "d"], [Infinity, YEAR, "y"]];
 
 /** The text with control characters made visible, so that a name cannot pass for another or break a line. */
@@ -32,7 +32,7 @@ export function stateOf({ clients, lastConnect, lastDisconnect }) {
 export function ago(time, now = Date.now()) {
   const seconds = Math.max(0, (now - time) / 1000);
   if (seconds < 5) return "just now";
-  const [, divisor, unit] = UNITS.find(([limit]) => seconds < limit);
+  const [, divisor, unit] = UNITS.find(([limit]) => seconds < limit) ?? UNITS[UNITS.length - 1];
   return `${count(Math.floor(seconds / divisor))} ${unit} ago`;
 }
 
