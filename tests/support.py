@@ -47,10 +47,14 @@ def program(name: str, package: str, *, later: str | None = None) -> str:
 def lacks_package(package: str, why: str) -> NoReturn:
     """Skip the test, since what Debian's ``package`` holds is not there; in CI fail it, unless the
     release does not have the package."""
-    here = _packages().get(package, package)
-    if here == "-":
+    if not release_has(package):
         pytest.skip(f"this release of Debian has no {package}")
-    missing(f"{why} (Debian: apt-get install {here})")
+    missing(f"{why} (Debian: apt-get install {_packages().get(package, package)})")
+
+
+def release_has(package: str) -> bool:
+    """Whether this release of Debian has ``package``."""
+    return _packages().get(package) != "-"
 
 
 @cache

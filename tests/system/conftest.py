@@ -4,17 +4,19 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
 
-from tests.support import Processes, Service, needs_root
-from tests.system.rdp import Xrdp
-from tests.system.servers import LOGINS, Account, Desk, end_all, remove
-from tests.system.sessions import User
-from tests.system.test_life import Feed
+from tests.support import Processes, Service, needs_root, program, release_has, wait_for
+from tests.system.feed import Feed
+from tests.system.rdp import WINDOW_MANAGER, Xrdp
+from tests.system.servers import LOGINS, SECONDS, Account, Desk, end_all, remove, spare_display
+from tests.system.sessions import User, Viewer, start_application, start_vnc
+from tests.system.world import EXPECTED, IN_VNC, World, in_xpra, kinds, sessions
 from tests.system.x2go import X2Go
 from tests.system.xpra import Xpra
 
@@ -103,3 +105,51 @@ def follow(watched: Service) -> Iterator[Callable[[User], Feed]]:
             )
 
         yield open_feed
+
+
+@pytest.fixture(scope="module")
+def world(
+    daemons: Processes,
+    desk: Desk,
+    accounts: list[Account],
+    xrdp: Xrdp,
+    x2go: X2Go,
+    watched: Service,
+    request: pytest.FixtureRequest,
+) -> Iterator[World]:
+    one, two, three = accounts
+    with ThreadPoolExecutor(1) as pool:
+        slow = [
+            (one, "xterm", pool.submit(x2go.start, one, desk, "application", "xterm")),
+            (three, "openbox", pool.submit(x2go.start, three, desk, "desktop", "openbox")),
+        ]
+        clients = [
+            (one, WINDOW_MANAGER, xrdp.connect(desk, one, "Xorg")),
+            (two, WINDOW_MANAGER, xrdp.connect(desk, two, "Xvnc")),
+        ]
+        viewer = Viewer(daemons)
+        for user in (one, three):
+            vnc = start_vnc(daemons, user)
+            start_application(daemons, vnc)
+            clients.append((user, IN_VNC, viewer.connect(f"127.0.0.1::{vnc.port}")))
+        display = spare_display()
+        plain = three.start(
+            daemons, [program("Xvfb", "xvfb"), f":{display}", "-screen", "0", "900x600x24"], "plain"
+        )
+        wait_for("the plain X server", lambda: Path(f"/tmp/.X11-unix/X{display}").exists())
+        if release_has("xpra"):
+            clients += in_xpra(request.getfixturevalue("xpra"), desk, two, three)
+        clients += [(user, command, client.result()) for user, command, client in slow]
+    world = World(accounts, clients, plain)
+    for user, expected in zip(accounts, EXPECTED, strict=True):
+        try:
+            wait_for(
+                "the sessions and their clients",
+                lambda: kinds(watched, user) == {(*kind, 1) for kind in expected},
+                SECONDS,
+            )
+        except AssertionError:
+            pytest.fail(f"of {user.login} these are listed: {sessions(watched, user)}")
+    yield world
+    for user in accounts:
+        end_all(user.ids[0])

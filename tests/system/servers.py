@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from tests.support import Processes, Service, lacks_package, program, wait_for
+from tests.system.feed import Feed
 from tests.system.sessions import User
-from tests.system.test_life import Feed
 
 LOGINS = ("fastxlista", "fastxlistb", "fastxlistc")
 SECONDS = 60.0  # for what a whole desktop takes on a busy machine

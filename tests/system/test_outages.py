@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 
 from tests.redis_server import RedisServer, redis_server
 from tests.support import Answer, Processes, Service, end, fetch, program, wait_for
-from tests.system.test_life import Feed
+from tests.system.feed import Feed
 
 EXPIRY = 4.0  # seconds; longer than an agent takes to start on a busy machine
 BOUND_SECONDS = 2.0  # see tests/store/test_redis_outages.py

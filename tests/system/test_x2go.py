@@ -10,9 +10,9 @@ from collections.abc import Callable
 import psutil
 
 from tests.support import Service, end, wait_for
+from tests.system.feed import Feed
 from tests.system.servers import SECONDS, Account, Desk, gone, listed, lived_once, named, not_listed
 from tests.system.sessions import User
-from tests.system.test_life import Feed
 from tests.system.x2go import Known, X2Go
 
 

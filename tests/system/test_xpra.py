@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from tests.support import Processes, Service, end, free_port, program, wait_for
+from tests.system.feed import Feed
 from tests.system.servers import (
     SECONDS,
     Account,
@@ -24,7 +25,6 @@ from tests.system.servers import (
     spare_display,
 )
 from tests.system.sessions import User
-from tests.system.test_life import Feed
 from tests.system.xpra import Xpra
 
 

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.support import Service, end, wait_for
+from tests.system.feed import Feed
 from tests.system.rdp import FIRST_DISPLAY, WINDOW_MANAGER, Xrdp
 from tests.system.servers import (
     SECONDS,
@@ -28,7 +29,6 @@ from tests.system.servers import (
     seen_by,
 )
 from tests.system.sessions import User
-from tests.system.test_life import Feed
 
 both_backends = pytest.mark.parametrize("backend", ["Xorg", "Xvnc"])
 

@@ -15,9 +15,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.support import Answer, wait_for
+from tests.system.feed import Feed
 from tests.system.nginx import HOST
 from tests.system.nginx_site import Site
-from tests.system.test_life import Feed
 
 T = TypeVar("T")
 
