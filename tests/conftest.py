@@ -14,7 +14,7 @@ from fastx_list.config import Settings, load
 from fastx_list.model.session import Session
 from fastx_list.store import Store, open_store
 from fastx_list.tokens import Tokens
-from tests.support import WAIT_SECONDS, Processes, Service, program
+from tests.support import MEASURED, WAIT_SECONDS, Processes, Service, program
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -54,6 +54,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not _starts_programs(item):
             item.add_marker(pytest.mark.unit)
+
+
+def pytest_collection_finish() -> None:
+    """Let coverage, which has begun by now, measure few of the processes that tests start."""
+    if measured := os.environ.pop("COVERAGE_PROCESS_CONFIG", None):
+        MEASURED["COVERAGE_PROCESS_CONFIG"] = measured
 
 
 def _starts_programs(item: pytest.Item) -> bool:

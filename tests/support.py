@@ -30,6 +30,10 @@ WAIT_SECONDS = 30.0  # for what takes a moment; generous, since nothing here is 
 PACKAGES = Path(__file__).parents[1] / ".ci" / "packages"
 IN_CI = os.environ.get("CI") == "true"
 
+# What makes coverage measure another process, too: only the list and the sidecar that tests start.
+# Other processes may run as users who cannot write down what was measured.
+MEASURED: dict[str, str] = {}
+
 T = TypeVar("T")
 
 
@@ -245,7 +249,7 @@ class Service:
         settings = {"list": "python:fastx_list.web.server", "live": "python:fastx_list.live.server"}
         gunicorn = [sys.executable, "-m", "gunicorn", "-c", settings[name]]
         command = [*gunicorn, "--bind", f"127.0.0.1:{port}", "--access-logfile", "-", app]
-        return self.processes.start(command, name, self.environ, cwd=self.cwd)
+        return self.processes.start(command, name, {**self.environ, **MEASURED}, cwd=self.cwd)
 
     @staticmethod
     def _answers(port: int) -> bool:
