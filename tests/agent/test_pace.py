@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fastx_list.agent.facts import Facts
+from fastx_list.agent.keep import Agent
+from fastx_list.agent.machine import Machine
+from fastx_list.config import Settings
+from fastx_list.store import Store
+from tests.agent.scripted import facts
+
+
+class Pace:
+    """Runs an agent by a clock that only its waits, and its looks, move on, and notes when it does
+    what."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, settings: Settings, store: Store) -> None:
+        self.now = 1000.0
+        self.looks: list[float] = []
+        self.beats: list[float] = []
+        self.waits: list[float] = []
+        self.look_seconds = 0.0
+        self._store = store
+        self._settings = settings
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        heartbeat = store.heartbeat
+
+        def beat(*arguments: Any) -> str | None:
+            self.beats.append(self.now - 1000)
+            return heartbeat(*arguments)
+
+        monkeypatch.setattr(store, "heartbeat", beat)
+
+    def scan(self, machine: Machine) -> Iterable[Facts]:
+        self.looks.append(self.now - 1000)
+        self.now += self.look_seconds
+        return [facts()]
+
+    def run(self, seconds: float) -> None:
+        def stopped(wait: float) -> bool:
+            self.waits.append(wait)
+            self.now += wait
+            return self.now - 1000 > seconds or len(self.waits) > 200
+
+        Agent(self._settings, self._store, {"source": self}).run(stopped)
+
+
+@pytest.fixture
+def pace(monkeypatch: pytest.MonkeyPatch, settings: Settings, store: Store) -> Callable[..., Pace]:
+    return lambda **more: Pace(monkeypatch, replace(settings, **more), store)
+
+
+def test_looks_begin_an_interval_apart_however_long_one_takes(pace: Callable[..., Pace]) -> None:
+    quick = pace(scan_interval=1.0)
+    quick.look_seconds = 0.25
+    quick.run(5.0)
+    assert quick.looks == [0, 1, 2, 3, 4, 5] and quick.waits == [0.75] * 6
+
+
+def test_a_look_that_takes_longer_than_the_interval_is_followed_by_the_next_one(
+    pace: Callable[..., Pace],
+) -> None:
+    slow = pace(scan_interval=1.0)
+    slow.look_seconds = 2.5
+    slow.run(9.0)
+    assert slow.looks == [0, 2.5, 5, 7.5] and slow.waits == [0] * 4
+
+
+def test_between_looks_that_are_far_apart_the_lease_is_renewed_in_time(
+    pace: Callable[..., Pace],
+) -> None:
+    rare = pace(scan_interval=40.0, server_expiry=60.0)
+    rare.run(90.0)
+    assert rare.looks == [0, 40, 80]
+    assert rare.waits == [15, 15, 10, 15, 15, 10, 15]
+    # A look in between puts a heartbeat off, but never by half the lease.
+    assert rare.beats == [0, 15, 30, 55, 70]
+
+
+def test_a_short_lease_is_renewed_four_times_while_it_lasts(pace: Callable[..., Pace]) -> None:
+    short = pace(scan_interval=100.0, server_expiry=2.0)
+    short.run(2.0)
+    assert short.looks == [0] and short.waits == [0.5] * 5
+    assert short.beats == [0, 0.5, 1, 1.5, 2]
