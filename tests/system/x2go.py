@@ -83,7 +83,7 @@ class X2Go:
     def _connect(self, user: Account, desk: Desk, *options: str) -> subprocess.Popen[bytes]:
         # X2Go takes ports at random without asking whether they are free, so that it may have to
         # try again.
-        before = self.sessions(user)
+        before = {session.name for session in self.sessions(user)}
         for _ in range(3):
             self._clients += 1
             log = f"pyhoca-cli-{self._clients}"
@@ -127,9 +127,10 @@ class X2Go:
                 return client
             end(client)
             for session in self.sessions(user):
-                if session not in before:
+                if session.name not in before:
                     self.terminate(user, session.name)
-        raise AssertionError(f"X2Go's client did not get there: {self._processes.log(log)}")
+        logs = [self._processes.log(f"pyhoca-cli-{self._clients - ago}") for ago in (2, 1, 0)]
+        raise AssertionError(f"X2Go's client did not get there: {logs}")
 
     def suspend(self, user: Account, name: str) -> None:
         """Suspend the session from elsewhere; that ends its client."""
