@@ -86,6 +86,8 @@ def _create(
         root_path=f"{__path__[0]}/web",
         static_folder="static" if name == "list" else None,
     )
+    # No redirects: one would repeat the token that stands in the address
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False
     app.request_class = ApiRequest
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     replica = Replica(store, entry)

@@ -39,6 +39,11 @@ ERRORS = {
         "the header Allow names the methods that are taken",
         "this address does not take that method; the Allow header names those it takes",
     ),
+    408: ErrorKind(
+        "RequestTimeout",
+        "a request that does not arrive within 20 s, or that waits while too many others do",
+        "the request did not arrive in time; try again",
+    ),
     413: ErrorKind(
         "PayloadTooLarge",
         "a body of over 64 KiB",
@@ -67,9 +72,9 @@ class ApiError(Exception):
     def __init_subclass__(cls, status: int) -> None:
         cls.status, cls.name = status, ERRORS[status].name
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, message: str = "") -> None:
+        self.message = message or ERRORS[self.status].message
+        super().__init__(self.message)
 
 
 class ValidationError(ApiError, status=400):
@@ -86,6 +91,14 @@ class Forbidden(ApiError, status=403):
 
 class NotFound(ApiError, status=404):
     """There is no such thing, or it is somebody else's."""
+
+
+class RequestTimeout(ApiError, status=408):
+    """A request does not arrive in time."""
+
+
+class PayloadTooLarge(ApiError, status=413):
+    """A request is too long."""
 
 
 class UpgradeRequired(ApiError, status=426):

@@ -36,7 +36,7 @@ def test_the_page_names_every_close_code_and_no_other() -> None:
     ("status", "name"),
     [
         (401, "AuthError"),
-        (408, "ValidationError"),
+        (417, "ValidationError"),
         (431, "ValidationError"),
         (501, "InternalError"),
     ],

@@ -46,12 +46,12 @@ def role(service: Service, *arguments: str) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        (["wsgi:app"], ("fastx-list", "sync")),
-        (["wsgi:live"], ("fastx-list-live", "gevent")),
-        (["--workers", "3", "wsgi:live"], ("fastx-list-live", "gevent")),
-        (["wsgi:live", "--workers=3"], ("fastx-list-live", "gevent")),
-        ([LIST], ("fastx-list", "sync")),
-        (["fastx_list:create_live_app( )"], ("fastx-list-live", "gevent")),
+        (["wsgi:app"], ("fastx-list", "fastx_list.web.worker.Worker")),
+        (["wsgi:live"], ("fastx-list-live", "fastx_list.live.worker.Worker")),
+        (["--workers", "3", "wsgi:live"], ("fastx-list-live", "fastx_list.live.worker.Worker")),
+        (["wsgi:live", "--workers=3"], ("fastx-list-live", "fastx_list.live.worker.Worker")),
+        ([LIST], ("fastx-list", "fastx_list.web.worker.Worker")),
+        (["fastx_list:create_live_app( )"], ("fastx-list-live", "fastx_list.live.worker.Worker")),
     ],
 )
 def test_in_a_checkout_the_application_says_the_role(

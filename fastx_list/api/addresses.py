@@ -59,13 +59,11 @@ ASYNCAPI = "/api/asyncapi.json"
 
 
 def with_token(blueprint: Blueprint, address: str, *methods: str) -> Callable[[Route], Route]:
-    """Let a function answer at ``address``, with or without a slash at its end, and below it, where
-    the token follows. It gets the ``token`` of the path, or ``None``."""
+    """Let a function answer at ``address`` and below it, where the token follows. It gets the
+    ``token`` of the path, or ``None``."""
 
     def decorate(function: Route) -> Route:
         blueprint.route(f"{address}/<token>", methods=methods)(function)
-        return blueprint.route(
-            address, methods=methods, defaults={"token": None}, strict_slashes=False
-        )(function)
+        return blueprint.route(address, methods=methods, defaults={"token": None})(function)
 
     return decorate

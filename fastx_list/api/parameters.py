@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import IO, Any, NoReturn, cast
+from io import BytesIO
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 from urllib.parse import parse_qsl
 
 from flask import Request
@@ -13,18 +14,37 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.datastructures import MultiDict
 from werkzeug.formparser import FormDataParser
 
-from fastx_list.errors import ValidationError
+from fastx_list.errors import ApiError, ValidationError
 from fastx_list.model.json import from_json
 from fastx_list.model.query import Query, QuerySchema, describe
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 MAX_KEPT_QUESTION = 512  # characters; what is asked again and again is shorter
 _NO_QUESTION = Query()
 _schema = QuerySchema()
 
 
+class _Body:
+    """The body of a request as it comes in. Whatever is wrong with how it is sent, its sender has
+    to mend: servers say so with exceptions of their own."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._stream.read(size)
+        except ApiError:
+            raise
+        except Exception:
+            raise ValidationError("body: it is malformed, or ends too soon") from None
+
+
 class _StrictForm(FormDataParser):
     """Refuses a form that is malformed or cut off, which would otherwise pass for one without
-    fields."""
+    fields. No body at all is one without fields."""
 
     def parse(
         self,
@@ -33,9 +53,11 @@ class _StrictForm(FormDataParser):
         content_length: int | None,
         options: dict[str, str] | None = None,
     ) -> Any:
-        self.silent = not content_length
+        # Of a body in chunks nothing says its length
+        body = stream.read()
+        self.silent = not body
         try:
-            return super().parse(stream, mimetype, content_length, options)
+            return super().parse(BytesIO(body), mimetype, len(body), options)
         except ValueError:
             raise ValidationError("body: it is not a well-formed form") from None
 
@@ -44,6 +66,10 @@ class ApiRequest(Request):
     """A request as the routes read it."""
 
     form_data_parser_class = _StrictForm
+
+    def __init__(self, environ: WSGIEnvironment, *args: Any, **kwargs: Any) -> None:
+        super().__init__(environ, *args, **kwargs)
+        environ["wsgi.input"] = _Body(environ["wsgi.input"])
 
 
 class Parser(FlaskParser):

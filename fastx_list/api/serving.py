@@ -8,12 +8,13 @@ then is not patched. So these modules import next to nothing.
 from __future__ import annotations
 
 import os
-import socket
+from http import HTTPStatus
+from typing import Any
 
 import gunicorn.util
 
 from fastx_list import redaction
-from fastx_list.errors import error_body
+from fastx_list.errors import ApiError, error_body
 
 backlog = 4096
 # Gunicorn's highest: a token and filters of 4 KiB, percent-encoded, make a long one
@@ -37,7 +38,15 @@ def prepare() -> None:
     gunicorn.util.write_error = _write_error
 
 
-def _write_error(sock: socket.socket, status: int, reason: str, message: str) -> None:
+def refuse(sock: Any, error: ApiError) -> None:
+    """Answer on ``sock`` to a request that no application is asked about, if it can be sent."""
+    try:
+        _write_error(sock, error.status, HTTPStatus(error.status).phrase, error.message)
+    except OSError:
+        pass
+
+
+def _write_error(sock: Any, status: int, reason: str, message: str) -> None:
     body = error_body(status, redaction.redact(message) or reason)
     head = (
         f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type:"

@@ -25,8 +25,11 @@ NEEDS_GEVENT = f"the sidecar works only in gunicorn's gevent worker; start it wi
 
 proc_name = "fastx-list-live"
 bind = "127.0.0.1:8001"
-worker_class = "gevent"
+worker_class = "fastx_list.live.worker.Worker"
 worker_connections = 20_000  # that shake hands at the same time; then they need no greenlet
+# That are no WebSockets: the store's and the worker's own, and connections that have just come,
+# which gevent takes up to 100 at once
+SPARE_FILES = 200
 # Of the graceful timeout the worker waits so long for requests under way. Then it has to end them
 # (up to 4 s, as gunicorn looks around once a second) and to say goodbye to all others (up to 2 s),
 # before the master's patience is over.

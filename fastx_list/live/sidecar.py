@@ -19,6 +19,7 @@ from fastx_list.api.services import Services
 from fastx_list.live.bus import Bus, Mailbox
 from fastx_list.live.connection import CLOSE_SECONDS, Connection
 from fastx_list.live.frames import FramedEntry
+from fastx_list.live.server import SPARE_FILES
 from fastx_list.model.query import Filter
 from fastx_list.replica.replica import RETRY_SECONDS, Replica
 from fastx_list.replica.topics import Topic
@@ -30,8 +31,6 @@ FOLLOW_SECONDS = 1.0  # that the store is waited for to change, at a time
 TEND_SECONDS = 0.5  # between two looks at each connection
 FIRST_READ_SECONDS = 5.0  # that handshakes wait for the store to be read for the first time
 AT_ONCE = 100  # sessions of a snapshot, before others have their turn
-# Without a file to spare the store could not be opened; a connection is a file, too
-SPARE_FILES = 64
 
 log = logging.getLogger(__name__)
 # gevent's own sockets carry two watchers each, and wait.

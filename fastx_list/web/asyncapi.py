@@ -20,7 +20,9 @@ from fastx_list.web.schemas import (
     json_schema,
 )
 
-REFUSALS = {str(status): ERRORS[status].meaning for status in (400, 401, 403, 426, 429, 500, 503)}
+REFUSALS = {
+    str(status): ERRORS[status].meaning for status in (400, 401, 403, 408, 426, 429, 500, 503)
+}
 
 
 @cache

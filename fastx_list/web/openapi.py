@@ -26,7 +26,7 @@ from fastx_list.web.schemas import (
     json_schema,
 )
 
-_OF_EVERY_CALL = (400, 401, 414, 431, 500, 503)
+_OF_EVERY_CALL = (400, 401, 408, 414, 431, 500, 503)
 
 HEADERS: dict[str, Document] = {
     "ETag": {

@@ -1,0 +1,101 @@
+"""The sidecar's worker: gunicorn's gevent worker, with an end to the waiting for requests.
+
+gunicorn hangs up on whoever has sent no request after ``keepalive`` seconds, without a word, and
+takes connections until there are no files left.
+"""
+
+from __future__ import annotations
+
+import resource
+import socket
+from typing import Any
+
+import gevent
+from gunicorn.workers.ggevent import GeventWorker
+
+from fastx_list.api.arrival import ARRIVAL_SECONDS, MAX_REQUEST_BYTES, WaitingRoom
+from fastx_list.api.serving import refuse
+from fastx_list.errors import ApiError, PayloadTooLarge, RequestTimeout
+from fastx_list.live.server import SPARE_FILES
+
+MAX_HALF_OPEN = 4000  # connections of one worker whose request is still on its way
+MIN_HALF_OPEN = 20  # that may be, however many WebSockets there are
+
+
+class _Arriving:
+    """A client's socket from which no more is read than a request may have."""
+
+    def __init__(self, sock: Any) -> None:
+        self.whole = sock
+        self._left = MAX_REQUEST_BYTES
+
+    def recv(self, size: int) -> bytes:
+        data: bytes = self.whole.recv(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise PayloadTooLarge()
+        return data
+
+    def give_up(self) -> None:
+        """Let whoever waits for this client see that nothing comes."""
+        refuse(self.whole, RequestTimeout())
+        try:
+            self.whole.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
+
+
+class Worker(GeventWorker):  # type: ignore[misc]
+    """Waits for requests, but not for ever, and not for too many at a time."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # Whose requests are on their way
+        self._half_open: WaitingRoom[_Arriving] = WaitingRoom()
+        # Whose requests were on their way when it was last seen that the worker has to end
+        self._too_late: list[_Arriving] = []
+
+    def timeout_ctx(self) -> Any:
+        """Return what bounds the time in which a request may arrive."""
+        return gevent.Timeout(ARRIVAL_SECONDS, RequestTimeout())
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        arriving = _Arriving(client)
+        self._half_open.add(arriving, addr)
+        self._make_room(client.fileno())
+        try:
+            super().handle(listener, arriving, addr)
+        finally:
+            self._half_open.discard(arriving)
+
+    def _make_room(self, fd: int) -> None:
+        # The lowest number that is free tells how many files are open
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        scarce = fd > files - SPARE_FILES and len(self._half_open) > MIN_HALF_OPEN
+        if scarce or len(self._half_open) > MAX_HALF_OPEN:
+            first = self._half_open.first_to_go()
+            self._half_open.discard(first)
+            first.give_up()
+
+    def handle_request(self, listener_name: Any, req: Any, sock: _Arriving, addr: Any) -> None:
+        self._half_open.discard(sock)
+        req.force_close()  # what is no WebSocket is asked once
+        super().handle_request(listener_name, req, sock.whole, addr)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer with an error, ours or gunicorn's."""
+        if isinstance(exc, ApiError):
+            refuse(client, exc)
+        else:
+            super().handle_error(req, client, addr, exc)
+
+    def notify(self) -> None:
+        """Once a second. When the worker has to end, requests have one more second to arrive."""
+        super().notify()
+        if not self.alive:
+            for client in self._too_late:
+                client.give_up()
+            self._too_late = list(self._half_open)

@@ -1,0 +1,231 @@
+"""The list's worker: gunicorn's sync worker, but no client can keep it waiting.
+
+A request computes for well under a millisecond, so one after the other is the quickest way to
+answer them. What takes long is the network. So gunicorn's own code handles each connection in a
+greenlet, and where it would wait for the client, others have their turn instead.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import time
+from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLONESHOT, EPOLLOUT, epoll
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+from gunicorn.workers.sync import SyncWorker
+
+from fastx_list.api.arrival import ARRIVAL_SECONDS, MAX_REQUEST_BYTES, WaitingRoom
+from fastx_list.api.serving import refuse
+from fastx_list.errors import ApiError, PayloadTooLarge, RequestTimeout
+
+MAX_HELD_BYTES = 128 * 2**20  # for all clients that are waited for: of 1,000, or some long answers
+SPARE_FILES = 64  # that are no connections
+SEND_SECONDS = 30.0  # for an answer, and as much more as its length takes at
+SEND_RATE = 16 * 1024  # bytes a second
+STOP_SECONDS = 1.0  # for requests that are on their way when the worker has to end
+TURN_SECONDS = 0.5  # at the latest it is seen who is too late, and whether to go on
+AT_ONCE = 32  # connections, before those that were waited for have their turn
+
+
+class Client:
+    """A client's connection as gunicorn uses it. Where it would block, others are served."""
+
+    __slots__ = (
+        "_left",
+        "_out",
+        "_sock",
+        "_worker",
+        "arriving",
+        "deadline",
+        "family",
+        "given_up",
+        "peer",
+    )
+
+    def __init__(self, worker: Worker, sock: socket.socket, peer: object) -> None:
+        # What accept said of the peer
+        self.peer = peer
+        self.family = sock.family
+        # Whether its request is still on its way
+        self.arriving = True
+        # Whether it was waited for in vain
+        self.given_up = False
+        # Until when it is waited for, in seconds of the monotonic clock
+        self.deadline = time.monotonic() + ARRIVAL_SECONDS
+        self._sock = sock
+        self._worker = worker
+        # How many bytes it may still send
+        self._left = MAX_REQUEST_BYTES
+        # What is to be sent
+        self._out: list[bytes | memoryview] = []
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Raises :class:`RequestTimeout` and :class:`PayloadTooLarge`, and
+        :class:`BlockingIOError` with ``MSG_DONTWAIT`` alone."""
+        while True:
+            try:
+                data = self._sock.recv(size, flags | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                if flags & socket.MSG_DONTWAIT:
+                    raise
+                self._worker.wait_for(self, EPOLLIN, MAX_REQUEST_BYTES)
+                continue
+            self._left -= len(data)
+            if self._left < 0 and self.arriving:
+                raise PayloadTooLarge()
+            return data
+
+    def send(self, data: bytes) -> int:
+        """Send what is no answer yet: 100 Continue."""
+        return self._sock.send(data, socket.MSG_DONTWAIT)
+
+    def sendall(self, data: bytes) -> None:
+        """Keep ``data`` for the end, where head and body of an answer go out in one piece."""
+        self._out.append(data)
+
+    def _flush(self) -> None:
+        out, self._out, self.arriving = self._out, [], False
+        rest = sum(map(len, out))
+        self.deadline = time.monotonic() + SEND_SECONDS + rest / SEND_RATE
+        while rest:
+            try:
+                sent = self._sock.sendmsg(out, [], socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                self._worker.wait_for(self, EPOLLOUT, MAX_REQUEST_BYTES + rest)
+                continue
+            rest -= sent
+            if rest:
+                out = [memoryview(b"".join(out))[sent:]]
+
+    def shutdown(self, how: int) -> None:
+        """Send the answer, and on TCP the end. There gunicorn then waits for the peer, since bytes
+        of a request that nobody reads can cost it the end of its answer (RFC 9112 section 9.6)."""
+        self._flush()
+        if self.family == socket.AF_UNIX or self.given_up:
+            raise OSError("there is nothing to wait for")
+        self._sock.shutdown(how)
+
+    def settimeout(self, seconds: float) -> None:
+        """Wait so long for the peer to have read the answer."""
+        self.arriving = False
+        self.deadline = time.monotonic() + seconds
+
+    def gettimeout(self) -> float:
+        return 0.0  # as it never blocks
+
+    def close(self) -> None:
+        try:
+            self._flush()
+            if self.family == socket.AF_UNIX:
+                # Unread bytes would make the end look like an error
+                self._sock.recv(MAX_REQUEST_BYTES, socket.MSG_DONTWAIT)
+        except OSError:
+            pass
+        self._worker.forget(self)
+        self._sock.close()
+
+
+class Worker(SyncWorker):  # type: ignore[misc]
+    """Handles each connection in a greenlet, and those that wait when their socket is ready."""
+
+    def run(self) -> None:
+        """Serve until the worker has to end, and then who is here already, but not for long."""
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        # How many clients may be waited for
+        self._max_waiting = max(1, files - SPARE_FILES - AT_ONCE)
+        # Who is waited for, and in which greenlet each of them is handled, by its descriptor
+        self._waiting: WaitingRoom[Client] = WaitingRoom()
+        self._greenlets: dict[int, greenlet] = {}
+        # What tells whose socket is ready; a greenlet that waits goes on with the hub
+        self._epoll = epoll()
+        self._hub = getcurrent()
+        self._looked = time.monotonic()
+        self._listeners = {listener.fileno(): listener for listener in self.sockets}
+        for fd, listener in self._listeners.items():
+            listener.setblocking(False)
+            self._epoll.register(fd, EPOLLIN | EPOLLEXCLUSIVE)
+        self._epoll.register(self.PIPE[0], EPOLLIN)
+        while self.alive and self.is_parent_alive():
+            self._serve()
+        for fd in self._listeners:
+            self._epoll.unregister(fd)
+        self._stop()
+
+    def _stop(self) -> None:
+        now = time.monotonic()
+        for client in self._waiting:
+            if client.arriving:
+                client.deadline = min(client.deadline, now + STOP_SECONDS)
+        while self._waiting and time.monotonic() < now + self.cfg.graceful_timeout - STOP_SECONDS:
+            self._serve()
+
+    def _serve(self) -> None:
+        for fd, _ in self._epoll.poll(TURN_SECONDS):
+            if fd in self._listeners:
+                self._accept(self._listeners[fd])
+            elif fd == self.PIPE[0]:
+                os.read(fd, 4096)  # a signal has come
+            elif fd in self._greenlets:  # else it was given up a moment ago
+                self._greenlets[fd].switch()
+        now = time.monotonic()
+        if now - self._looked >= TURN_SECONDS:
+            self._looked = now
+            self.notify()
+            for client in self._waiting:
+                if client.deadline <= now:
+                    self._give_up(client)
+
+    def _accept(self, listener: Any) -> None:
+        for _ in range(AT_ONCE):
+            try:
+                sock, peer = listener.accept()
+            except OSError as error:
+                if error.errno == errno.ECONNABORTED:
+                    continue
+                if error.errno != errno.EAGAIN and self._waiting:
+                    self._give_up(self._waiting.first_to_go())  # there is no file left
+                return
+            greenlet(self.handle).switch(listener, Client(self, sock, peer), peer)
+            while len(self._waiting) > self._max_waiting or self._waiting.size > MAX_HELD_BYTES:
+                self._give_up(self._waiting.first_to_go())
+            if not self.alive:
+                return
+
+    def wait_for(self, client: Client, event: int, size: int) -> None:
+        """Let others be served until ``client`` is ready for ``event``; it holds up to ``size``
+        bytes meanwhile. Raises what ends it if it is too late, or others need the room."""
+        fd = client.fileno()
+        if fd in self._greenlets:
+            self._epoll.modify(fd, event | EPOLLONESHOT)
+        else:
+            self._greenlets[fd] = getcurrent()
+            self._epoll.register(fd, event | EPOLLONESHOT)
+        self._waiting.add(client, client.peer, size)
+        try:
+            self._hub.switch()
+        finally:
+            self._waiting.discard(client)
+
+    def _give_up(self, client: Client) -> None:
+        client.given_up = True
+        # Nobody is told of a BrokenPipeError: an answer has begun, and was not read
+        late = RequestTimeout() if client.arriving else BrokenPipeError(errno.EPIPE, "not read")
+        self._greenlets[client.fileno()].throw(late)
+
+    def forget(self, client: Client) -> None:
+        """Wait no more for ``client``, which is about to be closed."""
+        self._greenlets.pop(client.fileno(), None)
+
+    def handle_error(self, req: Any, client: Client, addr: Any, exc: BaseException) -> None:
+        """Answer with an error, ours or gunicorn's."""
+        if isinstance(exc, ApiError):
+            refuse(client, exc)
+        else:
+            super().handle_error(req, client, addr, exc)
