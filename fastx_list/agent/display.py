@@ -8,7 +8,9 @@ import shlex
 import socket
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
+from fastx_list.agent.door import Unanswered
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import MAX_TEXT, Process
 from fastx_list.agent.x11 import Denied, DisplayWatch, X11Error, socket_path
@@ -132,7 +134,9 @@ class Application:
         """Return its command line and its pid: those of the first of ``candidates``, which are
         asked for only if need be."""
         if self._process is None or self._serving.age <= STARTING_SECONDS:
-            process = next(iter(candidates()), None)
-            if process is not None:
-                self._process, self._command = process, shlex.join(process.args)[:MAX_TEXT] or None
+            with suppress(Unanswered):
+                process = next(iter(candidates()), None)
+                if process is not None:
+                    command = shlex.join(process.args)[:MAX_TEXT] or None
+                    self._process, self._command = process, command
         return (self._command, self._process.pid) if self._process is not None else (None, None)

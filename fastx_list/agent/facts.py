@@ -17,6 +17,7 @@ class Facts(Said):
 
     identity: str  # what no other session of this server has or will have; the same for its life
     connections: frozenset[int] | None = None  # names of the clients' connections, where known
+    has_name: bool = True  # else its login is only its user's number, since nobody says the name
     # A launcher says all this itself, so that it may also correct the command; a command that was
     # found out holds for the session's life.
     stated: bool = False

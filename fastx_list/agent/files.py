@@ -1,9 +1,12 @@
-"""Reading files that other users chose the path of, as root."""
+"""Reading files that other users chose the path and the content of, as root: without waiting, and
+never more than was asked for."""
 
 from __future__ import annotations
 
 import os
 import stat
+
+from fastx_list.agent.door import Unanswered, ask
 
 
 class FileError(Exception):
@@ -14,31 +17,72 @@ class FileDenied(FileError):
     """We may not read the file."""
 
 
+class FileBusy(FileError):
+    """The file cannot be read now, and may be later: what it holds is unknown."""
+
+
 def read_owned(path: str, owner: int, limit: int) -> bytes:
     """Return the content of the file at ``path`` if it is a regular file of the user ``owner`` and
-    of at most ``limit`` bytes.
+    of at most ``limit`` bytes. A link is none.
 
-    Raises :class:`FileDenied` if we may not read it, :class:`FileError` if it is nothing to read.
+    Raises :class:`FileDenied` if we may not read it, :class:`FileBusy` if it cannot be read now,
+    :class:`FileError` if it is nothing to read.
     """
     try:
-        # O_PATH opens nothing yet: no device is touched and no pipe waited for before we know what
-        # it is.
-        probe = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        return ask(owner, f"the file {path!r}", lambda: read_regular(path, limit, owner=owner)[0])
+    except Unanswered:
+        raise FileBusy(f"{path!r} cannot be read now: its file system does not answer") from None
+    except FileNotFoundError:
+        raise FileError(f"{path!r} cannot be read: it is not there") from None
+
+
+def read_regular(
+    path: str, limit: int, *, owner: int | None = None, directory: int | None = None
+) -> tuple[bytes, os.stat_result]:
+    """Return content and status of the regular file at ``path``, which starts from the open
+    ``directory`` unless it is absolute. Raises the same errors, and ``FileNotFoundError``.
+
+    Its file system may still hang.
+    """
+    try:
+        # O_PATH opens nothing yet: no device is touched and no pipe is waited for before we know
+        # what it is.
+        probe = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
         try:
             status = os.fstat(probe)
             if not stat.S_ISREG(status.st_mode):
                 raise FileError(f"{path!r} is no regular file")
-            if status.st_uid != owner:
+            if owner is not None and status.st_uid != owner:
                 raise FileError(f"{path!r} belongs to another user")
             if status.st_size > limit:
                 raise FileError(f"{path!r} is over {limit} bytes")
-            with open(f"/proc/self/fd/{probe}", "rb") as file:
-                return file.read(limit)
+            data = read_up_to(f"/proc/self/fd/{probe}", limit + 1)
         finally:
             os.close(probe)
+    except FileNotFoundError:
+        raise
     except PermissionError:
         raise FileDenied(f"{path!r} may not be read") from None
+    except BlockingIOError:
+        raise FileBusy(f"{path!r} cannot be read now: its owner has a lease on it") from None
     except (OSError, ValueError) as error:
         raise FileError(
             f"{path!r} cannot be read: {getattr(error, 'strerror', None) or error}"
         ) from None
+    if len(data) > limit:
+        raise FileError(f"{path!r} is over {limit} bytes")
+    return data, status
+
+
+def read_up_to(path: str, limit: int) -> bytes:
+    """Return the first ``limit`` bytes of what is at ``path``, which may be proc(5)'s. Raises
+    ``OSError``; ``BlockingIOError`` if a lease on it would have to be waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        parts, left = [], limit
+        while left > 0 and (part := os.read(descriptor, min(left, 1 << 16))):
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)

@@ -6,13 +6,15 @@ import gc
 import logging
 import secrets
 import socket
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from queue import Empty, SimpleQueue
 
 from fastx_list.agent import identity
 from fastx_list.agent.facts import Facts, Source
 from fastx_list.agent.load import Load
-from fastx_list.agent.look import Look
+from fastx_list.agent.look import Look, Seen
 from fastx_list.agent.merge import Known, Moment, merge, session_id
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.start import SessionJson
@@ -22,6 +24,8 @@ from fastx_list.store import Lease, ServerTaken, Store, StoreError
 
 BEATS_PER_LEASE = 4  # so that a lease outlives a few heartbeats that came to nothing
 MAX_BEAT_SECONDS = 15.0
+LONG_SECONDS = 10.0  # a look that takes so long hangs
+MAX_PROBLEMS = 16  # are told of
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +53,9 @@ class Keeper:
         self.beat_interval = min(settings.server_expiry / BEATS_PER_LEASE, MAX_BEAT_SECONDS)
         # When the next heartbeat is due, by the monotonic clock.
         self._next_beat = 0.0
-        # How many sessions and logins the last heartbeat told of; None while the lease is not ours.
-        self._counts: tuple[int, int] | None = None
+        # The sessions, logins and problems that the last heartbeat told of; None while the lease is
+        # not ours.
+        self._told: tuple[int, int, tuple[str, ...]] | None = None
         # The host of another agent that wants our lease, as the last heartbeat found it.
         self._rival: str | None = None
         # The edition that was written last; None if none was, or another agent's has replaced it.
@@ -73,9 +78,11 @@ class Keeper:
             self._report(error)
             return None
 
-    def keep(self, sessions: Mapping[str, Session], has_changed: bool) -> None:
+    def keep(
+        self, sessions: Mapping[str, Session], has_changed: bool, problems: tuple[str, ...]
+    ) -> None:
         """Renew the lease when it is time to, and write ``sessions`` if they have changed or the
-        store has lost them."""
+        store has lost them. ``problems`` keep us from seeing all."""
         self._is_unwritten = self._is_unwritten or has_changed
         try:
             if self._edition is not None and self._store.edition(self._server_id) != self._edition:
@@ -83,22 +90,23 @@ class Keeper:
                 # nobody sees the server without them.
                 self._write(sessions)
                 self._next_beat = 0.0
-            if self._beat(sessions) and (self._is_unwritten or self._edition is None):
+            if self._beat(sessions, problems) and (self._is_unwritten or self._edition is None):
                 self._write(sessions)
-            if self.problem is not None and self._counts is not None:
+            if self.problem is not None and self._told is not None:
                 log.warning("the store can be written again")
                 self.problem = None
         except StoreError as error:
             self._report(error)
 
-    def _beat(self, sessions: Mapping[str, Session]) -> bool:
+    def _beat(self, sessions: Mapping[str, Session], problems: tuple[str, ...]) -> bool:
         """Renew the lease when it is time to, telling what the machine is like; return whether it
         is ours."""
         now = time.monotonic()
-        counts = len(sessions), len({session.login for session in sessions.values()})
-        if now < self._next_beat and (self._counts is None or counts == self._counts):
-            return self._counts is not None
-        rival = self._store.heartbeat(self._load.describe(*counts), self._lease)
+        logins = len({session.login for session in sessions.values()})
+        now_so = len(sessions), logins, problems[:MAX_PROBLEMS]
+        if now < self._next_beat and (self._told is None or now_so == self._told):
+            return self._told is not None
+        rival = self._store.heartbeat(self._load.describe(*now_so), self._lease)
         if rival is not None and rival != self._rival:
             log.error(
                 "another agent, on %s, also calls itself %r, and is refused; give one of the two"
@@ -107,7 +115,7 @@ class Keeper:
                 self._server_id,
                 PREFIX,
             )
-        self._rival, self._counts, self._next_beat = rival, counts, now + self.beat_interval
+        self._rival, self._told, self._next_beat = rival, now_so, now + self.beat_interval
         return True
 
     def _write(self, sessions: Mapping[str, Session]) -> None:
@@ -120,7 +128,7 @@ class Keeper:
 
     def _report(self, error: StoreError) -> None:
         if isinstance(error, ServerTaken):
-            self._counts, self._edition = None, None
+            self._told, self._edition = None, None
             self._next_beat = time.monotonic() + self.beat_interval
         if self.problem != str(error):
             log.error("%s; will try again", error)
@@ -128,7 +136,10 @@ class Keeper:
 
 
 class Agent:
-    """Looks at this machine, merges what is seen into what is known, and keeps it in the store."""
+    """Looks at this machine, merges what is seen into what is known, and keeps it in the store.
+
+    Looking has a thread of its own: it may hang, and then all else goes on.
+    """
 
     def __init__(
         self, settings: Settings, store: Store, sources: Mapping[str, Source] | None = None
@@ -139,48 +150,82 @@ class Agent:
         self._interval = settings.scan_interval
         # When this agent began, by the monotonic clock.
         self._began = time.monotonic()
-        # The file that says what new sessions start with.
-        self._session_json = SessionJson(settings.session_json)
-        self._look = Look(load_sources(settings) if sources is None else sources)
+        self._look = Look(
+            load_sources(settings) if sources is None else sources,
+            SessionJson(settings.session_json),
+        )
         self._keeper = Keeper(settings, store, self._hostname)
-        # What the last look saw: as the sources said it, and by the sessions' ids.
-        self._facts: list[Facts] = []
-        self._seen: dict[str, Facts] = {}
+        # What the thread that looks has seen, and None when we are to stop. A queue of this kind is
+        # one that a signal's handler may put something into.
+        self._inbox: SimpleQueue[Seen | None] = SimpleQueue()
+        # What the last look saw, and its facts by the sessions' ids.
+        self._seen: Seen | None = None
+        self._facts: dict[str, Facts] = {}
         # What is known of the sessions, by their ids; None until the store has been read.
         self._known: dict[str, Known] | None = None
         # Whether what was seen is in what is known, and nothing of it is left to decide.
-        self._is_merged = False
+        self._is_merged = True
+        # What is to be said of a look that hangs.
+        self._hanging: str | None = None
 
     @property
     def problem(self) -> str | None:
         """Why the store could not be read or written at the last scan."""
         return self._keeper.problem
 
-    def run(self, stopped: Callable[[float], bool]) -> None:
-        """Scan at every interval until ``stopped(seconds)``, which waits that long, returns
-        true."""
+    def run(self) -> None:
+        """Look at every interval until :meth:`stop` is called."""
+        orders: SimpleQueue[bool] = SimpleQueue()
+        # A daemon, for a look that hangs is not to hold up the end of the process.
+        threading.Thread(target=self._obey, args=[orders], name="look", daemon=True).start()
+        try:
+            self._keep_on(orders)
+        finally:
+            orders.put(False)
+
+    def _keep_on(self, orders: SimpleQueue[bool]) -> None:
+        next_look, is_looking = time.monotonic(), False
         while True:
-            next_scan = time.monotonic() + self._interval
-            self.scan()
-            while True:
-                now = time.monotonic()
-                if stopped(max(0.0, min(next_scan, now + self._keeper.beat_interval) - now)):
-                    return
-                if time.monotonic() >= next_scan:
-                    break
-                self._update()  # a lease may be shorter than what lies between two looks
+            now = time.monotonic()
+            if not is_looking and now >= next_look:
+                next_look, is_looking = now + self._interval, True
+                orders.put(True)
+            # A lease may be shorter than what lies between two looks.
+            wait = min(self._keeper.beat_interval, LONG_SECONDS)
+            if not is_looking:
+                wait = min(wait, next_look - now)
+            try:
+                seen = self._inbox.get(timeout=max(0.0, wait))
+            except Empty:
+                self._update()
+                continue
+            if seen is None:
+                return
+            is_looking = False
+            self._take(seen)
+
+    def stop(self) -> None:
+        """Let :meth:`run` return at once, whatever hangs. A signal's handler may call it."""
+        self._inbox.put(None)
+
+    def _obey(self, orders: SimpleQueue[bool]) -> None:
+        while orders.get():
+            self._inbox.put(self._look.take())
 
     def scan(self) -> int:
         """Look once, write what has changed, and return how many sessions there are."""
-        previous_look = self._look.machine.last_look
-        facts = self._look.take()
-        if facts != self._facts:  # as a rule they are the same objects, which compare in no time
-            self._facts, self._is_merged = facts, False
-            self._seen = {session_id(self._server_id, each.identity): each for each in facts}
-        self._update(previous_look)
-        return len(self._seen)
+        self._take(self._look.take())
+        return len(self._facts)
 
-    def _update(self, previous_look: float | None = None) -> None:
+    def _take(self, seen: Seen) -> None:
+        # As a rule they are the same objects, which compare in no time.
+        if self._seen is None or seen.facts != self._seen.facts:
+            self._is_merged = False
+            self._facts = {session_id(self._server_id, each.identity): each for each in seen.facts}
+        self._seen = seen
+        self._update()
+
+    def _update(self) -> None:
         """Bring what is known, and the store, up to date with what was seen."""
         if self._known is None:
             recalled = self._keeper.recall()
@@ -188,23 +233,40 @@ class Agent:
                 return
             self._known = {name: Known(None, session) for name, session in recalled.items()}
         has_changed = False
-        if not self._is_merged:
-            moment = self._moment(previous_look)
-            merged = merge(self._known, self._seen, moment)
+        if self._seen is not None and not self._is_merged:
+            moment = self._moment(self._seen)
+            merged = merge(self._known, self._facts, moment)
             for refused, reason in merged.refused.items():
                 self._look.machine.explain(f"session {refused!r}", f"skipped: {reason}")
             self._known, has_changed = merged.known, merged.has_changed
-            self._is_merged = not moment.is_early
-        self._keeper.keep({name: each.session for name, each in self._known.items()}, has_changed)
+            self._is_merged = not moment.is_early and not moment.unanswered
+        problems = self._seen.problems if self._seen is not None else ()
+        sessions = {name: each.session for name, each in self._known.items()}
+        self._keeper.keep(sessions, has_changed, (*self._hangs(), *problems))
 
-    def _moment(self, previous_look: float | None) -> Moment:
+    def _hangs(self) -> list[str]:
+        """Return what there is to say of a look that hangs, and log when that changes."""
+        at, hanging = self._look.at, None
+        if at is not None and (took := time.monotonic() - at[1]) > LONG_SECONDS:
+            since = time.strftime("%H:%M", time.localtime(time.time() - took))
+            hanging = f"has not finished a look since {since} ({at[0]})"
+        if hanging != self._hanging:
+            if hanging is not None:
+                log.error("the agent %s; the sessions stay as they were", hanging)
+            else:
+                log.warning("the look that hung is over")
+            self._hanging = hanging
+        return [hanging] if hanging is not None else []
+
+    def _moment(self, seen: Seen) -> Moment:
         return Moment(
             server_id=self._server_id,
             hostname=self._hostname,
             now=round(time.time() * 1000),
-            previous_look=previous_look,
+            previous_look=seen.previous_look,
             age=time.monotonic() - self._began,
-            all_answered=self._look.all_answered,
-            processes=self._look.machine.processes,
-            start=lambda: self._session_json.read(self._look.machine),
+            all_answered=seen.all_answered,
+            processes=seen.processes,
+            unanswered=seen.unanswered,
+            start=seen.start,
         )

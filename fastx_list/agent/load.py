@@ -19,8 +19,9 @@ class Load:
         self._hostname = hostname
         psutil.cpu_percent()  # the first call has nothing to compare with
 
-    def describe(self, sessions: int, logins: int) -> Server:
-        """Return the server with so many sessions of so many logins."""
+    def describe(self, sessions: int, logins: int, problems: tuple[str, ...]) -> Server:
+        """Return the server with so many sessions of so many logins, and what keeps us from seeing
+        all of it."""
         memory = psutil.virtual_memory()
         one, five, fifteen = (round(average, 2) for average in psutil.getloadavg())
         return Server(
@@ -35,4 +36,5 @@ class Load:
             sessions=sessions,
             uptime=round(time.time() - psutil.boot_time()),
             load=(one, five, fifteen),
+            problems=problems,
         )

@@ -11,12 +11,23 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 
-from fastx_list.agent.process import Process, own_network, read_stat, socket_inode, young_since
+from fastx_list.agent.logins import Logins
+from fastx_list.agent.process import (
+    Process,
+    by_display,
+    own_network,
+    read_stat,
+    socket_inode,
+    young_since,
+)
 from fastx_list.agent.sockets import Sockets
 
+MAX_EXPLAINED = 10_000  # subjects that are kept in mind
+MAX_DESCRIPTORS = 4096  # of a process that are looked at
 TURNS = 10  # an older process is looked at again every so many scans
 # capabilities(7), by number: CAP_SYS_PTRACE, and either of CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 _LOOK_INTO_PROCESSES, _READ_FILES = 1 << 19, 1 << 1 | 1 << 2
@@ -52,8 +63,15 @@ class Machine:
         # In this look: the sockets by network namespace, each user's processes by the display they
         # were started on, and the child processes by their parent's pid; made when first asked for.
         self._sockets: dict[str, Sockets] = {}
-        self._on_displays: dict[int, dict[int, list[Process]]] = {}
+        self._on_displays: dict[int, Mapping[int, list[Process]]] = {}
         self._children: dict[int, list[Process]] | None = None
+        # Whose processes they are.
+        self.logins = Logins()
+        # The identities of processes that could not be looked into in this look, so that it is not
+        # known whether they serve a session.
+        self.unanswered: set[str] = set()
+        # What keeps us from seeing all in this look, by subject, for those who run the machine.
+        self.problems: dict[str, str] = {}
         # What was said last of each subject, so that it is said once.
         self._explained: dict[str, str] = {}
 
@@ -62,6 +80,7 @@ class Machine:
         self._turn = (self._turn + 1) % TURNS
         self._sockets, self._on_displays, self._children = {}, {}, None
         self.claimed, self.claimed_displays = set(), set()
+        self.unanswered, self.problems = set(), {}
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
         kept: dict[int, Process] = {}
         since = young_since()
@@ -98,13 +117,8 @@ class Machine:
     def on_display(self, uid: int, display: int) -> list[Process]:
         """Return the processes of ``uid`` that were started on ``display``, the first one first."""
         if uid not in self._on_displays:
-            found: dict[int, list[Process]] = {}
-            for process in self.processes.values():
-                if process.uid == uid and process.display is not None:
-                    found.setdefault(process.display, []).append(process)
-            for processes in found.values():
-                processes.sort(key=lambda process: (process.stat.start, process.pid))
-            self._on_displays[uid] = found
+            theirs = [process for process in self.processes.values() if process.uid == uid]
+            self._on_displays[uid] = by_display(uid, theirs)
         return self._on_displays[uid].get(display, [])
 
     def children(self, pid: int) -> list[Process]:
@@ -149,7 +163,8 @@ class Machine:
         know."""
         directory = f"/proc/{process.pid}/fd"
         try:
-            names = os.listdir(directory)
+            with os.scandir(directory) as entries:
+                names = [entry.name for entry in islice(entries, MAX_DESCRIPTORS)]
         except OSError:
             return None
         inodes = (socket_inode(f"{directory}/{name}") for name in names)
@@ -158,12 +173,13 @@ class Machine:
     def explain(self, subject: str, problem: str, level: int = logging.WARNING) -> None:
         """Say, once for each ``subject``, what could not be seen and why."""
         if self._explained.get(subject) != problem:
+            if len(self._explained) >= MAX_EXPLAINED:
+                del self._explained[next(iter(self._explained))]
             self._explained[subject] = problem
             log.log(level, "%s: %s", subject, problem)
 
     def settle(self, subject: str) -> None:
         """Forget what was explained about ``subject``, and about "``subject``, …": it is over."""
-        for explained in [
-            name for name in self._explained if name == subject or name.startswith(f"{subject}, ")
-        ]:
-            del self._explained[explained]
+        for name in list(self._explained):  # another thread may explain something meanwhile
+            if name == subject or name.startswith(f"{subject}, "):
+                self._explained.pop(name, None)

@@ -7,7 +7,7 @@ them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -45,7 +45,9 @@ class Moment:
     age: float  # seconds since the agent began
     all_answered: bool  # whether every source has succeeded since then
     processes: Mapping[int, Process]  # those that run now, by pid
-    start: Callable[[], Start]  # returns what a session that starts now starts with
+    # Identities of those, and names of sources, of which it is not known what they would say
+    unanswered: Set[str]
+    start: Start  # what a session that starts now starts with
 
     @property
     def is_early(self) -> bool:
@@ -99,11 +101,16 @@ def _may_still_be_found(known: Known, moment: Moment) -> bool:
     """Whether a session that only a former agent saw runs on, as far as can be told from the
     process that serves it."""
     session = known.session
-    if known.facts is not None or not moment.is_early:
+    if known.facts is not None:
+        return False
+    process = moment.processes.get(session.server_pid) if session.server_pid else None
+    if process is not None and process.identity in moment.unanswered:
+        return True
+    if not moment.is_early:
         return False
     if session.server_pid is None:
-        return not moment.all_answered and moment.age < PATIENCE_SECONDS
-    process = moment.processes.get(session.server_pid)
+        is_patient = moment.age < PATIENCE_SECONDS or bool(moment.unanswered)
+        return not moment.all_answered and is_patient
     if process is None:
         return False
     if session_id(moment.server_id, process.identity) == session.id:
@@ -121,7 +128,7 @@ def _make_session(name: str, facts: Facts, before: Known | None, moment: Moment)
         check_params(facts.params)
     # What a session was started with holds for its life: later edits of the file touch new sessions
     # only.
-    start: Start = moment.start() if before is None else before.session
+    start: Start = moment.start if before is None else before.session
     session = session_of(
         complete(facts, start), id=name, server_id=moment.server_id, hostname=moment.hostname
     )
@@ -150,6 +157,8 @@ def _continue(session: Session, facts: Facts, before: Known, moment: Moment) -> 
     )
     return replace(
         session,
+        # A name that was said once holds until another one is: name services may be away.
+        login=session.login if facts.has_name else known.login,
         started=facts.started if known.started is None else known.started,
         last_connect=moment.now if came else known.last_connect,
         last_disconnect=moment.now if left else known.last_disconnect,

@@ -10,17 +10,25 @@ import pwd
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from types import EllipsisType
 from typing import NamedTuple
 
-import psutil
+from fastx_list.agent.door import Unanswered, ask
+from fastx_list.agent.files import read_up_to
 
 YOUNG_SECONDS = 5.0
-MAX_TEXT = 4096  # characters of a command line or an environment variable that are kept
+MAX_TEXT = 4096  # characters of an argument or an environment variable that are kept
+# A process may have a command line and an environment of any size, at no cost to itself.
+MAX_ARGS_BYTES, MAX_ARGS = 16 * 1024, 256
+MAX_ENVIRON_BYTES, MAX_ENVIRON_TEXT = 64 * 1024, 16 * 1024  # read, and characters of it kept
+MAX_DISPLAYS_READ = 2000  # environments of one user that are read for a display in one look
 TICKS = os.sysconf("SC_CLK_TCK")
+_OURS = b"FASTX_LIST_SESSION_"
 # X(7): "localhost:10" is a forwarded display of another machine, so only these forms mean a server
 # here.
 _DISPLAY = re.compile(
@@ -75,6 +83,7 @@ class Process:
     may_look_inside: bool = True  # until we are refused its environment
     _environ: Mapping[str, str] | None = None  # None until asked for
     _args: list[str] | None = None  # None until asked for
+    _display: int | EllipsisType | None = ...  # ... until asked for
 
     @property
     def identity(self) -> str:
@@ -99,30 +108,57 @@ class Process:
 
     @property
     def args(self) -> list[str]:
-        """Its command line, as it is shown to others: a process may write there what it likes."""
+        """Its command line, as it is shown to others: a process may write there what it likes.
+
+        Raises :class:`fastx_list.agent.door.Unanswered` if it cannot be read now.
+        """
         if self._args is None:
-            try:
-                self._args = [_clean(text) for text in psutil.Process(self.pid).cmdline()]
-            except (psutil.Error, OSError, ValueError):
-                self._args = []
+            self._args = ask(self.uid, f"the command line of process {self.pid}", self._read_args)
         return self._args
 
     @property
     def environ(self) -> Mapping[str, str]:
         """What of its environment, as it was started with, concerns us; empty if we may not read
-        it."""
+        it.
+
+        Raises :class:`fastx_list.agent.door.Unanswered` if it cannot be read now.
+        """
         if self._environ is None:
-            try:
-                found = psutil.Process(self.pid).environ()
-            except (psutil.Error, OSError, ValueError) as error:
-                found, self.may_look_inside = (
-                    {},
-                    not isinstance(error, (psutil.AccessDenied, PermissionError)),
-                )
-            self._environ = {
-                key: _clean(value) for key, value in found.items() if _concerns_us(key)
-            }
+            self._environ = ask(
+                self.uid, f"the environment of process {self.pid}", self._read_environ
+            )
         return self._environ
+
+    @property
+    def display(self) -> int | None:
+        """The X display of this machine that it was started on.
+
+        Raises :class:`fastx_list.agent.door.Unanswered` if it cannot be read now.
+        """
+        if isinstance(self._display, EllipsisType):
+            ask(self.uid, f"the environment of process {self.pid}", self._read_display)
+        return None if isinstance(self._display, EllipsisType) else self._display
+
+    def _read_args(self) -> list[str]:
+        try:
+            data = read_up_to(f"/proc/{self.pid}/cmdline", MAX_ARGS_BYTES)
+        except (OSError, ValueError):
+            return []
+        return [_clean(os.fsdecode(arg)) for arg in _split(data)]
+
+    def _read_display(self) -> None:
+        # What else stands in the environments of so many processes is not kept.
+        environ = self._read_environ() if self._environ is None else self._environ
+        match = _DISPLAY.fullmatch(environ.get("DISPLAY", ""))
+        self._display = int(match["number"]) if match else None
+
+    def _read_environ(self) -> Mapping[str, str]:
+        try:
+            data = read_up_to(f"/proc/{self.pid}/environ", MAX_ENVIRON_BYTES)
+        except (OSError, ValueError) as error:
+            self.may_look_inside = not isinstance(error, PermissionError)
+            return {}
+        return dict(_concerning_us(data))
 
     @cached_property
     def network(self) -> str:
@@ -133,11 +169,26 @@ class Process:
         except OSError:
             return own_network()
 
-    @cached_property
-    def display(self) -> int | None:
-        """The X display of this machine that it was started on."""
-        match = _DISPLAY.fullmatch(self.environ.get("DISPLAY", ""))
-        return int(match["number"]) if match else None
+
+def by_display(uid: int, processes: Sequence[Process]) -> Mapping[int, list[Process]]:
+    """Return those of the ``processes`` of user ``uid`` that were started on a display, by its
+    number, the first one first; of which it is not known on which one is left out."""
+    unknown = [each for each in processes if isinstance(each._display, EllipsisType)]
+    found: dict[int, list[Process]] = {}
+
+    def read() -> None:
+        for process in unknown[:MAX_DISPLAYS_READ]:
+            process._read_display()
+
+    with suppress(Unanswered):
+        if unknown:
+            ask(uid, "the environments of its processes", read)
+    for process in processes:
+        if isinstance(process._display, int):
+            found.setdefault(process._display, []).append(process)
+    for started in found.values():
+        started.sort(key=lambda process: (process.stat.start, process.pid))
+    return found
 
 
 def young_since() -> float:
@@ -145,8 +196,28 @@ def young_since() -> float:
     return (time.clock_gettime(time.CLOCK_BOOTTIME) - YOUNG_SECONDS) * TICKS
 
 
-def _concerns_us(variable: str) -> bool:
-    return variable in ("DISPLAY", "XAUTHORITY") or variable.startswith("FASTX_LIST_SESSION_")
+def _split(data: bytes) -> list[bytes]:
+    """Return the arguments that a command line consists of."""
+    args = data.split(b"\0", MAX_ARGS)[:MAX_ARGS]
+    # A program that writes a title of its own there may leave out the zeros.
+    if len(args) <= 2 and not any(args[1:]) and b" " in data:
+        args = data.rstrip(b"\0").split(b" ", MAX_ARGS)[:MAX_ARGS]
+    elif args[-1] == b"" and len(data) < MAX_ARGS_BYTES:
+        args.pop()
+    return args
+
+
+def _concerning_us(environ: bytes) -> Iterator[tuple[str, str]]:
+    """Yield those variables of ``environ`` that concern us, as far as there is room for them."""
+    room = MAX_ENVIRON_TEXT
+    for variable in environ.split(b"\0"):
+        name, equals, value = variable.partition(b"=")
+        if equals and (name in (b"DISPLAY", b"XAUTHORITY") or name.startswith(_OURS)):
+            found = _clean(os.fsdecode(name)), _clean(os.fsdecode(value))
+            room -= sum(map(len, found))
+            if room < 0:
+                return
+            yield found
 
 
 def _clean(text: str) -> str:
@@ -165,9 +236,9 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
 
 
-@lru_cache(maxsize=4096)
 def login_of(uid: int) -> str:
-    """Return the login of ``uid``; as ps(1) does, its number where it has none."""
+    """Return the login of ``uid``; as ps(1) does, its number where it has none. It may take long:
+    see :class:`fastx_list.agent.logins.Logins`."""
     try:
         return pwd.getpwuid(uid).pw_name
     except (KeyError, UnicodeDecodeError):

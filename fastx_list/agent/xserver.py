@@ -13,9 +13,10 @@ import traceback
 from collections.abc import Iterable, Mapping
 
 from fastx_list.agent.display import Application, Screen, await_first_answers
+from fastx_list.agent.door import Unanswered
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.machine import Machine
-from fastx_list.agent.process import Process, login_of
+from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.start import overrides
 from fastx_list.agent.x11 import socket_path
@@ -65,10 +66,10 @@ class XSession:
         self.display = display
         # Of its command line, by lower-case name.
         self.options = options
-        self._login = login_of(process.uid)
+        login = machine.logins.of_new(process.uid) or process.uid
         self._started = process.started
         # What explanations call it.
-        self._subject = f"session :{display} of {self._login} (pid {process.pid})"
+        self._subject = f"session :{display} of {login} (pid {process.pid})"
         # What its launcher said in the environment.
         self._start, self._params = overrides(process, machine, self._subject)
         size = options.get("geometry", geometry or "")
@@ -111,9 +112,11 @@ class XSession:
         """Return what is to be said of it now: the same object as before if nothing has changed."""
         command, app_pid = self._application.look(lambda: self.applications(machine))
         connections = self._own_connections(machine)
+        login = machine.logins.of(self.process.uid)
         facts = Facts(
             identity=self.process.identity,
-            login=self._login,
+            login=login or str(self.process.uid),
+            has_name=login is not None,
             server_pid=self.process.pid,
             geometry=self.screen.geometry,
             window_mode=self.window_mode,
@@ -193,6 +196,8 @@ class XServers:
     def _make(self, process: Process, machine: Machine) -> XSession | None:
         try:
             return self.session(process, machine)
+        except Unanswered:
+            raise
         except Exception:
             # Much of what a session says is its user's to write: one that cannot be understood must
             # not hide the others.
@@ -200,33 +205,44 @@ class XServers:
                 "skipped, since it cannot be understood:"
                 f" {traceback.format_exc(limit=-1).strip().splitlines()[-1][:200]}"
             )
-            machine.explain(f"process {process.pid} of {login_of(process.uid)}", problem)
+            owner = machine.logins.of(process.uid) or process.uid
+            machine.explain(f"process {process.pid} of {owner}", problem)
             return None
+
+    def _take(self, process: Process, others: set[str], machine: Machine) -> XSession | None:
+        """Claim ``process`` if it is of this kind, and return the session that it serves; add it to
+        ``others`` if it never will be."""
+        identity = process.identity
+        session = self._sessions.get(identity)
+        if session is None:
+            if machine.is_copy(process):
+                machine.claimed.add(identity)
+                return None
+            if identity in self._others or not self.recognises(process, machine):
+                if not process.is_young:
+                    others.add(identity)
+                return None
+        # Until its parent takes note of its end it stands among the processes, as it was.
+        if not machine.still_runs(process):
+            return None
+        machine.claimed.add(identity)
+        return self._make(process, machine) if session is None and self.listed else session
 
     def scan(self, machine: Machine) -> Iterable[Facts]:
         sessions: dict[str, XSession] = {}
         others: set[str] = set()
         for process in machine.named(self.programs):
-            identity = process.identity
-            if identity in machine.claimed:
+            if process.identity in machine.claimed:
                 continue
-            session = self._sessions.get(identity)
-            if session is None:
-                if machine.is_copy(process):
-                    machine.claimed.add(identity)
-                    continue
-                if identity in self._others or not self.recognises(process, machine):
-                    if not process.is_young:
-                        others.add(identity)
-                    continue
-            # Until its parent takes note of its end it stands among the processes, as it was.
-            if not machine.still_runs(process):
+            try:
+                session = self._take(process, others, machine)
+            except Unanswered:
+                # Nobody else is to take it for one of theirs meanwhile.
+                machine.claimed.add(process.identity)
+                machine.unanswered.add(process.identity)
                 continue
-            machine.claimed.add(identity)
-            if session is None and self.listed:
-                session = self._make(process, machine)
             if session is not None:
-                sessions[identity] = session
+                sessions[process.identity] = session
                 if session.owns_display:
                     machine.claimed_displays.add(session.display)
         for identity in self._sessions.keys() - sessions.keys():

@@ -12,7 +12,7 @@ import click
 from fastx_list import config, redaction
 from fastx_list.agent.machine import sees_everything
 from fastx_list.command import listing
-from fastx_list.command.stop import Stop
+from fastx_list.command.stop import on_stop
 from fastx_list.config import ConfigError
 from fastx_list.errors import AuthError
 from fastx_list.store import StoreError, open_store
@@ -109,7 +109,8 @@ def agent(once: bool, verbose: bool) -> None:
                 raise click.ClickException(looking.problem)
             click.echo(f"{count} session{'' if count == 1 else 's'} on this machine")
             return
-        looking.run(Stop().wait)
+        on_stop(looking.stop)
+        looking.run()
 
 
 @main.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,8 @@ from fastx_list.agent.process import login_of
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.xserver import XServers
 from fastx_list.config import PREFIX, ConfigError, Settings, unknown
-from fastx_list.store import Held, StoreError, address, open_store
+from fastx_list.model.json import from_json
+from fastx_list.store import Held, ServerRecord, StoreError, address, open_store
 from fastx_list.tokens import read_secret
 
 
@@ -141,6 +142,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
             True, f"store: {where} can be read; {_count(len(snapshot.records), 'session')} in it"
         )
         yield from _lease(settings, held)
+        yield from _problems(settings, snapshot.servers)
     except StoreError as error:
         yield Finding(False, str(error))
 
@@ -162,6 +164,14 @@ def _lease(settings: Settings, held: Held | None) -> Iterator[Finding]:
         )
     else:
         yield Finding(True, f"agent: {settings.server_id!r} is kept up to date from {held.host}")
+
+
+def _problems(settings: Settings, servers: Sequence[ServerRecord]) -> Iterator[Finding]:
+    """Return what the running agent says that it cannot see."""
+    for record in servers:
+        if record.id == settings.server_id and record.text is not None:
+            for problem in from_json(record.text).get("problems") or ():
+                yield Finding(False, f"agent: {problem}")
 
 
 def _spool(settings: Settings) -> Iterator[Finding]:

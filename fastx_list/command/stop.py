@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+from collections.abc import Callable
 
 
 class Stop:
@@ -29,6 +30,12 @@ class Stop:
         if not self.asked:
             self.asked = True
             os.write(self._writer, b".")
+
+
+def on_stop(call: Callable[[], None]) -> None:
+    """Let both signals ``call``, which may interrupt anything."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: call())
 
 
 def interrupt() -> None:

@@ -117,7 +117,8 @@ def _field(
     }
     if get_origin(each.type) is tuple:
         [item, *_] = items = get_args(each.type)
-        options["validate"].append(validate.Length(equal=len(items)))
+        if ... not in items:
+            options["validate"].append(validate.Length(equal=len(items)))
         return fields.List(_KINDS[item](), **options)
     if get_origin(each.type) is Mapping:
         return fields.Dict(keys=fields.String(), **options)

@@ -43,6 +43,9 @@ class Server:
         tuple[float, float, float] | None,
         Member("loadavg", "Load", "load averages of one, five and fifteen minutes"),
     ] = None
+    problems: Annotated[
+        tuple[str, ...], Member("problems", "Problems", "what keeps its agent from seeing all, now")
+    ] = ()
 
 
 ServerSchema = writing_schema(Server, order=("serverId", "id", "serverPool"))

@@ -6,13 +6,17 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
+from fastx_list.agent.machine import Machine
 from fastx_list.agent.merge import session_id
 from fastx_list.config import Settings, load
 from fastx_list.store import Store, StoreError, open_store
@@ -80,8 +84,7 @@ def test_a_lease_is_renewed_between_two_looks_that_are_further_apart(
     slow = replace(settings, scan_interval=3600.0, server_expiry=1.0)
     writer = open_store(settings.store)
     agent = Agent(slow, writer, {"source": Scripted(facts())})
-    stop = threading.Event()
-    thread = threading.Thread(target=agent.run, args=[stop.wait])
+    thread = threading.Thread(target=agent.run)
     thread.start()
     try:
         first = wait_for("the first heartbeat", lambda: list(store.snapshot().servers))
@@ -91,7 +94,7 @@ def test_a_lease_is_renewed_between_two_looks_that_are_further_apart(
         )
         assert [server.id for server in first] == ["here"] and only(store).login == "alice"
     finally:
-        stop.set()
+        agent.stop()
         thread.join()
         writer.close()
 
@@ -278,15 +281,18 @@ def test_an_agent_that_is_started_again_after_a_kill_writes_at_once(
 
 
 def test_it_looks_again_and_again_until_it_is_stopped(settings: Settings, store: Store) -> None:
-    waits: list[float] = []
+    looks: list[float] = []
 
-    def stopped(seconds: float) -> bool:
-        waits.append(seconds)
-        return len(waits) == 3
+    class Counting(Scripted):
+        def scan(self, machine: Machine) -> Iterable[Facts]:
+            looks.append(time.monotonic())
+            if len(looks) == 3:
+                agent.stop()
+            return super().scan(machine)
 
-    thread = threading.Thread(
-        target=Agent(settings, store, {"source": Scripted(facts())}).run, args=[stopped]
-    )
+    agent = Agent(replace(settings, scan_interval=0.1), store, {"source": Counting(facts())})
+    thread = threading.Thread(target=agent.run)
     thread.start()
     thread.join(20)
-    assert len(waits) == 3 and all(0 <= wait <= settings.scan_interval for wait in waits)
+    assert not thread.is_alive() and len(looks) == 3
+    assert all(later - sooner > 0.05 for sooner, later in pairwise(looks))

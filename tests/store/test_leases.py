@@ -55,6 +55,7 @@ def test_a_heartbeat_writes_the_server(store: Store) -> None:
         "sessions": 3,
         "uptime": 60,
         "loadavg": [0.5, 1, 2],
+        "problems": [],
     }
     changes = store.changes(before)
     assert changes is not None

@@ -4,7 +4,7 @@ where they are asked for."""
 from __future__ import annotations
 
 from fastx_list.agent.machine import Machine
-from fastx_list.agent.process import Process, login_of
+from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.xserver import XServers, XSession, find_display, parse_args
 
@@ -53,7 +53,7 @@ class _PlainSource(XServers):
     def recognises(self, process: Process, machine: Machine) -> bool:
         return (
             machine.parent_name(process) not in DISPLAY_MANAGERS
-            and login_of(process.uid) not in GREETERS
+            and machine.logins.of(process.uid) not in GREETERS
         )
 
     def session(self, process: Process, machine: Machine) -> _Plain | None:

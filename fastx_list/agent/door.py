@@ -1,0 +1,184 @@
+"""The door to what belongs to others: calls that its owner can make wait, with a deadline.
+
+A directory on FUSE or on a dead network mount, the command line of a process whose memory is
+locked, and the name of a user may each take for ever, whatever flags they are asked with. So they
+are asked from another thread. One that does not come back in time is left to wait, and until it
+does, its owner is asked nothing more; everybody else is.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+# How long we wait for one owner, in seconds, and which part of the time since gives it back.
+OWNER_SECONDS, OWNER_SHARE = 0.25, 0.05
+# The same for all owners together.
+ALL_SECONDS, ALL_SHARE = 2.0, 0.25
+LEAST_SECONDS = 0.02  # with less left there is no asking
+MAX_WAITING = 32  # threads that are left to wait
+MAX_OWNERS = 1024  # that are kept in mind, unless they are waited for
+
+Owner: TypeAlias = int | str  # a user's id, or the name of what else may hang
+T = TypeVar("T")
+
+
+class Unanswered(Exception):
+    """It takes too long. What it would have said is unknown; the next look asks again."""
+
+
+class _Outcome(NamedTuple):
+    value: Any
+    error: BaseException | None
+
+
+class _Courier:
+    """A thread that makes one call after the other."""
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
+        self._outcomes: SimpleQueue[_Outcome] = SimpleQueue()
+        # A daemon, for one that hangs is not to hold up the end of the process.
+        threading.Thread(target=self._run, name="courier", daemon=True).start()
+
+    def _run(self) -> None:
+        while (call := self._calls.get()) is not None:
+            try:
+                outcome = _Outcome(call(), None)
+            except BaseException as error:  # it is raised where the call came from
+                outcome = _Outcome(None, error)
+            self._outcomes.put(outcome)
+            del call, outcome  # nothing is kept alive by waiting for the next one
+
+    def send(self, call: Callable[[], Any] | None) -> None:
+        """Make ``call``; with ``None`` end."""
+        self._calls.put(call)
+
+    def outcome(self, seconds: float) -> _Outcome | None:
+        """Return what the call came to; ``None`` if that takes longer than ``seconds``."""
+        try:
+            return self._outcomes.get(timeout=seconds) if seconds else self._outcomes.get_nowait()
+        except Empty:
+            return None
+
+
+@dataclass
+class _Account:
+    """How long may be waited: at most ``most`` seconds, and with time as much again."""
+
+    most: float
+    share: float
+    at: float  # when it was last changed, by the monotonic clock
+    left: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.left = self.most
+
+    def balance(self, now: float) -> float:
+        self.left = min(self.most, self.left + (now - self.at) * self.share)
+        self.at = now
+        return self.left
+
+    def spend(self, seconds: float, now: float) -> None:
+        self.left = max(0.0, self.left - seconds)
+        self.at = now
+
+
+@dataclass
+class _Waiting:
+    """A courier that was left to wait."""
+
+    courier: _Courier
+    what: str  # it asks
+    since: float  # in seconds since the Unix epoch
+
+
+class Door:
+    """Makes calls that may hang."""
+
+    def __init__(self) -> None:
+        # Has no call to make; None if there is none such.
+        self._free: _Courier | None = None
+        # Those that were left to wait, by owner.
+        self._waiting: dict[Owner, _Waiting] = {}
+        self._accounts: dict[Owner, _Account] = {}
+        self._all = _Account(ALL_SECONDS, ALL_SHARE, time.monotonic())
+        # One asks at a time.
+        self._lock = threading.Lock()
+
+    def ask(self, owner: Owner, what: str, call: Callable[[], T]) -> T:
+        """Return what ``call`` returns, or raise what it raises. ``what`` it asks is said to
+        people.
+
+        Raises :class:`Unanswered` if that takes longer than is left of the owner's time, or if the
+        owner still has not answered an earlier call. An answer that is late is dropped.
+        """
+        with self._lock:
+            now = time.monotonic()
+            account = self._account(owner, now)
+            left = min(account.balance(now), self._all.balance(now))
+            if self._still_waits(owner) or left < LEAST_SECONDS or self._is_full():
+                raise Unanswered(what)
+            courier, self._free = self._free or _Courier(), None
+            courier.send(call)
+            outcome = courier.outcome(left)
+            now, began = time.monotonic(), now
+            account.spend(now - began, now)
+            self._all.spend(now - began, now)
+            if outcome is None:
+                self._waiting[owner] = _Waiting(courier, what, time.time())
+                raise Unanswered(what)
+            self._free = courier
+        if outcome.error is not None:
+            raise outcome.error
+        value: T = outcome.value
+        return value
+
+    def unanswered(self) -> dict[Owner, str]:
+        """Return what was asked of the owners that have not answered, and since when, for
+        people."""
+        with self._lock:
+            return {
+                owner: f"{each.what}, since {time.strftime('%H:%M', time.localtime(each.since))}"
+                for owner, each in list(self._waiting.items())
+                if self._still_waits(owner)
+            }
+
+    def _still_waits(self, owner: Owner) -> bool:
+        waiting = self._waiting.get(owner)
+        if waiting is None:
+            return False
+        if waiting.courier.outcome(0) is None:
+            return True
+        del self._waiting[owner]
+        if self._free is None:
+            self._free = waiting.courier
+        else:
+            waiting.courier.send(None)
+        return False
+
+    def _is_full(self) -> bool:
+        return (
+            len(self._waiting) >= MAX_WAITING
+            and sum(map(self._still_waits, list(self._waiting))) >= MAX_WAITING
+        )
+
+    def _account(self, owner: Owner, now: float) -> _Account:
+        account = self._accounts.get(owner)
+        if account is None:
+            if len(self._accounts) >= MAX_OWNERS:
+                self._accounts = {
+                    each: kept
+                    for each, kept in self._accounts.items()
+                    if kept.balance(now) < kept.most
+                }
+            account = self._accounts[owner] = _Account(OWNER_SECONDS, OWNER_SHARE, now)
+        return account
+
+
+door = Door()
+ask = door.ask
