@@ -6,15 +6,14 @@ import gc
 import logging
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Mapping
-from queue import Empty, SimpleQueue
+from contextlib import suppress
 
 from fastx_list.agent import identity
 from fastx_list.agent.facts import Facts, Source
 from fastx_list.agent.load import Load
-from fastx_list.agent.look import Look, Seen
+from fastx_list.agent.look import Look, Looker, Seen, Stopped
 from fastx_list.agent.merge import Known, Moment, merge, session_id
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.start import SessionJson
@@ -136,10 +135,7 @@ class Keeper:
 
 
 class Agent:
-    """Looks at this machine, merges what is seen into what is known, and keeps it in the store.
-
-    Looking has a thread of its own: it may hang, and then all else goes on.
-    """
+    """Looks at this machine, merges what is seen into what is known, and keeps it in the store."""
 
     def __init__(
         self, settings: Settings, store: Store, sources: Mapping[str, Source] | None = None
@@ -150,14 +146,12 @@ class Agent:
         self._interval = settings.scan_interval
         # When this agent began, by the monotonic clock.
         self._began = time.monotonic()
-        self._look = Look(
+        # Looks at the machine.
+        self.look = Look(
             load_sources(settings) if sources is None else sources,
             SessionJson(settings.session_json),
         )
         self._keeper = Keeper(settings, store, self._hostname)
-        # What the thread that looks has seen, and None when we are to stop. A queue of this kind is
-        # one that a signal's handler may put something into.
-        self._inbox: SimpleQueue[Seen | None] = SimpleQueue()
         # What the last look saw, and its facts by the sessions' ids.
         self._seen: Seen | None = None
         self._facts: dict[str, Facts] = {}
@@ -173,48 +167,25 @@ class Agent:
         """Why the store could not be read or written at the last scan."""
         return self._keeper.problem
 
-    def run(self) -> None:
-        """Look at every interval until :meth:`stop` is called."""
-        orders: SimpleQueue[bool] = SimpleQueue()
-        # A daemon, for a look that hangs is not to hold up the end of the process.
-        threading.Thread(target=self._obey, args=[orders], name="look", daemon=True).start()
-        try:
-            self._keep_on(orders)
-        finally:
-            orders.put(False)
-
-    def _keep_on(self, orders: SimpleQueue[bool]) -> None:
-        next_look, is_looking = time.monotonic(), False
-        while True:
-            now = time.monotonic()
-            if not is_looking and now >= next_look:
-                next_look, is_looking = now + self._interval, True
-                orders.put(True)
-            # A lease may be shorter than what lies between two looks.
-            wait = min(self._keeper.beat_interval, LONG_SECONDS)
-            if not is_looking:
-                wait = min(wait, next_look - now)
-            try:
-                seen = self._inbox.get(timeout=max(0.0, wait))
-            except Empty:
-                self._update()
-                continue
-            if seen is None:
-                return
-            is_looking = False
-            self._take(seen)
-
-    def stop(self) -> None:
-        """Let :meth:`run` return at once, whatever hangs. A signal's handler may call it."""
-        self._inbox.put(None)
-
-    def _obey(self, orders: SimpleQueue[bool]) -> None:
-        while orders.get():
-            self._inbox.put(self._look.take())
+    def run(self, looker: Looker) -> None:
+        """Look at every interval, through ``looker``, until that is stopped."""
+        with suppress(Stopped):
+            while True:
+                next_look = time.monotonic() + self._interval
+                looker.start()
+                while (seen := looker.wait(min(self._keeper.beat_interval, LONG_SECONDS))) is None:
+                    self._update()
+                self._take(seen)
+                while True:
+                    now = time.monotonic()
+                    looker.wait(max(0.0, min(next_look, now + self._keeper.beat_interval) - now))
+                    if time.monotonic() >= next_look:
+                        break
+                    self._update()  # a lease may be shorter than what lies between two looks
 
     def scan(self) -> int:
         """Look once, write what has changed, and return how many sessions there are."""
-        self._take(self._look.take())
+        self._take(self.look.take())
         return len(self._facts)
 
     def _take(self, seen: Seen) -> None:
@@ -237,7 +208,7 @@ class Agent:
             moment = self._moment(self._seen)
             merged = merge(self._known, self._facts, moment)
             for refused, reason in merged.refused.items():
-                self._look.machine.explain(f"session {refused!r}", f"skipped: {reason}")
+                self.look.machine.explain(f"session {refused!r}", f"skipped: {reason}")
             self._known, has_changed = merged.known, merged.has_changed
             self._is_merged = not moment.is_early and not moment.unanswered
         problems = self._seen.problems if self._seen is not None else ()
@@ -246,7 +217,7 @@ class Agent:
 
     def _hangs(self) -> list[str]:
         """Return what there is to say of a look that hangs, and log when that changes."""
-        at, hanging = self._look.at, None
+        at, hanging = self.look.at, None
         if at is not None and (took := time.monotonic() - at[1]) > LONG_SECONDS:
             since = time.strftime("%H:%M", time.localtime(time.time() - took))
             hanging = f"has not finished a look since {since} ({at[0]})"
@@ -268,5 +239,5 @@ class Agent:
             all_answered=seen.all_answered,
             processes=seen.processes,
             unanswered=seen.unanswered,
-            start=seen.start,
+            start=lambda: seen.start,
         )

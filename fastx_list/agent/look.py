@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Set
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from fastx_list.agent.door import Unanswered, door
@@ -115,3 +117,47 @@ class Look:
             machine.explain(subject, problem)
             machine.problems[subject] = f"{subject}: {problem}"
         self._unanswered = set(unanswered)
+
+
+class Stopped(Exception):
+    """We were told to stop."""
+
+
+class Looker:
+    """Looks from a thread of its own, which may hang, so that the lease is renewed meanwhile."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        # What that thread saw, and None when we are to stop. A queue of this kind is one that the
+        # handler of a signal may put something into.
+        self._inbox: SimpleQueue[Seen | None] = SimpleQueue()
+        # Whether that thread is to look again, or to end.
+        self._orders: SimpleQueue[bool] = SimpleQueue()
+        # A daemon, for a look that hangs is not to hold up the end of the process.
+        self._thread = threading.Thread(target=self._run, name="look", daemon=True)
+
+    def _run(self) -> None:
+        while self._orders.get():
+            self._inbox.put(self._look.take())
+
+    def start(self) -> None:
+        """Begin a look."""
+        if not self._thread.ident:
+            self._thread.start()
+        self._orders.put(True)
+
+    def wait(self, seconds: float) -> Seen | None:
+        """Return what the look saw that was begun; ``None`` if there is nothing yet after so many
+        seconds. Raises :class:`Stopped` at once when it is stopped."""
+        try:
+            seen = self._inbox.get(timeout=seconds)
+        except Empty:
+            return None
+        if seen is None:
+            self._orders.put(False)
+            raise Stopped
+        return seen
+
+    def stop(self) -> None:
+        """Let whoever waits stop. The handler of a signal may call this."""
+        self._inbox.put(None)

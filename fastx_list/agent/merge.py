@@ -7,7 +7,7 @@ them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -45,9 +45,9 @@ class Moment:
     age: float  # seconds since the agent began
     all_answered: bool  # whether every source has succeeded since then
     processes: Mapping[int, Process]  # those that run now, by pid
-    # Identities of those, and names of sources, of which it is not known what they would say
-    unanswered: Set[str]
-    start: Start  # what a session that starts now starts with
+    start: Callable[[], Start]  # returns what a session that starts now starts with
+    # Identities of processes, and names of sources, that could not be asked now
+    unanswered: Set[str] = frozenset()
 
     @property
     def is_early(self) -> bool:
@@ -128,7 +128,7 @@ def _make_session(name: str, facts: Facts, before: Known | None, moment: Moment)
         check_params(facts.params)
     # What a session was started with holds for its life: later edits of the file touch new sessions
     # only.
-    start: Start = moment.start if before is None else before.session
+    start: Start = moment.start() if before is None else before.session
     session = session_of(
         complete(facts, start), id=name, server_id=moment.server_id, hostname=moment.hostname
     )

@@ -93,6 +93,7 @@ def agent(once: bool, verbose: bool) -> None:
     """Look at this machine again and again, and write its sessions to the store."""
     from fastx_list.agent import identity
     from fastx_list.agent.keep import Agent
+    from fastx_list.agent.look import Looker
 
     _log_to_stderr(logging.DEBUG if verbose else logging.INFO)
     settings = config.load()
@@ -109,8 +110,9 @@ def agent(once: bool, verbose: bool) -> None:
                 raise click.ClickException(looking.problem)
             click.echo(f"{count} session{'' if count == 1 else 's'} on this machine")
             return
-        on_stop(looking.stop)
-        looking.run()
+        looker = Looker(looking.look)
+        on_stop(looker.stop)
+        looking.run(looker)
 
 
 @main.command()

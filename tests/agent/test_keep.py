@@ -16,6 +16,7 @@ import pytest
 
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
+from fastx_list.agent.look import Looker
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.merge import session_id
 from fastx_list.config import Settings, load
@@ -84,7 +85,8 @@ def test_a_lease_is_renewed_between_two_looks_that_are_further_apart(
     slow = replace(settings, scan_interval=3600.0, server_expiry=1.0)
     writer = open_store(settings.store)
     agent = Agent(slow, writer, {"source": Scripted(facts())})
-    thread = threading.Thread(target=agent.run)
+    looker = Looker(agent.look)
+    thread = threading.Thread(target=agent.run, args=[looker])
     thread.start()
     try:
         first = wait_for("the first heartbeat", lambda: list(store.snapshot().servers))
@@ -94,7 +96,7 @@ def test_a_lease_is_renewed_between_two_looks_that_are_further_apart(
         )
         assert [server.id for server in first] == ["here"] and only(store).login == "alice"
     finally:
-        agent.stop()
+        looker.stop()
         thread.join()
         writer.close()
 
@@ -287,11 +289,12 @@ def test_it_looks_again_and_again_until_it_is_stopped(settings: Settings, store:
         def scan(self, machine: Machine) -> Iterable[Facts]:
             looks.append(time.monotonic())
             if len(looks) == 3:
-                agent.stop()
+                looker.stop()
             return super().scan(machine)
 
     agent = Agent(replace(settings, scan_interval=0.1), store, {"source": Counting(facts())})
-    thread = threading.Thread(target=agent.run)
+    looker = Looker(agent.look)
+    thread = threading.Thread(target=agent.run, args=[looker])
     thread.start()
     thread.join(20)
     assert not thread.is_alive() and len(looks) == 3

@@ -266,6 +266,8 @@ SERVED = At(5, 1000)
         ({"server_pid": None}, moment(all_answered=False, age=59.9), True),
         ({"server_pid": None}, moment(all_answered=False, age=60.0), False),
         ({"server_pid": None}, moment(age=1.0), False),
+        ({"server_pid": None}, moment(all_answered=False, unanswered={"spool"}), True),
+        ({"server_pid": None}, moment(unanswered={"spool"}), False),
         # Its process has gone.
         ({}, moment(all_answered=False, age=1.0), False),
         ({}, moment(At(6, 1000), all_answered=False, age=1.0), False),
@@ -273,6 +275,9 @@ SERVED = At(5, 1000)
         ({"identity": SERVED.identity}, moment(SERVED, age=4.9), True),
         ({"identity": SERVED.identity}, moment(SERVED, age=5.0), False),
         ({"identity": SERVED.identity}, moment(SERVED, age=3600.0, all_answered=False), True),
+        # It runs and cannot be asked, for as long as that may take.
+        ({"identity": SERVED.identity}, moment(SERVED, unanswered={SERVED.identity}), True),
+        ({"identity": SERVED.identity}, moment(SERVED, unanswered={"other"}), False),
         # That one has the pid says little, but it may be told apart by its age.
         ({}, moment(SERVED, age=1.0), False),
         ({}, moment(At(5, 11_000), age=3600.0, all_answered=False), True),
@@ -289,6 +294,14 @@ def test_a_session_that_a_former_agent_saw_ends_when_it_cannot_be_found_any_more
     assert bool(outcome.known) == is_kept and outcome.has_changed != is_kept
     # One that this agent itself saw has ended in any case.
     assert not merged({name: Known(seen, known.session)}, at=at).known
+
+
+def test_a_name_holds_until_another_one_is_said() -> None:
+    before, nameless = facts(login="alice"), facts(login="1000", has_name=False)
+    for is_restarted in (False, True):
+        assert after(before, nameless, is_restarted).login == "alice"
+        assert after(before, facts(login="bob"), is_restarted).login == "bob"
+        assert after(nameless, before, is_restarted).login == "alice"
 
 
 def test_what_was_not_seen_is_decided_once_every_source_has_answered_and_a_while_is_over() -> None:

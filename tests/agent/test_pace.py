@@ -9,6 +9,7 @@ import pytest
 
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
+from fastx_list.agent.look import Look, Looker, Seen, Stopped
 from fastx_list.agent.machine import Machine
 from fastx_list.config import Settings
 from fastx_list.store import Store
@@ -42,12 +43,28 @@ class Pace:
         return [facts()]
 
     def run(self, seconds: float) -> None:
-        def stopped(wait: float) -> bool:
-            self.waits.append(wait)
-            self.now += wait
-            return self.now - 1000 > seconds or len(self.waits) > 200
+        agent = Agent(self._settings, self._store, {"source": self})
+        agent.run(Clockwork(self, agent.look, seconds))
 
-        Agent(self._settings, self._store, {"source": self}).run(stopped)
+
+class Clockwork(Looker):
+    """Looks at once, and lets the clock go on instead of waiting."""
+
+    def __init__(self, pace: Pace, look: Look, seconds: float) -> None:
+        super().__init__(look)
+        self._pace, self._seen, self._seconds = pace, list[Seen](), seconds
+
+    def start(self) -> None:
+        self._seen.append(self._look.take())
+
+    def wait(self, seconds: float) -> Seen | None:
+        if self._seen:
+            return self._seen.pop()
+        self._pace.waits.append(seconds)
+        self._pace.now += seconds
+        if self._pace.now - 1000 > self._seconds or len(self._pace.waits) > 200:
+            raise Stopped
+        return None
 
 
 @pytest.fixture
