@@ -22,7 +22,9 @@ from dataclasses import dataclass
 from fastx_list.agent.files import FileDenied, FileError, read_owned
 
 MAX_AUTHORITY_BYTES = 256 * 1024
-MAX_BUFFER = 1024 * 1024
+# That a server may send between two looks. An X server's setup is a few KiB, and an event that we
+# asked for comes when somebody changes the screen.
+MAX_BYTES = 64 * 1024
 _COOKIE = b"MIT-MAGIC-COOKIE-1"
 _FAMILY_LOCAL, _FAMILY_WILD = 256, 65535  # Xauth.h
 _STRUCTURE_NOTIFY = 1 << 17
@@ -36,6 +38,10 @@ class X11Error(Exception):
 
 class Denied(X11Error):
     """We are not allowed what asking takes."""
+
+
+class Flood(X11Error):
+    """The server sends more than is ours to read."""
 
 
 @dataclass(frozen=True)
@@ -119,71 +125,77 @@ def setup_request(cookie: bytes | None) -> bytes:
 
 class ScreenSize:
     """Follows the size of the first screen through the bytes that a server sends. Does no input or
-    output."""
+    output, and keeps at most a few hundred bytes, whatever comes."""
 
     def __init__(self) -> None:
         # Width and height in pixels; None until the server has told.
         self.size: tuple[int, int] | None = None
-        # What was received and is not taken yet.
-        self._buffer = bytearray()
-        # The root window's id; None until the connection is set up.
-        self._root: int | None = None
+        # What was received and is not taken yet: less than is needed.
+        self._rest = b""
+        # How many bytes to pass over, how many are needed then, and what takes them and returns
+        # what is to be sent.
+        self._skip, self._need, self._take = 0, 8, self._take_answer
+        # The root window's id, and how much of the setup lies behind the first bytes of its answer.
+        self._root = 0
+        self._setup_bytes = 0
 
     def receive(self, data: bytes) -> bytes:
         """Take what the server sent; return what is to be sent to it.
 
         Raises :class:`X11Error` if the server refuses us or does not speak X11.
         """
-        self._buffer += data
-        if len(self._buffer) > MAX_BUFFER:
-            raise X11Error("it sends more than an X server would")
-        if self._root is None:
-            answer = self._receive_setup()
-            if answer is None:
-                return b""
-            self._receive_events()
-            return answer
-        self._receive_events()
+        data, position, answer = self._rest + data, 0, b""
+        while True:
+            skipped = min(self._skip, len(data) - position)
+            position, self._skip = position + skipped, self._skip - skipped
+            end = position + self._need
+            if self._skip or end > len(data):
+                self._rest = data[position:]
+                return answer
+            answer += self._take(data[position:end])
+            position = end
+
+    def _take_answer(self, data: bytes) -> bytes:
+        status, reason_bytes, units = struct.unpack("<BBxxxxH", data)
+        self._setup_bytes = 4 * units
+        if status == 1:
+            self._need, self._take = 32, self._take_counts
+        else:
+            self._need, self._take = min(reason_bytes, self._setup_bytes), self._take_reason
         return b""
 
-    def _receive_setup(self) -> bytes | None:
-        if len(self._buffer) < 8:
-            return None
-        status, reason_length, units = struct.unpack_from("<BBxxxxH", self._buffer)
-        end = 8 + 4 * units
-        if status != 1:
-            if len(self._buffer) < end:
-                return None
-            reason = bytes(self._buffer[8 : 8 + reason_length]).decode("latin-1").strip()
-            raise Denied(f"it refuses us: {reason if reason.isprintable() else 'no reason given'}")
-        if len(self._buffer) < end:
-            return None
-        try:
-            vendor_length, screens, formats = struct.unpack_from("<HxxBB", self._buffer, 24)
-            screen = 40 + (vendor_length + 3) // 4 * 4 + 8 * formats
-            root, width, height = struct.unpack_from("<I16xHH", self._buffer, screen)
-        except struct.error:
-            raise X11Error("it does not speak X11") from None
-        if not screens or screen + 24 > end or not width or not height:
+    def _take_reason(self, data: bytes) -> bytes:
+        reason = data.decode("latin-1").strip()
+        raise Denied(f"it refuses us: {reason if reason.isprintable() else 'no reason given'}")
+
+    def _take_counts(self, data: bytes) -> bytes:
+        vendor_bytes, screens, formats = struct.unpack("<16xHxxBB10x", data)
+        self._skip = (vendor_bytes + 3) // 4 * 4 + 8 * formats
+        self._setup_bytes -= 32 + self._skip + 24
+        if not screens or self._setup_bytes < 0:
             raise X11Error("it does not speak X11")
-        del self._buffer[:end]
-        self._root, self.size = root, (width, height)
+        self._need, self._take = 24, self._take_screen
+        return b""
+
+    def _take_screen(self, data: bytes) -> bytes:
+        self._root, width, height = struct.unpack("<I16xHH", data)
+        if not width or not height:
+            raise X11Error("it does not speak X11")
+        self.size = (width, height)
+        self._skip, self._need, self._take = self._setup_bytes, 32, self._take_event
         # ChangeWindowAttributes of the root window: its event mask for this client becomes
         # StructureNotify
-        return struct.pack("<BxHIII", 2, 4, root, 1 << 11, _STRUCTURE_NOTIFY)
+        return struct.pack("<BxHIII", 2, 4, self._root, 1 << 11, _STRUCTURE_NOTIFY)
 
-    def _receive_events(self) -> None:
-        while len(self._buffer) >= 32:
-            kind = self._buffer[0] & 0x7F
-            # A reply, a generic event
-            extra = 4 * struct.unpack_from("<I", self._buffer, 4)[0] if kind in (1, 35) else 0
-            if len(self._buffer) < 32 + extra:
-                return
-            if kind == _CONFIGURE_NOTIFY:
-                window, width, height = struct.unpack_from("<4xI8xHH", self._buffer, 4)
-                if window == self._root and width and height:
-                    self.size = (width, height)
-            del self._buffer[: 32 + extra]
+    def _take_event(self, data: bytes) -> bytes:
+        kind = data[0] & 0x7F
+        if kind in (1, 35):  # a reply or a generic event, of which more follows
+            self._skip = 4 * int.from_bytes(data[4:8], "little")
+        elif kind == _CONFIGURE_NOTIFY:
+            window, width, height = struct.unpack("<8xI8xHH8x", data)
+            if window == self._root and width and height:
+                self.size = (width, height)
+        return b""
 
 
 class DisplayWatch:
@@ -197,6 +209,8 @@ class DisplayWatch:
         self._socket = _connect(display)
         # What the server has not taken yet.
         self._unsent = b""
+        # How many bytes more it may send before the next look.
+        self._room = MAX_BYTES
         try:
             _, peer, _ = _UCRED.unpack(
                 self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
@@ -223,17 +237,23 @@ class DisplayWatch:
         return self._screen.size
 
     def poll(self) -> None:
-        """Take what the server has sent and send what is owed, without waiting. Raises
-        :class:`X11Error`."""
+        """Take what the server has sent since the last look and send what is owed, without waiting.
+        Raises :class:`X11Error`; :class:`Flood` if it is too much."""
+        self._room = MAX_BYTES
+        self.poll_again()
+
+    def poll_again(self) -> None:
+        """Do the same once more in the same look."""
         try:
             self._flush()
-            # A server that never stops sending gets its turn again at the next scan
-            for _ in range(16):
-                data = self._socket.recv(65536)
-                if not data:
-                    raise X11Error("it has closed the connection")
-                self._unsent += self._screen.receive(data)
-                self._flush()
+            data = self._socket.recv(self._room)
+            if not data:
+                raise X11Error("it has closed the connection")
+            self._room -= len(data)
+            if not self._room:
+                raise Flood("it sends more than an X server would")
+            self._unsent += self._screen.receive(data)
+            self._flush()
         except BlockingIOError:
             return
         except OSError as error:

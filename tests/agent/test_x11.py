@@ -19,6 +19,7 @@ from fastx_list.agent.x11 import (
     Cookie,
     Denied,
     DisplayWatch,
+    Flood,
     ScreenSize,
     X11Error,
     find_cookie,
@@ -108,10 +109,20 @@ def test_a_server_that_refuses_is_quoted() -> None:
         ScreenSize().receive(reply)
 
 
-def test_a_server_that_sends_without_end_is_left() -> None:
-    screen = ScreenSize()
-    with pytest.raises(X11Error, match="more than an X server would"):
-        screen.receive(b"\x01" + b"\0" * 5 + b"\xff\xff" + b"\0" * x11.MAX_BUFFER)
+@given(st.lists(st.integers(1, 3000), max_size=20), st.sampled_from([1, 35]))
+def test_what_was_not_asked_for_is_passed_over_without_being_kept(
+    cuts: list[int], kind: int
+) -> None:
+    extra = b"\x16" * 4000
+    unasked = struct.pack("<BxHI24x", kind, 1, len(extra) // 4) + extra
+    data = unasked + configure_notify(77, 1024, 768)
+    screen, position = ScreenSize(), 0
+    screen.receive(setup_reply(640, 480, vendor=b"v" * 60_000))
+    for cut in [*cuts, len(data)]:
+        screen.receive(data[position : position + cut])
+        position += cut
+        assert len(screen._rest) < 32
+    assert screen.size == (1024, 768)
 
 
 def test_the_cookie_of_this_host_and_display_is_taken() -> None:
@@ -181,6 +192,25 @@ def test_a_server_that_never_answers_is_not_waited_for(display: socket.socket) -
         assert len(server.recv(100)) == 16
     with pytest.raises(X11Error, match="closed the connection"):
         watch.poll()
+    watch.close()
+
+
+def test_a_server_that_sends_without_end_is_left(display: socket.socket) -> None:
+    watch = DisplayWatch(7, os.geteuid(), None, "here")
+    server, _ = display.accept()
+    with server:
+        server.sendall(setup_reply(300, 200))
+        watch.poll()
+        server.sendall(configure_notify(77, 800, 600) * 1000)
+        watch.poll()
+        assert watch.size == (800, 600)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                server.send(configure_notify(77, 1, 1) * 1000)
+        with pytest.raises(Flood, match="more than an X server would"):
+            watch.poll()
+        assert watch.size == (800, 600)
     watch.close()
 
 
