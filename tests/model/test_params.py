@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from fastx_list.model.params import ParamsError, check_params, merge_params
+from fastx_list.model.params import ParamsError, ParamsSchema, check_params, is_deeper, merge_params
 from fastx_list.model.session import decode, encode
 from tests.model.sessions import MINIMAL, json_objects
 
@@ -138,3 +138,41 @@ def test_merging_is_what_the_text_says(params: dict[str, Any], patch: dict[str, 
     assert None not in merged.values()
     for key in params.keys() | patch.keys():
         assert merged.get(key) == (patch[key] if key in patch else params[key])
+
+
+def test_params_may_be_nested_32_deep_and_no_deeper() -> None:
+    for depth in (1, 2, 31, 32):
+        check_params(nested(depth))
+    for depth in (33, 34):
+        with pytest.raises(ParamsError, match="nested at most 32 deep"):
+            check_params(nested(depth))
+
+
+def test_how_deep_a_value_is_is_told_to_the_level() -> None:
+    assert is_deeper("x", 0) is False
+    assert is_deeper(["x"], 0) is True and is_deeper(["x"], 1) is False
+    assert is_deeper([{"a": "x"}, "y"], 1) is True and is_deeper([{"a": "x"}, "y"], 2) is False
+
+
+# What the params call takes
+
+
+def refused(body: dict[str, Any]) -> dict[str, Any]:
+    return ParamsSchema().validate(body)
+
+
+def test_the_params_call_takes_an_id_and_an_object_and_ignores_the_rest() -> None:
+    body = {"id": "a" * 256, "params": {"name": None, "n": 1}}
+    assert ParamsSchema().load({**body, "_": "1"}) == body
+
+
+@pytest.mark.parametrize("wrong", [{}, {"id": None}, {"id": 7}, {"id": ""}, {"id": "a b"}])
+def test_the_params_call_says_which_id_it_takes(wrong: dict[str, Any]) -> None:
+    assert refused({"params": {}, **wrong}) == {"id": ["takes the id of one of your sessions"]}
+    assert "id" in refused({"params": {}, "id": "a" * 257})
+
+
+@pytest.mark.parametrize("wrong", [{}, {"params": None}, {"params": []}, {"params": "a"}])
+def test_the_params_call_says_which_params_it_takes(wrong: dict[str, Any]) -> None:
+    takes = "takes a JSON object; a null in it removes a param"
+    assert refused({"id": "a", **wrong}) == {"params": [takes]}

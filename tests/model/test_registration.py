@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from marshmallow import ValidationError
 
-from fastx_list.model.registration import SpoolSchema, StartSchema
-from fastx_list.model.session import Session, encode
+from fastx_list.model.registration import SpoolSchema, StartSchema, load_said, load_start
+from fastx_list.model.session import Said, Session, Start, encode
 
 FILE = {
     "login": "alice",
@@ -184,3 +184,14 @@ def test_a_refused_session_setting_says_what_it_takes(name: str, value: object, 
     with pytest.raises(ValidationError) as caught:
         StartSchema().load({name: value})
     assert caught.value.messages_dict == {name: [f"takes {takes}"]}
+
+
+def test_what_a_launcher_says_is_loaded_by_attribute() -> None:
+    said = load_said({"login": "alice", "windowMode": "rootless", "videoRam": 5, "display": None})
+    assert said == Said(login="alice", window_mode="rootless", video_ram=5)
+    assert load_start({"cpuPercentage": 50, "sharing": False}) == Start(
+        cpu_percentage=50, sharing=False
+    )
+    for load, wrong in ((load_said, {}), (load_start, {"login": "alice"})):
+        with pytest.raises(ValidationError):
+            load(wrong)

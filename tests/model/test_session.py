@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 
 from fastx_list.model.json import to_json
-from fastx_list.model.session import MEMBERS, Session, SessionSchema, decode, encode
+from fastx_list.model.session import (
+    MEMBERS,
+    Said,
+    Session,
+    SessionSchema,
+    Start,
+    complete,
+    decode,
+    encode,
+    session_of,
+)
 from tests.model.sessions import FULL, MINIMAL, json_objects, sessions
 
 # As on the published page.
@@ -154,3 +164,25 @@ def test_the_digest_depends_on_everything_else(name: str) -> None:
         others.append(None)
     digests = {FULL.digest, *(replace(FULL, **{name: other}).digest for other in others)}
     assert len(digests) == 1 + len(others)
+
+
+def test_what_is_not_said_of_its_start_is_completed_and_nothing_else() -> None:
+    said = Said(login="alice", video_ram=1, sharing=False, cpu_percentage=0.0)
+    start = Start(cpu_percentage=50.0, video_ram=2, sharing=True, disconnect_timeout=30)
+    assert complete(said, start) == replace(said, disconnect_timeout=30)
+    assert complete(said, Start()) is said
+    assert complete(Said(login="alice"), start) == Said(login="alice", **vars(start))
+
+
+def test_a_session_is_what_was_said_of_it_and_where_it_is() -> None:
+    said = {each.name: getattr(FULL, each.name) for each in fields(Said)}
+    session = session_of(Said(**said), id="a", server_id="server", hostname="host.example.org")
+    assert session == replace(FULL, last_connect=None, last_disconnect=None)
+
+
+@pytest.mark.parametrize("owner", [Start, Said, Session])
+def test_members_are_named_where_they_are_said(owner: type) -> None:
+    with pytest.raises(TypeError):
+        owner("alice")
+    with pytest.raises(AttributeError):
+        FULL.login = "bob"  # type: ignore[misc]
