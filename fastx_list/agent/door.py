@@ -110,25 +110,28 @@ class Door:
         # One asks at a time.
         self._lock = threading.Lock()
 
-    def ask(self, owner: Owner, what: str, call: Callable[[], T]) -> T:
+    def ask(
+        self, owner: Owner, what: str, call: Callable[[], T], seconds: float | None = None
+    ) -> T:
         """Return what ``call`` returns, or raise what it raises. ``what`` it asks is said to
-        people.
+        people. It may not ask in turn.
 
-        Raises :class:`Unanswered` if that takes longer than is left of the owner's time, or if the
-        owner still has not answered an earlier call. An answer that is late is dropped.
+        Raises :class:`Unanswered` if that takes longer than is left of the owner's time, or than
+        the ``seconds`` that those who run the machine may take in each look; or if the owner still
+        has not answered an earlier call. An answer that is late is dropped.
         """
         with self._lock:
-            now = time.monotonic()
-            account = self._account(owner, now)
-            left = min(account.balance(now), self._all.balance(now))
+            began = time.monotonic()
+            accounts = [] if seconds is not None else [self._account(owner, began), self._all]
+            left = min([account.balance(began) for account in accounts], default=seconds or 0.0)
             if self._still_waits(owner) or left < LEAST_SECONDS or self._is_full():
                 raise Unanswered(what)
             courier, self._free = self._free or _Courier(), None
             courier.send(call)
             outcome = courier.outcome(left)
-            now, began = time.monotonic(), now
-            account.spend(now - began, now)
-            self._all.spend(now - began, now)
+            now = time.monotonic()
+            for account in accounts:
+                account.spend(now - began, now)
             if outcome is None:
                 self._waiting[owner] = _Waiting(courier, what, time.time())
                 raise Unanswered(what)

@@ -34,13 +34,16 @@ def read_owned(path: str, owner: int, limit: int) -> bytes:
         raise FileBusy(f"{path!r} cannot be read now: its file system does not answer") from None
     except FileNotFoundError:
         raise FileError(f"{path!r} cannot be read: it is not there") from None
+    except FileError as error:
+        raise type(error)(f"{path!r} {error}") from None
 
 
 def read_regular(
     path: str, limit: int, *, owner: int | None = None, directory: int | None = None
 ) -> tuple[bytes, os.stat_result]:
     """Return content and status of the regular file at ``path``, which starts from the open
-    ``directory`` unless it is absolute. Raises the same errors, and ``FileNotFoundError``.
+    ``directory`` unless it is absolute. Raises the same errors, whose messages say what it
+    does, and ``FileNotFoundError``.
 
     Its file system may still hang.
     """
@@ -51,26 +54,24 @@ def read_regular(
         try:
             status = os.fstat(probe)
             if not stat.S_ISREG(status.st_mode):
-                raise FileError(f"{path!r} is no regular file")
+                raise FileError("is no regular file")
             if owner is not None and status.st_uid != owner:
-                raise FileError(f"{path!r} belongs to another user")
+                raise FileError("belongs to another user")
             if status.st_size > limit:
-                raise FileError(f"{path!r} is over {limit} bytes")
+                raise FileError(f"is over {limit} bytes")
             data = read_up_to(f"/proc/self/fd/{probe}", limit + 1)
         finally:
             os.close(probe)
     except FileNotFoundError:
         raise
     except PermissionError:
-        raise FileDenied(f"{path!r} may not be read") from None
+        raise FileDenied("may not be read") from None
     except BlockingIOError:
-        raise FileBusy(f"{path!r} cannot be read now: its owner has a lease on it") from None
+        raise FileBusy("cannot be read now: its owner has a lease on it") from None
     except (OSError, ValueError) as error:
-        raise FileError(
-            f"{path!r} cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        raise FileError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(data) > limit:
-        raise FileError(f"{path!r} is over {limit} bytes")
+        raise FileError(f"is over {limit} bytes")
     return data, status
 
 

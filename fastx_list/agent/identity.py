@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fastx_list.agent.files import read_up_to
 from fastx_list.config import PREFIX, ConfigError, Settings
 from fastx_list.state import give_to_owner_of, make_state_dir
 
@@ -62,7 +63,7 @@ def find(settings: Settings) -> str | None:
 
 def _name_in(file: Path) -> str | None:
     try:
-        text = file.read_text(encoding="utf-8").strip()
+        text = read_up_to(str(file), 64).decode("utf-8").strip()
     except FileNotFoundError:
         return None
     if not re.fullmatch("[0-9a-f]{32}", text):

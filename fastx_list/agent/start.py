@@ -10,6 +10,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
+from fastx_list.agent.files import read_up_to
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.model.member import declared
@@ -45,9 +46,7 @@ class SessionJson:
             if version == self._version:
                 return self._start
             self._version = version
-            if status.st_size > MAX_FILE_BYTES:
-                raise ValueError(f"it is over {MAX_FILE_BYTES} bytes")
-            self._start = _parse(self._path.read_text(encoding="utf-8"))
+            self._start = _parse(read_up_to(str(self._path), MAX_FILE_BYTES + 1))
             machine.settle(subject)
         except FileNotFoundError:
             self._version, self._start = None, Start()
@@ -82,8 +81,11 @@ def _value(text: str) -> Any:
     return json.loads(text) if re.fullmatch(r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?", text) else text
 
 
-def _parse(text: str) -> Start:
-    """Return what the file's ``text`` says; raises ``ValueError`` with line and member."""
+def _parse(data: bytes) -> Start:
+    """Return what the file that holds ``data`` says; raises ``ValueError`` with line and member."""
+    if len(data) > MAX_FILE_BYTES:
+        raise ValueError(f"it is over {MAX_FILE_BYTES} bytes")
+    text = data.decode("utf-8")
     try:
         return load_start(json.loads(text))
     except json.JSONDecodeError as error:

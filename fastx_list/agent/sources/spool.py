@@ -12,12 +12,17 @@ import pwd
 import stat
 import time
 from collections.abc import Iterable
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from marshmallow import ValidationError
 
+from fastx_list.agent.door import Unanswered, ask
 from fastx_list.agent.facts import Facts
+from fastx_list.agent.files import FileBusy, FileError, read_regular
+from fastx_list.agent.logins import FRESH_SECONDS
 from fastx_list.agent.machine import Machine
 from fastx_list.model.json import from_json, to_json
 from fastx_list.model.params import ParamsError, check_params
@@ -26,6 +31,8 @@ from fastx_list.model.registration import load_said
 from fastx_list.model.session import Said
 
 MAX_FILE_BYTES = 64 * 1024
+MAX_ENTRIES = 100_000  # of the directory
+READ_SECONDS = 1.0  # that one look waits for what may be on a dead network mount
 WRITING_SECONDS = 2.0  # a file that was written so recently may not be finished
 TICK_SECONDS = 0.1  # more than the kernel's, which is at most 0.01
 NEVER = -1
@@ -35,6 +42,10 @@ class _Refused(Exception):
     """The file does not count; the message says why."""
 
 
+class _NotSaid(Exception):
+    """Nobody says now whose the file is; the message says so."""
+
+
 class _File(NamedTuple):
     """What was read: from which inode, as it was changed when (in nanoseconds; ``NEVER`` to have it
     read again)."""
@@ -42,6 +53,8 @@ class _File(NamedTuple):
     inode: int
     changed: int
     facts: Facts | None
+    # The user who may only speak for themselves; None if this one may speak for everybody.
+    speaker: int | None = None
 
 
 class Spool:
@@ -51,122 +64,163 @@ class Spool:
         self._directory = directory
         # What was read, by name.
         self._files: dict[str, _File] = {}
-        # What the files say, together.
-        self._facts: list[Facts] = []
+        # What the files say, together; None until they were read.
+        self._facts: list[Facts] | None = None
         # Whether others than the directory's owner could write to it at the last look.
         self._anyone_writes = False
+        # The logins of those who can, and until when they hold, by the monotonic clock.
+        self._logins: dict[int, tuple[str, float]] = {}
 
     def scan(self, machine: Machine) -> Iterable[Facts]:
-        files: dict[str, _File] = {}
-        unchanged = True
+        """Return what the files say; what they said when they were last read, while they hang.
+
+        Raises :class:`Unanswered` while they have hung from the beginning.
+        """
+        with suppress(Unanswered):
+            ask(f"spool {self._directory}", "its files", lambda: self._read(machine), READ_SECONDS)
+        if self._facts is None:
+            raise Unanswered("its files")
+        return self._facts
+
+    def _read(self, machine: Machine) -> None:
+        """Bring what is known of the files up to date."""
+        files = self._files
         try:
             # Through a descriptor, so that the kernel does not walk the directory's path for each
             # file.
             directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                anyone_writes = bool(os.fstat(directory).st_mode & (stat.S_IWGRP | stat.S_IWOTH))
-                known = self._files if anyone_writes == self._anyone_writes else {}
-                self._anyone_writes = anyone_writes
-                with os.scandir(directory) as entries:
-                    # Of which there may be tens of thousands, as a rule unchanged
-                    for entry in entries:
-                        name = entry.name
-                        file = known.get(name)
-                        if file is None:
-                            if name.startswith(".") or not name.endswith(".json"):
-                                continue
-                        else:
-                            try:
-                                if (
-                                    file.changed == entry.stat(follow_symlinks=False).st_ctime_ns
-                                    and file.inode == entry.inode()
-                                ):
-                                    files[name] = file
-                                    continue
-                            except OSError:
-                                continue  # it has gone meanwhile
-                        unchanged = False
-                        file = self._look_at(entry, directory, anyone_writes, machine)
-                        if file is not None:
-                            files[name] = file
+                files = self._read_directory(directory, machine)
             finally:
                 os.close(directory)
         except FileNotFoundError:
-            pass  # no launcher has made it yet
+            files = {}  # no launcher has made it yet
         except OSError as error:
             machine.explain(
                 f"spool {self._directory}",
                 f"cannot be read: {error.strerror}; its sessions stay as they were",
             )
-            files = self._files
         else:
             machine.settle(f"spool {self._directory}")
-        if not unchanged or len(files) != len(self._files):
+        if files is not self._files or self._facts is None:
             for name in self._files.keys() - files.keys():
                 machine.settle(self._subject(name))
             self._files = files
             self._facts = [file.facts for file in files.values() if file.facts is not None]
-        return self._facts
+
+    def _read_directory(self, directory: int, machine: Machine) -> dict[str, _File]:
+        """Return the files in it; those that are known already if nothing has changed."""
+        anyone_writes = bool(os.fstat(directory).st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+        known = self._files if anyone_writes == self._anyone_writes else {}
+        self._anyone_writes = anyone_writes
+        files: dict[str, _File] = {}
+        unchanged = True
+        with os.scandir(directory) as entries:
+            # Of which there may be tens of thousands, as a rule unchanged
+            for entry in islice(entries, MAX_ENTRIES):
+                name = entry.name
+                file = known.get(name)
+                if file is None:
+                    if name.startswith(".") or not name.endswith(".json"):
+                        continue
+                elif self._is_unchanged(file, entry):
+                    files[name] = file
+                    continue
+                unchanged = False
+                self._look_at(name, directory, files, machine)
+            if next(entries, None) is not None:
+                subject = f"spool {self._directory}"
+                machine.problems[subject] = f"{subject}: only {MAX_ENTRIES} files are looked at"
+        # One that the listing has left out has not gone until it is asked for itself.
+        for name in self._files.keys() - files.keys():
+            unchanged = False
+            self._look_at(name, directory, files, machine)
+        return self._files if unchanged else files
+
+    def _is_unchanged(self, file: _File, entry: os.DirEntry[str]) -> bool:
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError:
+            return False
+        return (
+            file.changed == status.st_ctime_ns
+            and file.inode == status.st_ino
+            and (
+                file.speaker is None
+                or file.facts is None
+                or self._login_of(file.speaker) in (None, file.facts.login)
+            )
+        )
 
     def _subject(self, name: str) -> str:
         return f"session file {self._directory / name}".encode("utf-8", "backslashreplace").decode()
 
     def _look_at(
-        self, entry: os.DirEntry[str], directory: int, anyone_writes: bool, machine: Machine
-    ) -> _File | None:
-        known = self._files.get(entry.name)
+        self, name: str, directory: int, files: dict[str, _File], machine: Machine
+    ) -> None:
+        """Put what the file ``name`` says among ``files``; nothing if it has gone meanwhile."""
+        known = self._files.get(name)
         try:
-            status = entry.stat(follow_symlinks=False)
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except OSError:
-            return None  # it has gone meanwhile
+            return
         # The kernel dates changes by its tick, so a file that changed just now may change again
         # under the same date.
         is_fresh = abs(time.time() - status.st_ctime) < TICK_SECONDS
-        changed = NEVER if is_fresh else status.st_ctime_ns
+        file = _File(status.st_ino, NEVER if is_fresh else status.st_ctime_ns, None)
+        problem = ""
         try:
-            facts = self._read(entry.name, directory, status, anyone_writes)
+            file = self._read_file(name, directory, file)
         except FileNotFoundError:
-            return None
+            return
+        except (FileBusy, _NotSaid) as error:  # what it said before still holds
+            file = file._replace(changed=NEVER, facts=known.facts if known else None)
+            problem = f"it stays as it was, since it {_one_line(error)}"
         except (ValueError, RecursionError) as error:
-            # An unfinished file is not wrong yet, and what it said before still holds.
+            # An unfinished file is not wrong yet.
             if 0 <= time.time() - status.st_mtime < WRITING_SECONDS:
-                return _File(entry.inode(), NEVER, known.facts if known else None)
-            machine.explain(
-                self._subject(entry.name),
-                f"skipped: it is not well-formed JSON in UTF-8: {_one_line(error)}",
-            )
-            return _File(entry.inode(), changed, None)
+                files[name] = file._replace(changed=NEVER, facts=known.facts if known else None)
+                return
+            problem = f"skipped: it is not well-formed JSON in UTF-8: {_one_line(error)}"
+        except FileError as error:
+            problem = f"skipped: it {_one_line(error)}"
         except (_Refused, OSError) as error:
-            machine.explain(self._subject(entry.name), f"skipped: {_one_line(error)}")
-            return _File(entry.inode(), changed, None)
-        machine.settle(self._subject(entry.name))
-        return _File(entry.inode(), changed, facts)
+            problem = f"skipped: {_one_line(error)}"
+        files[name] = file
+        if problem:
+            machine.explain(self._subject(name), problem)
+        else:
+            machine.settle(self._subject(name))
 
-    def _read(
-        self, name: str, directory: int, status: os.stat_result, anyone_writes: bool
-    ) -> Facts:
-        if not stat.S_ISREG(status.st_mode):
-            raise _Refused("it is no regular file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise _Refused(f"it is over {MAX_FILE_BYTES} bytes")
-        descriptor = os.open(
-            name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory
-        )
-        with os.fdopen(descriptor, "rb") as file:
-            opened = os.fstat(descriptor)
-            if not stat.S_ISREG(opened.st_mode):  # exchanged since it was listed
-                raise _Refused("it is no regular file")
-            data = file.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise _Refused(f"it is over {MAX_FILE_BYTES} bytes")
+    def _read_file(self, name: str, directory: int, file: _File) -> _File:
+        data, opened = read_regular(name, MAX_FILE_BYTES, directory=directory)
         said = _parse(data)
-        others_write = anyone_writes or opened.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        if others_write and not _may_speak_for(opened.st_uid, said.login):
+        identity = f"spool:{os.fsencode(name).hex()}:{said.login}:{said.started}"
+        file = file._replace(facts=Facts(identity=identity, stated=True, **vars(said)))
+        others_write = self._anyone_writes or opened.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if not others_write or opened.st_uid == 0:
+            return file
+        login = self._login_of(opened.st_uid)
+        if said.login not in (login, str(opened.st_uid) if login is None else login):
+            if login is None:
+                raise _NotSaid(f"belongs to user {opened.st_uid}, of whom nobody says the name")
             raise _Refused(
                 f"others can write here, and its owner is neither root nor {said.login!r}"
             )
-        identity = f"spool:{os.fsencode(name).hex()}:{said.login}:{said.started}"
-        return Facts(identity=identity, stated=True, **vars(said))
+        return file._replace(speaker=opened.st_uid)
+
+    def _login_of(self, uid: int) -> str | None:
+        """Return the login of ``uid`` as it was within the last minute; ``None`` while nobody says
+        it."""
+        login, until = self._logins.get(uid, (None, 0.0))
+        if time.monotonic() < until:
+            return login
+        try:
+            login = pwd.getpwuid(uid).pw_name
+        except (KeyError, UnicodeDecodeError):
+            return None
+        self._logins[uid] = login, time.monotonic() + FRESH_SECONDS
+        return login
 
 
 def _parse(data: bytes) -> Said:
@@ -179,15 +233,6 @@ def _parse(data: bytes) -> Said:
     except ParamsError as error:
         raise _Refused(str(error)) from None
     return said
-
-
-def _may_speak_for(uid: int, login: str) -> bool:
-    if uid == 0:
-        return True
-    try:
-        return pwd.getpwnam(login).pw_uid == uid
-    except (KeyError, ValueError):
-        return login == str(uid)
 
 
 def _one_line(error: Exception) -> str:

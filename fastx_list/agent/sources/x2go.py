@@ -11,7 +11,8 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
-from fastx_list.agent.files import FileError, read_owned
+from fastx_list.agent.door import Unanswered, ask
+from fastx_list.agent.files import FileError, read_regular
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets
@@ -44,18 +45,26 @@ class _X2GoSession(XSession):
     def _read_port(self) -> None:
         """Take the port from the options file, which is written anew each time the session is
         resumed."""
-        try:
-            path = self._options_path or ""
-            status = os.stat(path)
+        path, uid = self._options_path, self.process.uid
+        if path is None:
+            return
+
+        def read() -> tuple[tuple[int, ...], bytes] | None:
+            status = os.stat(path, follow_symlinks=False)
             version = (status.st_ino, status.st_mtime_ns)
-            if version != self._version:
-                self._version = version
-                data = read_owned(path, self.process.uid, MAX_OPTIONS_BYTES)
-                text = data.decode("utf-8", "replace")
-                match = re.search(r"(?:^|,)listen=([0-9]{1,5})(?:,|:|$)", text)
-                self._port = int(match[1]) if match else self._port
-        except (OSError, ValueError, FileError):
+            if version == self._version:
+                return None
+            return version, read_regular(path, MAX_OPTIONS_BYTES, owner=uid)[0]
+
+        try:
+            found = ask(uid, f"the file {path!r}", read)
+        except (Unanswered, OSError, ValueError, FileError):
             return  # what was known last is the best there is
+        if found is not None:
+            self._version, data = found
+            text = data.decode("utf-8", "replace")
+            match = re.search(r"(?:^|,)listen=([0-9]{1,5})(?:,|:|$)", text)
+            self._port = int(match[1]) if match else self._port
 
     def applications(self, machine: Machine) -> Iterable[Process]:
         for process in machine.named(["x2goruncommand"]):

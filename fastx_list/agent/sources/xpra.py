@@ -16,6 +16,7 @@ import socket
 from collections.abc import Iterable, Iterator
 
 from fastx_list.agent.display import STARTING_SECONDS
+from fastx_list.agent.door import Unanswered, ask
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets
@@ -171,9 +172,15 @@ def _authority(process: Process, machine: Machine) -> str | None:
             path = path_of(child, parse_args(child.args)[1].get("auth"))
             if path:
                 return path
+    named = process.environ.get("XAUTHORITY")
+
+    def usual() -> str | None:
+        path = named or f"{pwd.getpwuid(process.uid).pw_dir}/.Xauthority"
+        return path if os.path.isfile(path) else None
+
     try:
-        home = pwd.getpwuid(process.uid).pw_dir
+        return ask(process.uid, "its authority file", usual)
     except KeyError:
-        home = ""
-    usual = process.environ.get("XAUTHORITY") or f"{home}/.Xauthority"
-    return usual if os.path.isfile(usual) else None
+        return None
+    except Unanswered:
+        return named
