@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 TESTS = Path(__file__).parent
-LOOKING = {"system", "agent", "command"}
+LOOKING = {"system", "agent", "command", "hostile"}
 # Tests in these folders start programs, and so does whoever uses these fixtures.
 STARTING_FOLDERS = {"system", "page", "portal", "command"}
 STARTING_FIXTURES = {
