@@ -9,9 +9,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import count
-from urllib.parse import quote
+from contextlib import ExitStack, contextmanager
+from itertools import count, product
+from string import ascii_lowercase, digits
 
 import pytest
 from websockets.sync.client import ClientConnection
@@ -23,8 +23,11 @@ from tests.live.clients import follow, take, upgrade
 from tests.support import Service, fetch, wait_for
 
 SOCKETS = 100  # as many as a login may have
-CALLS_A_SECOND = 55
-TIMES = 20
+CALLERS = 3
+CALLS_A_SECOND = 30  # of each caller, at most
+TIMES = 60
+# As many values as fit into a filter
+_VALUES = ["".join(pair) for pair in product(ascii_lowercase + digits, repeat=2)]
 
 
 @pytest.fixture
@@ -39,9 +42,9 @@ def kept(service: Service) -> Iterator[Store]:
 
 
 def costly_filter(number: int) -> str:
-    """Return the longest filter on a boolean; each number has one of its own."""
-    values = [f"{number}x{value:x}" for value in range(2000)]
-    return quote("sharing==" + ",".join(values)[:4000])
+    """Return a filter on a boolean with as many values as one can have; each number has its own."""
+    values = [value for index, value in enumerate(_VALUES) if index != number]
+    return "sharing%3D%3D" + ",".join(values)
 
 
 def open_costly(service: Service, token: str, number: int) -> socket.socket:
@@ -80,10 +83,9 @@ def attack(service: Service, ids: list[str], *, comes_again: bool) -> Iterator[N
     time."""
     token = service.token("mallory")
     sockets = deque(open_costly(service, token, number) for number in range(SOCKETS))
-    body = {"id": "", "params": {}}
 
     def call(number: int) -> None:
-        body["id"], body["params"] = ids[number % len(ids)], {"number": number}
+        body = {"id": ids[number % len(ids)], "params": {"time": time.monotonic_ns()}}
         answer = fetch(
             f"{service.url}/api/params/{token}",
             "POST",
@@ -102,7 +104,10 @@ def attack(service: Service, ids: list[str], *, comes_again: bool) -> Iterator[N
         lambda: fetch(f"http://127.0.0.1:{service.live_port}/health").json["connections"] > SOCKETS,
     )
     try:
-        with repeated(call, 1 / CALLS_A_SECOND), repeated(come, 0.01):
+        with ExitStack() as stack:
+            for _ in range(CALLERS):
+                stack.enter_context(repeated(call, 1 / CALLS_A_SECOND))
+            stack.enter_context(repeated(come, 0.01))
             yield
     finally:
         for each in sockets:
