@@ -84,6 +84,12 @@ class ValidationError(ApiError, status=400):
 class AuthError(ApiError, status=401):
     """There is no token, or one that does not hold."""
 
+    def __init__(self, message: str, is_guess: bool = True) -> None:
+        """``is_guess`` is false without a token, and of one whose signature is good, which nobody
+        can have made up."""
+        super().__init__(message)
+        self.is_guess = is_guess
+
 
 class Forbidden(ApiError, status=403):
     """Whoever asks may not see this."""

@@ -83,9 +83,9 @@ class Tokens:
             if len(self._verified) > MAX_REMEMBERED:
                 self._verified.popitem(last=False)
         if claims.expires <= time.time():
-            raise AuthError("token: it has expired; get a new one")
+            raise AuthError("token: it has expired; get a new one", is_guess=False)
         if claims.jti in revoked:
-            raise AuthError("token: it has been revoked; get a new one")
+            raise AuthError("token: it has been revoked; get a new one", is_guess=False)
         return claims
 
     def knows(self, token: str) -> bool:
@@ -120,13 +120,13 @@ class Tokens:
                 },
             )
         except jwt.InvalidAudienceError:
-            raise AuthError(f'token: its "aud" claim is not "{AUDIENCE}"') from None
+            raise AuthError(f'token: its "aud" claim is not "{AUDIENCE}"', is_guess=False) from None
         except jwt.MissingRequiredClaimError as error:
-            raise AuthError(f'token: it has no "{error.claim}" claim') from None
+            raise AuthError(f'token: it has no "{error.claim}" claim', is_guess=False) from None
         except jwt.InvalidSignatureError:
             raise AuthError("token: its signature is not of this server's key") from None
         except jwt.ImmatureSignatureError:
-            raise AuthError("token: it is not valid yet") from None
+            raise AuthError("token: it is not valid yet", is_guess=False) from None
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             raise AuthError("token: it is not a well-formed JSON Web Token") from None
         return _claims(payload)
@@ -136,15 +136,15 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
     """Return the claims of a token whose signature is good."""
     login, expires, jti = payload["sub"], payload["exp"], payload.get("jti")
     if not _is_text(login):
-        raise AuthError('token: its "sub" claim takes a login')
+        raise AuthError('token: its "sub" claim takes a login', is_guess=False)
     if (
         isinstance(expires, bool)
         or not isinstance(expires, (int, float))
         or not 0 <= expires < 2**53
     ):
-        raise AuthError('token: its "exp" claim takes a number of seconds')
+        raise AuthError('token: its "exp" claim takes a number of seconds', is_guess=False)
     if jti is not None and not _is_text(jti):
-        raise AuthError('token: its "jti" claim takes text')
+        raise AuthError('token: its "jti" claim takes text', is_guess=False)
     return Claims(login, int(expires), jti, payload.get("admin") is True)
 
 

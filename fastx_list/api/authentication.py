@@ -34,6 +34,7 @@ def find_token(request: Request) -> str:
     if not token:
         raise AuthError(
             "token: there is none; it goes into the path, Authorization: Bearer, X-FASTX-TOKEN, or"
-            " token in query or form"
+            " token in query or form",
+            is_guess=False,
         )
     return token

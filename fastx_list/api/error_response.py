@@ -8,7 +8,7 @@ from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
 from fastx_list.api.protocol import WEBSOCKET_VERSION
-from fastx_list.errors import ERRORS, ApiError, error_body
+from fastx_list.errors import ERRORS, ApiError, AuthError, error_body
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,11 @@ def error_response(status: int, message: str) -> Response:
 
 
 def _api_error(error: ApiError) -> Response:
-    return error_response(error.status, error.message)
+    response = error_response(error.status, error.message)
+    if isinstance(error, AuthError) and not error.is_guess:
+        # For nginx, which limits guesses (docs/deploy/nginx)
+        response.headers["X-Token-Guessed"] = "no"
+    return response
 
 
 def _http_error(error: HTTPException) -> Response:

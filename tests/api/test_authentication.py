@@ -52,5 +52,9 @@ def test_a_token_that_does_not_hold_is_refused(
             message = error(answer, 401, "AuthError")
             assert word in message and bad not in answer.text
             assert answer.headers["WWW-Authenticate"] == "Bearer"
+            # A proxy that limits guesses need not count what was genuine once
+            genuine = word in ("expired", "revoked", "aud", "sub", "exp")
+            assert answer.headers.get("X-Token-Guessed") == ("no" if genuine else None)
+    assert client.get("/api/list").headers["X-Token-Guessed"] == "no"
     assert "there is none" in error(client.get("/api/list"), 401, "AuthError")
     assert ids(client.get(f"/api/list/{good}")) == ["a", "b", "c"]

@@ -25,7 +25,7 @@ from tests.system.units import unit
 def test_bad_tokens_are_limited_and_good_ones_of_the_same_address_are_not(
     site: Site, token: Token, issued: list[str]
 ) -> None:
-    good, bad = token(), token(ttl=-10)
+    good, bad = token(), f"{token()}x"
     issued.append(bad)
     body = b'{"id": "a", "params": {}}'
 
@@ -34,7 +34,7 @@ def test_bad_tokens_are_limited_and_good_ones_of_the_same_address_are_not(
 
     # The application's own words arrive, whatever the request, until there are too many.
     is_error(refused("127.0.0.2"), 401, "AuthError")
-    assert "expired" in refused("127.0.0.2").json["error"]["message"]
+    assert "signature" in refused("127.0.0.2").json["error"]["message"]
     assert refused("127.0.0.2").headers.get_all("WWW-Authenticate") == ["Bearer"]
     handshake = refusal(site, bad, local_addr=("127.0.0.2", 0))
     is_error(handshake, 401, "AuthError")
