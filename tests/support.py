@@ -69,8 +69,8 @@ def _packages() -> dict[str, str]:
     except OSError:
         release = {}
     older = release.get("ID") == "debian" and release.get("VERSION_ID") == "12"
-    lines = [line.split() for line in PACKAGES.read_text(encoding="utf-8").splitlines()]
-    return {names[0]: names[0 if older else -1] for names in lines if names and names[0] != "#"}
+    lines = [line.split("#")[0].split() for line in PACKAGES.read_text("utf-8").splitlines()]
+    return {names[0]: names[0 if older else -1] for names in lines if names}
 
 
 def needs_root() -> None:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import Processes, end, free_port, program, wait_for
+from tests.support import Processes, end, free_port, lacks_package, program, wait_for
 from tests.system.servers import SECONDS, Account, Desk, is_listening
 
 READY = "Press CTRL+C"
@@ -48,6 +49,13 @@ class X2Go:
             program("x2gocleansessions", "x2goserver"),
         )
         program("dbus-run-session", "dbus-daemon")
+        perl = [program("perl", "perl"), "-MEncode::Locale", "-e1"]
+        # The tool, new in Debian 13, with which X2Go writes down how a session is resumed.
+        if (
+            shutil.which("x2gooptionsstring")
+            and subprocess.run(perl, capture_output=True).returncode
+        ):
+            lacks_package("libencode-locale-perl", "Perl's Encode::Locale is not installed")
         self._place = place / "x2go"
         self._place.mkdir()
         (self._place / "sitecustomize.py").write_text(SHIM, encoding="utf-8")
