@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from fastx_list.agent.door import MAX_WAITING
+from fastx_list.live.server import SPARE_FILES
 from tests.support import Processes, Service, needs_root, program, wait_for
 from tests.system.sessions import User, start_application, start_vnc
 from tests.system.units import SERVICES, UNITS, command_of, confined, unit
@@ -38,6 +40,8 @@ def test_the_units_are_well_formed_and_only_the_agent_has_rights(tmp_path: Path)
             "fastx-list"
         ]
         assert unit(service, "AmbientCapabilities") == ([rights] if rights else [])
+        for limit in ("MemoryMax", "TasksMax", "LimitNOFILE"):
+            assert len(unit(service, limit)) == 1, f"{service} has no {limit}="
         # Of 100, where 0 is a service that may do nothing.
         done = subprocess.run(
             [analyze, "security", "--offline=true", "--threshold=30", service],
@@ -46,6 +50,15 @@ def test_the_units_are_well_formed_and_only_the_agent_has_rights(tmp_path: Path)
             text=True,
         )
         assert done.returncode == 0, done.stdout[-200:]
+
+
+def test_the_units_have_room_for_what_the_processes_may_need() -> None:
+    [agent, listed, live] = (
+        {limit: int(unit(SERVICES[name], limit)[0]) for limit in ("TasksMax", "LimitNOFILE")}
+        for name in ("agent", "list", "live")
+    )
+    assert agent["TasksMax"] > MAX_WAITING + 4 and agent["LimitNOFILE"] >= 10_000
+    assert listed["LimitNOFILE"] >= 10_000 and live["LimitNOFILE"] >= 10_000 + SPARE_FILES
 
 
 def test_the_agent_sees_all_of_another_user_with_the_rights_of_its_unit(
