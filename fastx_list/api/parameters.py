@@ -13,8 +13,9 @@ from marshmallow import ValidationError as SchemaError
 from webargs.flaskparser import FlaskParser
 from werkzeug.datastructures import MultiDict
 from werkzeug.formparser import FormDataParser
+from werkzeug.utils import cached_property
 
-from fastx_list.errors import ApiError, ValidationError
+from fastx_list.errors import ApiError, PayloadTooLarge, ValidationError
 from fastx_list.model.json import from_json
 from fastx_list.model.query import Query, QuerySchema, describe
 
@@ -70,6 +71,15 @@ class ApiRequest(Request):
     def __init__(self, environ: WSGIEnvironment, *args: Any, **kwargs: Any) -> None:
         super().__init__(environ, *args, **kwargs)
         environ["wsgi.input"] = _Body(environ["wsgi.input"])
+
+    @cached_property
+    def stream(self) -> IO[bytes]:
+        """The whole body. Werkzeug would cut off one in chunks where it becomes too long."""
+        body = super().stream.read()
+        cut = self.content_length is None and len(body) == self.max_content_length
+        if cut and self.environ["wsgi.input"].read(1):
+            raise PayloadTooLarge()
+        return BytesIO(body)
 
 
 class Parser(FlaskParser):

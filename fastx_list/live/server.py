@@ -27,9 +27,8 @@ proc_name = "fastx-list-live"
 bind = "127.0.0.1:8001"
 worker_class = "fastx_list.live.worker.Worker"
 worker_connections = 20_000  # that shake hands at the same time; then they need no greenlet
-# That are no WebSockets: the store's and the worker's own, and connections that have just come,
-# which gevent takes up to 100 at once
-SPARE_FILES = 200
+# That are no WebSockets: the store's and the worker's own, and clients that are yet to be one
+SPARE_FILES = 128
 # Of the graceful timeout the worker waits so long for requests under way. Then it has to end them
 # (up to 4 s, as gunicorn looks around once a second) and to say goodbye to all others (up to 2 s),
 # before the master's patience is over.
@@ -55,7 +54,7 @@ def on_starting(server: Arbiter) -> None:
 def post_worker_init(worker: Worker) -> None:
     """Start to follow the store before the first client comes, and leave time for
     :func:`worker_exit`. Raises :class:`AppImportError` for another application than the sidecar."""
-    live = _live(worker)
+    live = live_of(worker)
     if live is None:
         raise AppImportError(f"these settings are the sidecar's; start it with: {START}")
     worker.cfg.set("graceful_timeout", REQUEST_SECONDS)
@@ -65,10 +64,11 @@ def post_worker_init(worker: Worker) -> None:
 def worker_exit(server: Arbiter, worker: Worker) -> None:
     """Say goodbye to all; by now the worker takes no new connections."""
     if worker.booted:
-        _live(worker).close_all()
+        live_of(worker).close_all()
 
 
-def _live(worker: Worker) -> Any:
+def live_of(worker: Worker) -> Any:
+    """Return the :class:`~fastx_list.live.sidecar.Live` of ``worker``, if it is a sidecar's."""
     from fastx_list.live.sidecar import EXTENSION
 
     return getattr(worker.wsgi, "extensions", {}).get(EXTENSION)

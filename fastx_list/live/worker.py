@@ -6,19 +6,19 @@ takes connections until there are no files left.
 
 from __future__ import annotations
 
-import resource
-import socket
 from typing import Any
 
 import gevent
+from gevent.server import StreamServer
 from gunicorn.workers.ggevent import GeventWorker
 
 from fastx_list.api.arrival import ARRIVAL_SECONDS, MAX_REQUEST_BYTES, WaitingRoom
 from fastx_list.api.serving import refuse
 from fastx_list.errors import ApiError, PayloadTooLarge, RequestTimeout
-from fastx_list.live.server import SPARE_FILES
+from fastx_list.live.server import live_of
 
 MAX_HALF_OPEN = 4000  # connections of one worker whose request is still on its way
+AT_ONCE = 16  # connections that are taken before the worker looks at them
 MIN_HALF_OPEN = 20  # that may be, however many WebSockets there are
 
 
@@ -28,21 +28,26 @@ class _Arriving:
     def __init__(self, sock: Any) -> None:
         self.whole = sock
         self._left = MAX_REQUEST_BYTES
+        # Whether it is waited for no longer
+        self._given_up = False
 
     def recv(self, size: int) -> bytes:
-        data: bytes = self.whole.recv(size)
+        try:
+            data: bytes = self.whole.recv(size)
+        except OSError:
+            if self._given_up:
+                return b""
+            raise
         self._left -= len(data)
         if self._left < 0:
             raise PayloadTooLarge()
         return data
 
     def give_up(self) -> None:
-        """Let whoever waits for this client see that nothing comes."""
+        """Wait no longer, and give its file back."""
         refuse(self.whole, RequestTimeout())
-        try:
-            self.whole.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+        self._given_up = True
+        self.whole.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.whole, name)
@@ -53,10 +58,17 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        # How many clients there are besides the WebSockets
+        self._clients = 0
         # Whose requests are on their way
         self._half_open: WaitingRoom[_Arriving] = WaitingRoom()
         # Whose requests were on their way when it was last seen that the worker has to end
         self._too_late: list[_Arriving] = []
+
+    def run(self) -> None:
+        # Else it takes connections quicker than it looks at them
+        StreamServer.max_accept = AT_ONCE
+        super().run()
 
     def timeout_ctx(self) -> Any:
         """Return what bounds the time in which a request may arrive."""
@@ -64,18 +76,20 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         arriving = _Arriving(client)
+        self._clients += 1
         self._half_open.add(arriving, addr)
-        self._make_room(client.fileno())
+        self._make_room()
         try:
             super().handle(listener, arriving, addr)
         finally:
+            self._clients -= 1
             self._half_open.discard(arriving)
 
-    def _make_room(self, fd: int) -> None:
-        # The lowest number that is free tells how many files are open
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        scarce = fd > files - SPARE_FILES and len(self._half_open) > MIN_HALF_OPEN
-        if scarce or len(self._half_open) > MAX_HALF_OPEN:
+    def _make_room(self) -> None:
+        live = live_of(self)
+        others = len(live.connections) + self._clients - len(self._half_open)
+        room = min(MAX_HALF_OPEN, max(MIN_HALF_OPEN, live.room - others))
+        if len(self._half_open) > room:
             first = self._half_open.first_to_go()
             self._half_open.discard(first)
             first.give_up()
