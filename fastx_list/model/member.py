@@ -82,7 +82,7 @@ def writing_schema(owner: type, order: Sequence[str] = ()) -> type[Schema]:
             also = _field(each, f"the same as {member.name}", checks, required=True, dump_only=True)
             written[member.also] = also
     names = dict.fromkeys([*order, *written])
-    return Schema.from_dict({name: written[name] for name in names}, name=f"{owner.__name__}Schema")
+    return Schema.from_dict({name: written[name] for name in names})
 
 
 def reading_schema(owner: type) -> type[Schema]:
@@ -95,14 +95,13 @@ def reading_schema(owner: type) -> type[Schema]:
         {
             each.member.name: _field(
                 each,
-                each.member.meaning,
+                "",
                 [check for check in (each.member.form, each.member.limits) if check],
                 required=each.required,
                 error_messages={"invalid": each.member.takes} if each.member.takes else {},
             )
             for each in declared(owner)
-        },
-        name=f"{owner.__name__}ReadingSchema",
+        }
     )
 
 
@@ -121,7 +120,7 @@ def _field(
             options["validate"].append(validate.Length(equal=len(items)))
         return fields.List(_KINDS[item](), **options)
     if get_origin(each.type) is Mapping:
-        return fields.Dict(keys=fields.String(), **options)
+        return fields.Dict(**options)
     if each.type is int:
         options["strict"] = True
     return _KINDS[each.type](**options)

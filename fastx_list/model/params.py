@@ -85,7 +85,6 @@ class ParamsSchema(Schema):
         metadata={"description": _ID},
     )
     params = fields.Dict(
-        keys=fields.String(),
         required=True,
         error_messages=dict.fromkeys(_WRONG, _PARAMS),
         metadata={

@@ -176,3 +176,24 @@ def test_the_params_call_says_which_id_it_takes(wrong: dict[str, Any]) -> None:
 def test_the_params_call_says_which_params_it_takes(wrong: dict[str, Any]) -> None:
     takes = "takes a JSON object; a null in it removes a param"
     assert refused({"id": "a", **wrong}) == {"params": [takes]}
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        (nested(33), "params: takes arrays and objects nested at most 32 deep"),
+        (
+            dict.fromkeys(map(str, range(65)), 1),
+            "params: takes at most 64 keys in all, and this would make 65",
+        ),
+        ({"a": float("nan")}, "params: takes Unicode text and finite numbers only"),
+        (
+            {"a": "x" * 8185},
+            "params: takes at most 8192 bytes of JSON in all, and this would make 8193",
+        ),
+    ],
+)
+def test_too_much_is_told_in_figures(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        check_params(params)
+    assert str(caught.value) == message

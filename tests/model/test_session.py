@@ -9,6 +9,7 @@ from hypothesis import given, settings
 
 from fastx_list.model.json import to_json
 from fastx_list.model.session import (
+    COLUMNS,
     MEMBERS,
     Said,
     Session,
@@ -186,3 +187,11 @@ def test_members_are_named_where_they_are_said(owner: type) -> None:
         owner("alice")
     with pytest.raises(AttributeError):
         FULL.login = "bob"  # type: ignore[misc]
+
+
+def test_tables_show_what_a_session_is_and_how_it_stands_before_its_other_members() -> None:
+    assert list(COLUMNS.items())[:3] == [
+        ("name", "Session"),
+        ("login", "Login"),
+        ("state", "State"),
+    ]
