@@ -21,6 +21,11 @@ _TOKEN = re.compile(
 # Letters, digits, ``-._~``: encoded or not, they mean the same (RFC 3986 section 6.2.2.2), so
 # nobody has to write them so.
 _NEEDLESSLY_ENCODED = re.compile(r"%(2[DEde]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
+# What is left of a token that something odd stands in, such as the end of a line: letters and
+# digits that make no words. Words in names of headers, classes and files are longer on average.
+_RUN = re.compile(r"[A-Za-z0-9_.-]{16,}")
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[A-Z]|[0-9]+")
+_MEAN_LENGTH = 3.2
 _formatter = logging.Formatter()
 
 
@@ -29,8 +34,19 @@ def redact(text: str) -> str:
     by ``[token]``."""
     if "%" in text:
         plain = _NEEDLESSLY_ENCODED.sub(lambda match: chr(int(match[1], 16)), text)
-        text = plain if _TOKEN.search(plain) else text
-    return _TOKEN.sub(lambda match: (match[1] or match[2] or match[3] or "") + "[token]", text)
+        text = plain if _hide(plain) != plain else text
+    return _hide(text)
+
+
+def _hide(text: str) -> str:
+    hidden = _TOKEN.sub(lambda match: (match[1] or match[2] or match[3] or "") + "[token]", text)
+    return _RUN.sub(lambda match: "[token]" if _is_piece(match[0]) else match[0], hidden)
+
+
+def _is_piece(run: str) -> bool:
+    if run in (run.lower(), run.upper()):  # such as the id of a session
+        return False
+    return len(run) < _MEAN_LENGTH * len(_WORD.findall(run))
 
 
 class RedactedRecord(logging.LogRecord):
@@ -39,6 +55,8 @@ class RedactedRecord(logging.LogRecord):
     def getMessage(self) -> str:
         if self.exc_info and not self.exc_text:
             self.exc_text = redact(_formatter.formatException(self.exc_info))
+        if self.stack_info:
+            self.stack_info = redact(self.stack_info)
         return redact(super().getMessage())
 
 

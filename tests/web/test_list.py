@@ -106,3 +106,14 @@ def test_text_of_any_kind_arrives_whole(
     answer = client.get(f"/api/list/{token('alice')}")
     assert json.loads(answer.data)[0]["command"] == command
     assert content(answer)[0]["params"] == {"ключ": command}
+
+
+@pytest.mark.parametrize("host", ["localhost", "[", "a b"])
+def test_nothing_redirects(client: FlaskClient, token: Issue, host: str) -> None:
+    alice = token("alice")
+    headers = {"Host": host}
+    assert client.get(f"/api/list/{alice}/", headers=headers).status_code == 200
+    for path in ("/api/list//{}", "//api/list/{}", "/api//list/{}", "/api/list/{}//"):
+        answer = client.get(path.format(alice), headers=headers)
+        assert answer.status_code == 404 and answer.json is not None
+        assert "Location" not in answer.headers and alice not in answer.text
