@@ -44,6 +44,7 @@ class Client:
         "family",
         "given_up",
         "peer",
+        "reader",
     )
 
     def __init__(self, worker: Worker, sock: socket.socket, peer: object) -> None:
@@ -54,6 +55,8 @@ class Client:
         self.arriving = True
         # Whether it was waited for in vain
         self.given_up = False
+        # gunicorn's reader of its body; its length is that of what was not read
+        self.reader: Any = None
         # Until when it is waited for, in seconds of the monotonic clock
         self.deadline = time.monotonic() + ARRIVAL_SECONDS
         self._sock = sock
@@ -105,12 +108,22 @@ class Client:
                 out = [memoryview(b"".join(out))[sent:]]
 
     def shutdown(self, how: int) -> None:
-        """Send the answer, and on TCP the end. There gunicorn then waits for the peer, since bytes
-        of a request that nobody reads can cost it the end of its answer (RFC 9112 section 9.6)."""
+        """Send the answer, and say that it was all. gunicorn then waits for the peer to hang up,
+        unless that is for nothing."""
         self._flush()
-        if self.family == socket.AF_UNIX or self.given_up:
+        if self.family == socket.AF_UNIX or self.given_up or self._is_read():
             raise OSError("there is nothing to wait for")
         self._sock.shutdown(how)
+
+    def _is_read(self) -> bool:
+        """Return whether the request has been read to its end. Bytes that nobody reads can cost the
+        peer the end of its answer on TCP (RFC 9112 section 9.6)."""
+        if getattr(self.reader, "length", None) != 0:  # as long as a body's end is not known
+            return False
+        try:
+            return not self._sock.recv(1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
 
     def settimeout(self, seconds: float) -> None:
         """Wait so long for the peer to have read the answer."""
@@ -222,6 +235,10 @@ class Worker(SyncWorker):  # type: ignore[misc]
     def forget(self, client: Client) -> None:
         """Wait no more for ``client``, which is about to be closed."""
         self._greenlets.pop(client.fileno(), None)
+
+    def handle_request(self, listener: Any, req: Any, client: Client, addr: Any) -> None:
+        client.reader = req.body.reader
+        super().handle_request(listener, req, client, addr)
 
     def handle_error(self, req: Any, client: Client, addr: Any, exc: BaseException) -> None:
         """Answer with an error, ours or gunicorn's."""
