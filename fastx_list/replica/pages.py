@@ -10,12 +10,17 @@ from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from fastx_list.model.query import Query
-from fastx_list.replica.topics import Topic
+from fastx_list.replica.topics import Everything, Topic
 from fastx_list.replica.view import View
 
-# Of pages kept with their questions, all logins together
-MAX_PAGES_BYTES = 64 * 1024 * 1024
+# Of pages kept with their questions: all together, and of one login
+MAX_PAGES_BYTES = 64 * 2**20
 MAX_PAGES = 10_000
+MAX_PAGES_BYTES_OF_LOGIN = 16 * 2**20
+MAX_PAGES_OF_LOGIN = 1000
+# Of what was sorted and filtered to make them
+MAX_SORTED_BYTES = 128 * 2**20
+MAX_SORTED_BYTES_OF_LOGIN = 32 * 2**20
 
 
 class Page(NamedTuple):
@@ -34,6 +39,16 @@ class _KeptPage(NamedTuple):
     size: int  # about how many bytes it takes, question and answer together
 
 
+class _Share:
+    """What is kept of one topic."""
+
+    def __init__(self) -> None:
+        # The one whose page was made longest ago first
+        self.queries: OrderedDict[Query, None] = OrderedDict()
+        # The sizes of the pages
+        self.size = 0
+
+
 class Pages:
     """The pages asked for last."""
 
@@ -42,6 +57,13 @@ class Pages:
         self._kept: OrderedDict[tuple[Topic, Query], _KeptPage] = OrderedDict()
         # The sizes of them all
         self._bytes = 0
+        # Whose they are; no topic stands here without any
+        self._shares: dict[Topic, _Share] = {}
+        # The views that were sorted or filtered, with how much of that they keep; the one that was
+        # asked last at the end
+        self._sorted: OrderedDict[View[Any], int] = OrderedDict()
+        # All of that together
+        self._sorted_bytes = 0
 
     def page(self, topic: Topic, view: View[Any], query: Query) -> Page:
         """Return the answer to ``query`` over ``view``, which holds all of ``topic``."""
@@ -57,15 +79,51 @@ class Pages:
         etag = hashlib.blake2b(body + b"%d" % total, digest_size=12).hexdigest()
         page = Page(body, total, etag)
         size = len(body) + query.size
-        self._keep((topic, query), _KeptPage(page, filtered.version, view.version, size))
+        self._keep(topic, query, _KeptPage(page, filtered.version, view.version, size))
+        self._bound(topic, view)
         return page
 
-    def _keep(self, key: tuple[Topic, Query], new: _KeptPage) -> None:
-        stale = self._kept.pop(key, None)
-        self._kept[key] = new
-        self._bytes += new.size - (stale.size if stale else 0)
+    def forget(self, view: View[Any]) -> None:
+        """Let go of ``view``, which is nobody's any more."""
+        self._sorted_bytes -= self._sorted.pop(view, 0)
+
+    def _keep(self, topic: Topic, query: Query, new: _KeptPage) -> None:
+        self._drop(topic, query)
+        self._kept[topic, query] = new
+        self._bytes += new.size
+        share = self._shares.setdefault(topic, _Share())
+        share.queries[query] = None
+        share.size += new.size
+        while (
+            not isinstance(topic, Everything)
+            and len(share.queries) > 1
+            and (share.size > MAX_PAGES_BYTES_OF_LOGIN or len(share.queries) > MAX_PAGES_OF_LOGIN)
+        ):
+            self._drop(topic, next(iter(share.queries)))
         while len(self._kept) > 1 and (
             self._bytes > MAX_PAGES_BYTES or len(self._kept) > MAX_PAGES
         ):
-            _, dropped = self._kept.popitem(last=False)
-            self._bytes -= dropped.size
+            self._drop(*next(iter(self._kept)))
+
+    def _drop(self, topic: Topic, query: Query) -> None:
+        dropped = self._kept.pop((topic, query), None)
+        if dropped is None:
+            return
+        self._bytes -= dropped.size
+        share = self._shares[topic]
+        share.size -= dropped.size
+        del share.queries[query]
+        if not share.queries:
+            del self._shares[topic]
+
+    def _bound(self, topic: Topic, view: View[Any]) -> None:
+        """Keep what was sorted and filtered small: of each login, and of all."""
+        most = MAX_SORTED_BYTES
+        view.shrink(most if isinstance(topic, Everything) else MAX_SORTED_BYTES_OF_LOGIN)
+        self.forget(view)
+        self._sorted[view] = size = view.size
+        self._sorted_bytes += size
+        while len(self._sorted) > 1 and self._sorted_bytes > most:
+            other, size = self._sorted.popitem(last=False)
+            other.forget()
+            self._sorted_bytes -= size

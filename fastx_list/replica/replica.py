@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from threading import Lock
 from typing import Generic
 
@@ -28,8 +28,6 @@ from fastx_list.store import (
 
 RETRY_SECONDS = 1.0  # between attempts to reach a store that could not be reached
 REFILL_SECONDS = 10.0  # that servers have to come back to a store that has lost what it had
-# Where more of all sessions change at once, sorting anew is quicker than putting each in place
-SORT_ANEW_SHARE = 1 / 8
 
 log = logging.getLogger(__name__)
 
@@ -181,9 +179,7 @@ class Replica(Generic[E]):
         self._revision = written.revision
         return changes
 
-    def _change_sessions(self, records: Sequence[Record]) -> Iterator[Change[E]]:
-        if len(records) > len(self._sessions.entries) * SORT_ANEW_SHARE:
-            self._sessions.forget()
+    def _change_sessions(self, records: Iterable[Record]) -> Iterator[Change[E]]:
         for record in records:
             before = self._sessions.entries.get(record.id)
             entry = (
@@ -206,6 +202,7 @@ class Replica(Generic[E]):
         view.update(before, entry)
         if not view.entries:
             del self._views[login]
+            self._pages.forget(view)
 
     def _change_servers(self, records: Iterable[ServerRecord]) -> Iterator[Change[E]]:
         for name, text in records:

@@ -1,7 +1,8 @@
 """The sessions of a topic, filtered and sorted once, then kept so as they change.
 
 So a page of 50 out of 50,000 costs what 50 cost: nothing else is looked at, compared or encoded
-again.
+again. What was sorted and filtered is kept up to date for whoever asks for it, not before: who asks
+much pays for it, and nobody else.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ from fastx_list.model.query import Filter, Query, look_up, matches, sort_key
 
 MAX_ORDERS = 8  # that one view keeps
 MAX_NARROWED = 8
+# Where more of the sessions have changed, sorting anew is quicker than putting each in place
+SORT_ANEW_SHARE = 1 / 8
+FEW = 8  # changes, of which none is worth sorting anew
+PLACE_BYTES = 170  # about what a place in an order takes, without the text that is sorted by
+ENTRY_BYTES = 120  # about what being in one more view takes
 
 _versions = count(1)
 
@@ -55,12 +61,15 @@ class Order:
         self._placed: list[_Item] = []
         # The ids of those that have none
         self._last: list[str] = []
+        # Of the texts that are sorted by, in characters
+        self._length = 0
         for entry in entries:
             item = self._item(entry)
             if item is None:
                 self._last.append(entry.id)
             else:
                 self._placed.append(item)
+                self._length += _length(item)
         self._placed.sort()
         self._last.sort()
 
@@ -68,12 +77,18 @@ class Order:
         key = sort_key(look_up(entry.members, self._name))
         return None if key is None else (*key, entry.id)
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes in memory."""
+        return PLACE_BYTES * (len(self._placed) + len(self._last)) + self._length
+
     def add(self, entry: Entry) -> None:
         item = self._item(entry)
         if item is None:
             insort(self._last, entry.id)
         else:
             insort(self._placed, item)
+            self._length += _length(item)
 
     def remove(self, entry: Entry) -> None:
         item = self._item(entry)
@@ -81,6 +96,7 @@ class Order:
             del self._last[bisect_left(self._last, entry.id)]
         else:
             del self._placed[bisect_left(self._placed, item)]
+            self._length -= _length(item)
 
     def ids(self, start: int, stop: int, reverse: bool) -> list[str]:
         """Return the ids at these positions; ``reverse`` turns the order of the keys, not that of
@@ -116,6 +132,10 @@ def _key(item: _Item) -> tuple[int, Any]:
     return item[:2]
 
 
+def _length(item: _Item) -> int:
+    return len(item[1]) if isinstance(item[1], str) else 0
+
+
 class View(Generic[E]):
     """Those sessions of a topic that pass ``filters``."""
 
@@ -130,6 +150,8 @@ class View(Generic[E]):
         self._orders: OrderedDict[str, Order] = OrderedDict()
         # Views of those that pass more filters; the one used last at the end
         self._narrowed: OrderedDict[tuple[Filter, ...], View[E]] = OrderedDict()
+        # Which changes those two have not taken over yet: what a session was, and what it is
+        self._late: dict[str, tuple[E | None, E | None]] = {}
 
     def _passes(self, entry: E) -> bool:
         return not self._filters or matches(entry.members, self._filters)
@@ -137,33 +159,61 @@ class View(Generic[E]):
     def update(self, before: E | None, after: E | None) -> None:
         """Take over that session ``before`` is now ``after``: ``None`` before it began, or once it
         has ended or left."""
-        for view in self._narrowed.values():
-            view.update(before, after)
         if before is not None:
             before = self.entries.pop(before.id, None)
         if after is not None and not self._passes(after):
             after = None
-        if before is None and after is None:
-            return
-        self.version = next(_versions)
         if after is not None:
             self.entries[after.id] = after
-        for order in self._orders.values():
-            if before is not None:
-                order.remove(before)
-            if after is not None:
-                order.add(after)
+        changed = after or before
+        if changed is None:
+            return
+        self.version = next(_versions)
+        if self._orders or self._narrowed:
+            first, _ = self._late.get(changed.id, (before, None))
+            self._late[changed.id] = first, after
+            if len(self._late) > max(FEW, len(self.entries) * SORT_ANEW_SHARE):
+                self.forget()
+
+    def _catch_up(self) -> None:
+        for before, after in self._late.values():
+            for view in self._narrowed.values():
+                view.update(before, after)
+            for order in self._orders.values():
+                if before is not None:
+                    order.remove(before)
+                if after is not None:
+                    order.add(after)
+        self._late.clear()
+
+    @property
+    def size(self) -> int:
+        """About how many bytes all takes that was sorted and filtered."""
+        return sum(order.size for order in self._orders.values()) + sum(
+            ENTRY_BYTES * len(view.entries) + view.size for view in self._narrowed.values()
+        )
+
+    def shrink(self, size: int) -> None:
+        """Drop what was used the longest ago, until the rest takes at most ``size`` bytes or is
+        what was used last."""
+        while len(self._narrowed) > 1 and self.size > size:
+            self._narrowed.popitem(last=False)
+        while len(self._orders) > 1 and self.size > size:
+            self._orders.popitem(last=False)
+        for view in self._narrowed.values():
+            view.shrink(size - self.size + view.size)
 
     def forget(self) -> None:
-        """Drop what was sorted and filtered; worth it before so many changes that doing it anew is
-        cheaper."""
+        """Drop what was sorted and filtered."""
         self._orders.clear()
         self._narrowed.clear()
+        self._late.clear()
 
     def narrow(self, filters: tuple[Filter, ...]) -> View[E]:
         """Return the view of those sessions that pass ``filters`` as well."""
         if not filters:
             return self
+        self._catch_up()
         view = self._narrowed.get(filters)
         if view is None:
             view = self._narrowed[filters] = View(self.entries.values(), filters)
@@ -175,6 +225,7 @@ class View(Generic[E]):
     def page(self, query: Query) -> list[E]:
         """Return the sessions that ``query`` sorts to its page; its filters are for
         :meth:`narrow`."""
+        self._catch_up()
         name = query.sort_by or "started"
         order = self._orders.get(name)
         if order is None:

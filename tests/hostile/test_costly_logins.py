@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import count, product
 from string import ascii_lowercase, digits
 
+import psutil
 import pytest
 from websockets.sync.client import ClientConnection
 
@@ -32,8 +33,8 @@ _VALUES = ["".join(pair) for pair in product(ascii_lowercase + digits, repeat=2)
 
 @pytest.fixture
 def kept(service: Service) -> Iterator[Store]:
-    """The store of a running list and sidecar."""
-    service.environ["FASTX_LIST_SERVER_ID"] = "here"
+    """The store of a running list and sidecar, with one worker each."""
+    service.environ |= {"FASTX_LIST_SERVER_ID": "here", "WEB_CONCURRENCY": "1"}
     service.start_list()
     service.start_live()
     store = open_store(load(service.environ).store)
@@ -150,3 +151,22 @@ def test_the_filters_and_sockets_of_a_login_cost_others_nothing(
     print(before, during)
     for name in during:
         assert during[name] <= 10 * before[name] + 0.25, (name, before, during)
+
+
+def test_the_orders_and_filters_of_a_login_take_a_bounded_part_of_memory(
+    service: Service, kept: Store
+) -> None:
+    kept.observe("here", {f"m{n}": session(f"m{n}", "mallory") for n in range(10_000)})
+    token = service.token("mallory")
+    [worker] = psutil.Process(service.running["list"].pid).children()
+
+    def ask(order: int, number: int) -> None:
+        question = f"limit=1&sortBy=x{order}&filter=login%3D%3Dmallory,{number}"
+        assert fetch(f"{service.url}/api/list/{token}?{question}").status == 200
+
+    ask(0, 0)
+    before = worker.memory_info().rss
+    for number in range(8):
+        for order in range(8):
+            ask(order, number)
+    assert worker.memory_info().rss - before < 64 * 2**20

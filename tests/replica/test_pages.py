@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from fastx_list.model import query as query_module
 from fastx_list.model.query import Filter, Query
 from fastx_list.replica import pages as pages_module
+from fastx_list.replica import view as view_module
 from fastx_list.replica.replica import Replica
+from fastx_list.replica.topics import Everything, Topic
 from fastx_list.replica.view import Entry, View
 from fastx_list.store import Store
 from tests.replica.stores import ALL, Wrapped, entry_of, listed, numbered, observe
@@ -276,3 +279,66 @@ def test_the_newest_page_is_kept_however_big_it_is(
     assert replica.page("alice", ALL).body is first.body
     replica.page("alice", Query(limit=3))  # takes its place
     assert replica.page("alice", ALL).body is not first.body
+
+
+def test_the_pages_of_one_login_leave_those_of_others(
+    agent: Store, replica: Replica[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages_module, "MAX_PAGES", 20)
+    monkeypatch.setattr(pages_module, "MAX_PAGES_OF_LOGIN", 10)
+    monkeypatch.setattr(pages_module, "MAX_PAGES_BYTES_OF_LOGIN", 20_000)
+    observe(agent, numbered(1), numbered(2, "mallory"), numbered(3, "eve", command="x" * 5000))
+    replica.refresh()
+    pages = [replica.page("alice", Query(limit=limit)) for limit in range(5)]
+    for limit in range(100):
+        replica.page("mallory", Query(limit=limit))
+        replica.page("eve", Query(limit=limit))
+    assert all(replica.page("alice", Query(limit=each)) is pages[each] for each in range(5))
+    assert len(replica._pages._shares["mallory"].queries) == 10
+    assert replica._pages._shares["eve"].size <= 20_000
+    assert replica._pages._bytes == sum(each.size for each in replica._pages._shares.values())
+
+
+def _ask_all(replica: Replica[Entry], topic: Topic) -> None:
+    """Have a topic filtered and sorted in all ways that are kept."""
+    for number in range(9):
+        filters = (Filter("nothing", frozenset({"", str(number)})),) if number else ()
+        for order in range(8):
+            replica.page(topic, Query(sort_by=f"name{order}", limit=1, filters=filters))
+
+
+def test_what_is_sorted_and_filtered_is_bounded_for_a_login_and_for_all(
+    agent: Store, replica: Replica[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logins = [f"login{number}" for number in range(10)]
+    observe(agent, *(numbered(n, logins[n % 10]) for n in range(1000)))
+    replica.refresh()
+    monkeypatch.setattr(pages_module, "MAX_SORTED_BYTES_OF_LOGIN", 300_000)
+    monkeypatch.setattr(pages_module, "MAX_SORTED_BYTES", 1_000_000)
+    for login in logins:
+        _ask_all(replica, login)
+        assert 100_000 < replica._views[login].size <= 300_000
+        assert sum(view.size for view in replica._views.values()) <= 1_000_000
+    assert replica._pages._sorted_bytes > 500_000
+    _ask_all(replica, Everything.SESSIONS)  # an administrator may take all there is
+    assert 300_000 < replica._views[Everything.SESSIONS].size <= 1_000_000
+    observe(agent)
+    replica.refresh()
+    assert set(replica._pages._sorted) <= set(replica._views.values())
+
+
+def test_a_change_costs_nothing_before_its_login_asks_again(
+    agent: Store, replica: Replica[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = [numbered(number, "mallory", clients=0) for number in range(100)]
+    observe(agent, numbered(1000), *sessions)
+    replica.refresh()
+    _ask_all(replica, "mallory")
+    looks: list[str] = []
+    monkeypatch.setattr(view_module, "look_up", lambda members, name: looks.append(name))
+    monkeypatch.setattr(query_module, "look_up", lambda members, name: looks.append(name))
+    observe(agent, numbered(1000), *sessions[1:], numbered(0, "mallory", clients=1))
+    replica.refresh()
+    assert looks == []
+    replica.page("alice", ALL)
+    assert looks == ["started"]  # of alice's own session

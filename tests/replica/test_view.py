@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import FrozenInstanceError
 from typing import Any
 
@@ -96,12 +97,12 @@ def test_neither_an_entry_nor_a_change_can_be_changed() -> None:
 def test_the_version_tells_only_of_what_is_in_the_view() -> None:
     first, busy = entry("a", clients=1), entry("b", clients=0)
     view = View([first])
-    narrow = view.narrow((Filter("clients", frozenset({"1"})),))
-    versions = view.version, narrow.version
+    idle = (Filter("clients", frozenset({"1"})),)
+    versions = view.version, view.narrow(idle).version
     view.update(None, busy)
-    assert view.version != versions[0] and narrow.version == versions[1]
+    assert view.version != versions[0] and view.narrow(idle).version == versions[1]
     view.update(busy, entry("b", clients=1))
-    assert narrow.version != versions[1]
+    assert view.narrow(idle).version != versions[1]
 
 
 def test_a_page_of_few_looks_at_few(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,3 +135,38 @@ def test_it_keeps_only_so_many_questions() -> None:
     )
     view.forget()
     assert not view._orders and not view._narrowed
+
+
+def questions(number: int) -> Iterator[Query]:
+    """Yield so many filters, each with as many orders."""
+    for filters in range(number):
+        for order in range(number):
+            wanted = Filter("nothing", frozenset({"", str(filters)}))
+            yield Query(sort_by=f"name{order}", filters=(wanted,) if filters else ())
+
+
+def test_what_it_keeps_can_be_bounded() -> None:
+    view = View(entry(f"{index:04}", name0="x" * 100) for index in range(100))
+    for query in questions(8):
+        view.narrow(query.filters).page(query)
+    assert view.size > 64 * 100 * view_module.PLACE_BYTES
+    assert view.size > 8 * 100 * 100  # the texts
+    view.shrink(50 * 100 * view_module.PLACE_BYTES)
+    assert 25 * 100 * view_module.PLACE_BYTES < view.size <= 50 * 100 * view_module.PLACE_BYTES
+    assert query.filters in view._narrowed  # the one used last
+    view.shrink(0)
+    assert [*view._narrowed] == [query.filters] and len(view._orders) == 1
+    assert [*view._narrowed[query.filters]._orders] == [query.sort_by]
+
+
+def test_its_size_follows_what_changes() -> None:
+    view = View(entry(f"{index:04}", name="x" * 10 * index) for index in range(100))
+    query = Query("name")
+    view.page(query)
+    for index in range(0, 100, 2):
+        view.update(view.entries[f"{index:04}"], None)
+        view.update(None, entry(f"{index:04}", name=None if index % 3 else "y"))
+        view.page(query)
+    made = View(view.entries.values())
+    made.page(query)
+    assert view.size == made.size
