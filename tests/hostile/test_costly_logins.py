@@ -156,7 +156,9 @@ def test_the_filters_and_sockets_of_a_login_cost_others_nothing(
 def test_the_orders_and_filters_of_a_login_take_a_bounded_part_of_memory(
     service: Service, kept: Store
 ) -> None:
-    kept.observe("here", {f"m{n}": session(f"m{n}", "mallory") for n in range(10_000)})
+    params = {f"x{number}": "Text" * 20 for number in range(8)}
+    sessions = [session(f"m{number}", "mallory", params=params) for number in range(10_000)]
+    kept.observe("here", {each.id: each for each in sessions})
     token = service.token("mallory")
     [worker] = psutil.Process(service.running["list"].pid).children()
 
