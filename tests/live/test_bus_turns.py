@@ -65,7 +65,7 @@ def test_a_turn_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
         bus.subscribe("alice", reader)
     bus.publish([new(make_entry())])
     while bus.tell():
-        assert now[0] <= 1.1 * bus_module.TURN_SECONDS
+        assert now[0] <= 1.5 * bus_module.TURN_SECONDS
         now[0] = 0.0
     assert {reader.flushed for reader in readers} == {1}
 
