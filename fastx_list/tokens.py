@@ -7,10 +7,8 @@ its expiry and its revocation are looked at.
 
 from __future__ import annotations
 
-import os
 import secrets
 import stat
-import tempfile
 import time
 import uuid
 from collections import OrderedDict
@@ -23,7 +21,7 @@ import jwt
 
 from fastx_list.config import PREFIX, ConfigError, Settings
 from fastx_list.errors import AuthError
-from fastx_list.state import give_to_owner_of, make_state_dir
+from fastx_list.state import read_file, read_own, write_new
 from fastx_list.values import MIN_SECRET_BYTES
 
 AUDIENCE = "api"
@@ -160,17 +158,18 @@ def read_secret(path: Path) -> str:
     cannot be read or made, if others can read it, or if it is too short.
     """
     try:
-        if not path.exists():
-            _make_secret(path)
-        with path.open(encoding="utf-8") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            secret = file.read().strip()
+        try:
+            data, status = read_own(path)
+        except FileNotFoundError:
+            write_new(path, secrets.token_hex(32) + "\n")
+            data, status = read_own(path)
+        secret = data.decode().strip()
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"the secret {path} cannot be used: {getattr(error, 'strerror', None) or error}; run as"
             f" the user that owns it, or set {PREFIX}STATE_DIR or {PREFIX}SECRET_KEY"
         ) from None
-    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+    if status.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
         raise ConfigError(
             f"the secret {path} is open to other users; close it with: chmod 600 {path}"
         )
@@ -180,24 +179,6 @@ def read_secret(path: Path) -> str:
             " is made"
         )
     return secret
-
-
-def _make_secret(path: Path) -> None:
-    make_state_dir(path.parent)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".secret-")  # mode 0600
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(secrets.token_hex(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        give_to_owner_of(path.parent, Path(name))
-        try:
-            # Unlike a rename, this never replaces a secret that another process has just made
-            os.link(name, path)
-        except FileExistsError:
-            pass
-    finally:
-        os.unlink(name)
 
 
 def _public_key(path: Path) -> dict[str, bytes]:
@@ -211,10 +192,10 @@ def _public_key(path: Path) -> dict[str, bytes]:
             f"{PREFIX}TOKEN_PUBLIC_KEY needs one more package: pip install 'fastx-list[keys]'"
         ) from None
     try:
-        pem = path.read_bytes()
+        pem, _ = read_file(path)
     except OSError as error:
         raise ConfigError(
-            f"{PREFIX}TOKEN_PUBLIC_KEY: {path} cannot be read: {error.strerror}"
+            f"{PREFIX}TOKEN_PUBLIC_KEY: {path} cannot be read: {error.strerror or error}"
         ) from None
     try:
         key = load_pem_public_key(pem)

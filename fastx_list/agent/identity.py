@@ -12,12 +12,11 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from fastx_list.agent.files import read_up_to
 from fastx_list.config import PREFIX, ConfigError, Settings
-from fastx_list.state import give_to_owner_of, make_state_dir
+from fastx_list.state import owner_of, read_own, working_as, write_new
 
 
 def path(settings: Settings) -> Path:
@@ -32,19 +31,8 @@ def read(settings: Settings) -> str:
     try:
         if (name := _name_in(file)) is not None:
             return name
-        make_state_dir(file.parent)
         name = secrets.token_hex(16)
-        draft = file.with_name(f"{file.name}.{name}")
-        with open(
-            os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8"
-        ) as opened:
-            opened.write(name)
-            opened.flush()
-            os.fsync(opened.fileno())  # a power failure is not to leave an empty one
-        give_to_owner_of(file.parent, draft)
-        with suppress(FileExistsError):  # another process was quicker
-            os.link(draft, file)
-        draft.unlink()
+        write_new(file, name)
         return _name_in(file) or name
     except (OSError, ValueError) as error:
         raise ConfigError(
@@ -63,7 +51,7 @@ def find(settings: Settings) -> str | None:
 
 def _name_in(file: Path) -> str | None:
     try:
-        text = read_up_to(str(file), 64).decode("utf-8").strip()
+        text = read_own(file)[0].decode().strip()
     except FileNotFoundError:
         return None
     if not re.fullmatch("[0-9a-f]{32}", text):
@@ -76,7 +64,13 @@ def only_one(settings: Settings) -> Iterator[None]:
     """See to it that one agent runs on this state directory; raises :class:`ConfigError` for the
     second one."""
     read(settings)
-    descriptor = os.open(path(settings), os.O_RDWR | os.O_CLOEXEC)
+    file = path(settings)
+    try:
+        with working_as(owner_of(file.parent)):
+            # Where it was exchanged since it was read: no FIFO is waited for
+            descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"the agent's name in {file} cannot be used: {error}") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,14 +10,13 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from fastx_list.agent.files import read_up_to
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.model.member import declared
 from fastx_list.model.registration import load_start
 from fastx_list.model.session import Start, complete
+from fastx_list.state import read_file
 
-MAX_FILE_BYTES = 64 * 1024
 MAX_NAME = 256
 # The variables of a launcher, and the member that each says
 VARIABLES = {
@@ -41,12 +40,15 @@ class SessionJson:
         """Return what a session that starts now starts with."""
         subject = f"session settings {self._path}"
         try:
-            status = self._path.stat()
+            data, status = read_file(self._path)
             version = (status.st_ino, status.st_mtime_ns, status.st_size)
             if version == self._version:
                 return self._start
             self._version = version
-            self._start = _parse(read_up_to(str(self._path), MAX_FILE_BYTES + 1))
+            # Nobody else's file under our name, which an agent with capabilities may read
+            if status.st_nlink > 1:
+                raise ValueError("it has several names (hard links)")
+            self._start = _parse(data)
             machine.settle(subject)
         except FileNotFoundError:
             self._version, self._start = None, Start()
@@ -83,8 +85,6 @@ def _value(text: str) -> Any:
 
 def _parse(data: bytes) -> Start:
     """Return what the file that holds ``data`` says; raises ``ValueError`` with line and member."""
-    if len(data) > MAX_FILE_BYTES:
-        raise ValueError(f"it is over {MAX_FILE_BYTES} bytes")
     text = data.decode("utf-8")
     try:
         return load_start(json.loads(text))

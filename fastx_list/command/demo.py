@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastx_list.config import PREFIX, ConfigError
-from fastx_list.state import make_state_dir
+from fastx_list.state import make_directory, remove, replace
 
 SESSIONS = 5
 STEP_SECONDS = 2.0
@@ -43,15 +43,15 @@ class Demo:
     def start(self) -> None:
         """Write the first sessions. Raises :class:`ConfigError` if the spool cannot be written."""
         try:
-            make_state_dir(self._spool)
+            make_directory(self._spool)
             for left_behind in self._spool.glob("simulated-*.json"):
-                left_behind.unlink()
+                remove(left_behind)
             for index in range(SESSIONS):
                 self._begin(started=time.time() - 60 * 7**index)
         except OSError as error:
             raise ConfigError(
-                f"the spool {self._spool} cannot be written: {error.strerror}; set {PREFIX}SPOOL to"
-                " a directory of yours"
+                f"the spool {self._spool} cannot be written: {error.strerror or error}; set"
+                f" {PREFIX}SPOOL to a directory of yours"
             ) from None
         self._thread.start()
 
@@ -96,10 +96,8 @@ class Demo:
 
     def _write(self, path: Path) -> None:
         # Written beside and renamed, as any launcher should: the agent then never sees half a file.
-        draft = path.with_suffix(".new")
-        draft.write_text(json.dumps(self._sessions[path]), encoding="utf-8")
-        draft.rename(path)
+        replace(path, json.dumps(self._sessions[path]))
 
     def _end(self, path: Path) -> None:
         del self._sessions[path]
-        path.unlink(missing_ok=True)
+        remove(path)

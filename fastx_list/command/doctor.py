@@ -17,6 +17,7 @@ from fastx_list.agent.sources import load_sources
 from fastx_list.agent.xserver import XServers
 from fastx_list.config import PREFIX, ConfigError, Settings, unknown
 from fastx_list.model.json import from_json
+from fastx_list.state import owner_of
 from fastx_list.store import Held, ServerRecord, StoreError, address, open_store
 from fastx_list.tokens import read_secret
 
@@ -44,6 +45,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
             f" {login_of(os.geteuid())}; run this as its owner, or set {PREFIX}STATE_DIR",
         )
         return
+    try:
+        if settings.state_dir.exists():
+            owner_of(settings.state_dir)
+    except OSError as error:
+        yield Finding(False, f"state directory: {error}")
     yield from _secret(settings)
     yield from _store(settings)
     yield from _spool(settings)

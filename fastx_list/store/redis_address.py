@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from fastx_list.state import StateError, read_file
+
 DEFAULT_PORT, SENTINEL_PORT = 6379, 26379
 PREFIX = "fastx-list"
 SCHEMES = ("redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel")
@@ -133,7 +135,12 @@ def _options(query: str) -> dict[str, str]:
 
 
 def _read_line(file: Path | None) -> str | None:
-    return None if file is None else file.read_text(encoding="utf-8").rstrip("\r\n")
+    if file is None:
+        return None
+    try:
+        return read_file(file)[0].decode().rstrip("\r\n")
+    except StateError as error:
+        raise StateError(f"the password in {file}: {error}") from None
 
 
 def _path(value: str | None) -> Path | None:

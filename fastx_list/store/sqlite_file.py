@@ -3,14 +3,16 @@ was opened."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fastx_list.state import give_to_owner_of, make_state_dir
+from fastx_list import state
 from fastx_list.store import StoreError, sqlite_leases
 
 BUSY_SECONDS = 5.0
@@ -52,17 +54,22 @@ class SqliteFile:
         self._create = create  # whether the file is made
         self._connection: sqlite3.Connection | None = None  # once it is opened
         self._identity: tuple[int, int] | None = None  # device and inode of the file it is to
+        # As whom root opens it, and the files that SQLite makes beside it at any time
+        self._owner: state.Owner | None = None
 
     def close(self) -> None:
         if self._connection is not None:
-            self._connection.close()
+            with state.working_as(self._owner):
+                self._connection.close()
             self._connection = None
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Lend the connection for statements that read."""
         try:
-            yield self._open()
+            self._find_owner()
+            with state.working_as(self._owner):
+                yield self._open()
         except (sqlite3.Error, OSError) as error:
             self.close()  # a replaced or repaired file is found again by opening it again
             raise StoreError(f"the store {self.path} cannot be read: {error}") from error
@@ -71,28 +78,31 @@ class SqliteFile:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Lend the connection within a transaction, which is rolled back if anything goes wrong."""
         try:
-            db = self._open()
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                if db.in_transaction:  # a full disk may have rolled it back already
-                    db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
+            self._find_owner()
+            with state.working_as(self._owner):
+                db = self._open()
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield db
+                except BaseException:
+                    if db.in_transaction:  # a full disk may have rolled it back already
+                        db.execute("ROLLBACK")
+                    raise
+                db.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise StoreError(f"the store {self.path} cannot be written: {error}") from error
 
     def _open(self) -> sqlite3.Connection:
-        """Return the connection, a new one if there is none yet or if the file is no longer the one
-        that was opened."""
-        identity = _identity(self.path)
-        if self._connection is not None and identity == self._identity:
+        """Return the connection, a new one if there is none."""
+        if self._connection is not None:
             return self._connection
-        self.close()
-        if identity is None:
-            self._make()
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            _check(self.path.with_name(self.path.name + suffix))
+        # SQLite gives its -wal and -shm files the mode of the database. One that is there is not
+        # opened here: closing it would take the locks of other connections in this process.
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
         # One thread at a time uses a connection, though not always the same one.
         db = sqlite3.connect(
             self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -119,16 +129,34 @@ class SqliteFile:
         self._on_open()
         return db
 
-    def _make(self) -> None:
-        if not self._create:
+    def _find_owner(self) -> None:
+        """Close the connection if the file is no longer the one that was opened; see to it that
+        another one can be, and find out as whom."""
+        identity = _identity(self.path)
+        if self._connection is not None and identity == self._identity:
+            return
+        self.close()
+        if identity is None:
+            if not self._create:
+                raise StoreError(
+                    f"there is no store at {self.path} yet; start one with: fastx-list up, or"
+                    " fastx-list agent"
+                )
+            state.make_directory(self.path.parent)
+        self._owner = state.owner_of(self.path.parent)
+
+
+def _check(file: Path) -> None:
+    """Raise :class:`StoreError` if SQLite would follow a link there, or wait for a FIFO."""
+    with suppress(FileNotFoundError):
+        mode = os.lstat(file).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+        if not stat.S_ISREG(mode):
+            what = "a symbolic link" if stat.S_ISLNK(mode) else "no regular file"
             raise StoreError(
-                f"there is no store at {self.path} yet; start one with: fastx-list up, or"
-                " fastx-list agent"
+                f"the store {file} is {what}; remove it, or set FASTX_LIST_STORE to another file"
             )
-        make_state_dir(self.path.parent)
-        # SQLite gives its -wal and -shm files the mode and, for root, the owner of the database
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-        give_to_owner_of(self.path.parent, self.path)
 
 
 def _use_write_ahead_log(db: sqlite3.Connection) -> None:

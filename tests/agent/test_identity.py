@@ -8,7 +8,7 @@ import pytest
 
 from fastx_list.agent import identity
 from fastx_list.config import ConfigError, Settings
-from tests.support import Service, wait_for
+from tests.support import Service, let_others_in, wait_for
 
 
 def test_the_name_is_random_kept_and_closed_to_others(settings: Settings) -> None:
@@ -21,8 +21,9 @@ def test_the_name_is_random_kept_and_closed_to_others(settings: Settings) -> Non
 
 
 def test_what_root_makes_belongs_to_the_owner_of_the_directory(settings: Settings) -> None:
-    settings.state_dir.mkdir()
+    settings.state_dir.mkdir(0o700)
     if os.geteuid() == 0:
+        let_others_in(settings.state_dir.parent)
         os.chown(settings.state_dir, 5, 6)
     identity.read(settings)
     owner, file = settings.state_dir.stat(), identity.path(settings).stat()

@@ -200,7 +200,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 512 KiB."""
     mount = tmp_path / "disk"
     mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(mount)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=512k,mode=700", "none", str(mount)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small file system takes root, and a kernel that lets it")
     yield mount

@@ -17,7 +17,7 @@ import pytest
 
 from fastx_list.config import ConfigError, load
 from fastx_list.tokens import Tokens, read_secret
-from tests.support import ordinary_user
+from tests.support import let_others_in, ordinary_user
 from tests.tokens.common import HOUR, SECRET, make_tokens
 
 
@@ -85,6 +85,7 @@ def test_the_secret_that_root_makes_is_the_directory_owners(tmp_path: Path) -> N
     directory = tmp_path / "state"
     directory.mkdir(0o700)
     if os.geteuid() == 0:
+        let_others_in(tmp_path)
         os.chown(directory, 65534, 65534)
     read_secret(directory / "secret")
     made, owner = (directory / "secret").stat(), directory.stat()
