@@ -72,6 +72,13 @@ class Query:
     limit: int | None = None
     filters: tuple[Filter, ...] = ()
 
+    def __hash__(self) -> int:
+        return self._hash  # which is asked for several times a request
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.sort_by, self.sort_reverse, self.start, self.limit, self.filters))
+
     @property
     def size(self) -> int:
         """About how many bytes it takes in memory."""

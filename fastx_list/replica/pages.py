@@ -118,10 +118,13 @@ class Pages:
 
     def _bound(self, topic: Topic, view: View[Any]) -> None:
         """Keep what was sorted and filtered small: of each login, and of all."""
-        most = MAX_SORTED_BYTES
-        view.shrink(most if isinstance(topic, Everything) else MAX_SORTED_BYTES_OF_LOGIN)
+        most, size = MAX_SORTED_BYTES, view.size
+        share = most if isinstance(topic, Everything) else MAX_SORTED_BYTES_OF_LOGIN
+        if size > share:
+            view.shrink(share)
+            size = view.size
         self.forget(view)
-        self._sorted[view] = size = view.size
+        self._sorted[view] = size
         self._sorted_bytes += size
         while len(self._sorted) > 1 and self._sorted_bytes > most:
             other, size = self._sorted.popitem(last=False)
