@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parent
 LOOKING = {"system", "agent", "command", "hostile"}
 # Tests in these folders start programs, and so does whoever uses these fixtures.
-STARTING_FOLDERS = {"system", "page", "portal", "command"}
+STARTING_FOLDERS = {"system", "page", "portal", "command", "hostile"}
 STARTING_FIXTURES = {
     *("processes", "service", "served", "installed", "browser"),
     *("workers", "server", "shared_redis"),

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.machine import Machine
-from fastx_list.agent.process import MAX_TEXT, Process
+from fastx_list.agent.process import MAX_TEXT, Process, own_namespace
 from fastx_list.agent.x11 import Denied, DisplayWatch, X11Error, socket_path
 
 FIRST_ANSWER_SECONDS = 0.1  # that all new servers together get, once
@@ -25,14 +25,22 @@ class Screen:
     """The size of one X server's screen."""
 
     def __init__(
-        self, process: Process, display: int, authority: str | None, size: str | None, lingers: bool
+        self,
+        process: Process,
+        display: int,
+        authority: str | None,
+        size: str | None,
+        lingers: bool,
+        is_x_server: bool = True,
     ) -> None:
-        """``process`` is the X server's, ``authority`` the path of its authority file, ``size``
-        what the command line says. ``lingers``: it goes on when its last client has left it."""
+        """``process`` is the X server's, or that of a program that has the X server beside it;
+        ``authority`` is the path of its authority file, ``size`` what the command line says.
+        ``lingers``: it goes on when its last client has left it."""
         self._process = process
         self._display = display
         self._authority = authority
         self._lingers = lingers
+        self._is_x_server = is_x_server
         # As far as it is known, such as "1280x720".
         self._size = size
         # Our connection, while there is one.
@@ -56,7 +64,12 @@ class Screen:
                 self._watch.poll()
             elif time.monotonic() >= self._retry_at:
                 self._watch = DisplayWatch(
-                    self._display, self._process.uid, self._authority, socket.gethostname()
+                    self._display,
+                    self._addresses,
+                    lambda pid: self._is_served_by(pid, machine),
+                    self._process.uid,
+                    self._authority,
+                    socket.gethostname(),
                 )
                 machine.settle(subject)
         except X11Error as error:
@@ -69,8 +82,27 @@ class Screen:
                     subject, f"the size of its screen is the one it was started with, since {error}"
                 )
 
+    @property
+    def _addresses(self) -> list[str]:
+        """Where the X server may listen: not on the machine, but where it is itself."""
+        path = socket_path(self._display)
+        is_in_our_network = self._process.network in (None, own_namespace("net"))
+        return ["\0" + path] * is_in_our_network + [self._process.path(path)]
+
+    def _is_served_by(self, pid: int, machine: Machine) -> bool:
+        """Return whether process ``pid`` is the X server that is meant."""
+        if self._is_x_server:
+            return pid == self._process.pid
+        server = machine.processes.get(pid)
+        return server is not None and (server.uid, server.mounts) == (
+            self._process.uid,
+            self._process.mounts,
+        )
+
     def _count_clients(self, machine: Machine) -> int:
         inodes = machine.sockets(self._process).unix_clients(socket_path(self._display))
+        if inodes is None:  # it is not to be kept alive by us
+            return 0
         if inodes != self._counted[0]:
             self._counted = (inodes, len(machine.own_sockets(self._process, inodes)))
         return self._counted[1]

@@ -15,16 +15,20 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 
+from fastx_list.agent.door import Unanswered, ask
 from fastx_list.agent.logins import Logins
 from fastx_list.agent.process import (
+    NOBODY,
     Process,
     by_display,
-    own_network,
+    own_namespace,
     read_stat,
+    read_uid,
     socket_inode,
     young_since,
 )
-from fastx_list.agent.sockets import Sockets
+from fastx_list.agent.sockets import Heard, Sockets
+from fastx_list.agent.x11 import FIRST_PORT, socket_path
 
 MAX_EXPLAINED = 10_000  # subjects that are kept in mind
 MAX_DESCRIPTORS = 4096  # of a process that are looked at
@@ -55,16 +59,19 @@ class Machine:
         self.processes: dict[int, Process] = {}
         # When that was, in seconds since the Unix epoch.
         self.last_look: float | None = None
-        # The identities of the processes, and the displays, that a source has taken in this look.
+        # The identities of the processes that a source has taken in this look.
         self.claimed: set[str] = set()
-        self.claimed_displays: set[int] = set()
+        # The displays that one has taken, each with whose it is and where.
+        self._displays: set[tuple[int, str | None, str | None, int]] = set()
         # Which older processes this look looks at again: those with this remainder of their pid.
         self._turn = 0
         # In this look: the sockets by network namespace, each user's processes by the display they
         # were started on, and the child processes by their parent's pid; made when first asked for.
-        self._sockets: dict[str, Sockets] = {}
+        self._sockets: dict[str | None, Sockets] = {}
         self._on_displays: dict[int, Mapping[int, list[Process]]] = {}
         self._children: dict[int, list[Process]] | None = None
+        # Which TCP connections have spoken, by network namespace.
+        self._heard: dict[str | None, Heard] = {}
         # Whose processes they are.
         self.logins = Logins()
         # The identities of processes that could not be looked into in this look, so that it is not
@@ -78,8 +85,9 @@ class Machine:
     def look(self) -> None:
         """Bring :attr:`processes` up to date and forget the sockets of the last look."""
         self._turn = (self._turn + 1) % TURNS
+        self._heard = {network: self._heard[network] for network in self._sockets}
         self._sockets, self._on_displays, self._children = {}, {}, None
-        self.claimed, self.claimed_displays = set(), set()
+        self.claimed, self._displays = set(), set()
         self.unanswered, self.problems = set(), {}
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
         kept: dict[int, Process] = {}
@@ -99,10 +107,8 @@ class Machine:
             return None
         if known is not None and known.stat == stat and not known.is_young:
             return known
-        try:
-            return Process(pid, os.stat(f"/proc/{pid}").st_uid, stat)
-        except OSError:
-            return None
+        uid = read_uid(pid)
+        return None if uid is None else Process(pid, uid, stat)
 
     def still_runs(self, process: Process) -> bool:
         """Whether ``process`` is still the one it was, and no zombie."""
@@ -110,12 +116,22 @@ class Machine:
         return stat is not None and stat.start == process.stat.start
 
     def named(self, names: Iterable[str]) -> list[Process]:
-        """Return the processes that run a program of one of ``names``."""
+        """Return the processes of one user each that run a program of one of ``names``."""
         wanted = {name[:15] for name in names}  # TASK_COMM_LEN cuts it
-        return [process for process in self.processes.values() if process.stat.name in wanted]
+        return [
+            process
+            for process in self.processes.values()
+            if process.stat.name in wanted and process.uid != NOBODY
+        ]
 
-    def on_display(self, uid: int, display: int) -> list[Process]:
-        """Return the processes of ``uid`` that were started on ``display``, the first one first."""
+    def on_display(self, server: Process, display: int) -> Iterable[Process]:
+        """Return the processes of the same user that were started on ``display`` of ``server``, the
+        first one first: there may be several displays of this number on a machine."""
+        for process in self._started_on(server.uid, display):
+            if _meets(process, server, display):
+                yield process
+
+    def _started_on(self, uid: int, display: int) -> list[Process]:
         if uid not in self._on_displays:
             theirs = [process for process in self.processes.values() if process.uid == uid]
             self._on_displays[uid] = by_display(uid, theirs)
@@ -136,7 +152,9 @@ class Machine:
         becomes another by ``exec``."""
         parent = self.processes.get(process.stat.parent)
         return (
-            parent is not None and parent.identity in self.claimed and parent.args == process.args
+            parent is not None
+            and parent.identity in self.claimed
+            and (parent.uid, parent.args) == (process.uid, process.args)
         )
 
     def parent_name(self, process: Process) -> str:
@@ -145,12 +163,44 @@ class Machine:
         return parent.stat.name if parent is not None else ""
 
     def sockets(self, process: Process) -> Sockets:
-        """Return the sockets of the network namespace that ``process`` is in."""
-        if process.network not in self._sockets:
-            self._sockets[process.network] = Sockets(
-                None if process.network == own_network() else process.pid
-            )
-        return self._sockets[process.network]
+        """Return the sockets of the network namespace that ``process`` is in; those of ours, which
+        it likely is, if we may not know."""
+        network = process.network or own_namespace("net")
+        if network not in self._sockets:
+            pid = None if network == own_namespace("net") else process.pid
+            self._sockets[network] = Sockets(pid, self._heard.setdefault(network, Heard()))
+        return self._sockets[network]
+
+    def claim_display(self, process: Process, display: int) -> None:
+        """Take note that a session of the user of ``process`` has ``display`` where that is."""
+        self._displays.add((process.uid, process.network, process.mounts, display))
+
+    def is_claimed(self, process: Process, display: int) -> bool:
+        """Return whether one has."""
+        return (process.uid, process.network, process.mounts, display) in self._displays
+
+    def holds_display(self, process: Process, display: int) -> bool | None:
+        """Return whether ``process`` has a socket of the X server of ``display`` open; ``None`` if
+        we may not know."""
+        sockets = self.sockets(process)
+        makers = {
+            **sockets.unix_listeners(socket_path(display)),
+            **sockets.tcp_listeners().get(FIRST_PORT + display, {}),
+        }
+        opened = self.own_listeners(process, makers)
+        return None if opened is None else bool(opened)
+
+    def own_listeners(
+        self, process: Process, makers: Mapping[int, int | None]
+    ) -> frozenset[int] | None:
+        """Return those of the sockets ``makers``, users by inode, that ``process`` really has open
+        and that its user has made; ``None`` if we may not know. A program that runs as another user
+        (setuid) may have been handed sockets by who started it."""
+        if process.network is None or not self.sockets(process).unix_is_known:
+            return None
+        made = frozenset(inode for inode, uid in makers.items() if uid in (None, process.uid))
+        opened = self.open_sockets(process) if made else made
+        return None if opened is None else made & opened
 
     def own_sockets(self, process: Process, inodes: frozenset[int]) -> frozenset[int]:
         """Return those of ``inodes`` that ``process`` really has open; all of them if we may not
@@ -183,3 +233,19 @@ class Machine:
         for name in list(self._explained):  # another thread may explain something meanwhile
             if name == subject or name.startswith(f"{subject}, "):
                 self._explained.pop(name, None)
+
+
+def _meets(process: Process, server: Process, display: int) -> bool:
+    """Return whether ``display`` is for ``process`` the one of ``server``: where both have the same
+    network and files, or the same socket in different ones, such as a sandbox."""
+    if (process.network, process.mounts) == (server.network, server.mounts):
+        return True
+    path = socket_path(display)
+    try:
+        return ask(
+            process.uid,
+            f"the files of process {process.pid}",
+            lambda: os.path.samefile(process.path(path), server.path(path)),
+        )
+    except (OSError, Unanswered):
+        return False

@@ -29,6 +29,7 @@ MAX_ENVIRON_BYTES, MAX_ENVIRON_TEXT = 64 * 1024, 16 * 1024  # read, and characte
 MAX_DISPLAYS_READ = 2000  # environments of one user that are read for a display in one look
 TICKS = os.sysconf("SC_CLK_TCK")
 _OURS = b"FASTX_LIST_SESSION_"
+NOBODY = -1  # whose a process is that has several users
 # X(7): "localhost:10" is a forwarded display of another machine, so only these forms mean a server
 # here.
 _DISPLAY = re.compile(
@@ -63,6 +64,23 @@ def read_stat(pid: int) -> Stat | None:
     return None if stat.state in "ZXx" else stat
 
 
+def read_uid(pid: int) -> int | None:
+    """Return the user that all of the process's work is done as, ``NOBODY`` if its real, effective,
+    saved and file system user differ, or ``None`` if the process is gone.
+
+    A program that is set to run as another user (setuid) has several, and its name, command line
+    and environment are those of who started it.
+    """
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            status = file.read()
+        # Names cannot forge it: proc(5) writes their line ends as two characters
+        uids = set(status.split(b"\nUid:\t", 1)[1].split(b"\n", 1)[0].split())
+    except (OSError, IndexError):
+        return None
+    return int(uids.pop()) if len(uids) == 1 else NOBODY
+
+
 def socket_inode(descriptor: str) -> int | None:
     """Return the inode of the socket that ``/proc/PID/fd/NUMBER`` is; ``None`` if it is none, or if
     we may not know."""
@@ -78,7 +96,7 @@ class Process:
     """One process, as it was when it was last looked at."""
 
     pid: int
-    uid: int  # the owner of /proc/PID
+    uid: int  # whose it is, or NOBODY
     stat: Stat
     may_look_inside: bool = True  # until we are refused its environment
     _environ: Mapping[str, str] | None = None  # None until asked for
@@ -161,13 +179,29 @@ class Process:
         return dict(_concerning_us(data))
 
     @cached_property
-    def network(self) -> str:
-        """A name of the network namespace that it is in; that of an unknown one is that of ours,
-        which is the likely one."""
+    def network(self) -> str | None:
+        """A name of the network namespace that it is in; ``None`` if we may not know."""
+        return _namespace(self.pid, "net")
+
+    @cached_property
+    def mounts(self) -> str | None:
+        """A name of the mount namespace that it is in; ``None`` if we may not know."""
+        return _namespace(self.pid, "mnt")
+
+    def path(self, path: str) -> str:
+        """Return the absolute ``path`` of this process's own tree of files as we can open it."""
+        return self._root + path
+
+    @cached_property
+    def _root(self) -> str:
+        """What our path to its root starts with: nothing if that is ours, which it likely is if we
+        may not know."""
+        root = f"/proc/{self.pid}/root"
         try:
-            return os.readlink(f"/proc/{self.pid}/ns/net")
+            is_ours = os.readlink(root) == "/" and self.mounts == own_namespace("mnt")
         except OSError:
-            return own_network()
+            return ""
+        return "" if is_ours else root
 
 
 def by_display(uid: int, processes: Sequence[Process]) -> Mapping[int, list[Process]]:
@@ -226,9 +260,17 @@ def _clean(text: str) -> str:
     return text[:MAX_TEXT].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-@lru_cache(maxsize=1)
-def own_network() -> str:
-    return os.readlink("/proc/self/ns/net")
+def _namespace(pid: int | str, kind: str) -> str | None:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/{kind}")
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=2)
+def own_namespace(kind: str) -> str | None:
+    """Return the name of the namespace of this ``kind``, "net" or "mnt", that we are in."""
+    return _namespace("self", kind)
 
 
 @lru_cache(maxsize=1)

@@ -17,14 +17,18 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from fastx_list.agent.door import Unanswered, ask
 from fastx_list.agent.files import FileDenied, FileError, read_owned
 
 MAX_AUTHORITY_BYTES = 256 * 1024
 # That a server may send between two looks. An X server's setup is a few KiB, and an event that we
 # asked for comes when somebody changes the screen.
 MAX_BYTES = 64 * 1024
+FIRST_PORT = 6000  # X(7): TCP, of display 0
 _COOKIE = b"MIT-MAGIC-COOKIE-1"
 _FAMILY_LOCAL, _FAMILY_WILD = 256, 65535  # Xauth.h
 _STRUCTURE_NOTIFY = 1 << 17
@@ -201,22 +205,26 @@ class ScreenSize:
 class DisplayWatch:
     """A connection to one X server that follows the size of its screen and never waits for it."""
 
-    def __init__(self, display: int, owner: int, authority: str | None, hostname: str) -> None:
-        """Connect to ``display``, whose server runs as the user ``owner``. Raises
-        :class:`X11Error`."""
+    def __init__(
+        self,
+        display: int,
+        addresses: Sequence[str],
+        is_server: Callable[[int], bool],
+        owner: int,
+        authority: str | None,
+        hostname: str,
+    ) -> None:
+        """Connect to the server of ``display`` at the first of ``addresses`` at which a process
+        listens that ``is_server``, by its pid, and whose user is ``owner``. An abstract address
+        begins with a zero character. Raises :class:`X11Error`."""
         # What the bytes mean.
         self._screen = ScreenSize()
-        self._socket = _connect(display)
+        self._socket = _connect(addresses, is_server, owner)
         # What the server has not taken yet.
         self._unsent = b""
         # How many bytes more it may send before the next look.
         self._room = MAX_BYTES
         try:
-            _, peer, _ = _UCRED.unpack(
-                self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-            )
-            if peer != owner:
-                raise X11Error("its socket belongs to another user")
             cookie = (
                 None
                 if authority is None
@@ -274,19 +282,33 @@ def socket_path(display: int) -> str:
     return f"/tmp/.X11-unix/X{display}"
 
 
-def _connect(display: int) -> socket.socket:
-    path = socket_path(display)
+def _connect(
+    addresses: Sequence[str], is_server: Callable[[int], bool], owner: int
+) -> socket.socket:
     last: OSError | None = None
-    for address in (path, "\0" + path):
+    stranger = False
+    for address in addresses:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         connection.setblocking(False)
         try:
-            connection.connect(address)
-            return connection
+            if address.startswith("\0"):
+                connection.connect(address)
+            else:  # its directory may be on a file system that hangs
+                ask(owner, f"the socket {address!r}", partial(connection.connect, address))
+            # Who listens, as the kernel noted when it began to
+            pid, uid, _ = _UCRED.unpack(
+                connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+            )
+            if uid == owner and is_server(pid):
+                return connection
+            stranger = True
         except OSError as error:
-            connection.close()
             last = error
-    assert last is not None
+        except Unanswered:
+            last = TimeoutError(errno.ETIMEDOUT, "its file system does not answer")
+        connection.close()
+    if stranger or last is None:
+        raise X11Error("its socket belongs to another process")
     if last.errno in (errno.EACCES, errno.EPERM):
         raise Denied("its socket may not be opened")
     raise X11Error(f"its socket does not answer: {last.strerror}")

@@ -45,6 +45,7 @@ class XSession:
 
     window_mode = "desktop"  # or "rootless"
     owns_display = True  # as opposed to one that shows another session's display
+    is_x_server = True  # as opposed to a program that has one beside it
 
     def __init__(
         self,
@@ -75,7 +76,12 @@ class XSession:
         size = options.get("geometry", geometry or "")
         authority = authority or path_of(process, options.get("auth"))
         self.screen = Screen(
-            process, display, authority, size if re.fullmatch(GEOMETRY, size) else None, lingers
+            process,
+            display,
+            authority,
+            size if re.fullmatch(GEOMETRY, size) else None,
+            lingers,
+            self.is_x_server,
         )
         self._application = Application(process)
         # The connections that were checked last, and those of them that are really the process's.
@@ -91,7 +97,7 @@ class XSession:
     def applications(self, machine: Machine) -> Iterable[Process]:
         """Return the processes that the session may have been started for, the likeliest first: the
         first ones on its display."""
-        for process in machine.on_display(self.process.uid, self.display):
+        for process in machine.on_display(self.process, self.display):
             # Its children are the X server's own helpers, such as xkbcomp.
             if process.stat.start >= self.process.stat.start and self.process.pid not in (
                 process.pid,
@@ -110,7 +116,9 @@ class XSession:
 
     def facts(self, machine: Machine) -> Facts:
         """Return what is to be said of it now: the same object as before if nothing has changed."""
-        command, app_pid = self._application.look(lambda: self.applications(machine))
+        command, app_pid = self._application.look(
+            lambda: (each for each in self.applications(machine) if each.uid == self.process.uid)
+        )
         connections = self._own_connections(machine)
         login = machine.logins.of(self.process.uid)
         facts = Facts(
@@ -195,7 +203,11 @@ class XServers:
 
     def _make(self, process: Process, machine: Machine) -> XSession | None:
         try:
-            return self.session(process, machine)
+            session = self.session(process, machine)
+            if session is None or not session.is_x_server:
+                return session
+            # Its command line may name any display; who has the display's socket is its X server
+            return None if machine.holds_display(process, session.display) is False else session
         except Unanswered:
             raise
         except Exception:
@@ -244,7 +256,7 @@ class XServers:
             if session is not None:
                 sessions[process.identity] = session
                 if session.owns_display:
-                    machine.claimed_displays.add(session.display)
+                    machine.claim_display(process, session.display)
         for identity in self._sessions.keys() - sessions.keys():
             self._sessions[identity].close(machine)
         self._sessions, self._others = sessions, others
@@ -286,17 +298,14 @@ def find_display(process: Process, machine: Machine) -> int | None:
 
     ``None`` if it listens on none yet, or if we may not know.
     """
-    opened = machine.open_sockets(process)
-    if opened is None:
-        return None
     sockets = machine.sockets(process)
     prefix = socket_path(0)[:-1]
     for path in sockets.listening_paths():
-        number = path.lstrip("@").removeprefix(prefix)
+        number = path.lstrip("\0").removeprefix(prefix)
         if (
-            path.lstrip("@").startswith(prefix)
+            path.lstrip("\0").startswith(prefix)
             and re.fullmatch(r"[0-9]{1,5}", number)
-            and sockets.unix_listeners(path) & opened
+            and machine.own_listeners(process, sockets.unix_listeners(path))
         ):
             return int(number)
     return None
@@ -305,4 +314,6 @@ def find_display(process: Process, machine: Machine) -> int | None:
 def path_of(process: Process, path: str | None) -> str | None:
     """Return ``path`` of a process's command line as we can open it: a relative one starts from the
     process's directory."""
-    return path if path is None or os.path.isabs(path) else f"/proc/{process.pid}/cwd/{path}"
+    if path is None:
+        return None
+    return process.path(path) if os.path.isabs(path) else f"/proc/{process.pid}/cwd/{path}"

@@ -13,7 +13,6 @@ import pytest
 from fastx_list.agent import process as process_module
 from fastx_list.agent.machine import TURNS, Machine
 from fastx_list.agent.process import Process, boot_id, login_of, read_stat
-from fastx_list.agent.sockets import Sockets
 from tests.support import wait_for
 
 
@@ -50,12 +49,11 @@ def test_a_process_is_found_by_name_and_display(
 ) -> None:
     machine.look()
     assert sleeper.pid in [process.pid for process in machine.named(["sleep"])]
-    found = [
-        process for process in machine.on_display(os.geteuid(), 123) if process.pid == sleeper.pid
-    ]
+    me = machine.processes[os.getpid()]
+    found = [process for process in machine.on_display(me, 123) if process.pid == sleeper.pid]
     assert found[0].args == ["sleep", "600"]
     assert found[0].environ == {"DISPLAY": ":123.0", "FASTX_LIST_SESSION_X": "1"}
-    assert sleeper.pid not in [process.pid for process in machine.on_display(os.geteuid(), 12)]
+    assert sleeper.pid not in [process.pid for process in machine.on_display(me, 12)]
 
 
 @pytest.mark.parametrize(
@@ -175,16 +173,3 @@ def test_what_cannot_be_seen_is_said_once(
     machine.settle("session :1")
     machine.explain("session :1", "may not be read")
     assert len(caplog.records) == 3
-
-
-def test_a_line_end_in_a_path_lends_nobody_a_client(
-    tmp_path: Path, machine: Machine, sleeper: subprocess.Popen[bytes]
-) -> None:
-    machine.look()
-    victim = machine.processes[sleeper.pid]
-    with socket.socket(socket.AF_UNIX) as thief:
-        thief.bind("\0x\n0000000000000000: 00000003 00000000 00000000 0001 03 4242 /tmp/victim")
-        thief.listen()
-        claimed = Sockets().unix_clients("/tmp/victim")
-        assert claimed == {4242}  # the kernel writes it so
-        assert machine.own_sockets(victim, claimed) == frozenset()

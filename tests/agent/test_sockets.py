@@ -2,38 +2,91 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fastx_list.agent.sockets import Sockets
+from fastx_list.agent import sockets as sockets_module
+from fastx_list.agent.diag import Diag, DiagError
+from fastx_list.agent.proc_net import ProcNet
+from fastx_list.agent.sockets import Heard, Sockets, all_of
 
-OURS = pytest.mark.parametrize("pid", [None, os.getpid()], ids=["by sock_diag", "by proc"])
+FORGED = "\0x\n0000000000000000: 00000003 00000000 00000000 0001 03 4242 /tmp/victim"
 
 
-@OURS
-def test_tcp_clients_are_the_accepted_connections_to_a_port(pid: int | None) -> None:
+@pytest.fixture(params=["by sock_diag", "by proc"])
+def teller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who tells of our sockets, to ``Sockets()``."""
+    other = {"by sock_diag": "ProcNet", "by proc": "Diag"}[request.param]
+
+    def refuse(pid: int | None) -> None:
+        raise DiagError("refused")
+
+    monkeypatch.setattr(sockets_module, other, refuse if other == "Diag" else Diag)
+    return str(request.param)
+
+
+def inode(of: socket.socket) -> int:
+    return os.fstat(of.fileno()).st_ino
+
+
+def test_tcp_clients_are_the_accepted_connections_to_a_port(teller: str) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_server(("::1", 0), family=socket.AF_INET6) as listener6,
     ):
         for server in (listener, listener6):
             port = server.getsockname()[1]
-            with socket.create_connection(server.getsockname()[:2]):
-                assert Sockets(pid).tcp_clients(port) == frozenset()  # nobody has accepted it
+            with socket.create_connection(server.getsockname()[:2]) as client:
+                client.send(b"x")
+                assert Sockets().tcp_clients(port) == frozenset()  # nobody has accepted it
                 accepted, _ = server.accept()
                 with accepted:
-                    assert Sockets(pid).tcp_clients(port) == {os.fstat(accepted.fileno()).st_ino}
-        assert Sockets(pid).tcp_clients(port) == frozenset()
+                    assert Sockets().tcp_clients(port) == frozenset({inode(accepted)})
+        assert Sockets().tcp_clients(port) == frozenset()
+
+
+def test_who_says_too_little_is_no_tcp_client() -> None:
+    heard = Heard()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(server.getsockname()) as client:
+            accepted, _ = server.accept()
+            with accepted:
+                ours = frozenset({inode(accepted)})
+                assert Sockets(heard=heard).tcp_clients(port) == frozenset()
+                client.send(b"123")
+                assert Sockets(heard=heard).tcp_clients(port) == ours
+                assert Sockets(heard=heard).tcp_clients(port, 4) == frozenset()
+                client.send(b"4")
+                assert Sockets(heard=heard).tcp_clients(port, 4) == ours
+                assert Sockets(heard=heard).tcp_clients(port, 5) == frozenset()
+                assert len(heard) == 2
+        assert Sockets(heard=heard).tcp_clients(port) == frozenset() and len(heard) == 0
+
+
+def test_who_has_spoken_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Heard()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(server.getsockname()) as client:
+            accepted, _ = server.accept()
+            with accepted:
+                client.send(b"x")
+                assert Sockets(heard=heard).tcp_clients(port)
+                monkeypatch.delattr(Diag, "received")
+                assert Sockets(heard=heard).tcp_clients(port)
 
 
 @pytest.mark.parametrize("abstract", [False, True])
 def test_unix_clients_are_the_accepted_connections_at_a_path(
-    tmp_path: Path, abstract: bool
+    teller: str, tmp_path: Path, abstract: bool
 ) -> None:
     path = str(tmp_path / "a socket")
+    address = "\0" + path if abstract else path
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind("\0" + path if abstract else path)
+        server.bind(address)
         server.listen()
         with socket.socket(socket.AF_UNIX) as one:
             one.connect(server.getsockname())
@@ -41,11 +94,14 @@ def test_unix_clients_are_the_accepted_connections_at_a_path(
             accepted, _ = server.accept()
             with accepted:
                 sockets = Sockets()
-                assert sockets.unix_clients(path) == {os.fstat(accepted.fileno()).st_ino}
-                assert sockets.unix_listeners(path) == {os.fstat(server.fileno()).st_ino}
+                assert sockets.unix_clients(path) == frozenset({inode(accepted)})
+                assert sockets.unix_clients(address) == frozenset({inode(accepted)})
+                maker = os.geteuid() if teller == "by sock_diag" else None
+                assert sockets.unix_listeners(path) == {inode(server): maker}
+                assert address in sockets.listening_paths()
 
 
-def test_a_connection_whose_client_has_gone_does_not_count(tmp_path: Path) -> None:
+def test_a_connection_whose_client_has_gone_does_not_count(teller: str, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
@@ -57,9 +113,62 @@ def test_a_connection_whose_client_has_gone_does_not_count(tmp_path: Path) -> No
             assert Sockets().unix_clients(path) == frozenset()
 
 
-@OURS
-def test_listening_ports_are_told_with_their_sockets(pid: int | None) -> None:
+def test_listening_ports_are_told_with_their_sockets(teller: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert Sockets(pid).tcp_listeners()[server.getsockname()[1]] == {
-            os.fstat(server.fileno()).st_ino
-        }
+        port = server.getsockname()[1]
+        assert Sockets().tcp_listeners()[port] == {inode(server): os.geteuid()}
+
+
+@pytest.fixture
+def forger() -> Iterator[socket.socket]:
+    """A socket by whose name the kernel writes a line more into /proc/net/unix."""
+    with socket.socket(socket.AF_UNIX) as forger:
+        forger.bind(FORGED)
+        forger.listen()
+        yield forger
+
+
+def test_a_line_end_in_a_name_forges_nothing(forger: socket.socket) -> None:
+    sockets = Sockets()
+    assert sockets.unix_clients("/tmp/victim") == frozenset()
+    assert sockets.unix_listeners(FORGED) == {inode(forger): os.geteuid()}
+
+
+@pytest.mark.parametrize("line", ["no line", f"{FORGED[3:]}\n{FORGED[3:]}"])
+def test_a_table_that_somebody_wrote_into_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    def refuse(pid: int | None) -> None:
+        raise DiagError("refused")
+
+    monkeypatch.setattr(sockets_module, "Diag", refuse)
+    with socket.socket(socket.AF_UNIX) as forger:
+        forger.bind(f"\0\n{line}"[:107])
+        forger.listen()
+        with pytest.raises(DiagError):
+            ProcNet().unix()
+        sockets = Sockets()
+        assert sockets.unix_clients("/tmp/victim") is None and not sockets.unix_is_known
+        assert sockets.unix_listeners("/tmp/victim") == {}
+
+
+def test_a_table_that_comes_in_parts_is_read_whole() -> None:
+    pairs = []
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("\0" + "n" * 100)
+        server.listen(4096)
+        try:
+            for _ in range(450):
+                client = socket.socket(socket.AF_UNIX)
+                client.connect(server.getsockname())
+                pairs += [client, server.accept()[0]]
+            found = Sockets().unix_clients("n" * 100)
+            assert found == frozenset(map(inode, pairs[1::2]))
+        finally:
+            for each in pairs:
+                each.close()
+
+
+def test_all_of_what_is_not_known_is_not_known() -> None:
+    assert all_of(frozenset({1}), frozenset({2})) == frozenset({1, 2})
+    assert all_of(frozenset({1}), None) is None

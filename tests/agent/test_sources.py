@@ -7,6 +7,7 @@ import pwd
 import re
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +26,7 @@ from fastx_list.agent.machine import TURNS, Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.sources.tigervnc import TigerVnc, VncSession
+from fastx_list.agent.x11 import socket_path
 from fastx_list.agent.xserver import XServers, parse_args
 from fastx_list.config import ConfigError, Settings
 from fastx_list.store import Store
@@ -103,16 +105,20 @@ def test_what_no_session_can_be_is_skipped_and_said(
 
 def test_what_a_server_has_just_forked_is_no_session(processes: Processes, tmp_path: Path) -> None:
     shutil.copy(os.path.realpath("/bin/sh"), tmp_path / "Xtigervnc")
-    server = processes.start(
-        [
-            str(tmp_path / "Xtigervnc"),
-            "-c",
-            "(while kill -0 $$; do sleep 1; done) & wait",
-            "Xtigervnc",
-            ":98",
-        ],
-        "forking",
-    )
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("\0" + socket_path(98))
+        listener.listen()
+        server = processes.start(
+            [
+                str(tmp_path / "Xtigervnc"),
+                "-c",
+                "(while kill -0 $$; do sleep 1; done) & wait",
+                "Xtigervnc",
+                ":98",
+            ],
+            "forking",
+            pass_fds=[listener.fileno()],
+        )
     machine, source = Machine(), TigerVnc()
     wait_for(
         "the copy",
@@ -135,6 +141,7 @@ def test_what_a_server_has_just_forked_is_no_session(processes: Processes, tmp_p
         )
         found = [facts.server_pid for facts in source.scan(machine) if facts.display == 98]
         assert found == [server.pid]
+    source.close(machine)
 
 
 def test_a_server_whose_parent_takes_no_note_of_its_end_has_ended_for_good(
@@ -151,13 +158,18 @@ def test_a_server_whose_parent_takes_no_note_of_its_end_has_ended_for_good(
     for _ in range(2 * TURNS):
         machine.look()
         assert server.pid not in [facts.server_pid for facts in source.scan(machine)]
+    source.close(machine)
 
 
 class Named(TigerVnc):
     """Takes whatever has the name of a server."""
 
     def session(self, process: Process, machine: Machine) -> VncSession:
-        return VncSession(process, 98, {}, machine)
+        return Anything(process, 98, {}, machine)
+
+
+class Anything(VncSession):
+    is_x_server = False
 
 
 def test_the_example_in_the_documentation_works(

@@ -4,11 +4,13 @@ tests/system."""
 from __future__ import annotations
 
 import os
-import pwd
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,7 +28,7 @@ from fastx_list.agent.x11 import (
     parse_authority,
     read_authority,
 )
-from tests.support import needs_root
+from tests.support import needs_root, wait_for
 
 NAME = b"MIT-MAGIC-COOKIE-1"
 
@@ -169,9 +171,8 @@ def test_an_authority_file_has_to_be_its_servers_users(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def display(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[socket.socket]:
+def listener(tmp_path: Path) -> Iterator[socket.socket]:
     """A socket where the agent looks for an X server."""
-    monkeypatch.setattr(x11, "socket_path", lambda display: str(tmp_path / f"X{display}"))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "X7"))
         listener.listen()
@@ -179,54 +180,80 @@ def display(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[socket.
         yield listener
 
 
-def test_a_server_that_never_answers_is_not_waited_for(display: socket.socket) -> None:
-    watch = DisplayWatch(7, os.geteuid(), None, "here")
-    watch.poll()
-    assert watch.size is None
-    server, _ = display.accept()
+def watch(*addresses: str, **more: Any) -> DisplayWatch:
+    """Ask the server that this process is."""
+    ours = {"is_server": os.getpid().__eq__, "owner": os.geteuid(), "authority": None}
+    return DisplayWatch(7, addresses, **{**ours, "hostname": "here", **more})
+
+
+def test_a_server_that_never_answers_is_not_waited_for(listener: socket.socket) -> None:
+    asked = watch(listener.getsockname())
+    asked.poll()
+    assert asked.size is None
+    server, _ = listener.accept()
     with server:
         assert server.recv(100) == x11.setup_request(None)
         server.sendall(setup_reply(300, 200))
-        watch.poll()
-        assert watch.size == (300, 200)
+        asked.poll()
+        assert asked.size == (300, 200)
         assert len(server.recv(100)) == 16
     with pytest.raises(X11Error, match="closed the connection"):
-        watch.poll()
-    watch.close()
+        asked.poll()
+    asked.close()
 
 
-def test_a_server_that_sends_without_end_is_left(display: socket.socket) -> None:
-    watch = DisplayWatch(7, os.geteuid(), None, "here")
-    server, _ = display.accept()
+def test_a_server_that_sends_without_end_is_left(listener: socket.socket) -> None:
+    asked = watch(listener.getsockname())
+    server, _ = listener.accept()
     with server:
         server.sendall(setup_reply(300, 200))
-        watch.poll()
+        asked.poll()
         server.sendall(configure_notify(77, 800, 600) * 1000)
-        watch.poll()
-        assert watch.size == (800, 600)
+        asked.poll()
+        assert asked.size == (800, 600)
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
             while True:
                 server.send(configure_notify(77, 1, 1) * 1000)
         with pytest.raises(Flood, match="more than an X server would"):
-            watch.poll()
-        assert watch.size == (800, 600)
-    watch.close()
+            asked.poll()
+        assert asked.size == (800, 600)
+    asked.close()
 
 
-def test_a_cookie_goes_to_no_other_users_server(display: socket.socket, tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [{"owner": os.geteuid() + 1}, {"is_server": lambda pid: False}])
+def test_a_cookie_goes_to_no_other_server(
+    listener: socket.socket, tmp_path: Path, other: dict[str, Any]
+) -> None:
     needs_root()
-    games = pwd.getpwnam("games").pw_uid
     authority = tmp_path / "authority"
     authority.write_bytes(entry(256, b"here", b"7", NAME, b"c" * 16))
-    os.chown(authority, games, -1)
-    with pytest.raises(X11Error, match="its socket belongs to another user"):
-        DisplayWatch(7, games, str(authority), "here")
-    server, _ = display.accept()
+    os.chown(authority, other.get("owner", os.geteuid()), -1)
+    with pytest.raises(X11Error, match="its socket belongs to another process"):
+        watch(listener.getsockname(), authority=str(authority), **other)
+    server, _ = listener.accept()
     with server:
         assert server.recv(100) == b""
 
 
-def test_a_server_that_is_not_there_is_said_so(display: socket.socket) -> None:
+def test_a_server_is_found_behind_the_socket_of_another(
+    listener: socket.socket, tmp_path: Path
+) -> None:
+    address = str(tmp_path / "other")
+    program = "import socket, sys; s = socket.socket(1); s.bind(sys.argv[1]); s.listen(); input()"
+    with subprocess.Popen([sys.executable, "-c", program, address], stdin=subprocess.PIPE) as other:
+        try:
+            wait_for("the other's socket", lambda: _listens(address))
+            watch(address, listener.getsockname()).close()
+        finally:
+            other.kill()
+
+
+def _listens(address: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(address) == 0
+
+
+def test_a_server_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(X11Error, match="its socket does not answer"):
-        DisplayWatch(8, os.geteuid(), None, "here")
+        watch(str(tmp_path / "X8"))

@@ -1,8 +1,8 @@
 """What a scan costs: 200 sessions among 2,000 processes, beside ``ps -eo pid,args`` on the same
 machine in the same run.
 
-The processes are real but tiny; one more process answers for all the X servers, so that the agent
-holds a connection to each.
+The processes are real but tiny; one more process answers for all the X servers, which have their
+sockets open, so that the agent holds a connection to each.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,26 +33,23 @@ MAX_SHARE = 0.02  # of a core, at the default interval of one second
 
 
 @contextmanager
-def processes(directory: Path, sessions: int, count: int) -> Iterator[None]:
-    """Run ``sessions`` shells by the name of an X server, and shells by another name up to
-    ``count`` in all."""
-    shell = Path("/bin/sh").resolve().read_bytes()
-    for name in ("Xtigervnc", "worker"):
-        (directory / name).write_bytes(shell)
-        (directory / name).chmod(0o755)
+def shells(
+    directory: Path, name: str, displays: Mapping[str, socket.socket | None]
+) -> Iterator[None]:
+    """Run a shell by this ``name`` for each of ``displays``, which listens at its socket."""
+    (directory / name).write_bytes(Path("/bin/sh").resolve().read_bytes())
+    (directory / name).chmod(0o755)
     started = []
     try:
-        for number in range(count):
-            name, display = (
-                ("Xtigervnc", f":{FIRST_DISPLAY + number}")
-                if number < sessions
-                else ("worker", "of-no-display")
-            )
+        for display, listener in displays.items():
             started.append(
                 subprocess.Popen(
                     [directory / name, "-c", "read line", display, "-geometry", "800x600"],
                     stdin=subprocess.PIPE,
                     env={"LANG": "C"},
+                    pass_fds=[] if listener is None else [listener.fileno()],
+                    # The kernel takes who listens for the server
+                    preexec_fn=None if listener is None else listener.listen,
                 )
             )
         yield
@@ -63,9 +60,9 @@ def processes(directory: Path, sessions: int, count: int) -> Iterator[None]:
             process.communicate()
 
 
-def answer_as_x_servers(sessions: int) -> None:
-    """Answer the connection's setup on the sockets of all displays until the standard input
-    closes."""
+def answer_as_x_servers(directory: Path, sessions: int) -> None:
+    """Run ``sessions`` shells by the name of an X server, and answer the connection's setup on the
+    sockets of their displays until the standard input closes."""
     reply = struct.pack("<BxHHH", 1, 11, 0, 20) + struct.pack(
         "<IIIIHHBB10x", 1, 2, 3, 4, 0, 65535, 1, 0
     )
@@ -77,33 +74,37 @@ def answer_as_x_servers(sessions: int) -> None:
         Path(path).unlink(missing_ok=True)  # of a run that was killed
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(path)
-        listener.listen()
         listeners[listener.fileno()] = listener
-        poller.register(listener, select.POLLIN)
-    poller.register(sys.stdin, select.POLLIN | select.POLLHUP)
-    print("ready", flush=True)
+    servers = list(listeners.values())
+    displays = {f":{FIRST_DISPLAY + number}": each for number, each in enumerate(servers)}
     try:
-        while True:
-            for descriptor, _ in poller.poll():
-                if descriptor == sys.stdin.fileno():
-                    return
-                if descriptor in listeners:
-                    client, _ = listeners[descriptor].accept()
-                    clients[client.fileno()] = client
-                    poller.register(client, select.POLLIN)
-                elif clients[descriptor].recv(4096):
-                    clients[descriptor].sendall(reply)
-                    reply_to = clients[descriptor]
-                    poller.unregister(reply_to)
+        with shells(directory, "Xtigervnc", displays):
+            for listener in servers:
+                poller.register(listener, select.POLLIN)
+            poller.register(sys.stdin, select.POLLIN | select.POLLHUP)
+            print("ready", flush=True)
+            while True:
+                for descriptor, _ in poller.poll():
+                    if descriptor == sys.stdin.fileno():
+                        return
+                    if descriptor in listeners:
+                        client, _ = listeners[descriptor].accept()
+                        clients[client.fileno()] = client
+                        poller.register(client, select.POLLIN)
+                    elif clients[descriptor].recv(4096):
+                        clients[descriptor].sendall(reply)
+                        reply_to = clients[descriptor]
+                        poller.unregister(reply_to)
     finally:
         for path in paths:
             os.unlink(path)
 
 
 @contextmanager
-def x_servers(sessions: int) -> Iterator[None]:
+def x_servers(directory: Path, sessions: int) -> Iterator[None]:
     Path("/tmp/.X11-unix").mkdir(mode=0o1777, exist_ok=True)
     command = [sys.executable, "-m", "tests.bench.scan", "--answer-as-x-servers", str(sessions)]
+    command += ["--directory", str(directory)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
         try:
@@ -129,14 +130,16 @@ def main() -> int:
         "--profile", action="store_true", help="print where the time of the scans goes"
     )
     parser.add_argument("--answer-as-x-servers", type=int, metavar="N", help=argparse.SUPPRESS)
+    parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.answer_as_x_servers:
-        answer_as_x_servers(arguments.answer_as_x_servers)
+        answer_as_x_servers(arguments.directory, arguments.answer_as_x_servers)
         return 0
+    others = arguments.processes - arguments.sessions
     with (
         tempfile.TemporaryDirectory() as name,
-        x_servers(arguments.sessions),
-        processes(Path(name), arguments.sessions, arguments.processes),
+        x_servers(Path(name), arguments.sessions),
+        shells(Path(name), "worker", dict.fromkeys(map(str, range(others)))),
     ):
         settings = load({"FASTX_LIST_STATE_DIR": f"{name}/state"})
         agent = Agent(settings, open_store(settings.store))

@@ -69,6 +69,29 @@ def free_display() -> int:
             return number
 
 
+def pretend(program: Path, *arguments: str, address: str) -> list[str]:
+    """Return a command that listens at the unix socket ``address``, which is abstract if it starts
+    with "@", and becomes a shell by the path ``program`` that does nothing."""
+    if not program.exists():
+        program.write_bytes(Path("/bin/sh").resolve().read_bytes())
+        program.chmod(0o755)
+    listen = (
+        "import os, socket, sys; server = socket.socket(socket.AF_UNIX);"
+        " server.bind(sys.argv[1].replace('@', '\\0')); server.listen();"
+        " server.set_inheritable(True); os.execv(sys.argv[2], sys.argv[2:])"
+    )
+    return [
+        "/usr/bin/python3",
+        "-c",
+        listen,
+        address,
+        str(program),
+        "-c",
+        "sleep 600; true",
+        *arguments,
+    ]
+
+
 @dataclass
 class Vnc:
     """One running Xtigervnc."""

@@ -60,7 +60,7 @@ class _PlainSource(XServers):
         display, options = parse_args(process.args)
         if display is None:
             display = find_display(process, machine)
-        if display is None or display in machine.claimed_displays:
+        if display is None or machine.is_claimed(process, display):
             return None
         screen = options.get("screen", "").partition("x")
         size = (

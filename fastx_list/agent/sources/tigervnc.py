@@ -8,11 +8,14 @@ from collections.abc import Mapping
 
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process, socket_inode
-from fastx_list.agent.sockets import Sockets
+from fastx_list.agent.sockets import Sockets, all_of
 from fastx_list.agent.xserver import XServers, XSession, find_display, parse_args
 
 PROGRAMS = ("Xvnc", "Xtigervnc")
 DEFAULT_GEOMETRY = "1024x768"
+# RFC 6143, section 7.1: who has sent the version (12 bytes) and the security type (1) may be a
+# probe; a client goes on.
+LEAST_BYTES = 12 + 1 + 1
 
 
 class VncSession(XSession):
@@ -34,9 +37,12 @@ class VncSession(XSession):
         # The one connection of an Xvnc that was started for it.
         self._inetd = _socket_of(process) if "inetd" in options else frozenset()
 
-    def connections(self, sockets: Sockets) -> frozenset[int]:
-        over_unix: frozenset[int] = sockets.unix_clients(self._path) if self._path else frozenset()
-        return sockets.tcp_clients(self._port) | over_unix | self._inetd
+    def connections(self, sockets: Sockets) -> frozenset[int] | None:
+        return all_of(
+            sockets.tcp_clients(self._port, LEAST_BYTES),
+            sockets.unix_clients(self._path) if self._path else frozenset(),
+            self._inetd,
+        )
 
 
 class TigerVnc(XServers):

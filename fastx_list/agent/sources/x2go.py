@@ -16,7 +16,7 @@ from fastx_list.agent.files import FileError, read_regular
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets
-from fastx_list.agent.xserver import XServers, XSession, parse_args
+from fastx_list.agent.xserver import XServers, XSession, parse_args, path_of
 
 MAX_OPTIONS_BYTES = 64 * 1024
 MAX_NAMES = 4096
@@ -45,7 +45,7 @@ class _X2GoSession(XSession):
     def _read_port(self) -> None:
         """Take the port from the options file, which is written anew each time the session is
         resumed."""
-        path, uid = self._options_path, self.process.uid
+        path, uid = path_of(self.process, self._options_path), self.process.uid
         if path is None:
             return
 

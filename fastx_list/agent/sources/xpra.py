@@ -19,7 +19,7 @@ from fastx_list.agent.display import STARTING_SECONDS
 from fastx_list.agent.door import Unanswered, ask
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
-from fastx_list.agent.sockets import Sockets
+from fastx_list.agent.sockets import Sockets, all_of
 from fastx_list.agent.xserver import XServers, XSession, parse_args, path_of
 
 MODES = {
@@ -32,6 +32,7 @@ MODES = {
     "upgrade-desktop": "desktop",
     "shadow": "desktop",
 }
+LEAST_BYTES = 8 + 1  # that a client sends: more than a packet's header
 X_SERVERS = ("Xvfb", "Xorg", "Xdummy", "X")
 _HELPERS = re.compile(
     r"Xvfb|Xorg|Xdummy|X|xpra.*|_?dbus.*|pulseaudio|pipewire.*|ibus.*|gpg-agent|ssh-agent|xsettingsd"
@@ -43,6 +44,7 @@ class _XpraSession(XSession):
     def __init__(self, process: Process, display: int, mode: str, machine: Machine) -> None:
         self.window_mode = MODES[mode]
         self.owns_display = mode != "shadow"
+        self.is_x_server = False
         # The paths and the TCP ports at which it waits for clients; None if we may not know.
         self._doors = _listening(process, machine)
         # The commands that its command line asks for, as arguments.
@@ -61,8 +63,9 @@ class _XpraSession(XSession):
         if self._doors is None:
             return None
         paths, ports = self._doors
-        return frozenset().union(
-            *map(sockets.unix_clients, paths), *map(sockets.tcp_clients, ports)
+        return all_of(
+            *map(sockets.unix_clients, paths),
+            *(sockets.tcp_clients(port, LEAST_BYTES) for port in ports),
         )
 
     def applications(self, machine: Machine) -> Iterable[Process]:
@@ -141,16 +144,27 @@ def _mode(process: Process) -> str | None:
 def _listening(process: Process, machine: Machine) -> tuple[list[str], list[int]] | None:
     """Return the paths and the TCP ports at which ``process`` waits for clients; ``None`` if we may
     not know."""
-    opened = machine.open_sockets(process)
-    if opened is None:
-        return None
     sockets = machine.sockets(process)
-    paths = [
-        path
+    by_path = {
+        path: sockets.unix_listeners(path)
         for path in sockets.listening_paths()
-        if sockets.unix_listeners(path) & opened and not path.startswith("@/tmp/")
-    ]
-    return paths, [port for port, inodes in sockets.tcp_listeners().items() if inodes & opened]
+        if not path.startswith("\0/tmp/")
+    }
+    by_port = sockets.tcp_listeners()
+    own = machine.own_listeners(
+        process,
+        {
+            inode: uid
+            for each in (*by_path.values(), *by_port.values())
+            for inode, uid in each.items()
+        },
+    )
+    if own is None:
+        return None
+    return (
+        [path for path, inodes in by_path.items() if inodes.keys() & own],
+        [port for port, inodes in by_port.items() if inodes.keys() & own],
+    )
 
 
 def _asked_commands(args: Iterable[str]) -> Iterator[list[str]]:
@@ -175,12 +189,12 @@ def _authority(process: Process, machine: Machine) -> str | None:
     named = process.environ.get("XAUTHORITY")
 
     def usual() -> str | None:
-        path = named or f"{pwd.getpwuid(process.uid).pw_dir}/.Xauthority"
-        return path if os.path.isfile(path) else None
+        path = path_of(process, named or f"{pwd.getpwuid(process.uid).pw_dir}/.Xauthority")
+        return path if path is not None and os.path.isfile(path) else None
 
     try:
         return ask(process.uid, "its authority file", usual)
     except KeyError:
         return None
     except Unanswered:
-        return named
+        return path_of(process, named)

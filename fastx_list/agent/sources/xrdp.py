@@ -46,14 +46,17 @@ class _Xorg(XSession):
                     path
                     for path in sockets.listening_paths()
                     if path.endswith(f"/xrdp_display_{self.display}")
-                    and machine.own_sockets(self.process, sockets.unix_listeners(path))
+                    and machine.own_listeners(self.process, sockets.unix_listeners(path))
+                    != frozenset()
                 ),
                 None,
             )
         super().follow(machine)
 
-    def connections(self, sockets: Sockets) -> frozenset[int]:
-        return frozenset() if self._path is None else sockets.unix_clients(self._path)
+    def connections(self, sockets: Sockets) -> frozenset[int] | None:
+        if self._path is None:
+            return frozenset() if sockets.unix_is_known else None
+        return sockets.unix_clients(self._path)
 
     def applications(self, machine: Machine) -> Iterable[Process]:
         return _applications(self.process, machine)

@@ -10,7 +10,16 @@ import sys
 from pathlib import Path
 
 from tests.support import Processes, Service, end, wait_for
-from tests.system.sessions import User, Viewer, only, resize, start_application, start_vnc
+from tests.system.sessions import (
+    User,
+    Viewer,
+    free_display,
+    only,
+    pretend,
+    resize,
+    start_application,
+    start_vnc,
+)
 
 
 def test_a_hung_server_holds_nothing_up(
@@ -88,22 +97,11 @@ def test_a_false_command_line_borrows_nothing_from_another_users_session(
     )
     resize(vnc, "800x600")
     shell = thief.home / "Xvnc"
-    shell.write_bytes(Path("/bin/sh").resolve().read_bytes())
-    shell.chmod(0o755)
-    thief.start(
-        processes,
-        [
-            str(shell),
-            "-c",
-            "sleep 600; true",
-            f":{vnc.display}",
-            "-rfbport",
-            str(vnc.port),
-            "-auth",
-            str(vnc.authority),
-        ],
-        "fake",
-    )
+    borrowed = ["-rfbport", str(vnc.port), "-auth", str(vnc.authority)]
+    # It has a display of its own, but neither the port nor the file is its own
+    display = free_display()
+    address = f"@/tmp/.X11-unix/X{display}"
+    thief.start(processes, pretend(shell, f":{display}", *borrowed, address=address), "fake")
     session = wait_for(
         "the false session", lambda: only(running.sessions(running.token(thief.login)))
     )

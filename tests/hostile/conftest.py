@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fastx_list.agent.facts import Facts
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.sources import load_sources
+from fastx_list.agent.xserver import XServers
+from fastx_list.config import Settings
+from tests.support import let_others_in, needs_root
+from tests.system.sessions import USERS, User
+
+Seen = Callable[[int], dict[int, Facts]]
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> list[User]:
+    """Three users who do not trust each other."""
+    needs_root()
+    let_others_in(tmp_path)
+    return [User.make(login, tmp_path) for login in USERS]
+
+
+@pytest.fixture
+def seen(settings: Settings) -> Iterator[Seen]:
+    """What an agent sees now of a display, by the pid of the session's server: ``seen(161)``."""
+    sources = load_sources(replace(settings, sources=("xrdp", "xpra", "x2go", "tigervnc", "xvfb")))
+    machine = Machine()
+
+    def on(display: int) -> dict[int, Facts]:
+        machine.look()
+        found = [facts for source in sources.values() for facts in source.scan(machine)]
+        return {
+            facts.server_pid: facts
+            for facts in found
+            if facts.display == display and facts.server_pid is not None
+        }
+
+    yield on
+    for source in sources.values():
+        if isinstance(source, XServers):
+            source.close(machine)
