@@ -28,7 +28,7 @@ SEND_SECONDS = 30.0  # for an answer, and as much more as its length takes at
 SEND_RATE = 16 * 1024  # bytes a second
 STOP_SECONDS = 1.0  # for requests that are on their way when the worker has to end
 TURN_SECONDS = 0.5  # at the latest it is seen who is too late, and whether to go on
-AT_ONCE = 32  # connections, before those that were waited for have their turn
+AT_ONCE = 16  # new clients, or of those that were waited for, before others have their turn
 
 
 class Client:
@@ -180,7 +180,7 @@ class Worker(SyncWorker):  # type: ignore[misc]
             self._serve()
 
     def _serve(self) -> None:
-        for fd, _ in self._epoll.poll(TURN_SECONDS):
+        for fd, _ in self._epoll.poll(TURN_SECONDS, AT_ONCE):
             if fd in self._listeners:
                 self._accept(self._listeners[fd])
             elif fd == self.PIPE[0]:
