@@ -42,7 +42,7 @@ class Logins:
         now = time.monotonic()
         known = self._answers.pop(uid, _Answer(None, now, now))
         try:
-            login = ask(uid, "its login", lambda: pwd.getpwuid(uid).pw_name)
+            login = ask(f"the name of user {uid}", "what it is", lambda: pwd.getpwuid(uid).pw_name)
             answer = _Answer(login, now, now + FRESH_SECONDS)
         except Unanswered:
             is_fresh = now < known.answered + FRESH_SECONDS
