@@ -88,6 +88,8 @@ def _create(
     )
     # No redirects: one would repeat the token that stands in the address
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
+    # Else a Host that is malformed would be refused by Flask, and not by the short cut
+    app.config["SERVER_NAME"] = "localhost"
     app.request_class = ApiRequest
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     replica = Replica(store, entry)

@@ -81,6 +81,16 @@ class ApiRequest(Request):
             raise PayloadTooLarge()
         return BytesIO(body)
 
+    def _get_file_stream(self, *args: Any, **kwargs: Any) -> IO[bytes]:
+        # A file in a form is ignored, and no longer than a body: it needs none on disk
+        return BytesIO()
+
+    @cached_property
+    def args(self) -> MultiDict[str, str]:
+        """The pairs of the query string; werkzeug's own takes bytes that are not UTF-8 for a
+        mistake of the server."""
+        return self.parameter_storage_class(_pairs(self.query_string))
+
 
 class Parser(FlaskParser):
     """Reads parameters from one of the places below, and says in our form which are wrong."""
@@ -125,13 +135,16 @@ def parse_query_string(query_string: bytes) -> Query:
     """Return what a query string asks of a list; raises :class:`ValidationError`."""
     if not query_string:
         return _NO_QUESTION
-    pairs = parse_qsl(
-        query_string.decode("utf-8", "replace"), keep_blank_values=True, errors="replace"
-    )
     # Without the others, so that a cache-buster costs little
-    asked = tuple(pair for pair in pairs if pair[0] in _schema.fields)
+    asked = tuple(pair for pair in _pairs(query_string) if pair[0] in _schema.fields)
     short = sum(len(value) for _, value in asked) <= MAX_KEPT_QUESTION
     return _parse_kept(asked) if short else _parse(asked)
+
+
+def _pairs(query_string: bytes) -> list[tuple[str, str]]:
+    return parse_qsl(
+        query_string.decode("utf-8", "replace"), keep_blank_values=True, errors="replace"
+    )
 
 
 @lru_cache(maxsize=1024)

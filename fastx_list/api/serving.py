@@ -7,7 +7,9 @@ then is not patched. So these modules import next to nothing.
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -35,7 +37,8 @@ def prepare() -> None:
     """Make gunicorn log no token and answer in JSON; for the master, before it starts."""
     redaction.install()
     # What gunicorn itself refuses, such as a request line of over 8 KiB, would be an HTML page.
-    gunicorn.util.write_error = _write_error
+    gunicorn.util.write_error = _gunicorn_refuses
+    logging.getLogger("gunicorn.error").addFilter(_without_the_request)
 
 
 def refuse(sock: Any, error: ApiError) -> None:
@@ -46,8 +49,25 @@ def refuse(sock: Any, error: ApiError) -> None:
         pass
 
 
+def _gunicorn_refuses(sock: Any, status: int, reason: str, message: str) -> None:
+    _write_error(sock, status, reason, _what_is_wrong(message) or reason)
+
+
+def _without_the_request(record: logging.LogRecord) -> bool:
+    client, _, message = str(record.msg).partition(": ")
+    if client.startswith("Invalid request from ip="):
+        record.msg = f"{client}: {_what_is_wrong(message)}"
+    return True
+
+
+def _what_is_wrong(message: str) -> str:
+    """Return what gunicorn says of a request before it repeats a part of it, which may be any part
+    of a token."""
+    return re.split("[':\"]", message)[0].strip()
+
+
 def _write_error(sock: Any, status: int, reason: str, message: str) -> None:
-    body = error_body(status, redaction.redact(message) or reason)
+    body = error_body(status, message)
     head = (
         f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type:"
         " application/json\r\nCache-Control: no-store\r\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, current_app, g, request
@@ -16,7 +17,7 @@ from gevent.monkey import is_module_patched
 from simple_websocket import Server
 from werkzeug.routing import WebsocketMismatch
 
-from fastx_list.api.addresses import LISTINGS
+from fastx_list.api.addresses import LISTINGS, Listing
 from fastx_list.api.authentication import authenticate
 from fastx_list.api.error_response import error_response
 from fastx_list.api.parameters import parser
@@ -32,6 +33,9 @@ from fastx_list.errors import (
 from fastx_list.live.server import NEEDS_GEVENT
 from fastx_list.live.sidecar import EXTENSION, Live
 from fastx_list.model.query import LiveQuerySchema
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 blueprint = Blueprint("live", __name__)
 _schema = LiveQuerySchema()
@@ -72,7 +76,7 @@ def admit() -> None:
     _check_origin(service.settings.allowed_origins)
     live.await_first_read()
     service.refresh()
-    g.claims = authenticate(service, None, LISTINGS[request.path].admin)
+    g.claims = authenticate(service, None, _listing().admin)
     asked = parser.parse(_schema, request, location="anywhere")
     g.filters, g.snapshot = asked["filter"], asked["snapshot"]
     cap = service.settings.max_subscribers_per_login
@@ -82,9 +86,7 @@ def admit() -> None:
         raise Unavailable(
             "this sidecar has as many connections as it may have open files; try again soon"
         )
-    # Compression is not negotiated: a frame is shared by all it goes to, and a compressor costs
-    # each connection 100 KiB.
-    request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
+    _leave_the_handshake_alone(request.environ)
 
 
 def follow(ws: Server) -> None:
@@ -92,7 +94,7 @@ def follow(ws: Server) -> None:
     needs none of it."""
     # From here on the connection is ours: simple_websocket has nothing more to send on it
     ws.connected = False
-    topic = LISTINGS[request.path].topic(g.claims)
+    topic = _listing().topic(g.claims)
     live_of_app().serve(ws.sock.detach(), g.claims, g.filters, topic, g.snapshot)
 
 
@@ -111,6 +113,30 @@ def gone(error: ConnectionError) -> Response:
     """Give up on a client that left before its handshake was answered, as one does that waited too
     long; nobody reads this."""
     return Response(status=400)
+
+
+def _listing() -> Listing:
+    assert request.url_rule is not None  # else nobody would ask
+    return LISTINGS[request.url_rule.rule]
+
+
+def _leave_the_handshake_alone(environ: WSGIEnvironment) -> None:
+    """Take all headers from the request but those of the handshake, which is checked by now.
+    simple_websocket would fail on many an odd value of another one.
+
+    Compression is not negotiated either: a frame is shared by all it goes to, and a compressor
+    costs each connection 100 KiB.
+    """
+    key = request.headers["Sec-WebSocket-Key"]
+    for name in [name for name in environ if name.startswith("HTTP_")]:
+        del environ[name]
+    environ |= {
+        "HTTP_HOST": "localhost",
+        "HTTP_UPGRADE": "websocket",
+        "HTTP_CONNECTION": "Upgrade",
+        "HTTP_SEC_WEBSOCKET_KEY": key,
+        "HTTP_SEC_WEBSOCKET_VERSION": WEBSOCKET_VERSION,
+    }
 
 
 def _check_handshake() -> None:

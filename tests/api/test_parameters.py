@@ -160,3 +160,14 @@ def test_what_is_wrong_in_the_query_is_refused_also_where_the_body_wins(
 ) -> None:
     answer = client.post(f"/api/list/{token('alice')}?limit=-1", json={"limit": 1})
     assert error(answer, 400, "ValidationError") == "limit: takes a whole number, 0 or more"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_bytes_that_are_no_text_are_no_mistake_of_ours(
+    client: FlaskClient, token: Issue, method: str
+) -> None:
+    good = token("alice")
+    odd = {"QUERY_STRING": "_=\xff&limit=1&\xc3="}  # PEP 3333: bytes as latin-1
+    assert ids(client.open(f"/api/list/{good}", method=method, environ_overrides=odd)) == ["a"]
+    odd["QUERY_STRING"] += f"&token={good}"
+    assert ids(client.open("/api/list", method=method, environ_overrides=odd)) == ["a"]

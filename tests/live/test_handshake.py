@@ -42,6 +42,34 @@ def test_the_token_may_stand_in_a_header(live: Service, alice: str, observe: Obs
         assert take(connection)[0] == "a"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Sec-WebSocket-Protocol", "é"),
+        ("Sec-WebSocket-Extensions", "é"),
+        ("Host", "x" * 64),
+        ("Host", "é"),
+        ("Connection", "é, Upgrade"),
+    ],
+)
+def test_a_header_that_is_odd_keeps_nobody_out(
+    live: Service, alice: str, observe: Observe, name: str, value: str
+) -> None:
+    observe(session("a"))
+    request = upgrade(live, alice, **{name: value})
+    with socket.create_connection(("127.0.0.1", live.live_port), timeout=20) as connection:
+        connection.sendall(request)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 101")
+
+
+def test_a_slash_at_the_end_of_the_address_changes_nothing(
+    live: Service, alice: str, observe: Observe
+) -> None:
+    observe(session("a"))
+    with connect(f"{live.live_url}/?token={alice}") as connection:
+        assert take(connection)[0] == "a"
+
+
 @pytest.mark.settings(ALLOWED_ORIGINS="https://portal.example.org")
 def test_pages_of_other_hosts_are_refused(live: Service, alice: str) -> None:
     answer, error = refused(live, f"?token={alice}", origin="https://evil.example.org")

@@ -131,6 +131,17 @@ def test_what_portals_ask_all_day_never_comes_to_flask(
     service.store.close()
 
 
+@pytest.mark.parametrize("host", ["x" * 64, "..", "[", "a b", "é", "", "x:y", "x" * 8000])
+def test_both_ways_answer_alike_whatever_the_host_is_called(
+    both: tuple[FlaskClient, FlaskClient], token: Issue, observe: Observe, host: str
+) -> None:
+    observe(session("a"))
+    url = f"/api/list/{token('alice')}"
+    for _ in range(2):  # at first the token is not a known one
+        quick, plain = (_ask(client, "GET", url, {"Host": host}) for client in both)
+        assert quick == plain and quick[0] == "200 OK"
+
+
 def test_a_known_token_at_another_address_opens_nothing(
     both: tuple[FlaskClient, FlaskClient], token: Issue
 ) -> None:

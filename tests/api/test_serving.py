@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import json
+import logging
+import socket
+
+import gunicorn.util
+import pytest
+
+from fastx_list.api import serving
+
+
+def prepare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prepare gunicorn for the time of a test."""
+    monkeypatch.setattr(gunicorn.util, "write_error", None)
+    monkeypatch.setattr(logging.getLogger("gunicorn.error"), "filters", [])
+    factory = logging.getLogRecordFactory()
+    serving.prepare()
+    logging.setLogRecordFactory(factory)
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            "Invalid Request Line 'Invalid HTTP request line: 'GET /x<secret HTTP/1.1''",
+            "Invalid Req",
+        ),
+        ('Invalid HTTP Header: "X: \'secret"', "Invalid HTTP Header"),
+        ("'secret'", "Bad Request"),
+        ("", "Bad Request"),
+    ],
+)
+def test_what_gunicorn_refuses_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, message: str, said: str
+) -> None:
+    prepare(monkeypatch)
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        gunicorn.util.write_error(ours, 400, "Bad Request", message)
+        head, _, body = peer.recv(65536).partition(b"\r\n\r\n")
+    error = json.loads(body)["error"]
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n") and error["name"] == "ValidationError"
+    assert error["message"].startswith(said) and "secret" not in error["message"]
+
+
+@pytest.mark.parametrize("ip", ["127.0.0.1", "::1"])
+def test_what_gunicorn_refuses_is_not_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ip: str
+) -> None:
+    prepare(monkeypatch)
+    log = logging.getLogger("gunicorn.error")
+    log.warning(f"Invalid request from ip={ip}: Invalid HTTP Version: 'secret %s HTTP/1.1'")
+    log.warning("Worker exiting (pid: %s)", 17)
+    assert caplog.messages == [
+        f"Invalid request from ip={ip}: Invalid HTTP Version",
+        "Worker exiting (pid: 17)",
+    ]
