@@ -193,6 +193,12 @@ class Settings:
     scan_interval: float = _setting(
         values.number(0.1, 3600), 1.0, "seconds between the agent's looks at the machine"
     )
+    max_sessions_per_login: int = _setting(
+        values.whole(1, 1_000_000),
+        200,
+        "sessions of one login on this machine that are listed, the oldest ones; those that a"
+        " launcher whom you trust registers do not count",
+    )
     live_port: int | None = _setting(
         values.port, None, "the sidecar's port, where the page reaches it without a proxy"
     )

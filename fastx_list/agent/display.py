@@ -3,6 +3,7 @@ screen, and its first application."""
 
 from __future__ import annotations
 
+import re
 import select
 import shlex
 import socket
@@ -11,14 +12,16 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from fastx_list.agent.door import Unanswered
+from fastx_list.agent.limits import Connections, Limits
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import MAX_TEXT, Process, own_namespace
-from fastx_list.agent.x11 import Denied, DisplayWatch, X11Error, socket_path
+from fastx_list.agent.x11 import Denied, DisplayWatch, Flood, X11Error, socket_path
 
 FIRST_ANSWER_SECONDS = 0.1  # that all new servers together get, once
 # In which a server may not listen yet, and a session's first program may still be a passing one
 STARTING_SECONDS = 10.0
 RETRY_SECONDS = 30.0
+MAX_FLOOD_PAUSE = 3600.0
 
 
 class Screen:
@@ -36,6 +39,8 @@ class Screen:
         """``process`` is the X server's, or that of a program that has the X server beside it;
         ``authority`` is the path of its authority file, ``size`` what the command line says.
         ``lingers``: it goes on when its last client has left it."""
+        # Whose it is.
+        self.uid = process.uid
         self._process = process
         self._display = display
         self._authority = authority
@@ -47,8 +52,13 @@ class Screen:
         self._watch: DisplayWatch | None = None
         # The inodes that were counted last, and how many of them are the X server's own.
         self._counted: tuple[frozenset[int], int] = (frozenset(), 0)
-        # When to connect again after a failure, by the monotonic clock.
-        self._retry_at = 0.0
+        # When our connection was made, and when to connect again after a failure, by the monotonic
+        # clock.
+        self._since = self._retry_at = 0.0
+        # For how long the server is left alone when it next sends too much, in seconds.
+        self._flood_pause = RETRY_SECONDS
+        # Where our connection is counted.
+        self._connections: Connections | None = None
         # Whether nobody has waited for its first answer yet.
         self.is_new = True
 
@@ -58,11 +68,10 @@ class Screen:
         if others < 1:
             self.close()
             return
-        was_known = self._watch is not None and self._watch.size is not None
         try:
             if self._watch is not None:
                 self._watch.poll()
-            elif time.monotonic() >= self._retry_at:
+            elif time.monotonic() >= self._retry_at and self._has_room(machine):
                 self._watch = DisplayWatch(
                     self._display,
                     self._addresses,
@@ -71,16 +80,40 @@ class Screen:
                     self._authority,
                     socket.gethostname(),
                 )
+                self._since = time.monotonic()
                 machine.settle(subject)
-        except X11Error as error:
-            self.close()
-            if was_known:
-                return  # as a rule the server is just ending; if not, the next scan connects again
-            if isinstance(error, Denied) or self._process.age > STARTING_SECONDS:
-                self._retry_at = time.monotonic() + RETRY_SECONDS
-                machine.explain(
-                    subject, f"the size of its screen is the one it was started with, since {error}"
-                )
+        except (X11Error, OSError) as error:
+            self._fail(error, machine, subject)
+
+    def _has_room(self, machine: Machine) -> bool:
+        self._connections = machine.limits.connections
+        return self._connections.enter(self.uid, self._place, self)
+
+    def _fail(self, error: Exception, machine: Machine, subject: str) -> None:
+        """Leave the server, and decide when to ask it again."""
+        was_known = self._watch is not None and self._watch.size is not None
+        self.close()
+        now = time.monotonic()
+        if isinstance(error, Flood):
+            self._retry_at = now + self._flood_pause
+            self._flood_pause = min(2 * self._flood_pause, MAX_FLOOD_PAUSE)
+        elif was_known:
+            # As a rule the server is just ending; if not, the next look connects again, but not
+            # again and again.
+            self._retry_at = self._since + RETRY_SECONDS
+            return
+        elif isinstance(error, Denied) or self._process.age > STARTING_SECONDS:
+            self._retry_at = now + RETRY_SECONDS
+        else:
+            return
+        machine.explain(
+            subject, f"the size of its screen is the one it was started with, since {error}"
+        )
+
+    @property
+    def _place(self) -> tuple[object, ...]:
+        """Which display it is, on the whole machine."""
+        return self._process.network, self._process.mounts, self._display
 
     @property
     def _addresses(self) -> list[str]:
@@ -125,12 +158,21 @@ class Screen:
             self._size = self.geometry
             self._watch.close()
             self._watch = None
+        if self._connections is not None:
+            self._connections.leave(self.uid, self._place, self)
+            self._connections = None
 
 
-def await_first_answers(screens: Iterable[Screen], seconds: float = FIRST_ANSWER_SECONDS) -> None:
+def await_first_answers(
+    screens: Iterable[Screen], limits: Limits, seconds: float = FIRST_ANSWER_SECONDS
+) -> None:
     """Give servers that were never asked before a moment to answer, all together. One that hangs is
-    not waited for again."""
-    waiting = [screen for screen in screens if screen.is_new and screen.awaited]
+    not waited for again, and its user's others are not for a while."""
+    waiting = [
+        screen
+        for screen in screens
+        if screen.is_new and screen.awaited and limits.may_wait(screen.uid)
+    ]
     for screen in waiting:
         screen.is_new = False
     deadline = time.monotonic() + seconds
@@ -140,14 +182,35 @@ def await_first_answers(screens: Iterable[Screen], seconds: float = FIRST_ANSWER
             if screen.awaited:
                 poller.register(screen.awaited, select.POLLIN)
         if not poller.poll(left * 1000):
-            return
+            break
         for screen in waiting:
             if screen.awaited:
                 try:
-                    screen.awaited.poll()
+                    screen.awaited.poll_again()
                 except X11Error:
                     screen.close()  # the next scan meets it again, and says why
         waiting = [screen for screen in waiting if screen.awaited]
+    for screen in waiting:
+        limits.waited(screen.uid)
+
+
+def find_display(process: Process, machine: Machine) -> int | None:
+    """Return the display of an X server that chose its number itself (``-displayfd``): the one
+    whose socket it listens on.
+
+    ``None`` if it listens on none yet, or if we may not know.
+    """
+    sockets = machine.sockets(process)
+    prefix = socket_path(0)[:-1]
+    for path in sockets.listening_paths():
+        number = path.lstrip("\0").removeprefix(prefix)
+        if (
+            path.lstrip("\0").startswith(prefix)
+            and re.fullmatch(r"[0-9]{1,5}", number)
+            and machine.own_listeners(process, sockets.unix_listeners(path))
+        ):
+            return int(number)
+    return None
 
 
 class Application:

@@ -8,6 +8,7 @@ does, its owner is asked nothing more; everybody else is.
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +26,10 @@ MAX_OWNERS = 1024  # that are kept in mind, unless they are waited for
 
 Owner: TypeAlias = int | str  # a user's id, or the name of what else may hang
 T = TypeVar("T")
+
+
+# What there may be none of for a moment: it says nothing of what is looked at.
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
 class Unanswered(Exception):

@@ -17,6 +17,8 @@ class Facts(Said):
 
     identity: str  # what no other session of this server has or will have; the same for its life
     connections: frozenset[int] | None = None  # names of the clients' connections, where known
+    # Somebody says so whom the machine's owner trusts: it does not count as one of its login's.
+    is_vouched: bool = False
     has_name: bool = True  # else its login is only its user's number, since nobody says the name
     # A launcher says all this itself, so that it may also correct the command; a command that was
     # found out holds for the session's life.

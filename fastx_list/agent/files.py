@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import stat
 
-from fastx_list.agent.door import Unanswered, ask
+from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
 
 
 class FileError(Exception):
@@ -69,7 +69,8 @@ def read_regular(
     except BlockingIOError:
         raise FileBusy("cannot be read now: its owner has a lease on it") from None
     except (OSError, ValueError) as error:
-        raise FileError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        kind = FileBusy if getattr(error, "errno", None) in EXHAUSTED else FileError
+        raise kind(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(data) > limit:
         raise FileError(f"is over {limit} bytes")
     return data, status

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from fastx_list.agent import identity
 from fastx_list.agent.facts import Facts, Source
+from fastx_list.agent.limits import Limits
 from fastx_list.agent.load import Load
 from fastx_list.agent.look import Look, Looker, Seen, Stopped
 from fastx_list.agent.merge import Known, Moment, merge, session_id
@@ -150,6 +151,7 @@ class Agent:
         self.look = Look(
             load_sources(settings) if sources is None else sources,
             SessionJson(settings.session_json),
+            Limits(settings.max_sessions_per_login),
         )
         self._keeper = Keeper(settings, store, self._hostname)
         # What the last look saw, and its facts by the sessions' ids.
@@ -159,6 +161,8 @@ class Agent:
         self._known: dict[str, Known] | None = None
         # Whether what was seen is in what is known, and nothing of it is left to decide.
         self._is_merged = True
+        # Whether the last update failed for a reason that nobody has thought of.
+        self._is_failing = False
         # What is to be said of a look that hangs.
         self._hanging: str | None = None
 
@@ -197,7 +201,17 @@ class Agent:
         self._update()
 
     def _update(self) -> None:
-        """Bring what is known, and the store, up to date with what was seen."""
+        """Bring what is known, and the store, up to date with what was seen. Whatever fails there
+        is tried again, and does not end the agent."""
+        try:
+            self._merge_and_keep()
+            self._is_failing = False
+        except Exception:
+            if not self._is_failing:
+                log.exception("what was seen cannot be kept; will try again")
+            self._is_failing = True
+
+    def _merge_and_keep(self) -> None:
         if self._known is None:
             recalled = self._keeper.recall()
             if recalled is None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import psutil
 
 from fastx_list.config import Settings
 from fastx_list.model.server import Server
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class Load:
@@ -17,24 +24,37 @@ class Load:
     def __init__(self, settings: Settings, hostname: str) -> None:
         self._settings = settings
         self._hostname = hostname
-        psutil.cpu_percent()  # the first call has nothing to compare with
+        _measured(psutil.cpu_percent)  # the first call has nothing to compare with
 
     def describe(self, sessions: int, logins: int, problems: tuple[str, ...]) -> Server:
         """Return the server with so many sessions of so many logins, and what keeps us from seeing
         all of it."""
-        memory = psutil.virtual_memory()
-        one, five, fifteen = (round(average, 2) for average in psutil.getloadavg())
+        memory = _measured(psutil.virtual_memory)
         return Server(
             id=self._settings.server_id,
             hostname=self._hostname,
             pool=self._settings.server_pool,
             url=self._settings.server_url,
-            cpu=psutil.cpu_percent(),
-            free_memory=memory.available,
-            total_memory=memory.total,
+            cpu=_measured(psutil.cpu_percent),
+            free_memory=memory and memory.available,
+            total_memory=memory and memory.total,
             logged_in_users=logins,
             sessions=sessions,
-            uptime=round(time.time() - psutil.boot_time()),
-            load=(one, five, fifteen),
+            uptime=_measured(lambda: round(time.time() - psutil.boot_time())),
+            load=_measured(_averages),
             problems=problems,
         )
+
+
+def _averages() -> tuple[float, float, float]:
+    one, five, fifteen = (round(average, 2) for average in psutil.getloadavg())
+    return one, five, fifteen
+
+
+def _measured(measure: Callable[[], T]) -> T | None:
+    """Return what ``measure`` returns; ``None`` if it fails, which is to cost nobody a lease."""
+    try:
+        return measure()
+    except Exception as error:
+        log.debug("%s cannot be measured: %s", measure, error)
+        return None

@@ -5,19 +5,24 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Set
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Set
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from fastx_list.agent.door import Unanswered, door
 from fastx_list.agent.facts import Facts, Source
+from fastx_list.agent.limits import Limits
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.start import SessionJson
+from fastx_list.agent.xserver import XServers
+from fastx_list.config import PREFIX
 from fastx_list.model.session import Start
 
 MAX_PROBLEM = 200  # characters of what was asked that are said
+OVER_SECONDS = 600.0  # in which it is not said again that a login has too many sessions
 
 log = logging.getLogger(__name__)
 
@@ -37,19 +42,33 @@ class Seen(NamedTuple):
 class Look:
     """Asks the sources, again and again."""
 
-    def __init__(self, sources: Mapping[str, Source], session_json: SessionJson) -> None:
+    def __init__(
+        self, sources: Mapping[str, Source], session_json: SessionJson, limits: Limits | None = None
+    ) -> None:
         # What the sources look at.
-        self.machine = Machine()
+        self.machine = Machine(limits, programs_of(sources.values()))
         # By their names, in the order in which they claim processes.
         self._sources = sources
         # The file that says what new sessions start with.
         self._session_json = session_json
         # What each source saw when it last succeeded.
         self._facts: dict[str, list[Facts]] = {}
+        # What a session that is new starts with.
+        self._start = Start()
+        # What the last look saw that succeeded.
+        self._last = Seen([], None, {}, False, set(), (), self._start)
         # What failed when it was asked last.
         self._failing: set[str] = set()
         # Whom the last look was not answered by.
         self._unanswered: set[str] = set()
+        # What all sources saw together, and those of it that are listed.
+        self._seen: list[Facts] = []
+        self._listed: list[Facts] = []
+        # The logins that have more sessions than are listed, and when that was seen last, by the
+        # monotonic clock.
+        self._over: dict[str, float] = {}
+        # Those that have in what all sources saw.
+        self._too_many: set[str] = set()
         # When the last look began, by the monotonic clock.
         self._began = 0.0
         # What is being asked just now, and when that look began; None between looks.
@@ -58,30 +77,57 @@ class Look:
     def take(self) -> Seen:
         """Look once, and return what all sources see. One that fails costs the others nothing, and
         its sessions stay as they were."""
-        try:
-            return self._take()
-        finally:
-            self.at = None
+        self._succeeds("a look", self._take)
+        self.at = None
+        return self._last
 
-    def _take(self) -> Seen:
+    def _take(self) -> None:
         machine = self.machine
         previous_look = machine.last_look
         self._began = time.monotonic()
         if self._succeeds("the list of processes", machine.look):
             for name, source in self._sources.items():
                 self._succeeds(f"the source {name}", partial(self._ask, name, source))
-        self.at = "session.json", self._began
-        start = self._session_json.read(machine)
+        self._succeeds("session.json", self._read_session_json)
+        self._seen, seen = (
+            [each for name in self._sources for each in self._facts.get(name, ())],
+            self._seen,
+        )
+        if self._seen != seen:
+            self._listed = self._choose(self._seen)
         self._report_unanswered()
-        return Seen(
-            facts=[facts for name in self._sources for facts in self._facts.get(name, [])],
+        self._report_limits()
+        self._last = Seen(
+            facts=self._listed,
             previous_look=previous_look,
             processes=machine.processes,
             all_answered=self._sources.keys() == self._facts.keys(),
             unanswered=machine.unanswered,
             problems=tuple(machine.problems.values()),
-            start=start,
+            start=self._start,
         )
+
+    def _read_session_json(self) -> None:
+        self._start = self._session_json.read(self.machine)
+
+    def _choose(self, seen: list[Facts]) -> list[Facts]:
+        """Return those of the sessions that are listed: of each login the oldest, and what was
+        listed before comes first."""
+        most = self.machine.limits.sessions
+        numbers = Counter(each.login for each in seen if not each.is_vouched)
+        self._too_many = {login for login, number in numbers.items() if number > most}
+        if not self._too_many:
+            return seen
+        before = {each.identity for each in self._listed}
+        rooms = dict.fromkeys(self._too_many, most)
+        left_out: set[str] = set()
+        by_age = partial(_age, before)
+        for each in sorted(seen, key=by_age):
+            if each.login in rooms and not each.is_vouched:
+                rooms[each.login] -= 1
+                if rooms[each.login] < 0:
+                    left_out.add(each.identity)
+        return [each for each in seen if each.identity not in left_out]
 
     def _ask(self, name: str, source: Source) -> None:
         self._facts[name] = list(source.scan(self.machine))
@@ -117,6 +163,43 @@ class Look:
             machine.explain(subject, problem)
             machine.problems[subject] = f"{subject}: {problem}"
         self._unanswered = set(unanswered)
+
+    def _report_limits(self) -> None:
+        """Say which logins have more sessions than are listed; once for each that goes on doing
+        so."""
+        machine, now = self.machine, time.monotonic()
+        limits = machine.limits
+        users = {machine.logins.of(uid) or str(uid) for uid in limits.over}
+        for login in self._too_many | users:
+            subject = f"sessions of {login}"
+            problem = (
+                f"more than {limits.sessions}: the oldest are listed, the others are not"
+                f" ({PREFIX}MAX_SESSIONS_PER_LOGIN)"
+            )
+            machine.explain(subject, problem)
+            machine.problems[subject] = f"{subject}: {problem}"
+            self._over[login] = now
+        for login in [each for each, seen in self._over.items() if now - seen > OVER_SECONDS]:
+            del self._over[login]
+            machine.settle(f"sessions of {login}")
+        if limits.connections.is_full:
+            problem = (
+                "there are too few descriptors for a connection to each of them; the sizes of some"
+                " screens are those that they were started with (LimitNOFILE)"
+            )
+            machine.explain("X servers", problem)
+            machine.problems["X servers"] = f"X servers: {problem}"
+
+
+def programs_of(sources: Iterable[Source]) -> set[str]:
+    """Return the names of the programs that serve the sessions of ``sources``."""
+    return {name for source in sources if isinstance(source, XServers) for name in source.programs}
+
+
+def _age(listed: Set[str], facts: Facts) -> tuple[bool, float, str]:
+    """Sorts sessions, those that are ``listed`` first, then the oldest."""
+    started = float("inf") if facts.started is None else facts.started
+    return facts.identity not in listed, started, facts.identity
 
 
 class Stopped(Exception):

@@ -16,10 +16,12 @@ from itertools import islice
 from pathlib import Path
 
 from fastx_list.agent.door import Unanswered, ask
+from fastx_list.agent.limits import Limits
 from fastx_list.agent.logins import Logins
 from fastx_list.agent.process import (
     NOBODY,
     Process,
+    by_age,
     by_display,
     own_namespace,
     read_stat,
@@ -51,10 +53,19 @@ def sees_everything() -> bool:
     return bool(rights & _LOOK_INTO_PROCESSES and rights & _READ_FILES)
 
 
+def _cut(name: str) -> str:
+    return name[:15]  # TASK_COMM_LEN
+
+
 class Machine:
     """The processes and sockets of this machine. :meth:`look` takes a new look at it."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits | None = None, programs: Iterable[str] = ()) -> None:
+        """``programs`` are those that serve sessions: of a user who has very many processes of them
+        not all are looked at."""
+        # What each login may cost.
+        self.limits = limits or Limits()
+        self._programs = {_cut(name) for name in programs}
         # Those that run, by pid, as of the last look.
         self.processes: dict[int, Process] = {}
         # When that was, in seconds since the Unix epoch.
@@ -65,8 +76,10 @@ class Machine:
         self._displays: set[tuple[int, str | None, str | None, int]] = set()
         # Which older processes this look looks at again: those with this remainder of their pid.
         self._turn = 0
-        # In this look: the sockets by network namespace, each user's processes by the display they
-        # were started on, and the child processes by their parent's pid; made when first asked for.
+        # In this look: the processes by the names of their programs, the sockets by network
+        # namespace, each user's processes by the display they were started on, and the child
+        # processes by their parent's pid; made when first asked for.
+        self._by_name: dict[str, list[Process]] | None = None
         self._sockets: dict[str | None, Sockets] = {}
         self._on_displays: dict[int, Mapping[int, list[Process]]] = {}
         self._children: dict[int, list[Process]] | None = None
@@ -86,7 +99,8 @@ class Machine:
         """Bring :attr:`processes` up to date and forget the sockets of the last look."""
         self._turn = (self._turn + 1) % TURNS
         self._heard = {network: self._heard[network] for network in self._sockets}
-        self._sockets, self._on_displays, self._children = {}, {}, None
+        self._by_name, self._sockets, self._on_displays, self._children = None, {}, {}, None
+        self.limits.begin(is_first=self.last_look is None)
         self.claimed, self._displays = set(), set()
         self.unanswered, self.problems = set(), {}
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
@@ -116,13 +130,24 @@ class Machine:
         return stat is not None and stat.start == process.stat.start
 
     def named(self, names: Iterable[str]) -> list[Process]:
-        """Return the processes of one user each that run a program of one of ``names``."""
-        wanted = {name[:15] for name in names}  # TASK_COMM_LEN cuts it
-        return [
-            process
-            for process in self.processes.values()
-            if process.stat.name in wanted and process.uid != NOBODY
-        ]
+        """Return the processes of one user each that run a program of one of ``names``, the oldest
+        first."""
+        if self._by_name is None:
+            self._by_name = self._find_names()
+        named = self._by_name.get
+        processes = [each for name in {_cut(name) for name in names} for each in named(name, ())]
+        return sorted(processes, key=by_age)
+
+    def _find_names(self) -> dict[str, list[Process]]:
+        found: dict[str, list[Process]] = {}
+        for process in self.processes.values():
+            if process.uid != NOBODY:
+                found.setdefault(process.stat.name, []).append(process)
+        programs = found.keys() & self._programs
+        passed_over = self.limits.choose(each for name in programs for each in found[name])
+        for name in programs if passed_over else ():
+            found[name] = [each for each in found[name] if each.pid not in passed_over]
+        return found
 
     def on_display(self, server: Process, display: int) -> Iterable[Process]:
         """Return the processes of the same user that were started on ``display`` of ``server``, the
@@ -144,7 +169,7 @@ class Machine:
             for process in self.processes.values():
                 self._children.setdefault(process.stat.parent, []).append(process)
             for processes in self._children.values():
-                processes.sort(key=lambda process: (process.stat.start, process.pid))
+                processes.sort(key=by_age)
         return self._children.get(pid, [])
 
     def is_copy(self, process: Process) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import EllipsisType
 from typing import NamedTuple
 
-from fastx_list.agent.door import Unanswered, ask
+from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
 from fastx_list.agent.files import read_up_to
 
 YOUNG_SECONDS = 5.0
@@ -59,9 +59,19 @@ def read_stat(pid: int) -> Stat | None:
             data[data.rindex(b")") + 2 :].split(),
         )
         stat = Stat(name.decode("utf-8", "replace"), rest[0].decode(), int(rest[1]), int(rest[19]))
-    except (OSError, ValueError, IndexError):
+    except OSError as error:
+        _check_is_said(error)
+        return None
+    except (ValueError, IndexError):
         return None
     return None if stat.state in "ZXx" else stat
+
+
+def _check_is_said(error: OSError) -> None:
+    """Raise :class:`fastx_list.agent.door.Unanswered` if ``error`` says nothing of the process, but
+    only that we cannot ask now."""
+    if error.errno in EXHAUSTED:
+        raise Unanswered(error.strerror) from None
 
 
 def read_uid(pid: int) -> int | None:
@@ -76,7 +86,10 @@ def read_uid(pid: int) -> int | None:
             status = file.read()
         # Names cannot forge it: proc(5) writes their line ends as two characters
         uids = set(status.split(b"\nUid:\t", 1)[1].split(b"\n", 1)[0].split())
-    except (OSError, IndexError):
+    except OSError as error:
+        _check_is_said(error)
+        return None
+    except IndexError:
         return None
     return int(uids.pop()) if len(uids) == 1 else NOBODY
 
@@ -160,7 +173,10 @@ class Process:
     def _read_args(self) -> list[str]:
         try:
             data = read_up_to(f"/proc/{self.pid}/cmdline", MAX_ARGS_BYTES)
-        except (OSError, ValueError):
+        except OSError as error:
+            _check_is_said(error)
+            return []
+        except ValueError:
             return []
         return [_clean(os.fsdecode(arg)) for arg in _split(data)]
 
@@ -173,8 +189,11 @@ class Process:
     def _read_environ(self) -> Mapping[str, str]:
         try:
             data = read_up_to(f"/proc/{self.pid}/environ", MAX_ENVIRON_BYTES)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            _check_is_said(error)
             self.may_look_inside = not isinstance(error, PermissionError)
+            return {}
+        except ValueError:
             return {}
         return dict(_concerning_us(data))
 
@@ -204,6 +223,11 @@ class Process:
         return "" if is_ours else root
 
 
+def by_age(process: Process) -> tuple[int, int]:
+    """Sort processes by this, and the oldest comes first."""
+    return process.stat.start, process.pid
+
+
 def by_display(uid: int, processes: Sequence[Process]) -> Mapping[int, list[Process]]:
     """Return those of the ``processes`` of user ``uid`` that were started on a display, by its
     number, the first one first; of which it is not known on which one is left out."""
@@ -221,7 +245,7 @@ def by_display(uid: int, processes: Sequence[Process]) -> Mapping[int, list[Proc
         if isinstance(process._display, int):
             found.setdefault(process._display, []).append(process)
     for started in found.values():
-        started.sort(key=lambda process: (process.stat.start, process.pid))
+        started.sort(key=by_age)
     return found
 
 

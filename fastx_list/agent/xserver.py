@@ -10,7 +10,8 @@ import logging
 import os
 import re
 import traceback
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Set
 
 from fastx_list.agent.display import Application, Screen, await_first_answers
 from fastx_list.agent.door import Unanswered
@@ -19,7 +20,6 @@ from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.start import overrides
-from fastx_list.agent.x11 import socket_path
 from fastx_list.model.session import GEOMETRY, complete
 
 # As opposed to flags, these options take the next argument. Only those matter whose value could be
@@ -70,9 +70,9 @@ class XSession:
         login = machine.logins.of_new(process.uid) or process.uid
         self._started = process.started
         # What explanations call it.
-        self._subject = f"session :{display} of {login} (pid {process.pid})"
+        self.subject = f"session :{display} of {login} (pid {process.pid})"
         # What its launcher said in the environment.
-        self._start, self._params = overrides(process, machine, self._subject)
+        self._start, self._params = overrides(process, machine, self.subject)
         size = options.get("geometry", geometry or "")
         authority = authority or path_of(process, options.get("auth"))
         self.screen = Screen(
@@ -87,7 +87,7 @@ class XSession:
         # The connections that were checked last, and those of them that are really the process's.
         self._checked: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
         # What was said last.
-        self._facts: Facts | None = None
+        self.said: Facts | None = None
 
     def connections(self, sockets: Sockets) -> frozenset[int] | None:
         """Return the inodes of the connections of clients; ``None`` if they cannot be known. For
@@ -107,12 +107,12 @@ class XSession:
 
     def follow(self, machine: Machine) -> None:
         """Take what the X server has told of its screen."""
-        self.screen.follow(machine, self._subject)
+        self.screen.follow(machine, self.subject)
 
     def close(self, machine: Machine) -> None:
         """Let go of an X server that has ended."""
         self.screen.close()
-        machine.settle(self._subject)
+        machine.settle(self.subject)
 
     def facts(self, machine: Machine) -> Facts:
         """Return what is to be said of it now: the same object as before if nothing has changed."""
@@ -137,10 +137,10 @@ class XSession:
             display=self.display,
         )
         facts = complete(facts, self._start)
-        if self._facts is None or facts != self._facts:
-            self._facts = facts
+        if self.said is None or facts != self.said:
+            self.said = facts
             self._explain_unknown(facts, machine)
-        return self._facts
+        return self.said
 
     def _explain_unknown(self, facts: Facts, machine: Machine) -> None:
         unknown = [
@@ -153,7 +153,7 @@ class XSession:
                 else "only its user and root may look into its process"
             )
             machine.explain(
-                f"{self._subject}, {' and '.join(unknown)}", f"unknown, since {why}", logging.DEBUG
+                f"{self.subject}, {' and '.join(unknown)}", f"unknown, since {why}", logging.DEBUG
             )
 
     def _own_connections(self, machine: Machine) -> frozenset[int] | None:
@@ -184,6 +184,10 @@ class XServers:
         self._sessions: dict[str, XSession] = {}
         # The identities of processes that are not of this kind.
         self._others: set[str] = set()
+        # How many sessions of each user this look has found that are new.
+        self._new: Counter[int] = Counter()
+        # The identities of sessions that had no turn in the last look, or failed.
+        self._late: Set[str] = set()
 
     def recognises(self, process: Process, machine: Machine) -> bool:
         """Return whether ``process``, which runs one of :attr:`programs`, belongs to a session of
@@ -213,13 +217,16 @@ class XServers:
         except Exception:
             # Much of what a session says is its user's to write: one that cannot be understood must
             # not hide the others.
-            problem = (
-                "skipped, since it cannot be understood:"
-                f" {traceback.format_exc(limit=-1).strip().splitlines()[-1][:200]}"
-            )
-            owner = machine.logins.of(process.uid) or process.uid
-            machine.explain(f"process {process.pid} of {owner}", problem)
+            self._explain_failure(process, machine)
             return None
+
+    def _explain_failure(self, process: Process, machine: Machine) -> None:
+        problem = (
+            "skipped, since it cannot be understood:"
+            f" {traceback.format_exc(limit=-1).strip().splitlines()[-1][:200]}"
+        )
+        owner = machine.logins.of(process.uid) or process.uid
+        machine.explain(f"process {process.pid} of {owner}", problem)
 
     def _take(self, process: Process, others: set[str], machine: Machine) -> XSession | None:
         """Claim ``process`` if it is of this kind, and return the session that it serves; add it to
@@ -238,32 +245,73 @@ class XServers:
         if not machine.still_runs(process):
             return None
         machine.claimed.add(identity)
-        return self._make(process, machine) if session is None and self.listed else session
+        if session is not None or not self.listed:
+            return session
+        if not machine.limits.has_room(process.uid, self._new[process.uid]):
+            return None
+        session = self._make(process, machine)
+        self._new[process.uid] += session is not None
+        return session
 
     def scan(self, machine: Machine) -> Iterable[Facts]:
-        sessions: dict[str, XSession] = {}
-        others: set[str] = set()
-        for process in machine.named(self.programs):
-            if process.identity in machine.claimed:
-                continue
-            try:
-                session = self._take(process, others, machine)
-            except Unanswered:
-                # Nobody else is to take it for one of theirs meanwhile.
-                machine.claimed.add(process.identity)
-                machine.unanswered.add(process.identity)
-                continue
-            if session is not None:
-                sessions[process.identity] = session
-                if session.owns_display:
-                    machine.claim_display(process, session.display)
+        sessions = self._find(machine)
         for identity in self._sessions.keys() - sessions.keys():
             self._sessions[identity].close(machine)
-        self._sessions, self._others = sessions, others
-        for session in sessions.values():
-            session.follow(machine)
-        await_first_answers(session.screen for session in sessions.values())
-        return [session.facts(machine) for session in sessions.values()]
+        self._sessions = sessions
+        machine.limits.count(self, Counter(each.process.uid for each in sessions.values()))
+        waiting = sorted(sessions.values(), key=self._is_late) if self._late else sessions.values()
+        asked = [each for each in waiting if self._ask(each, each.follow, machine)]
+        await_first_answers((each.screen for each in asked), machine.limits)
+        told = {each.process.identity for each in asked if self._ask(each, each.facts, machine)}
+        self._late = sessions.keys() - told
+        machine.unanswered |= {name for name in self._late if sessions[name].said is None}
+        return [each.said for each in sessions.values() if each.said is not None]
+
+    def _is_late(self, session: XSession) -> bool:
+        """Sorts those first that had no turn in the last look."""
+        return session.process.identity not in self._late
+
+    def _find(self, machine: Machine) -> dict[str, XSession]:
+        """Return the sessions that run now, by the identities of their processes."""
+        sessions: dict[str, XSession] = {}
+        others: set[str] = set()
+        self._new = Counter()
+        for process in machine.named(self.programs):
+            identity = process.identity
+            if identity in machine.claimed:
+                continue
+            session = self._sessions.get(identity)
+            try:
+                if session is not None or identity in self._others:
+                    session = self._take(process, others, machine)
+                else:
+                    with machine.limits.spending(process.uid):
+                        session = self._take(process, others, machine)
+            except Unanswered:
+                # Nobody else is to take it for one of theirs meanwhile.
+                machine.claimed.add(identity)
+                machine.unanswered.add(identity)
+            except Exception:
+                self._explain_failure(process, machine)
+            if session is not None:
+                sessions[identity] = session
+                if session.owns_display:
+                    machine.claim_display(process, session.display)
+        self._others = others
+        return sessions
+
+    def _ask(self, session: XSession, call: Callable[[Machine], object], machine: Machine) -> bool:
+        """Make a ``call`` of the session's if its user has time left, and return whether it
+        succeeded. What fails there costs no other session anything."""
+        try:
+            with machine.limits.spending(session.process.uid):
+                call(machine)
+        except Unanswered:
+            return False
+        except Exception:
+            machine.explain(session.subject, f"stays as it was: {traceback.format_exc(limit=-4)}")
+            return False
+        return True
 
 
 def parse_args(args: Iterable[str]) -> tuple[int | None, dict[str, str]]:
@@ -290,25 +338,6 @@ def parse_args(args: Iterable[str]) -> tuple[int | None, dict[str, str]]:
             if name == "screen" and options[name].isdigit():
                 options[name] = next(rest, "")
     return display, options
-
-
-def find_display(process: Process, machine: Machine) -> int | None:
-    """Return the display of an X server that chose its number itself (``-displayfd``): the one
-    whose socket it listens on.
-
-    ``None`` if it listens on none yet, or if we may not know.
-    """
-    sockets = machine.sockets(process)
-    prefix = socket_path(0)[:-1]
-    for path in sockets.listening_paths():
-        number = path.lstrip("\0").removeprefix(prefix)
-        if (
-            path.lstrip("\0").startswith(prefix)
-            and re.fullmatch(r"[0-9]{1,5}", number)
-            and machine.own_listeners(process, sockets.unix_listeners(path))
-        ):
-            return int(number)
-    return None
 
 
 def path_of(process: Process, path: str | None) -> str | None:

@@ -1,8 +1,17 @@
 from __future__ import annotations
 
+import json
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
 import pytest
 
+from fastx_list.agent.door import Unanswered
 from fastx_list.agent.keep import Agent
+from fastx_list.agent.machine import Machine
 from fastx_list.agent.merge import session_id
 from fastx_list.config import Settings
 from fastx_list.store import Store
@@ -24,3 +33,77 @@ def test_a_source_that_fails_costs_the_others_nothing(
     failing.broken, failing.facts = False, []
     agent.scan()
     assert set(listed(store)) == {session_id("here", identity) for identity in "yz"}
+
+
+def raise_it(*_: object) -> None:
+    raise RuntimeError("nobody has thought of this")
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "fastx_list.agent.machine.Machine.look",
+        "fastx_list.agent.start.SessionJson.read",
+        "fastx_list.agent.look.Look._report_limits",
+        "fastx_list.agent.keep.merge",
+        "fastx_list.agent.keep.Load.describe",
+    ],
+)
+def test_whatever_fails_is_said_once_and_nothing_ends(
+    settings: Settings,
+    store: Store,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    source = Scripted(facts("x"))
+    agent = Agent(settings, store, {"source": source})
+    agent.scan()
+    with monkeypatch.context() as patch:
+        patch.setattr(where, raise_it)
+        source.facts = [facts("x"), facts("y")]
+        for _ in range(3):
+            agent.scan()
+    assert session_id("here", "x") in listed(store)
+    assert caplog.text.count("Traceback") == 1
+    agent.scan()
+    assert set(listed(store)) == {session_id("here", identity) for identity in "xy"}
+
+
+def test_a_machine_that_cannot_be_measured_costs_no_lease(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("virtual_memory", "cpu_percent", "getloadavg", "boot_time"):
+        monkeypatch.setattr(psutil, name, raise_it)
+    agent = Agent(settings, store, {"source": Scripted(facts("x"))})
+    agent.scan()
+    [server] = store.snapshot().servers
+    assert server.text is not None and json.loads(server.text)["freemem"] is None
+    assert agent.problem is None
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let this process open no more files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_without_descriptors_nothing_is_seen_to_end() -> None:
+    machine = Machine()
+    machine.look()
+    before = dict(machine.processes)
+    mine = before[os.getpid()]
+    with no_descriptors():
+        with pytest.raises(OSError, match="Too many open files"):
+            machine.look()
+        assert machine.processes == before
+        with pytest.raises(Unanswered):
+            machine.still_runs(mine)
+        with pytest.raises(Unanswered):
+            assert mine.args
+    assert machine.still_runs(mine) and mine.args

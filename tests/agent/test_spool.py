@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fastx_list.agent.facts import Facts
+from fastx_list.agent.limits import Limits
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.sources.spool import Spool
 from tests.support import needs_root, wait_for
@@ -71,6 +72,7 @@ def test_a_file_is_a_session_for_as_long_as_it_is_there(
     )
     assert only(spool, machine) == Facts(
         identity=f"spool:{b'a.json'.hex()}:{ME}:5",
+        is_vouched=True,
         login=ME,
         server_pid=12,
         geometry="1280x720",
@@ -246,3 +248,34 @@ def test_a_directory_that_cannot_be_read_ends_no_session(
     assert "stay as they were" in caplog.text
     directory.unlink()
     assert list(spool.scan(machine)) == []
+
+
+def test_where_everybody_can_write_a_user_has_so_many_files_and_no_more(
+    spool: Spool, directory: Path
+) -> None:
+    needs_root()
+    directory.chmod(0o1777)
+    machine = Machine(Limits(sessions=3))
+    games, news = (pwd.getpwnam(login).pw_uid for login in ("games", "news"))
+
+    def write_for(login: str, owner: int, *names: str) -> None:
+        for name in names:
+            path = write(directory / f"{name}.json", {"login": login, "command": name})
+            os.chown(path, owner, -1)
+
+    def commands() -> set[str | None]:
+        machine.limits.begin(is_first=False)
+        return {facts.command for facts in spool.scan(machine)}
+
+    write_for("games", games, "g1", "g2")
+    assert commands() == {"g1", "g2"} and not machine.limits.over
+    write_for("games", games, *(f"late{number}" for number in range(20)))
+    write_for("news", news, "n1")
+    write_for("games", 0, *(f"root{number}" for number in range(5)))
+    found = commands()
+    assert found > {"g1", "g2", "n1", *(f"root{number}" for number in range(5))}
+    assert len(found) == 9 and machine.limits.over == {games}
+    assert commands() == found and machine.limits.over == {games}
+    (directory / "g1.json").unlink()
+    commands()
+    assert len(commands()) == 9

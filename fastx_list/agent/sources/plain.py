@@ -3,10 +3,11 @@ where they are asked for."""
 
 from __future__ import annotations
 
+from fastx_list.agent.display import find_display
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets
-from fastx_list.agent.xserver import XServers, XSession, find_display, parse_args
+from fastx_list.agent.xserver import XServers, XSession, parse_args
 
 # What shows a login screen: these start an X server of their own, and what they are to a server is
 # known by its parent.

@@ -11,8 +11,10 @@ import os
 import pwd
 import stat
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -53,6 +55,7 @@ class _File(NamedTuple):
     inode: int
     changed: int
     facts: Facts | None
+    owner: int
     # The user who may only speak for themselves; None if this one may speak for everybody.
     speaker: int | None = None
 
@@ -68,6 +71,10 @@ class Spool:
         self._facts: list[Facts] | None = None
         # Whether others than the directory's owner could write to it at the last look.
         self._anyone_writes = False
+        # Whose the directory is, and, where others can write to it, how many files each user has
+        # there that are read.
+        self._owner = 0
+        self._numbers: Counter[int] = Counter()
         # The logins of those who can, and until when they hold, by the monotonic clock.
         self._logins: dict[int, tuple[str, float]] = {}
 
@@ -110,9 +117,13 @@ class Spool:
 
     def _read_directory(self, directory: int, machine: Machine) -> dict[str, _File]:
         """Return the files in it; those that are known already if nothing has changed."""
-        anyone_writes = bool(os.fstat(directory).st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+        status = os.fstat(directory)
+        anyone_writes = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
         known = self._files if anyone_writes == self._anyone_writes else {}
-        self._anyone_writes = anyone_writes
+        self._anyone_writes, self._owner = anyone_writes, status.st_uid
+        self._numbers = (
+            Counter(each.owner for each in known.values()) if anyone_writes else Counter()
+        )
         files: dict[str, _File] = {}
         unchanged = True
         with os.scandir(directory) as entries:
@@ -136,6 +147,17 @@ class Spool:
             unchanged = False
             self._look_at(name, directory, files, machine)
         return self._files if unchanged else files
+
+    def _has_too_many(self, owner: int, machine: Machine) -> bool:
+        """Return whether user ``owner`` has as many files as one may have where everybody can
+        write; otherwise count one more."""
+        if not self._anyone_writes or owner in (0, self._owner):
+            return False
+        if self._numbers[owner] >= machine.limits.sessions:
+            machine.limits.over.add(owner)
+            return True
+        self._numbers[owner] += 1
+        return False
 
     def _is_unchanged(self, file: _File, entry: os.DirEntry[str]) -> bool:
         try:
@@ -164,10 +186,12 @@ class Spool:
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except OSError:
             return
+        if known is None and self._has_too_many(status.st_uid, machine):
+            return  # and nobody's time is spent on reading it
         # The kernel dates changes by its tick, so a file that changed just now may change again
         # under the same date.
         is_fresh = abs(time.time() - status.st_ctime) < TICK_SECONDS
-        file = _File(status.st_ino, NEVER if is_fresh else status.st_ctime_ns, None)
+        file = _File(status.st_ino, NEVER if is_fresh else status.st_ctime_ns, None, status.st_uid)
         problem = ""
         try:
             file = self._read_file(name, directory, file)
@@ -196,10 +220,10 @@ class Spool:
         data, opened = read_regular(name, MAX_FILE_BYTES, directory=directory)
         said = _parse(data)
         identity = f"spool:{os.fsencode(name).hex()}:{said.login}:{said.started}"
-        file = file._replace(facts=Facts(identity=identity, stated=True, **vars(said)))
+        facts = Facts(identity=identity, stated=True, is_vouched=True, **vars(said))
         others_write = self._anyone_writes or opened.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
         if not others_write or opened.st_uid == 0:
-            return file
+            return file._replace(facts=facts)
         login = self._login_of(opened.st_uid)
         if said.login not in (login, str(opened.st_uid) if login is None else login):
             if login is None:
@@ -207,7 +231,7 @@ class Spool:
             raise _Refused(
                 f"others can write here, and its owner is neither root nor {said.login!r}"
             )
-        return file._replace(speaker=opened.st_uid)
+        return file._replace(facts=replace(facts, is_vouched=False), speaker=opened.st_uid)
 
     def _login_of(self, uid: int) -> str | None:
         """Return the login of ``uid`` as it was within the last minute; ``None`` while nobody says

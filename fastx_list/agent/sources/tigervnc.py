@@ -6,10 +6,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from fastx_list.agent.display import find_display
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process, socket_inode
 from fastx_list.agent.sockets import Sockets, all_of
-from fastx_list.agent.xserver import XServers, XSession, find_display, parse_args
+from fastx_list.agent.xserver import XServers, XSession, parse_args
 
 PROGRAMS = ("Xvnc", "Xtigervnc")
 DEFAULT_GEOMETRY = "1024x768"

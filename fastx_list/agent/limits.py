@@ -1,0 +1,145 @@
+"""What one login may cost: the number of its sessions, our connections to its X servers, and our
+time. What is over that is left out or done later, so that others pay for none of it."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from fastx_list.agent.door import Unanswered
+from fastx_list.agent.process import Process, by_age
+
+MAX_SESSIONS = 200
+# Of a login in a look, in seconds of processor time: so many, and more for each of its sessions. A
+# session takes a quarter of that as a rule.
+LOGIN_SECONDS, SESSION_SECONDS = 0.02, 0.0002
+WAITING_PAUSE = 10.0  # seconds in which nobody waits for X servers after having done so in vain
+RESERVED_DESCRIPTORS = 128  # for proc(5), the store, and threads that wait
+
+
+class Connected(Protocol):
+    """Holds a connection to something of a login's."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Connections:
+    """Who holds a connection to an X server: one for each display."""
+
+    def __init__(self, most: int, per_login: int) -> None:
+        self._most = most
+        self._per_login = per_login
+        # By the users whose servers they are, and by the displays, the oldest connection first.
+        self._held: dict[int, dict[Hashable, Connected]] = {}
+        # Whether there was no room for somebody who has fewer than others.
+        self.is_full = False
+
+    def enter(self, uid: int, display: Hashable, holder: Connected) -> bool:
+        """Return whether ``holder`` may connect to a server of ``uid``, and count it. Where there
+        is no room left, whoever holds most lets go of the youngest one."""
+        held = self._held.get(uid, {})
+        if display in held or len(held) >= self._per_login:
+            return False
+        if sum(map(len, self._held.values())) >= self._most:
+            self.is_full = True
+            largest = max(self._held.values(), key=len, default={})
+            if len(largest) <= len(held) + 1:
+                return False
+            largest[next(reversed(largest))].close()
+        self._held.setdefault(uid, {})[display] = holder
+        return True
+
+    def leave(self, uid: int, display: Hashable, holder: Connected) -> None:
+        """Count ``holder`` no longer, if it was."""
+        held = self._held.get(uid, {})
+        if held.get(display) is holder:
+            del held[display]
+            if not held:
+                del self._held[uid]
+
+
+class Limits:
+    """What each login has used, as of this look."""
+
+    def __init__(self, sessions: int = MAX_SESSIONS, descriptors: int | None = None) -> None:
+        # How many sessions of a login are listed.
+        self.sessions = sessions
+        if descriptors is None:
+            descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        reserved = min(RESERVED_DESCRIPTORS, descriptors // 2)
+        self.connections = Connections(descriptors - reserved, sessions)
+        # The users who have more than is listed or looked at.
+        self.over: set[int] = set()
+        # How many sessions of each user a source has, by the source.
+        self._sessions: dict[object, Counter[int]] = {}
+        # How much of our time each user has had in this look; None in the first look, which is not
+        # to miss anything.
+        self._spent: dict[int, float] | None = None
+        # When new X servers of a user were waited for last, by the monotonic clock.
+        self._waited: dict[int, float] = {}
+
+    def begin(self, is_first: bool) -> None:
+        """Begin a look."""
+        self.over = set()
+        self._spent = None if is_first else {}
+
+    def choose(self, processes: Iterable[Process]) -> set[int]:
+        """Return the pids of those of ``processes``, which may all serve sessions, that are one too
+        many: the oldest of each user are looked at."""
+        by_user: dict[int, list[Process]] = {}
+        for process in processes:
+            by_user.setdefault(process.uid, []).append(process)
+        most = 2 * self.sessions  # some serve none, or belong to a session that has another
+        passed_over: set[int] = set()
+        for uid, theirs in by_user.items():
+            if len(theirs) > most:
+                self.over.add(uid)
+                theirs.sort(key=by_age)
+                passed_over.update(process.pid for process in theirs[most:])
+        return passed_over
+
+    def has_room(self, uid: int, new: int) -> bool:
+        """Return whether user ``uid`` may have another session, beside those that the sources have
+        told of and ``new`` ones."""
+        if self._held(uid) + new < self.sessions:
+            return True
+        self.over.add(uid)
+        return False
+
+    def count(self, source: object, sessions: Counter[int]) -> None:
+        """Take note of how many ``sessions`` of each user ``source`` has."""
+        self._sessions[source] = sessions
+
+    @contextmanager
+    def spending(self, uid: int) -> Iterator[None]:
+        """Take note of the processor time that is spent on what is user ``uid``'s. Raises
+        :class:`fastx_list.agent.door.Unanswered` if there is none left in this look."""
+        if self._spent is None:
+            yield
+            return
+        spent = self._spent.get(uid, 0.0)
+        if spent > LOGIN_SECONDS and spent > LOGIN_SECONDS + SESSION_SECONDS * self._held(uid):
+            raise Unanswered(f"what is user {uid}'s")
+        began = time.thread_time()
+        try:
+            yield
+        finally:
+            self._spent[uid] = spent + time.thread_time() - began
+
+    def may_wait(self, uid: int) -> bool:
+        """Return whether new X servers of user ``uid`` may be waited for."""
+        return time.monotonic() - self._waited.get(uid, -WAITING_PAUSE) >= WAITING_PAUSE
+
+    def waited(self, uid: int) -> None:
+        """Take note that new X servers of user ``uid`` were waited for in vain."""
+        now = time.monotonic()
+        self._waited = {each: at for each, at in self._waited.items() if now - at < WAITING_PAUSE}
+        self._waited[uid] = now
+
+    def _held(self, uid: int) -> int:
+        return sum(each[uid] for each in self._sessions.values())
