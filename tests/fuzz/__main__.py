@@ -47,6 +47,10 @@ def summary(report: Report) -> str:
     lines += [f"  {count:8} answers {kind}" for kind, count in sorted(report.answers.items())]
     lines.append(f"{len(every & report.productions.keys())} of {len(every)} alternatives taken")
     lines += [f"  never taken: {name}" for name in sorted(every - report.productions.keys())]
+    lines += [
+        f"  {name}: {' MiB, then '.join(f'{size / 2**20:.0f}' for size in sizes)} MiB"
+        for name, sizes in sorted(report.memory.items())
+    ]
     for key, finding in report.findings.items():
         lines.append(f"FOUND {key}, {report.found[key]} times: {finding}")
     return "\n".join(lines)

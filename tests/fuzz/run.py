@@ -62,6 +62,7 @@ class Report:
             (self.found, other.found),
         ):
             mine.update(theirs)
+        self.memory |= other.memory
         self.findings = {**other.findings, **self.findings}
 
 
@@ -119,11 +120,11 @@ class Fuzzer:
     def _judge(self, asked: Asked) -> Iterator[str]:
         try:
             if asked.target == "process":
-                quick, answer = self.here.ask(asked)
+                answer, unlike = self._compare(asked)
+                if unlike:  # a request that was cut off may have been carried out just now
+                    answer, unlike = self._compare(asked)
+                yield from unlike
                 answers = [answer]
-                if quick != answer:
-                    yield f"short cut differs: {quick} {answer}"
-                yield from judge.meaning_problems(asked, answer, self._sessions(asked, answer))
                 log = self.here.log.take()
             else:
                 port = {"list": self._service.list_port, "live": self._service.live_port}
@@ -141,6 +142,13 @@ class Fuzzer:
         for each in answers:
             yield from judge.problems(asked, each)
         yield from judge.log_problems(log)
+
+    def _compare(self, asked: Asked) -> tuple[Answer, list[str]]:
+        """Return the answer, and how the short cut's and the oracle's differ from it."""
+        quick, answer = self.here.ask(asked)
+        unlike = [f"short cut differs: {quick} {answer}"] if quick != answer else []
+        sessions = self._sessions(asked, answer)
+        return answer, [*unlike, *judge.meaning_problems(asked, answer, sessions)]
 
     def _sessions(self, asked: Asked, answer: Answer) -> list[object]:
         """Return the sessions that a request is about, if the oracle can judge it."""
@@ -180,7 +188,7 @@ class Fuzzer:
                 yield f"memory: {name} had {half} bytes after {count // 2} requests, then {whole}"
 
     def _weigh(self) -> None:
-        pids = {"here": os.getpid()}
+        pids = {f"fuzzer {os.getpid()}": os.getpid()}
         for name in self._logs:  # of those that run
             for child in psutil.Process(self._service.running[name].pid).children():
                 pids[f"{name} {child.pid}"] = child.pid
