@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from fastx_list.agent import identity
 from fastx_list.agent.facts import Source
+from fastx_list.agent.limits import Limits
 from fastx_list.agent.machine import Machine, sees_everything
 from fastx_list.agent.process import login_of
 from fastx_list.agent.sources import load_sources
@@ -34,7 +35,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Look at everything once; nothing is made or changed by it."""
     for problem in unknown(os.environ):
         yield Finding(False, f"settings: {problem}")
-    machine = Machine()
+    machine = Machine(Limits(settings.max_sessions_per_login))
     machine.look()
     yield from _rights(machine)
     yield from _sources(settings, machine)

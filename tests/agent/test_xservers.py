@@ -1,0 +1,137 @@
+"""What is the same for every kind of X server, with sessions that do what a test says. Real ones
+are in tests/system."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fastx_list.agent.facts import Facts
+from fastx_list.agent.limits import LOGIN_SECONDS, Limits
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.process import Process, Stat
+from fastx_list.agent.xserver import XServers
+from tests.agent.scripted import facts
+
+HOSTILE, OTHER = 5, 9  # users
+
+
+class Fake:
+    """A session that does what ``Kind.does`` says when it is asked."""
+
+    is_x_server, owns_display = False, False
+
+    def __init__(self, kind: Kind, process: Process) -> None:
+        self._kind, self.process = kind, process
+        self.subject = f"session of {process.uid}"
+        self.screen = SimpleNamespace(is_new=False)
+        self.said: Facts | None = None
+
+    def follow(self, machine: Machine) -> None:
+        pass
+
+    def close(self, machine: Machine) -> None:
+        pass
+
+    def facts(self, machine: Machine) -> None:
+        self._kind.asked.append(self.process.pid)
+        if self.process.uid == HOSTILE:
+            self._kind.does()
+        self.said = facts(str(self.process.pid), clients=self._kind.clients)
+
+
+class Kind(XServers):
+    programs = ("Xvnc",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+        self.clients = 0
+        self.does: Any = lambda: None
+
+    def recognises(self, process: Process, machine: Machine) -> bool:
+        return True
+
+    def session(self, process: Process, machine: Machine) -> Any:
+        return Fake(self, process)
+
+
+@pytest.fixture
+def kind() -> Kind:
+    return Kind()
+
+
+def look(machine: Machine, *users: int) -> None:
+    """Let ``machine`` see a process of each of ``users``, the oldest first, by pids from 1 on."""
+    machine.limits.begin(is_first=False)
+    machine.claimed, machine.unanswered, machine._by_name = set(), set(), None
+    machine.processes = {
+        pid: Process(pid, uid, Stat("Xvnc", "S", 0, pid)) for pid, uid in enumerate(users, 1)
+    }
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine(Limits(sessions=3), Kind.programs)
+    monkeypatch.setattr(machine, "still_runs", lambda process: True)
+    monkeypatch.setattr(machine, "is_copy", lambda process: False)
+    return machine
+
+
+def clients(kind: Kind, machine: Machine) -> dict[str, int | None]:
+    return {each.identity: each.clients for each in kind.scan(machine)}
+
+
+def test_a_session_that_fails_stays_as_it_was_and_costs_no_other_one_anything(
+    kind: Kind, machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    look(machine, HOSTILE, OTHER)
+    assert clients(kind, machine) == {"1": 0, "2": 0}
+    kind.clients, kind.does = 1, lambda: 1 / 0
+    for _ in range(2):
+        look(machine, HOSTILE, OTHER)
+        assert clients(kind, machine) == {"1": 0, "2": 1}
+    assert caplog.text.count("Traceback") == 1
+    kind.does = lambda: None
+    look(machine, HOSTILE, OTHER)
+    assert clients(kind, machine) == {"1": 1, "2": 1}
+
+
+def test_sessions_of_who_has_no_time_left_have_their_turn_in_the_next_look(
+    kind: Kind, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def take_long() -> None:
+        nonlocal now
+        now += LOGIN_SECONDS + 1
+
+    monkeypatch.setattr(time, "thread_time", lambda: now)
+    kind.does = take_long
+    look(machine, HOSTILE, HOSTILE, OTHER)
+    assert clients(kind, machine) == {"1": 0, "3": 0}
+    # What an earlier agent knew of it is not to end.
+    assert machine.unanswered == {machine.processes[2].identity}
+    kind.clients = 1
+    look(machine, HOSTILE, HOSTILE, OTHER)
+    assert clients(kind, machine) == {"1": 0, "2": 1, "3": 1} and not machine.unanswered
+    kind.clients = 2
+    look(machine, HOSTILE, HOSTILE, OTHER)
+    assert clients(kind, machine) == {"1": 2, "2": 1, "3": 2}
+
+
+def test_the_oldest_sessions_of_a_login_have_its_room_and_others_are_not_looked_at(
+    kind: Kind, machine: Machine
+) -> None:
+    look(machine, *[HOSTILE] * 20, OTHER)
+    assert clients(kind, machine).keys() == {"1", "2", "3", "21"}
+    assert set(kind.asked) == {1, 2, 3, 21} and machine.limits.over == {HOSTILE}
+    look(machine, *[HOSTILE] * 20, OTHER)
+    del machine.processes[2], machine.processes[3]
+    clients(kind, machine)
+    look(machine, *[HOSTILE] * 20, OTHER)
+    del machine.processes[2], machine.processes[3]
+    assert clients(kind, machine).keys() == {"1", "4", "5", "21"}
