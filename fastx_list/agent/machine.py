@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -34,6 +35,7 @@ from fastx_list.agent.x11 import FIRST_PORT, socket_path
 
 MAX_EXPLAINED = 10_000  # subjects that are kept in mind
 MAX_DESCRIPTORS = 4096  # of a process that are looked at
+MAX_YOUNG = 200  # processes of a user that are looked at again though it is not their turn
 TURNS = 10  # an older process is looked at again every so many scans
 # capabilities(7), by number: CAP_SYS_PTRACE, and either of CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 _LOOK_INTO_PROCESSES, _READ_FILES = 1 << 19, 1 << 1 | 1 << 2
@@ -105,10 +107,13 @@ class Machine:
         self.unanswered, self.problems = set(), {}
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
         kept: dict[int, Process] = {}
-        since = young_since()
+        since, young = young_since(), Counter[int]()
         for pid in pids:
             process: Process | None = self.processes.get(pid)
-            if process is None or pid % TURNS == self._turn or process.stat.start > since:
+            if process is None or pid % TURNS == self._turn:
+                process = self._look_at(pid, process)
+            elif process.stat.start > since and young[process.uid] < MAX_YOUNG:
+                young[process.uid] += 1
                 process = self._look_at(pid, process)
             if process is not None:
                 kept[pid] = process

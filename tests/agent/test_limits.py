@@ -11,7 +11,8 @@ import pytest
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.limits import LOGIN_SECONDS, SESSION_SECONDS, Connections, Limits
 from fastx_list.agent.look import OVER_SECONDS, Look, Seen
-from fastx_list.agent.process import Process, Stat
+from fastx_list.agent.machine import MAX_YOUNG, TURNS, Machine
+from fastx_list.agent.process import TICKS, Process, Stat
 from fastx_list.agent.start import SessionJson
 from fastx_list.config import Settings
 from tests.agent.scripted import Scripted, facts
@@ -150,3 +151,30 @@ def test_what_somebody_says_who_is_trusted_does_not_count(look_at: Any) -> None:
     look = look_at(Scripted(*vouched, *(facts(f"{number}") for number in range(4))))
     seen = look.take()
     assert len(seen.facts) == 13 and len(seen.problems) == 1
+
+
+def test_of_a_user_with_very_many_young_processes_not_all_are_looked_at_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    start = round(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS)
+
+    def read(pid: int) -> Stat:
+        asked.append(pid)
+        return Stat("worker", "S", 1, start)
+
+    many, few = range(1, 5 * MAX_YOUNG), range(20_000, 20_010)
+    monkeypatch.setattr("os.listdir", lambda path: [str(pid) for pid in (*many, *few)])
+    monkeypatch.setattr("fastx_list.agent.machine.read_stat", read)
+    monkeypatch.setattr("fastx_list.agent.machine.read_uid", lambda pid: 5 if pid in many else 6)
+    machine = Machine()
+    machine.look()
+    assert len(machine.processes) == len(asked) == len(many) + len(few)
+    seen: set[int] = set()
+    for _ in range(TURNS):
+        asked.clear()
+        machine.look()
+        assert len(asked) <= MAX_YOUNG + len(many) / TURNS + len(few) + 1
+        assert {*few} <= {*asked}
+        seen.update(asked)
+    assert seen == {*many, *few}
