@@ -18,6 +18,7 @@ MAX_SESSIONS = 200
 # session takes a quarter of that as a rule.
 LOGIN_SECONDS, SESSION_SECONDS = 0.02, 0.0002
 WAITING_PAUSE = 10.0  # seconds in which nobody waits for X servers after having done so in vain
+MAX_LINES, SAYING_SECONDS = 300, 600.0  # of the log about a login's, and in which so many
 RESERVED_DESCRIPTORS = 128  # for proc(5), the store, and threads that wait
 
 
@@ -80,6 +81,10 @@ class Limits:
         # How much of our time each user has had in this look; None in the first look, which is not
         # to miss anything.
         self._spent: dict[int, float] | None = None
+        # On what is whose our time is being spent; None if it is nobody's.
+        self._now_for: int | None = None
+        # How much was said of what is each user's, and since when, by the monotonic clock.
+        self._said: dict[int, tuple[int, float]] = {}
         # When new X servers of a user were waited for last, by the monotonic clock.
         self._waited: dict[int, float] = {}
 
@@ -119,17 +124,33 @@ class Limits:
     def spending(self, uid: int) -> Iterator[None]:
         """Take note of the processor time that is spent on what is user ``uid``'s. Raises
         :class:`fastx_list.agent.door.Unanswered` if there is none left in this look."""
-        if self._spent is None:
-            yield
-            return
-        spent = self._spent.get(uid, 0.0)
+        spent = self._spent.get(uid, 0.0) if self._spent is not None else 0.0
         if spent > LOGIN_SECONDS and spent > LOGIN_SECONDS + SESSION_SECONDS * self._held(uid):
             raise Unanswered(f"what is user {uid}'s")
         began = time.thread_time()
+        self._now_for = uid
         try:
             yield
         finally:
-            self._spent[uid] = spent + time.thread_time() - began
+            self._now_for = None
+            if self._spent is not None:
+                self._spent[uid] = spent + time.thread_time() - began
+
+    def may_say(self, uid: int | None) -> bool:
+        """Return whether there is room in the log for one more line about what is user ``uid``'s,
+        or about that on which our time is being spent; count it."""
+        uid = self._now_for if uid is None else uid
+        if uid is None:
+            return True
+        now = time.monotonic()
+        number, since = self._said.get(uid, (0, now))
+        if now - since > SAYING_SECONDS:
+            self._said = {
+                each: said for each, said in self._said.items() if now - said[1] <= SAYING_SECONDS
+            }
+            number, since = 0, now
+        self._said[uid] = number + 1, since
+        return number < MAX_LINES
 
     def may_wait(self, uid: int) -> bool:
         """Return whether new X servers of user ``uid`` may be waited for."""

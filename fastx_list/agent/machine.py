@@ -250,9 +250,14 @@ class Machine:
         inodes = (socket_inode(f"{directory}/{name}") for name in names)
         return frozenset(inode for inode in inodes if inode is not None)
 
-    def explain(self, subject: str, problem: str, level: int = logging.WARNING) -> None:
-        """Say, once for each ``subject``, what could not be seen and why."""
-        if self._explained.get(subject) != problem:
+    def explain(
+        self, subject: str, problem: str, level: int = logging.WARNING, owner: int | None = None
+    ) -> None:
+        """Say, once for each ``subject``, what could not be seen and why: no more than there is
+        room for about what is user ``owner``'s."""
+        if self._explained.get(subject) != problem and (
+            level < logging.WARNING or self.limits.may_say(owner)
+        ):
             if len(self._explained) >= MAX_EXPLAINED:
                 del self._explained[next(iter(self._explained))]
             self._explained[subject] = problem

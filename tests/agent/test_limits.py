@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from fastx_list.agent.door import Unanswered
-from fastx_list.agent.limits import LOGIN_SECONDS, SESSION_SECONDS, Connections, Limits
+from fastx_list.agent.limits import (
+    LOGIN_SECONDS,
+    MAX_LINES,
+    SAYING_SECONDS,
+    SESSION_SECONDS,
+    Connections,
+    Limits,
+)
 from fastx_list.agent.look import OVER_SECONDS, Look, Seen
 from fastx_list.agent.machine import MAX_YOUNG, TURNS, Machine
 from fastx_list.agent.process import TICKS, Process, Stat
@@ -101,6 +108,24 @@ def test_who_has_used_up_their_time_has_their_turn_in_the_next_look(
     limits.begin(is_first=False)
     with limits.spending(5):
         pass
+
+
+def test_there_are_so_many_lines_about_what_is_a_logins_and_no_more(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine()
+    for number in range(2 * MAX_LINES):
+        with machine.limits.spending(5):
+            machine.explain(f"session {number}", "is odd")
+        machine.explain(f"file {number}", "is odd", owner=6)
+    machine.explain("another one's", "is odd", owner=7)
+    machine.explain("nobody's", "is odd")
+    said = [record.getMessage().split()[0] for record in caplog.records]
+    assert Counter(said) == {"session": MAX_LINES, "file": MAX_LINES, "another": 1, "nobody's:": 1}
+    later = time.monotonic() + SAYING_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    machine.explain("file", "is odd", owner=6)
+    assert len(caplog.records) == len(said) + 1
 
 
 @pytest.fixture

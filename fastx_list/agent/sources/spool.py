@@ -13,7 +13,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -148,10 +148,13 @@ class Spool:
             self._look_at(name, directory, files, machine)
         return self._files if unchanged else files
 
+    def _is_bounded(self, owner: int) -> bool:
+        return self._anyone_writes and owner not in (0, self._owner)
+
     def _has_too_many(self, owner: int, machine: Machine) -> bool:
         """Return whether user ``owner`` has as many files as one may have where everybody can
         write; otherwise count one more."""
-        if not self._anyone_writes or owner in (0, self._owner):
+        if not self._is_bounded(owner):
             return False
         if self._numbers[owner] >= machine.limits.sessions:
             machine.limits.over.add(owner)
@@ -193,9 +196,14 @@ class Spool:
         is_fresh = abs(time.time() - status.st_ctime) < TICK_SECONDS
         file = _File(status.st_ino, NEVER if is_fresh else status.st_ctime_ns, None, status.st_uid)
         problem = ""
+        bounded = self._is_bounded(status.st_uid)
         try:
-            file = self._read_file(name, directory, file)
+            with machine.limits.spending(status.st_uid) if bounded else nullcontext():
+                file = self._read_file(name, directory, file)
         except FileNotFoundError:
+            return
+        except Unanswered:  # its owner has no time left in this look
+            files[name] = file._replace(changed=NEVER, facts=known.facts if known else None)
             return
         except (FileBusy, _NotSaid) as error:  # what it said before still holds
             file = file._replace(changed=NEVER, facts=known.facts if known else None)
@@ -212,7 +220,8 @@ class Spool:
             problem = f"skipped: {_one_line(error)}"
         files[name] = file
         if problem:
-            machine.explain(self._subject(name), problem)
+            owner = status.st_uid if bounded else None
+            machine.explain(self._subject(name), problem, owner=owner)
         else:
             machine.settle(self._subject(name))
 
