@@ -143,8 +143,10 @@ def _store(settings: Settings) -> Iterator[Finding]:
             )
     try:
         store = open_store(settings.store, create=False)
-        snapshot, held = store.snapshot(), store.holder(settings.server_id)
-        store.close()
+        try:
+            snapshot, held = store.snapshot(), store.holder(settings.server_id)
+        finally:
+            store.close()
         yield Finding(
             True, f"store: {where} can be read; {_count(len(snapshot.records), 'session')} in it"
         )

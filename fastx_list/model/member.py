@@ -12,7 +12,9 @@ from dataclasses import fields as attributes_of
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
+
+MAX_NUMBER = 2**53  # up to which every whole number is one in JavaScript, too
 
 _KINDS: dict[type, type[fields.Field[Any]]] = {
     bool: fields.Boolean,
@@ -124,3 +126,42 @@ def _field(
     if each.type is int:
         options["strict"] = True
     return _KINDS[each.type](**options)
+
+
+def check_members(members: Mapping[str, Any], declared: Iterable[Declared]) -> None:
+    """Raise ``ValueError`` unless ``members``, which were read somewhere, are what is declared.
+
+    What may be unknown may be missing, and others than the declared ones are not looked at: another
+    release may have written them.
+    """
+    for each in declared:
+        name, form = each.member.name, each.member.form
+        value = members.get(name)
+        if value is None and (each.nullable or not (each.required or name in members)):
+            continue
+        if not _is(value, each.type):
+            raise ValueError(f"its {name} is of a wrong type, or out of bounds")
+        if form is not None:
+            try:
+                form(value)
+            except ValidationError:
+                raise ValueError(f"its {name} has a wrong form") from None
+
+
+def _is(value: object, kind: Any) -> bool:
+    """Whether ``value``, which JSON said, is of this type, and a number one that everybody can
+    read."""
+    if get_origin(kind) is tuple:
+        kinds = get_args(kind)
+        if not isinstance(value, list):
+            return False
+        if kinds[-1] is Ellipsis:
+            return all(_is(item, kinds[0]) for item in value)
+        return len(value) == len(kinds) and all(map(_is, value, kinds))
+    if kind is int or kind is float:
+        return (
+            isinstance(value, (int, kind))
+            and not isinstance(value, bool)
+            and abs(value) <= MAX_NUMBER
+        )
+    return isinstance(value, get_origin(kind) or kind)

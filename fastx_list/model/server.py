@@ -6,11 +6,12 @@ its order. A fact that can't be known is ``None``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastx_list.model.json import to_json
-from fastx_list.model.member import Member, writing_schema
+from fastx_list.model.member import Member, check_members, declared, writing_schema
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,14 @@ class Server:
 
 ServerSchema = writing_schema(Server, order=("serverId", "id", "serverPool"))
 _schema = ServerSchema()
+_declared = declared(Server)
 
 
 def encode_server(server: Server) -> str:
     """Return the JSON text of ``server``."""
     return to_json(_schema.dump(server))
+
+
+def check_server(members: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` if ``members``, which a store holds, are not a server's."""
+    check_members(members, _declared)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from fastx_list.model.json import from_json, to_json
-from fastx_list.model.member import Member, declared, writing_schema
+from fastx_list.model.member import Member, check_members, declared, writing_schema
 
 # Xvnc sizes run to five digits; the bound keeps a wrong number from a spool file out of every
 # client.
@@ -241,3 +241,8 @@ def decode(text: str) -> Session:
     left out is unknown."""
     members = from_json(text)
     return Session(**{each.attribute: members.get(each.member.name) for each in _declared})
+
+
+def check_session(members: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` if ``members``, which a store holds, are not a session's."""
+    check_members(members, _declared)

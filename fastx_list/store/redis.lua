@@ -20,6 +20,12 @@ local function key(rest)
   return prefix .. rest
 end
 
+-- What is no number, or none that is exact, is none: anybody may have written it.
+local function number(text)
+  local value = tonumber(text or nil)
+  return value and value > -2 ^ 53 and value < 2 ^ 53 and value or nil
+end
+
 local function integer(number)
   return string.format('%.0f', number)
 end
@@ -34,9 +40,12 @@ local function append(...)
   if not revision then
     local head = redis.call('GET', KEYS[1])
     if head then
-      local number
-      number, tip = string.match(head, '^(%d+) (%x*)$')
-      revision = tonumber(number)
+      local digits
+      digits, tip = string.match(head, '^(%d+) (%x*)$')
+      revision = number(digits)
+      if not revision then
+        error(KEYS[1] .. ' holds what was not written by this store; remove that key')
+      end
     else
       redis.call('DEL', key('changes'))
       revision, tip = 0, ''
@@ -53,7 +62,7 @@ local function forget()
   redis.call('ZREMRANGEBYSCORE', key('revoked'), '-inf', '(' .. integer(seconds - LONGEST_SKEW))
   local keep
   for _, entry in ipairs(redis.call('XRANGE', key('changes'), '-', '+', 'COUNT', TRIM_AT_ONCE)) do
-    if tonumber(entry[2][4]) >= seconds - history then
+    if (number(entry[2][4]) or 0) >= seconds - history then
       break
     end
     keep = tonumber(string.match(entry[1], '^%d+')) + 1
@@ -70,9 +79,9 @@ end
 local function now(advance)
   local wall = seconds * 1000 + math.floor(tonumber(time[2]) / 1000)
   local kept = redis.call('HMGET', key('clock'), 'wall', 'now', 'longest')
-  local step = wall - (tonumber(kept[1]) or wall)
-  local longest = tonumber(kept[3]) or LONGEST_STEP
-  local clock = (tonumber(kept[2]) or 0) + math.max(0, math.min(step, longest))
+  local step = wall - (number(kept[1]) or wall)
+  local longest = number(kept[3]) or LONGEST_STEP
+  local clock = (number(kept[2]) or 0) + math.max(0, math.min(step, longest))
   if advance then
     redis.call('HSET', key('clock'), 'wall', integer(wall), 'now', integer(clock))
   end
@@ -112,14 +121,14 @@ local function claim(clock, server, holder, instance, host, milliseconds)
   local expires = integer(clock + tonumber(milliseconds))
   local has = redis.call('HMGET', lease, 'holder', 'instance', 'host', 'expires')
   local instances = instance
-  if has[1] and tonumber(has[4]) > clock then
-    local current, replaced = string.match(has[2], '^(%S+)(.*)$')
+  if has[1] and (number(has[4]) or 0) > clock then
+    local current, replaced = string.match(has[2] or '', '^(%S*)(.*)$')
     if has[1] ~= holder or string.find(replaced .. ' ', ' ' .. instance .. ' ', 1, true) then
       redis.call('HSET', lease, 'rival', host, 'rival_until', expires)
-      return has[3]
+      return has[3] or ''
     end
     instances = current == instance and has[2]
-      or string.sub(instance .. ' ' .. has[2], 1, MAX_INSTANCES)
+      or string.sub(instance .. ' ' .. (has[2] or ''), 1, MAX_INSTANCES)
   end
   redis.call('HSET', lease, 'holder', holder, 'instance', instances)
   redis.call('HSET', lease, 'host', host, 'expires', expires)
@@ -131,7 +140,7 @@ end
 
 local function rival(clock, server)
   local has = redis.call('HMGET', key('lease:' .. server), 'rival', 'rival_until')
-  return has[1] and tonumber(has[2]) > clock and has[1] or ''
+  return has[1] and (number(has[2]) or 0) > clock and has[1] or ''
 end
 
 local steps = {}
@@ -217,10 +226,10 @@ end
 function steps.end_leases()
   local clock = now(true)
   expire(clock)
-  local again = (tonumber(redis.call('HGET', key('clock'), 'longest')) or LONGEST_STEP) / 2
+  local again = (number(redis.call('HGET', key('clock'), 'longest')) or LONGEST_STEP) / 2
   local first = redis.call('ZRANGE', key('expires'), 0, 0, 'WITHSCORES')
   if first[2] then
-    again = math.min(again, tonumber(first[2]) - clock)
+    again = math.min(again, (number(first[2]) or clock) - clock)
   end
   return math.ceil(again)
 end
@@ -228,10 +237,10 @@ end
 function steps.holder(server)
   local clock = now(false)
   local has = redis.call('HMGET', key('lease:' .. server), 'holder', 'host', 'expires')
-  if not has[1] or tonumber(has[3]) <= clock then
+  if not has[1] or (number(has[3]) or 0) <= clock then
     return {}
   end
-  return { has[1], has[2], rival(clock, server) }
+  return { has[1], has[2] or '', rival(clock, server) }
 end
 
 -- The ids and the JSON of a server's sessions: those that left with its lease, then those that run.

@@ -14,10 +14,10 @@ from fastx_list.model.params import merge_params
 from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Session, encode
 from fastx_list.store import Changes, Held, Lease, Record, ServerTaken, StoreError
+from fastx_list.store.records import Records, pairs, readable
 from fastx_list.store.redis_address import Address
 from fastx_list.store.redis_link import Link
 from fastx_list.store.redis_reader import Reader
-from fastx_list.store.redis_records import Records, pairs
 from fastx_list.store.redis_script import Script
 from fastx_list.store.redis_watch import Watch
 
@@ -52,11 +52,13 @@ class RedisStore:
                 ("GET", self._edition_key(server_id)),
                 ("HGETALL", self._script.key("digests:" + server_id)),
             )
-            stored = {
-                name.decode(): value.partition(b" ")[0].decode() for name, value in pairs(digests)
-            }
+            # As bytes: whatever else stands there is no session's, and ends
+            stored = {name: value.partition(b" ")[0] for name, value in pairs(digests)}
+            there = {name.encode(): session for name, session in sessions.items()}
             changed = [
-                session for name, session in sessions.items() if stored.get(name) != session.digest
+                session
+                for name, session in there.items()
+                if stored.get(name) != session.digest.encode()
             ]
             status, *rest = self._script.run(
                 self._patient,
@@ -66,13 +68,13 @@ class RedisStore:
                 *_claim(lease),
                 len(changed),
                 *(part for session in changed for part in _parts(session)),
-                *(name for name in stored if name not in sessions),
+                *(name for name in stored if name not in there),
             )
             if status == b"taken":
-                raise ServerTaken(server_id, rest[0].decode())
+                raise ServerTaken(server_id, readable(rest[0]))
             self._reader.expect_ends()
             if status == b"ok":
-                return str(rest[0].decode())
+                return readable(rest[0])
         raise StoreError(
             f"the store, {self._address}, was changed by others again and again while {server_id!r}"
             " was written"
@@ -80,19 +82,19 @@ class RedisStore:
 
     def edition(self, server_id: str) -> str | None:
         [name] = self._patient.ask(("GET", self._edition_key(server_id)))
-        return None if name is None else str(name.decode())
+        return None if name is None else readable(name)
 
     def heartbeat(self, server: Server, lease: Lease) -> str | None:
         status, host = self._script.run(
             self._patient, "heartbeat", server.id, *_claim(lease), encode_server(server)
         )
         if status == b"taken":
-            raise ServerTaken(server.id, host.decode())
+            raise ServerTaken(server.id, readable(host))
         self._reader.expect_ends()
-        return host.decode() or None
+        return readable(host) or None
 
     def holder(self, server_id: str) -> Held | None:
-        found = [value.decode() for value in self._script.run(self._quick, "holder", server_id)]
+        found = [readable(value) for value in self._script.run(self._quick, "holder", server_id)]
         return Held(found[0], found[1], found[2] or None) if found else None
 
     def recall(self, server_id: str) -> list[Record]:

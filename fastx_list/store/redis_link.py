@@ -19,6 +19,8 @@ from fastx_list.store.redis_errors import store_error
 
 AGAIN_SECONDS = 0.5  # after no answer, until anybody waits for one again
 
+WRONG_TYPE = "WRONGTYPE"  # the first word of Redis when a key is another kind's
+
 Command = Sequence[str | bytes | int]
 
 
@@ -55,14 +57,14 @@ class Link:
             # does harm when asked twice.
             if was_there and type(error) is exceptions.ConnectionError:
                 return self.ask(*commands, more=more)
-            raise self._fail(error) from error
+            raise self._fail(error, commands[0] if len(commands) == 1 else ()) from error
 
     def transaction(self, *commands: Command) -> list[Any]:
         """Return the answers to ``commands``, between which nothing happens."""
         answers: list[Any] = self.ask(("MULTI",), *commands, ("EXEC",))[-1]
-        for answer in answers:
+        for command, answer in zip(commands, answers, strict=True):
             if isinstance(answer, exceptions.RedisError):
-                raise self._fail(answer)
+                raise self._fail(answer, command)
         return answers
 
     def send(self, *commands: Command) -> None:
@@ -123,8 +125,10 @@ class Link:
         self._connection = attempt.connection
         return self._connection
 
-    def _fail(self, error: BaseException | None) -> StoreError:
+    def _fail(self, error: BaseException | None, command: Command = ()) -> StoreError:
         failure = store_error(error, self._address)
+        if str(error).startswith(WRONG_TYPE) and command and command[0] not in ("EVAL", "EVALSHA"):
+            failure = StoreError(f"{failure}: {command[1]!r}; remove that key")
         if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError)):
             self._failure = failure, time.monotonic() + AGAIN_SECONDS
         return failure

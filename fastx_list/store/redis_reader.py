@@ -13,10 +13,10 @@ from __future__ import annotations
 import time
 
 from fastx_list.store import Changes, OrderLost, Record, SnapshotNeeded, StoreError
+from fastx_list.store.records import Records, pairs, whole
 from fastx_list.store.redis_address import Address
 from fastx_list.store.redis_errors import StoreFull
 from fastx_list.store.redis_link import Command, Link
-from fastx_list.store.redis_records import Records, pairs
 from fastx_list.store.redis_script import Script
 from fastx_list.store.redis_watch import Watch
 
@@ -90,7 +90,7 @@ class Reader:
             ("ZRANGE", self._script.key("revoked"), 0, -1, "WITHSCORES"),
             ("HGETALL", self._script.key("servers")),
         )
-        tokens = {jti.decode(): int(float(expires)) for jti, expires in pairs(revoked)}
+        tokens = dict(each for token in pairs(revoked) for each in self._records.revoked(*token))
         there = {
             record.id: record
             for name, text in pairs(servers)
@@ -153,12 +153,13 @@ class Reader:
         if head is None:
             return 0, b""
         revision, _, name = head.partition(b" ")
-        if not revision.isdigit():
+        try:
+            return whole(revision), name
+        except ValueError:
             raise StoreError(
                 f"the store, {self._address}, holds at {self._script.head!r} what it has not"
                 " written; remove that key"
-            )
-        return int(revision), name
+            ) from None
 
     def _is_watched(self, revision: int) -> bool:
         """Return whether the watch says that nothing was written after ``revision``."""

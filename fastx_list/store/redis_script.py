@@ -12,15 +12,30 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from fastx_list.store import HISTORY_SECONDS
-from fastx_list.store.redis_link import Link
+from fastx_list.store import HISTORY_SECONDS, StoreError
+from fastx_list.store.redis_link import WRONG_TYPE, Link
 
 MAX_CHANGES = 20_000  # that are kept for readers
+MAX_NAMED = 100  # servers whose keys are looked at for an error's message
+
+# What Redis calls the kinds of the keys
+_KINDS = {
+    "head": b"string",
+    "changes": b"stream",
+    "revoked": b"zset",
+    "expires": b"zset",
+    **dict.fromkeys(("sessions", "params", "servers", "clock"), b"hash"),
+}
+_KINDS_OF_SERVER = {
+    "view:": b"string",
+    **dict.fromkeys(("lease:", "digests:", "gone:", "gone-params:"), b"hash"),
+}
 
 _TEXT = files("fastx_list.store").joinpath("redis.lua").read_text(encoding="utf-8")
 _DIGEST = hashlib.sha1(_TEXT.encode()).hexdigest()  # what EVALSHA knows a script by
@@ -42,6 +57,40 @@ class Script:
         """Do a step of the script; return its answer. Raises :class:`StoreError`."""
         values = self.head, step, secrets.token_hex(8), MAX_CHANGES, HISTORY_SECONDS, *arguments
         try:
-            return link.ask(("EVALSHA", _DIGEST, 1, *values))[0]
-        except NoScriptError:
-            return link.ask(("EVAL", _TEXT, 1, *values))[0]
+            try:
+                return link.ask(("EVALSHA", _DIGEST, 1, *values))[0]
+            except NoScriptError:
+                return link.ask(("EVAL", _TEXT, 1, *values))[0]
+        except StoreError as error:
+            if WRONG_TYPE not in str(error):
+                raise
+            wrong = ", ".join(map(repr, self._wrong_keys(link, map(str, arguments[:1]))))
+            raise StoreError(
+                f"{error}; remove what was not written by this store: {wrong}"
+            ) from error
+
+    def _wrong_keys(self, link: Link, servers: Iterable[str]) -> list[str]:
+        """Return the keys that are of another kind than the script's: those of all, else those of
+        ``servers`` and of such as have a lease."""
+        wrong = self._of_other_kinds(link, {self.key(name): kind for name, kind in _KINDS.items()})
+        if wrong:
+            return wrong
+        [leased] = link.ask(("ZRANGE", self.key("expires"), 0, MAX_NAMED))
+        names = {*servers, *(name.decode(errors="surrogateescape") for name in leased)}
+        return self._of_other_kinds(
+            link,
+            {
+                self.key(kind + name): found
+                for name in names
+                for kind, found in _KINDS_OF_SERVER.items()
+            },
+        )
+
+    @staticmethod
+    def _of_other_kinds(link: Link, kinds: Mapping[str, bytes]) -> list[str]:
+        found = link.ask(*(("TYPE", key.encode(errors="surrogateescape")) for key in kinds))
+        return [
+            key
+            for (key, kind), is_now in zip(kinds.items(), found, strict=True)
+            if is_now not in (kind, b"none")
+        ]

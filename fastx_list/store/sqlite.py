@@ -30,11 +30,11 @@ from fastx_list.store import (
     Lease,
     OrderLost,
     Record,
-    ServerRecord,
     ServerTaken,
     SnapshotNeeded,
     sqlite_leases,
 )
+from fastx_list.store.records import Records
 from fastx_list.store.sqlite_file import BUSY_SECONDS, SqliteFile
 
 POLL_SECONDS = 0.01
@@ -46,6 +46,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
         self._file = SqliteFile(path, create, self._begin_anew)  # opened when it is used
+        self._records = Records(path)  # decodes what is read
         # Which store the last snapshot was of, for a revision means nothing in another one
         self._snapshot_of: tuple[object, ...] | None = None
         # What data_version was when the rows were last read; ``None``: they are to be read again
@@ -105,7 +106,8 @@ class SqliteStore:
             " remembered WHERE id = ?",
             (session.id, session.id),
         ).fetchone()
-        params = json.loads(row[0]) if row else session.params
+        kept = self._records.params(session.id, row[0]) if row else None
+        params = session.params if kept is None else kept
         db.execute(
             "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
             (
@@ -145,26 +147,32 @@ class SqliteStore:
     def recall(self, server_id: str) -> list[Record]:
         with self._file.reading() as db:
             rows = db.execute(
-                "SELECT id, login, server_id, text FROM remembered WHERE server_id = ? UNION ALL"
-                " SELECT id, login, server_id, text FROM session WHERE server_id = ? AND ended IS"
-                " NULL",
+                "SELECT id, text FROM remembered WHERE server_id = ? UNION ALL SELECT id, text FROM"
+                " session WHERE server_id = ? AND ended IS NULL",
                 (server_id, server_id),
             )
-            return [Record(*row) for row in rows]
+            return [
+                record
+                for name, text in rows
+                if text is not None
+                for record in self._records.session(name, text)
+            ]
 
     def set_params(self, session_id: str, login: str, patch: Mapping[str, Any]) -> str | None:
         with self._write() as db:
             row = db.execute(
-                "SELECT params, text FROM session WHERE id = ? AND login = ? AND ended IS NULL",
+                "SELECT text FROM session WHERE id = ? AND login = ? AND ended IS NULL",
                 (session_id, login),
             ).fetchone()
-            if row is None:
+            record = next(self._records.session(session_id, row[0]), None) if row else None
+            if record is None or record.text is None:
                 return None
-            old = json.loads(row[0])
-            params = merge_params(old, patch)
-            if to_json(params) == row[0]:  # as text, for in Python 1 equals true
-                return str(row[1])
-            text = to_json({**json.loads(row[1]), "params": params})
+            members = json.loads(record.text)
+            params = merge_params(members["params"], patch)
+            # As text, for in Python 1 equals true
+            if to_json(params) == to_json(members["params"]):
+                return record.text
+            text = to_json({**members, "params": params})
             db.execute(
                 "UPDATE session SET revision = ?, params = ?, text = ? WHERE id = ?",
                 (_next_revision(db), to_json(params), text, session_id),
@@ -220,7 +228,8 @@ class SqliteStore:
             sqlite_leases.expire(db, partial(_next_revision, db))
             db.execute("COMMIT")
             self._next_end, self._data_version = None, None
-        except sqlite3.Error:  # on a full disk, say, which takes no new state but can still be read
+        # On a full disk, say, which takes no new state but can still be read
+        except sqlite3.Error:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             self._retry_at = now + EXPIRE_RETRY_SECONDS
@@ -231,6 +240,8 @@ class SqliteStore:
         db.execute("BEGIN")  # one state of all tables
         try:
             current, horizon = db.execute("SELECT revision, horizon FROM meta").fetchone()
+            _check_revision(current)
+            _check_revision(horizon)
             if revision > current:
                 raise OrderLost
             if -1 < revision < horizon:
@@ -241,20 +252,26 @@ class SqliteStore:
                 " BY revision",
                 (revision,),
             )
-            records = [Record(*row) for row in rows]
-            revoked = dict(
-                db.execute("SELECT jti, expires FROM revoked WHERE revision > ?", (revision,))
-            )
+            records = [record for row in rows for record in self._record(*row)]
+            rows = db.execute("SELECT jti, expires FROM revoked WHERE revision > ?", (revision,))
+            revoked = dict(token for row in rows for token in self._records.revoked(*row))
             rows = db.execute(
                 f"SELECT id, text FROM server WHERE revision > ? {running} ORDER BY revision",
                 (revision,),
             )
-            servers = tuple(ServerRecord(*row) for row in rows)
+            servers = tuple(record for row in rows for record in self._records.server(*row))
             self._next_end = sqlite_leases.next_end(db)
         finally:
             db.execute("COMMIT")
         self._last_revision = current
         return Changes(current, records, revoked, servers)
+
+    def _record(
+        self, name: object, login: object, server_id: object, text: object
+    ) -> Iterator[Record]:
+        if text is None:
+            return self._records.ended(name, login, server_id)
+        return self._records.session(name, text)
 
     def close(self) -> None:
         self._file.close()
@@ -279,9 +296,16 @@ def _edition(db: sqlite3.Connection, server_id: str) -> str | None:
 
 
 def _next_revision(db: sqlite3.Connection) -> int:
-    return int(
+    return _check_revision(
         db.execute("UPDATE meta SET revision = revision + 1 RETURNING revision").fetchone()[0]
     )
+
+
+def _check_revision(value: object) -> int:
+    # SQLite takes values of all types in any column
+    if not isinstance(value, int):
+        raise sqlite3.DatabaseError("what its table meta holds is no revision; move the file away")
+    return value
 
 
 def _forget(db: sqlite3.Connection, now: int) -> None:

@@ -46,8 +46,8 @@ def boot() -> str:
 def next_end(db: sqlite3.Connection) -> float | None:
     """Return when the next lease runs out, by :func:`clock`; ``None`` if there is none."""
     end: float | None = db.execute(
-        "SELECT min(CASE WHEN boot = ? THEN expires ELSE 0 END) FROM server WHERE expires IS NOT"
-        " NULL",
+        "SELECT min(CASE WHEN boot = ? THEN expires ELSE 0 END) FROM server WHERE"
+        " typeof(expires) IN ('real', 'integer')",
         (boot(),),
     ).fetchone()[0]
     return end
@@ -64,7 +64,7 @@ def claim(db: sqlite3.Connection, server_id: str, lease: Lease) -> str | None:
     # The one that holds it, and those that it replaced, the last one first
     instances = [lease.instance]
     if row is not None and row[0] is not None:
-        holder, known, host = row[0], row[1].split(), row[2]
+        holder, known, host = row[0], str(row[1]).split() or [""], row[2]
         if holder != lease.holder or lease.instance in known[1:]:
             db.execute(
                 "UPDATE server SET rival = ?, rival_until = ? WHERE id = ?",

@@ -242,7 +242,7 @@ CREATE TABLE revoked (
     jti TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, expires INTEGER NOT NULL
 );
 INSERT INTO session VALUES ('s1-1', 1, 's1', 'alice', 'digest', '{"a":1}',
-    '{"id":"s1-1","params":{"a":1}}', NULL);
+    '{"id":"s1-1","login":"alice","serverId":"s1","hostname":"host","params":{"a":1}}', NULL);
 PRAGMA user_version = 1;
 """
 

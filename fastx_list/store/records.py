@@ -1,0 +1,171 @@
+"""What a store holds, read with care: anybody may have written it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NoReturn
+
+from fastx_list.model.json import to_json
+from fastx_list.model.params import MAX_PARAMS_DEPTH, is_deeper
+from fastx_list.model.server import check_server
+from fastx_list.model.session import check_session
+from fastx_list.store import Changes, Record, ServerRecord
+
+MAX_BYTES = 256 * 1024  # of a session or a server, several times what one can have
+MAX_DIGITS = 16  # of a number
+FOREVER = 2**53  # an expiry in seconds that no token outlives
+
+log = logging.getLogger(__name__)
+
+
+class Records:
+    """Decodes what is read of one store. What is no session, server, change or revoked token is
+    reported once and left out."""
+
+    def __init__(self, where: object) -> None:
+        self._where = where  # where the store is, for people
+        self._reported: set[str] = set()  # the names of what was left out
+
+    def session(self, name: object, text: object) -> Iterator[Record]:
+        """Yield the session ``name`` whose JSON is ``text``."""
+        try:
+            members, found = _members(text)
+            check_session(members)
+            if members["id"] != _text(name) or "params" not in members:
+                raise ValueError("it is another one, or has no params")
+            yield Record(members["id"], members["login"], members["serverId"], found)
+        except (ValueError, KeyError, RecursionError) as error:
+            self._report("session", name, error)
+
+    def ended(self, name: object, login: object, server_id: object) -> Iterator[Record]:
+        """Yield the end of the session ``name``."""
+        try:
+            yield Record(_text(name), _text(login), _text(server_id), None)
+        except ValueError as error:
+            self._report("session", name, error)
+
+    def server(self, name: object, text: object) -> Iterator[ServerRecord]:
+        """Yield the server ``name`` whose JSON is ``text``; ``None``: it has gone."""
+        try:
+            server_id, found = _text(name), None
+            if text is not None:
+                members, found = _members(text)
+                check_server(members)
+                if members["id"] != server_id:
+                    raise ValueError("it is another one")
+            yield ServerRecord(server_id, found)
+        except (ValueError, KeyError, RecursionError) as error:
+            self._report("server", name, error)
+
+    def revoked(self, jti: object, expires: object) -> Iterator[tuple[str, int]]:
+        """Yield the token ``jti`` that is revoked, and until when. An end of time that is none is
+        later than any, so that no token comes to life by it."""
+        try:
+            name = _text(jti)
+            try:
+                until = (
+                    float(expires) if isinstance(expires, (bytes, str, int, float)) else math.inf
+                )
+            except (ValueError, OverflowError):
+                until = math.inf
+            yield name, int(until) if 0 <= until < FOREVER else FOREVER
+        except ValueError as error:
+            self._report("revoked token", jti, error)
+
+    def params(self, name: object, text: object) -> dict[str, Any] | None:
+        """Return the params of the session ``name`` whose JSON is ``text``, if they are sound."""
+        try:
+            return _members(text)[0]
+        except (ValueError, RecursionError) as error:
+            self._report("params of session", name, error)
+            return None
+
+    def changes(self, revision: int, entries: Iterable[Mapping[bytes, bytes]]) -> Changes:
+        """Return what ``entries`` of the stream, the last of which is ``revision``, say in all."""
+        records: dict[str, Record] = {}
+        servers: dict[str, ServerRecord] = {}
+        revoked: dict[str, int] = {}
+        for entry in entries:
+            try:
+                for record in self._changed_session(entry):
+                    records.pop(record.id, None)  # it stands where it was last changed
+                    records[record.id] = record
+                if b"m" in entry:
+                    for server in self.server(entry[b"m"], entry.get(b"d")):
+                        servers.pop(server.id, None)
+                        servers[server.id] = server
+                if b"j" in entry:
+                    revoked[_text(entry[b"j"])] = whole(entry[b"e"])
+            except (ValueError, KeyError) as error:
+                name = b" ".join(part for pair in entry.items() for part in pair)
+                self._report("change", name, error)
+        return Changes(revision, list(records.values()), revoked, tuple(servers.values()))
+
+    def _changed_session(self, entry: Mapping[bytes, bytes]) -> Iterator[Record]:
+        if b"d" in entry and b"s" in entry:
+            yield from self.session(entry[b"s"], entry[b"d"])
+        elif b"s" in entry:
+            yield from self.ended(entry[b"s"], entry[b"l"], entry[b"v"])
+
+    def _report(self, what: str, name: object, error: Exception) -> None:
+        shown = repr(readable(name)[:200])
+        if shown not in self._reported and len(self._reported) < 1000:
+            self._reported.add(shown)
+            log.error(
+                "the store, %s, holds as %s %s what is none, which is left out: %r",
+                self._where,
+                what,
+                shown,
+                error,
+            )
+
+
+def pairs(values: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the names and values that Redis answers one after the other."""
+    return zip(values[::2], values[1::2], strict=True)
+
+
+def readable(value: object) -> str:
+    """Return what people can read of a value that should be text."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def whole(text: bytes) -> int:
+    """Return the whole number that is written so; raises ``ValueError``."""
+    if not text.isdigit() or len(text) > MAX_DIGITS:
+        raise ValueError("it is no whole number, or too large")
+    return int(text)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode()
+    if not isinstance(value, str):
+        raise ValueError(f"it is no text but {type(value).__name__}")
+    return value
+
+
+def _members(value: object) -> tuple[dict[str, Any], str]:
+    """Return the members of the JSON object ``value``, and its text; raises ``ValueError`` or
+    ``RecursionError`` if it is none that is sound."""
+    text = _text(value)
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"it is over {MAX_BYTES} bytes")
+    members = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    if not isinstance(members, dict) or is_deeper(members, MAX_PARAMS_DEPTH + 1):
+        raise ValueError("it is no object, or nested too deep")
+    if "\\u" in text:  # half a pair of surrogates, which could not be written again
+        to_json(members).encode()
+    return members, text
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"{text[:20]} is no number")
