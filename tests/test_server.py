@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fastx_list import create_live_app
-from tests.support import Service, free_port
+from tests.support import MEASURED, Service, free_port
 
 ROOT = Path(__file__).parents[1]
 LIST, SIDECAR = "fastx_list:create_app()", "fastx_list:create_live_app()"
@@ -26,7 +26,7 @@ def gunicorn(
     """Run a gunicorn that is to end by itself."""
     return subprocess.run(
         [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{free_port()}", *arguments],
-        env=service.environ,
+        env=service.environ | MEASURED,
         cwd=cwd,
         text=True,
         capture_output=True,

@@ -49,8 +49,6 @@ def _api_error(error: ApiError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
-    if status < 400:  # a redirect, which would repeat the token that stands in the address
-        status = 404
     ours = ERRORS[status].message if status in ERRORS else ""
     response = error_response(status, ours or error.description or "")
     if status == 405:

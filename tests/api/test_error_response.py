@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from io import BytesIO
 
 import pytest
 from flask.testing import FlaskClient
@@ -26,6 +27,33 @@ def test_an_overlong_body_is_refused(client: FlaskClient, token: Issue) -> None:
     long = "x" * 70_000
     for answer in (client.post(url, json={"_": long}), client.post(url, data={"_": long})):
         assert "64 KiB" in error(answer, 413, "PayloadTooLarge")
+
+
+def test_an_overlong_body_in_chunks_is_refused(client: FlaskClient, token: Issue) -> None:
+    answer = client.post(
+        f"/api/list/{token('alice')}",
+        input_stream=BytesIO(b'{"_": "' + b"x" * 70_000),
+        content_type="application/json",
+        headers={"Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert "64 KiB" in error(answer, 413, "PayloadTooLarge")
+
+
+def test_a_body_that_its_server_cannot_read_is_the_clients_mistake(
+    client: FlaskClient, token: Issue
+) -> None:
+    class Broken(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError("the client has gone")
+
+    answer = client.post(
+        f"/api/list/{token('alice')}",
+        input_stream=Broken(),
+        content_type="application/json",
+        environ_overrides={"CONTENT_LENGTH": "10"},
+    )
+    assert error(answer, 400, "ValidationError") == "body: it is malformed, or ends too soon"
 
 
 def test_a_mistake_of_ours_shows_no_stack_and_logs_no_token(

@@ -8,6 +8,7 @@ import gunicorn.util
 import pytest
 
 from fastx_list.api import serving
+from fastx_list.errors import RequestTimeout
 
 
 def prepare(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,3 +57,21 @@ def test_what_gunicorn_refuses_is_not_logged(
         f"Invalid request from ip={ip}: Invalid HTTP Version",
         "Worker exiting (pid: 17)",
     ]
+
+
+def test_what_no_application_is_asked_about_is_refused_in_json() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs, ours:
+        serving.refuse(ours, RequestTimeout())
+        ours.close()
+        head, _, body = theirs.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert json.loads(body)["error"]["name"] == "RequestTimeout"
+
+
+def test_who_has_gone_is_told_nothing() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    with ours:
+        serving.refuse(ours, RequestTimeout())

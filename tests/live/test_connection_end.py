@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import select
+import socket
+import struct
 from contextlib import closing
+from typing import Any
 
 import pytest
 from websockets.frames import Close, Opcode
@@ -186,4 +190,33 @@ def test_a_client_that_closes_and_then_reads_nothing_is_dropped(narrow: Wire) ->
 
 def test_a_client_that_hangs_up_without_a_word_is_no_longer_served(wire: Wire) -> None:
     wire.hangs_up()
+    assert not wire.is_served
+
+
+def test_a_client_that_ends_its_side_with_its_close_is_answered_as_well(wire: Wire) -> None:
+    wire.peer.send(client_close(1000))
+    wire.peer.shutdown(socket.SHUT_WR)
+    wire.let_it_read()
+    assert not wire.is_served
+    assert close_code(wire.reads_all()) == 1000
+    assert wire.ended
+
+
+def test_a_client_that_resets_the_connection_while_it_is_refused_leaves_nothing_behind() -> None:
+    class Resetting(socket.socket):
+        """Whoever is at the other end resets the connection once something has come."""
+
+        def send(self, data: Any, flags: int = 0, /) -> int:
+            sent = super().send(data, flags)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+            return sent
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        peer = socket.create_connection(server.getsockname())
+        ours = Resetting(fileno=server.accept()[0].detach())
+    wire = Wire(pair=(ours, peer))
+    peer.send(client(Opcode.CONT, b"of nothing"))
+    select.select([ours], [], [])
+    wire.let_it_read()
     assert not wire.is_served

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import struct
 from contextlib import closing
 from pathlib import Path
 
@@ -105,3 +106,29 @@ def test_connections_are_tended_also_after_a_mistake(service: Service, tmp_path:
         while b"\x89\x00" not in received:
             received += connection.recv(4096)
     assert "it stumbles" in service.processes.log("live")
+
+
+def test_handshakes_wait_a_moment_for_a_store_that_was_never_read(service: Service) -> None:
+    token = service.token("alice")
+    database = service.state / "sessions.db"
+    database.mkdir()
+    service.start_live()
+    wait_for("the outage to be noticed", lambda: "cannot be read" in service.processes.log("live"))
+    address = ("127.0.0.1", service.live_port)
+    with socket.create_connection(address, timeout=20) as patient:
+        patient.sendall(upgrade(service, token))
+        with socket.create_connection(address) as leaving:
+            leaving.sendall(upgrade(service, token))
+            leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        database.rmdir()
+        assert patient.recv(12) == b"HTTP/1.1 101"
+    assert "Traceback" not in service.processes.log("live")
+
+
+def test_who_hangs_up_in_the_middle_of_a_request_is_no_mistake(live: Service, alice: str) -> None:
+    with socket.create_connection(("127.0.0.1", live.live_port)) as leaving:
+        leaving.sendall(upgrade(live, alice)[:-2])
+        assert fetch(f"http://127.0.0.1:{live.live_port}/health").status == 200
+        leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with follow(live, alice):
+        pass

@@ -50,8 +50,10 @@ class Watching:
 class Wire:
     """A connection and its peer; the names of methods say what the peer does."""
 
-    def __init__(self, send_buffer: int = 0) -> None:
-        self.ours, self.peer = socket.socketpair()
+    def __init__(
+        self, send_buffer: int = 0, pair: tuple[socket.socket, socket.socket] | None = None
+    ) -> None:
+        self.ours, self.peer = pair or socket.socketpair()
         if send_buffer:
             self.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.ours.setblocking(False)
