@@ -183,7 +183,8 @@ class Fuzzer:
                     yield f"foreign write: of {who} in {text!r}"
         for log in self._logs.values():
             yield from judge.log_problems(log.read().decode("utf-8", "surrogateescape"))
-        for name, (half, whole) in self.report.memory.items():
+        for name, sizes in self.report.memory.items():
+            half, whole = sizes[0], sizes[-1]
             if whole > half + MAY_GROW:
                 yield f"memory: {name} had {half} bytes after {count // 2} requests, then {whole}"
 

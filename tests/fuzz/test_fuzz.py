@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Mistake = Callable[..., Iterable[bytes]]
 SEED, REQUESTS, WORKERS = 12, 20_000, 2
+IN_PROCESS = [number for number in range(400) if ask(SEED, number).target == "process"]
 
 pytestmark = pytest.mark.programs
 
@@ -40,6 +41,10 @@ def test_nothing_is_found(worker: int) -> None:
 def test_a_request_follows_from_seed_and_number() -> None:
     for number in range(300):
         assert ask(1, number).raw == ask(1, number).raw != ask(2, number).raw
+
+
+def test_one_request_can_be_asked_again() -> None:
+    assert fuzz(SEED, IN_PROCESS[-1], 1).requests == 1
 
 
 def test_tokens_are_not_shown() -> None:
@@ -86,9 +91,6 @@ def fuzzer(tmp_path: Path) -> Iterator[Fuzzer]:
     fuzzer = Fuzzer(tmp_path, SEED)
     yield fuzzer
     fuzzer.close()
-
-
-IN_PROCESS = [number for number in range(400) if ask(SEED, number).target == "process"]
 
 
 def found(fuzzer: Fuzzer) -> set[str]:
