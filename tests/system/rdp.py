@@ -137,8 +137,10 @@ class Xrdp:
     def sessions(self, account: Account) -> dict[int, str]:
         """Return what xrdp itself says runs: the kind of X server by the pid that xrdp knows the
         session by."""
+        # 0.9 would look for the manager at "localhost" and find ::1; 0.10 takes no -s.
+        where = ["-s=127.0.0.1"] if manager_port() else []
         said = account.run(
-            [self._sesadmin, f"-u={account.login}", f"-p={account.password}", "-c=list"]
+            [self._sesadmin, f"-u={account.login}", f"-p={account.password}", *where, "-c=list"]
         )
         return {
             int(pid): TYPES.get(kind, kind)
@@ -146,13 +148,18 @@ class Xrdp:
         }
 
 
-def manager_listens() -> bool:
-    """Whether a session manager listens where xrdp looks for it: at what the machine's own file
-    says, so that there is only the one (0.9: a TCP port, xrdp_mm_get_sesman_port; 0.10: a
-    socket)."""
+def manager_port() -> int | None:
+    """Return the TCP port where xrdp 0.9 looks for its session manager (xrdp_mm_get_sesman_port):
+    it is in the machine's own file, so that there is only the one. 0.10 has a socket instead."""
     settings = Path("/etc/xrdp/sesman.ini").read_text(encoding="utf-8")
-    port = re.search(r"(?m)^ListenPort=([0-9]+)", settings)
+    found = re.search(r"(?m)^ListenPort=([0-9]+)", settings)
+    return int(found[1]) if found else None
+
+
+def manager_listens() -> bool:
+    """Whether a session manager listens where xrdp looks for it."""
+    port = manager_port()
     if port:
-        return is_listening(int(port[1]))
+        return is_listening(port)
     sockets = Path("/proc/net/unix").read_text(encoding="utf-8").splitlines()
     return any(line.endswith("/sesman.socket") for line in sockets)
