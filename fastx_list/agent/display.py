@@ -9,7 +9,6 @@ import shlex
 import socket
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.limits import Connections, Limits
@@ -229,9 +228,11 @@ class Application:
         """Return its command line and its pid: those of the first of ``candidates``, which are
         asked for only if need be."""
         if self._process is None or self._serving.age <= STARTING_SECONDS:
-            with suppress(Unanswered):
+            try:
                 process = next(iter(candidates()), None)
                 if process is not None:
                     command = shlex.join(process.args)[:MAX_TEXT] or None
                     self._process, self._command = process, command
+            except Unanswered:
+                pass
         return (self._command, self._process.pid) if self._process is not None else (None, None)

@@ -116,7 +116,7 @@ class Process:
     _args: list[str] | None = None  # None until asked for
     _display: int | EllipsisType | None = ...  # ... until asked for
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """What no other process on any boot of this machine has: pids are used again, these are
         not."""
