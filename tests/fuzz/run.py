@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -98,9 +98,8 @@ class Fuzzer:
     def close(self) -> None:
         self._ends.close()
 
-    def run(self, numbers: Iterable[int], tell: Callable[[Report], None] = lambda _: None) -> None:
+    def run(self, numbers: Sequence[int], tell: Callable[[Report], None] = lambda _: None) -> None:
         """Ask these requests; ``tell`` is called now and then."""
-        numbers = list(numbers)
         told = time.monotonic()
         for place, number in enumerate(numbers):
             asked = ask(self._seed, number)
