@@ -156,10 +156,10 @@ def _watch_lines(replica: Replica[Entry], topic: Topic, query: Query) -> None:
                 shown.discard(name)
                 click.echo(to_json({"id": name, "data": None}))
         entries = [
-            (change.id, change.entry)
+            (change.id, change_there.entry)
             for change in replica.follow(1.0)
-            if change.topic == topic
-            or (topic is Everything.SESSIONS and change.topic is not Everything.SERVERS)
+            for where, change_there in change.by_topic()
+            if where == topic
         ]
 
 

@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 
 from fastx_list.live.frames import FramedEntry, session_frame
 from fastx_list.model.query import Filter, matches
-from fastx_list.replica.topics import Change, Everything, Topic
+from fastx_list.replica.topics import Change, Topic
 
 TURN_SECONDS = 0.002  # that telling subscribers takes, before all else has its turn
 # Subscribers between two looks at the clock
@@ -235,11 +235,8 @@ class Bus:
     def publish(self, changes: Iterable[Change[FramedEntry]]) -> None:
         """Note ``changes``, of which :meth:`tell` tells."""
         for change in changes:
-            if change.topic is not Everything.SERVERS:
-                if change.before is not None and change.before.login != change.topic:
-                    self._note(change.before.login, replace(change, entry=None))
-                self._note(Everything.SESSIONS, change)
-            self._note(change.topic, change)
+            for topic, change_there in change.by_topic():
+                self._note(topic, change_there)
 
     def _note(self, topic: Topic, change: Change[FramedEntry]) -> None:
         followed = self._followed.get(topic)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Generic
 
@@ -27,3 +28,12 @@ class Change(Generic[E]):
     topic: Topic  # the session's login; of a server :attr:`Everything.SERVERS`
     entry: E | None  # None once it has ended
     before: E | None  # the state before this one; None if it is new
+
+    def by_topic(self) -> Iterator[tuple[Topic, Change[E]]]:
+        """Yield each topic that this is a change of, with what has changed there: for the login
+        that a session was of before, it has ended."""
+        if self.topic is not Everything.SERVERS:
+            if self.before is not None and self.before.login != self.topic:
+                yield self.before.login, replace(self, entry=None)
+            yield Everything.SESSIONS, self
+        yield self.topic, self

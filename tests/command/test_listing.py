@@ -166,11 +166,14 @@ def test_watch_piped_on_prints_the_published_messages(
     wait_for("the first message", messages)
     observe(session("a", clients=1), session("b", "bob", clients=1))
     wait_for("the change", lambda: len(messages()) == 2)
-    observe(session("a", clients=5))
-    wait_for("the end", lambda: len(messages()) == 3)
-    assert [message["id"] for message in messages()] == ["a", "a", "a"] and messages()[-1][
-        "data"
-    ] is None
+    observe(session("a", clients=5), session("b", "alice", clients=1))
+    wait_for("an end, and what has become hers", lambda: len(messages()) == 4)
+    observe(session("b", "bob", clients=1))
+    wait_for("the end of what has become another's", lambda: len(messages()) == 5)
+    assert [(message["id"], message["data"] is None) for message in messages()] == [
+        *[("a", False), ("a", False), ("a", True)],
+        *[("b", False), ("b", True)],
+    ]
     watching.send_signal(signal.SIGINT)
     assert watching.wait(20) == 0
     assert "Traceback" not in service.processes.log("watch")
