@@ -67,10 +67,9 @@ class ApiError(Exception):
     holds a token."""
 
     status: ClassVar[int]
-    name: ClassVar[str]
 
     def __init_subclass__(cls, status: int) -> None:
-        cls.status, cls.name = status, ERRORS[status].name
+        cls.status = status
 
     def __init__(self, message: str = "") -> None:
         self.message = message or ERRORS[self.status].message

@@ -40,6 +40,12 @@ def ago(milliseconds: int | None, now: float | None = None) -> str:
     return "now" if seconds < 1 else f"{duration(seconds)} ago"
 
 
+def amount(count: int, what: str) -> str:
+    """Return how many of ``what`` there are, such as ``1 session`` and ``2 processes``."""
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{count} {what if count == 1 else plural}"
+
+
 def size(count: int) -> str:
     """Return a number of bytes in the largest unit that fits, such as ``7.7 GiB``."""
     number, units = float(count), iter(("B", "KiB", "MiB", "GiB", "TiB"))

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fastx_list.store import address
+from fastx_list.text import FALSE, TRUE
 
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key for HS256 has at least 256 bits
 UNIX = "unix"  # among the trusted proxies: whoever connects over a Unix socket
-TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -6,13 +6,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastx_list.text import ago, duration, printable, size, state
+from fastx_list.text import ago, amount, duration, printable, size, state
 
 NOW = 1_700_000_000.0
 
 
 def milliseconds_ago(seconds: float) -> int:
     return round((NOW - seconds) * 1000)
+
+
+# amount
+
+
+@pytest.mark.parametrize(
+    "count, what, wanted",
+    [
+        (0, "session", "0 sessions"),
+        (1, "session", "1 session"),
+        (2, "session", "2 sessions"),
+        (1, "process", "1 process"),
+        (12, "process", "12 processes"),
+    ],
+)
+def test_an_amount_is_of_one_or_of_several(count: int, what: str, wanted: str) -> None:
+    assert amount(count, what) == wanted
 
 
 # printable

@@ -64,7 +64,7 @@ class _StrictForm(FormDataParser):
 
 
 class ApiRequest(Request):
-    """A request as the routes read it."""
+    """A request whose body is refused unless it is whole and well-formed."""
 
     form_data_parser_class = _StrictForm
 

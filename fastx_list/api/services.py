@@ -1,4 +1,4 @@
-"""What the routes of one application work with."""
+"""What one application answers requests with."""
 
 from __future__ import annotations
 

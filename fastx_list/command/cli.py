@@ -16,7 +16,7 @@ from fastx_list.command.stop import on_stop
 from fastx_list.config import ConfigError
 from fastx_list.errors import AuthError
 from fastx_list.store import StoreError, open_store
-from fastx_list.text import printable
+from fastx_list.text import amount, printable
 from fastx_list.tokens import Tokens
 
 
@@ -108,7 +108,7 @@ def agent(once: bool, verbose: bool) -> None:
             count = looking.scan()
             if looking.problem:
                 raise click.ClickException(looking.problem)
-            click.echo(f"{count} session{'' if count == 1 else 's'} on this machine")
+            click.echo(f"{amount(count, 'session')} on this machine")
             return
         looker = Looker(looking.look)
         on_stop(looker.stop)

@@ -20,6 +20,7 @@ from fastx_list.config import PREFIX, ConfigError, Settings, unknown
 from fastx_list.model.json import from_json
 from fastx_list.state import owner_of
 from fastx_list.store import Held, ServerRecord, StoreError, address, open_store
+from fastx_list.text import amount
 from fastx_list.tokens import read_secret
 
 
@@ -102,13 +103,13 @@ def _source(name: str, source: Source, machine: Machine) -> Finding | None:
     """Return what there is to say of one kind of session; ``None`` for one that is neither listed
     nor there."""
     found = len(list(source.scan(machine)))
-    sessions = f"{name}: {_count(found, 'session')}"
+    sessions = f"{name}: {amount(found, 'session')}"
     if not isinstance(source, XServers):
         return Finding(found > 0 or None, sessions)
     source.close(machine)
     programs = source.own_programs or source.programs
     running = len(machine.named(programs))
-    processes = f"{_count(running, 'process')} of {programs[0]}"
+    processes = f"{amount(running, 'process')} of {programs[0]}"
     if source.listed:
         return Finding(found > 0 or None, f"{sessions}; {processes}")
     if running:
@@ -148,7 +149,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
         finally:
             store.close()
         yield Finding(
-            True, f"store: {where} can be read; {_count(len(snapshot.records), 'session')} in it"
+            True, f"store: {where} can be read; {amount(len(snapshot.records), 'session')} in it"
         )
         yield from _lease(settings, held)
         yield from _problems(settings, snapshot.servers)
@@ -200,11 +201,3 @@ def _spool(settings: Settings) -> Iterator[Finding]:
         yield Finding(False, f"spool: {settings.spool} cannot be read by {login_of(os.geteuid())}")
     else:
         yield Finding(True, f"spool: {settings.spool} can be read")
-
-
-def _count(number: int, what: str) -> str:
-    return (
-        f"{number} {what}"
-        if number == 1
-        else f"{number} {what}{'es' if what.endswith('s') else 's'}"
-    )

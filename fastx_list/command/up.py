@@ -24,7 +24,7 @@ from fastx_list.config import PREFIX, ConfigError, Settings
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.view import Entry
 from fastx_list.store import open_store
-from fastx_list.text import printable
+from fastx_list.text import amount, printable
 from fastx_list.tokens import Tokens
 
 TOKEN_SECONDS = 8 * 3600
@@ -166,9 +166,7 @@ The same by hand (the WebSocket is at ws://{_shown(live_host)}:{live_port}/api/l
         replica.follow(0.5)  # the agent may not have looked yet
     count = len(replica.entries(login))
     if count:
-        click.echo(
-            f"{printable(login)} has {count} session{'' if count == 1 else 's'} now. Ctrl-C stops."
-        )
+        click.echo(f"{printable(login)} has {amount(count, 'session')} now. Ctrl-C stops.")
     else:
         click.echo(
             f"{printable(login)} has no session on this machine now. Start one, and it appears:"

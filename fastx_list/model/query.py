@@ -2,7 +2,7 @@
 take and what they do.
 
 Names and the filter's form are those of the published page ``/api/list/:token``. Everything here is
-a pure function of its arguments; the replica calls it and the routes give it what came in.
+a pure function of its arguments.
 """
 
 from __future__ import annotations
