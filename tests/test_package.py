@@ -19,7 +19,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("package")
     source = work / "source"
     source.mkdir()
-    for name in ("setup.py", "setup.cfg", "README.md", "fastx_list"):
+    for name in ("pyproject.toml", "setup.py", "setup.cfg", "README.md", "LICENSE", "fastx_list"):
         subprocess.run(["cp", "-r", ROOT / name, source], check=True)
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
     subprocess.run(
@@ -41,6 +41,7 @@ def test_everything_that_is_served_is_in_the_wheel(installed: Path) -> None:
     for folder in ("web/static", "web/templates"):
         there = {path.name for path in (ROOT / "fastx_list" / folder).iterdir()}
         assert {path.name for path in (installed / "fastx_list" / folder).iterdir()} == there
+    assert list(installed.glob("fastx_list-*.dist-info/**/LICENSE"))
     modules = {
         path.relative_to(ROOT / "fastx_list") for path in (ROOT / "fastx_list").rglob("*.py")
     }
