@@ -34,11 +34,11 @@ class Demo:
     def __init__(self, spool: Path, login: str) -> None:
         self._spool = spool  # the directory of the session files
         self._login = login  # whose sessions they are
-        self._random = random.Random()
+        self._random = random.Random()  # decides what happens next
         self._sessions: dict[Path, dict[str, Any]] = {}  # what each file says
         self._count = 0  # of the sessions that have begun
         self._stop = threading.Event()  # set when the thread is to end
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)  # lets it happen
 
     def start(self) -> None:
         """Write the first sessions. Raises :class:`ConfigError` if the spool cannot be written."""

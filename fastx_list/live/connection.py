@@ -121,10 +121,13 @@ class Connection:
         # What it follows
         self.topic = topic
         self._sock = sock
+        # Calls back when the socket is ready
         self._loop = loop
+        # Called once it is gone
         self._on_gone = on_gone
         # The seconds that all its times are in
         self._clock = clock
+        # How far it is
         self._state = OPEN
         # While OPEN with a full socket: when that last took something. After OPEN: when it closed
         self._waits_since = 0.0
@@ -138,6 +141,7 @@ class Connection:
         self._frames_taken = 0
         # When it was last pinged, or last had all that it was owed
         self._last_ping = clock()
+        # Whether the last ping was answered, if there was one
         self._is_ping_answered = True
         # Calls back when there is room in the socket; None unless that is full
         self._room_watcher: Watcher | None = None

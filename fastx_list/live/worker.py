@@ -26,7 +26,9 @@ class _Arriving:
     """A client's socket from which no more is read than a request may have."""
 
     def __init__(self, sock: Any) -> None:
+        # The socket itself, for whoever may read more
         self.whole = sock
+        # How many bytes may still be read
         self._left = MAX_REQUEST_BYTES
         # Whether it is waited for no longer
         self._given_up = False

@@ -39,7 +39,9 @@ class Replica(Generic[E]):
         """``entry`` is the class of the entries that it holds."""
         # Why the store cannot be read now; None while it can be
         self.problem: str | None = None
+        # What it follows
         self._store = store
+        # Makes an entry of each session and server
         self._entry = entry
         # Up to where the store has been read; None before it was read for the first time
         self._revision: int | None = None
@@ -55,6 +57,7 @@ class Replica(Generic[E]):
         self._empty: View[E] = View()
         # The ids of revoked tokens, with when they expire, in seconds since the epoch
         self._revoked: dict[str, int] = {}
+        # The answers that may be asked for again
         self._pages = Pages()
         # Held by who reads the store or makes a page for a request
         self._lock = Lock()

@@ -59,7 +59,9 @@ class Client:
         self.reader: Any = None
         # Until when it is waited for, in seconds of the monotonic clock
         self.deadline = time.monotonic() + ARRIVAL_SECONDS
+        # What it stands for
         self._sock = sock
+        # Lets others be served where this would wait
         self._worker = worker
         # How many bytes it may still send
         self._left = MAX_REQUEST_BYTES
@@ -159,6 +161,7 @@ class Worker(SyncWorker):  # type: ignore[misc]
         # What tells whose socket is ready; a greenlet that waits goes on with the hub
         self._epoll = epoll()
         self._hub = getcurrent()
+        # When it was last seen who is too late
         self._looked = time.monotonic()
         self._listeners = {listener.fileno(): listener for listener in self.sockets}
         for fd, listener in self._listeners.items():
