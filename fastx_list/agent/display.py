@@ -3,6 +3,7 @@ screen, and its first application."""
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import shlex
@@ -210,6 +211,14 @@ def find_display(process: Process, machine: Machine) -> int | None:
         ):
             return int(number)
     return None
+
+
+def path_of(process: Process, path: str | None) -> str | None:
+    """Return ``path`` of a process's command line as we can open it: a relative one starts from the
+    process's directory."""
+    if path is None:
+        return None
+    return process.path(path) if os.path.isabs(path) else f"/proc/{process.pid}/cwd/{path}"
 
 
 class Application:

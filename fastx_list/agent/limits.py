@@ -78,11 +78,14 @@ class Limits:
         self.over: set[int] = set()
         # How many sessions of each user a source has, by the source.
         self._sessions: dict[object, Counter[int]] = {}
-        # How much of our time each user has had in this look; None in the first look, which is not
-        # to miss anything.
-        self._spent: dict[int, float] | None = None
+        # How much of our time each user has had in this look; nothing in the first one, in which
+        # nothing is to be missed.
+        self._spent: dict[int, float] = {}
+        self._is_first = True
+        # As of when the processor time is counted, by this thread's clock.
+        self._since = 0.0
         # On what is whose our time is being spent; None if it is nobody's.
-        self._now_for: int | None = None
+        self.spends_on: int | None = None
         # How much was said of what is each user's, and since when, by the monotonic clock.
         self._said: dict[int, tuple[int, float]] = {}
         # When new X servers of a user were waited for last, by the monotonic clock.
@@ -91,7 +94,7 @@ class Limits:
     def begin(self, is_first: bool) -> None:
         """Begin a look."""
         self.over = set()
-        self._spent = None if is_first else {}
+        self._spent, self._is_first = {}, is_first
 
     def choose(self, processes: Iterable[Process]) -> set[int]:
         """Return the pids of those of ``processes``, which may all serve sessions, that are one too
@@ -120,26 +123,40 @@ class Limits:
         """Take note of how many ``sessions`` of each user ``source`` has."""
         self._sessions[source] = sessions
 
+    def start_clock(self) -> None:
+        """Begin to measure what :meth:`spend` counts."""
+        self._since = time.thread_time()
+
+    def has_time(self, uid: int) -> bool:
+        """Return whether there is time left in this look for what is user ``uid``'s."""
+        spent = self._spent.get(uid, 0.0)
+        return spent <= LOGIN_SECONDS or spent <= LOGIN_SECONDS + SESSION_SECONDS * self._held(uid)
+
+    def spend(self, uid: int) -> None:
+        """Take note that the processor time since the last call was user ``uid``'s."""
+        now = time.thread_time()
+        if not self._is_first:
+            self._spent[uid] = self._spent.get(uid, 0.0) + now - self._since
+        self._since = now
+
     @contextmanager
     def spending(self, uid: int) -> Iterator[None]:
-        """Take note of the processor time that is spent on what is user ``uid``'s. Raises
-        :class:`fastx_list.agent.door.Unanswered` if there is none left in this look."""
-        spent = self._spent.get(uid, 0.0) if self._spent is not None else 0.0
-        if spent > LOGIN_SECONDS and spent > LOGIN_SECONDS + SESSION_SECONDS * self._held(uid):
+        """Do what is user ``uid``'s. Raises :class:`fastx_list.agent.door.Unanswered` if there is
+        no time left for it in this look."""
+        if not self.has_time(uid):
             raise Unanswered(f"what is user {uid}'s")
-        began = time.thread_time()
-        self._now_for = uid
+        self.start_clock()
+        self.spends_on = uid
         try:
             yield
         finally:
-            self._now_for = None
-            if self._spent is not None:
-                self._spent[uid] = spent + time.thread_time() - began
+            self.spends_on = None
+            self.spend(uid)
 
     def may_say(self, uid: int | None) -> bool:
         """Return whether there is room in the log for one more line about what is user ``uid``'s,
         or about that on which our time is being spent; count it."""
-        uid = self._now_for if uid is None else uid
+        uid = self.spends_on if uid is None else uid
         if uid is None:
             return True
         now = time.monotonic()

@@ -7,13 +7,13 @@ Options are those of Xserver(1) and Xvnc(1).
 from __future__ import annotations
 
 import logging
-import os
 import re
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Set
+from operator import methodcaller
 
-from fastx_list.agent.display import Application, Screen, await_first_answers
+from fastx_list.agent.display import Application, Screen, await_first_answers, path_of
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.machine import Machine
@@ -259,17 +259,16 @@ class XServers:
             self._sessions[identity].close(machine)
         self._sessions = sessions
         machine.limits.count(self, Counter(each.process.uid for each in sessions.values()))
-        waiting = sorted(sessions.values(), key=self._is_late) if self._late else sessions.values()
-        asked = [each for each in waiting if self._ask(each, each.follow, machine)]
+        late = self._late  # and therefore first now
+        waiting = sorted(sessions.values(), key=lambda each: each.process.identity not in late)
+        asked = self._ask(waiting, methodcaller("follow", machine), machine)
         await_first_answers((each.screen for each in asked), machine.limits)
-        told = {each.process.identity for each in asked if self._ask(each, each.facts, machine)}
-        self._late = sessions.keys() - told
-        machine.unanswered |= {name for name in self._late if sessions[name].said is None}
+        told = self._ask(asked, methodcaller("facts", machine), machine)
+        self._late = frozenset()
+        if len(told) < len(sessions):
+            self._late = sessions.keys() - {each.process.identity for each in told}
+            machine.unanswered |= {name for name in self._late if sessions[name].said is None}
         return [each.said for each in sessions.values() if each.said is not None]
-
-    def _is_late(self, session: XSession) -> bool:
-        """Sorts those first that had no turn in the last look."""
-        return session.process.identity not in self._late
 
     def _find(self, machine: Machine) -> dict[str, XSession]:
         """Return the sessions that run now, by the identities of their processes."""
@@ -300,18 +299,29 @@ class XServers:
         self._others = others
         return sessions
 
-    def _ask(self, session: XSession, call: Callable[[Machine], object], machine: Machine) -> bool:
-        """Make a ``call`` of the session's if its user has time left, and return whether it
-        succeeded. What fails there costs no other session anything."""
-        try:
-            with machine.limits.spending(session.process.uid):
-                call(machine)
-        except Unanswered:
-            return False
-        except Exception:
-            machine.explain(session.subject, f"stays as it was: {traceback.format_exc(limit=-4)}")
-            return False
-        return True
+    def _ask(
+        self, sessions: Iterable[XSession], call: Callable[[XSession], object], machine: Machine
+    ) -> list[XSession]:
+        """Make a ``call`` to those of ``sessions`` whose users have time left, and return those
+        with which it succeeded. What fails in one costs no other anything."""
+        limits, done = machine.limits, []
+        limits.start_clock()
+        for session in sessions:
+            uid = session.process.uid
+            if not limits.has_time(uid):
+                continue
+            limits.spends_on = uid
+            try:
+                call(session)
+                done.append(session)
+            except Unanswered:
+                pass
+            except Exception:
+                problem = f"stays as it was: {traceback.format_exc(limit=-4)}"
+                machine.explain(session.subject, problem)
+            limits.spend(uid)
+        limits.spends_on = None
+        return done
 
 
 def parse_args(args: Iterable[str]) -> tuple[int | None, dict[str, str]]:
@@ -338,11 +348,3 @@ def parse_args(args: Iterable[str]) -> tuple[int | None, dict[str, str]]:
             if name == "screen" and options[name].isdigit():
                 options[name] = next(rest, "")
     return display, options
-
-
-def path_of(process: Process, path: str | None) -> str | None:
-    """Return ``path`` of a process's command line as we can open it: a relative one starts from the
-    process's directory."""
-    if path is None:
-        return None
-    return process.path(path) if os.path.isabs(path) else f"/proc/{process.pid}/cwd/{path}"

@@ -11,12 +11,13 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 
+from fastx_list.agent.display import path_of
 from fastx_list.agent.door import Unanswered, ask
 from fastx_list.agent.files import FileError, read_regular
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets
-from fastx_list.agent.xserver import XServers, XSession, parse_args, path_of
+from fastx_list.agent.xserver import XServers, XSession, parse_args
 
 MAX_OPTIONS_BYTES = 64 * 1024
 MAX_NAMES = 4096

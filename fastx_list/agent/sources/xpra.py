@@ -15,12 +15,12 @@ import shlex
 import socket
 from collections.abc import Iterable, Iterator
 
-from fastx_list.agent.display import STARTING_SECONDS
+from fastx_list.agent.display import STARTING_SECONDS, path_of
 from fastx_list.agent.door import Unanswered, ask
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets, all_of
-from fastx_list.agent.xserver import XServers, XSession, parse_args, path_of
+from fastx_list.agent.xserver import XServers, XSession, parse_args
 
 MODES = {
     "start": "rootless",
