@@ -26,6 +26,7 @@ def short_cut(application: WSGIApplication, service: Services) -> WSGIApplicatio
         if (
             listing is None
             or environ["REQUEST_METHOD"] != "GET"
+            or "HTTP_UPGRADE" in environ  # which is at the wrong door with a WebSocket
             or "HTTP_ORIGIN" in environ  # which CORS is about
             or not service.tokens.knows(token)
         ):

@@ -1,5 +1,5 @@
-"""What the fuzzer asks about: sessions of three logins with a canary in every member and param, and
-tokens for them, good and bad. Nothing of it differs from run to run."""
+"""What the fuzzer asks about: sessions of three logins with a canary in every member and param that
+can hold one, and tokens for them, good and bad. Nothing of it differs from run to run."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ def _sessions(who: str) -> dict[str, Session]:
             login=LOGINS[who],
             server_id=canary(who, "server"),
             hostname=text("host"),
-            server_pid=count(1),
-            geometry=f"{800 + number}x600",
+            server_pid=int(digits),
+            geometry=f"{digits[3:8]}x{digits[:5]}",
             window_mode="desktop",
             started=count(2),
             last_connect=count(3),
             last_disconnect=None if number else count(4),
             command=text("command") + " ÄÖ",
-            app_pid=count(5),
+            app_pid=int(digits),
             clients=number % 3,
-            display=count(6),
+            display=number,
             cpu_percentage=float(count(7)),
             video_ram=count(8),
             sharing=bool(number % 2),

@@ -142,6 +142,17 @@ def test_both_ways_answer_alike_whatever_the_host_is_called(
         assert quick == plain and quick[0] == "200 OK"
 
 
+def test_both_ways_answer_a_handshake_alike(
+    both: tuple[FlaskClient, FlaskClient], token: Issue, observe: Observe
+) -> None:
+    observe(session("a"))
+    url, headers = f"/api/list/{token('alice')}", {"Upgrade": "websocket", "Connection": "Upgrade"}
+    for client in both:
+        assert client.get(url).status_code == 200
+    quick, plain = (_ask(client, "GET", url, headers) for client in both)
+    assert quick == plain and quick[0] == "400 BAD REQUEST"
+
+
 def test_a_known_token_at_another_address_opens_nothing(
     both: tuple[FlaskClient, FlaskClient], token: Issue
 ) -> None:
