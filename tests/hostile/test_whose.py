@@ -86,8 +86,8 @@ def test_a_socket_that_was_handed_on_makes_no_session_of_roots(
     with theirs:
         theirs.bind("\0" + socket_path(another))
         theirs.listen()
-        command[-1] = f":{another}"
-        handed = processes.start(command[4:], "handed", pass_fds=[theirs.fileno()])
+        command = pretend(shell, f":{another}")
+        handed = processes.start(command, "handed", pass_fds=[theirs.fileno()])
     wait_for("exec", lambda: (stat := read_stat(handed.pid)) and stat.name == "Xvnc")
     assert read_uid(handed.pid) == 0
     assert seen(another) == {}
@@ -116,7 +116,7 @@ def test_a_false_server_of_a_display_hides_nobodys_and_is_none(
     wait_for("exec", lambda: (stat := read_stat(first.pid)) and stat.name == "Xvnc")
     assert seen(display) == {}
     xvfb = victim.start(processes, [program("Xvfb", "xvfb"), f":{display}"], "xvfb")
-    second = thief.start(processes, pretend(false, f":{display}", address="@" + "x" * 20), "second")
+    second = thief.start(processes, pretend(false, f":{display}", address=""), "second")
     wait_for("exec", lambda: (stat := read_stat(second.pid)) and stat.name == "Xvnc")
     found = wait_for("the victim's session", lambda: seen(display))
     assert [*found] == [xvfb.pid] and found[xvfb.pid].login == victim.login

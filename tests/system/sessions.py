@@ -69,27 +69,24 @@ def free_display() -> int:
             return number
 
 
-def pretend(program: Path, *arguments: str, address: str) -> list[str]:
-    """Return a command that listens at the unix socket ``address``, which is abstract if it starts
-    with "@", and becomes a shell by the path ``program`` that does nothing."""
+def pretend(program: Path, *arguments: str, address: str = "") -> list[str]:
+    """Return a command that listens at the unix socket ``address``, if there is one, which is
+    abstract if it starts with "@", and becomes a shell by the path ``program`` that does
+    nothing."""
     if not program.exists():
         program.write_bytes(Path("/bin/sh").resolve().read_bytes())
         program.chmod(0o755)
-    listen = (
-        "import os, socket, sys; server = socket.socket(socket.AF_UNIX);"
-        " server.bind(sys.argv[1].replace('@', '\\0')); server.listen();"
-        " server.set_inheritable(True); os.execv(sys.argv[2], sys.argv[2:])"
-    )
-    return [
-        "/usr/bin/python3",
-        "-c",
-        listen,
-        address,
-        str(program),
-        "-c",
-        "sleep 600; true",
-        *arguments,
-    ]
+    listen = """import os, socket, sys
+if sys.argv[1]:
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(sys.argv[1].replace("@", chr(0)))
+    server.listen()
+    server.set_inheritable(True)
+reader, writer = os.pipe()
+os.dup2(reader, 0)
+os.set_inheritable(writer, True)
+os.execv(sys.argv[2], sys.argv[2:])"""
+    return ["/usr/bin/python3", "-c", listen, address, str(program), "-c", "read line", *arguments]
 
 
 @dataclass
@@ -108,12 +105,18 @@ class Vnc:
 
 
 def start_vnc(
-    processes: Processes, user: User, *options: str, geometry: str = "1000x700", wait: bool = True
+    processes: Processes,
+    user: User,
+    *options: str,
+    geometry: str = "1000x700",
+    display: int | None = None,
+    wait: bool = True,
 ) -> Vnc:
-    """Start an Xtigervnc of ``user`` that only holders of a fresh cookie may use."""
+    """Start an Xtigervnc of ``user`` that only holders of a fresh cookie may use; on a free display
+    unless one is given."""
     server = program("Xtigervnc", "tigervnc-standalone-server")
     xauth = program("xauth", "xauth")
-    display, port = free_display(), free_port()
+    display, port = display or free_display(), free_port()
     authority = user.home / f"authority-{display}"
     subprocess.run(
         [xauth, "-q", "-f", str(authority), "add", f":{display}", ".", secrets.token_hex(16)],
