@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.support import Processes, wait_for
 from tests.system.sessions import User, free_display
 
 MNT_DETACH = 2
+MOUNTED_SECONDS = 150.0  # at the most, so that a test which hangs fails
 
 
 def interpreter() -> str:
@@ -27,10 +29,16 @@ def interpreter() -> str:
 
 
 def start_impostor(
-    processes: Processes, user: User, *options: str, does: str = "", **environ: str
+    processes: Processes,
+    user: User,
+    *options: str,
+    does: str = "",
+    name: str = "Xtigervnc",
+    **environ: str,
 ) -> subprocess.Popen[bytes]:
-    """Start a process of ``user`` that seems to be an Xvnc; see :mod:`tests.hostile.impostor`."""
-    server, script = user.home / "Xtigervnc", user.home / "impostor.py"
+    """Start a process of ``user`` that seems to be an X server, as ``tests.hostile.impostor``
+    does."""
+    server, script = user.home / name, user.home / "impostor.py"
     if not server.is_symlink():
         server.symlink_to(interpreter())
         shutil.copy(impostor.__file__, script)
@@ -57,15 +65,27 @@ def silent(directory: Path, owner: User | None = None) -> Iterator[None]:
         kernel = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         pytest.skip(f"no file systems in user space here: {error}")
+    answering = threading.Lock()
+
+    def give_up() -> None:
+        """Close the file system, once: then whoever waits for it fails, also who ignores SIGKILL,
+        such as a program that looks up a name that another one looks up already."""
+        if answering.acquire(blocking=False):
+            os.close(kernel)
+
+    watchdog = threading.Timer(MOUNTED_SECONDS, give_up)
+    watchdog.daemon = True
     uid, gid = owner.ids if owner is not None else (0, 0)
     options = f"fd={kernel},rootmode=40000,user_id={uid},group_id={gid},allow_other"
     library = ctypes.CDLL(None, use_errno=True)
     try:
         if library.mount(b"silent", os.fsencode(directory), b"fuse", 0, options.encode()):
             pytest.skip(f"nothing may be mounted here: {os.strerror(ctypes.get_errno())}")
+        watchdog.start()
         yield
     finally:
-        os.close(kernel)
+        watchdog.cancel()
+        give_up()
         library.umount2(os.fsencode(directory), MNT_DETACH)
 
 

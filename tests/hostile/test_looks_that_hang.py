@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.hostile.hanging import interpreter, memory, silent, start_impostor
+from tests.hostile.hanging import memory, silent, start_impostor
 from tests.support import Processes, Service, let_others_in, needs_root, wait_for
 from tests.system.sessions import User, start_vnc
 
@@ -106,15 +106,12 @@ def test_a_session_whose_x2go_options_lie_on_it_is_listed(
 ) -> None:
     hostile, other = users
     (hostile.home / "fuse").mkdir()
-    (hostile.home / "x2goagent").symlink_to(interpreter())
     with silent(hostile.home / "fuse", hostile):
-        server = hostile.start(
+        server = start_impostor(
             processes,
-            [
-                *(str(hostile.home / "x2goagent"), "-c", "import signal; signal.pause()"),
-                *("-name", "X2GO-games-50-1", ":50"),
-            ],
-            "x2goagent",
+            hostile,
+            *("-name", "X2GO-games-50-1"),
+            name="x2goagent",
             DISPLAY=f"nx/nx,options={hostile.home}/fuse/options:50",
         )
         found = wait_for("the suspended one", lambda: agent.lists(hostile, server), SECONDS)
