@@ -10,6 +10,7 @@ from typing import Any
 
 import gevent
 from gevent.server import StreamServer
+from gunicorn.util import close_graceful
 from gunicorn.workers.ggevent import GeventWorker
 
 from fastx_list.api.arrival import ARRIVAL_SECONDS, MAX_REQUEST_BYTES, WaitingRoom
@@ -20,6 +21,7 @@ from fastx_list.live.server import live_of
 MAX_HALF_OPEN = 4000  # connections of one worker whose request is still on its way
 AT_ONCE = 16  # connections that are taken before the worker looks at them
 MIN_HALF_OPEN = 20  # that may be, however many WebSockets there are
+LINGER_SECONDS = 1.0  # for the client to read why it was refused
 
 
 class _Arriving:
@@ -107,6 +109,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
             refuse(client, exc)
         else:
             super().handle_error(req, client, addr, exc)
+        # Who still sends would else be reset, and might lose the answer (RFC 9112 section 9.6)
+        close_graceful(getattr(client, "whole", client), LINGER_SECONDS)
 
     def notify(self) -> None:
         """Once a second. When the worker has to end, requests have one more second to arrive."""

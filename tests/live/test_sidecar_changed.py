@@ -75,8 +75,8 @@ def test_no_more_connect_than_there_may_be_open_files(service: Service, start: S
 def test_who_may_not_have_been_told_of_a_change_is_told_to_connect_again(
     service: Service, start: Start, observe: Observe
 ) -> None:
-    start(ONE_MISTAKE)
     observe(session("b"))
+    start(ONE_MISTAKE)
     with follow(service, service.token("alice")) as connection:
         assert take(connection)[0] == "b"  # from here on it is told of changes
         observe(session("a"), session("b"))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import socket
-import sqlite3
 import struct
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -36,31 +34,43 @@ def test_the_connection_outlives_an_outage_of_the_store(
         assert {take(connection)[0], take(connection)[0]} == {"a", "b"}
 
 
+FORGETFUL = """
+import os
+from fastx_list import create_live_app
+from fastx_list.replica.replica import Replica
+
+live = create_live_app()
+follow = Replica.follow
+
+def stumble(replica, timeout):
+    changes = follow(replica, timeout)
+    if os.path.exists("mistake"):
+        raise RuntimeError("it stumbles")
+    return changes
+
+Replica.follow = stumble
+"""
+
+
 def test_following_goes_on_after_a_mistake_and_whoever_may_have_missed_a_change_is_told(
-    service: Service, observe: Observe
+    service: Service, observe: Observe, tmp_path: Path
 ) -> None:
     ready = f"http://127.0.0.1:{service.live_port}/ready"
+    (tmp_path / "wsgi.py").write_text(FORGETFUL)
+    service.cwd = tmp_path
     service.environ["FASTX_LIST_SERVER_ID"] = "here"
-    service.start_live()
+    service.start_live("wsgi:live")
     observe(session("a", clients=0), session("b"))
     token = service.token("alice")
     wait_for("the sessions", lambda: first_id(service, token))
     with follow(service, token) as connection:
         assert {take(connection)[0], take(connection)[0]} == {"a", "b"}
-        with (
-            closing(sqlite3.connect(service.state / "sessions.db", timeout=20)) as database,
-            database,
-        ):
-            [(text, revision)] = database.execute(
-                "SELECT text, (SELECT revision FROM meta) FROM session WHERE id = 'b'"
-            )
-            put = "UPDATE session SET text = ?, revision = ? WHERE id = ?"
-            text = text.replace('"id":"b"', '"id":"a"').replace('"clients":null', '"clients":1')
-            database.execute(put, (text, revision + 1, "a"))
-            database.execute(put, (b"no text", revision + 2, "b"))  # which nobody is prepared for
-            database.execute("UPDATE meta SET revision = revision + 2")
+        mistake = tmp_path / "mistake"
+        mistake.touch()
+        observe(session("a", clients=1), session("b"))
         wait_for("what it says of it", lambda: fetch(ready).status == 503)
         assert fetch(ready.replace("ready", "health")).status == 200
+        mistake.unlink()
         observe(session("a", clients=1), session("b", clients=2))
         with pytest.raises(ConnectionClosed) as closed:
             while True:

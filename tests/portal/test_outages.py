@@ -13,11 +13,11 @@ from tests.support import Processes, Service, end, wait_for
 def test_all_go_on_after_outages(
     folder: Path, listing: Service, processes: Processes, tmp_path: Path, observe: Observe
 ) -> None:
-    database = tmp_path / "database"
-    database.write_bytes(b"no database" * 1000)
-    service = Service(
-        listing.state, processes, {**listing.environ, "FASTX_LIST_STORE": f"sqlite:///{database}"}
-    )
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "sessions.db").write_bytes(b"no database" * 1000)
+    store = f"sqlite:///{place}/sessions.db"
+    service = Service(listing.state, processes, {**listing.environ, "FASTX_LIST_STORE": store})
     portal = Portal(folder, service, processes)
     observe(THESIS)
     service.start_list()
@@ -27,8 +27,8 @@ def test_all_go_on_after_outages(
         wait_for(
             f"the 503 of {name}", lambda: re.search("503|cannot be read yet", portal.log(name))
         )
-    database.unlink()
-    database.symlink_to(listing.state / "sessions.db")
+    place.rename(tmp_path / "broken")
+    place.symlink_to(listing.state)
     for name in FOLLOWERS:
         wait_for(f"the list of {name}", lambda: portal.shown(name).keys() == {"thesis"})
     for name in FOLLOWERS[1:]:
