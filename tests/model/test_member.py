@@ -12,7 +12,7 @@ from marshmallow import ValidationError
 from marshmallow.validate import Range
 
 from fastx_list.agent.start import VARIABLES
-from fastx_list.model.member import Member, declared, reading_schema, writing_schema
+from fastx_list.model.member import Member, check_members, declared, reading_schema, writing_schema
 from fastx_list.model.server import Server
 from fastx_list.model.session import COLUMNS, MEMBERS, Said, Session, Start
 
@@ -121,3 +121,31 @@ def test_limits_hold_for_who_says_a_member_and_no_reader_is_promised_them() -> N
     assert not writing_schema(Dimmed)().fields["share"].validators
     with pytest.raises(ValidationError):
         reading_schema(Dimmed)().load({"share": 101})
+
+
+LAMP: dict[str, object] = {"powerInWatts": 40, "colour": "red", "spots": [1.5, 2]}
+
+
+def test_what_was_read_somewhere_is_what_is_declared() -> None:
+    check_members(LAMP, declared(Lamp))
+    check_members({**LAMP, "of another release": object()}, declared(Lamp))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"powerInWatts": "40"},
+        {"powerInWatts": True},
+        {"powerInWatts": 2**53 + 1},
+        {"powerInWatts": float("nan")},
+        {"colour": 7},
+        {"colour": "\ud800"},
+        {"spots": "1"},
+        {"spots": [1]},
+        {"spots": [1, "2"]},
+    ],
+)
+def test_what_was_read_somewhere_and_is_something_else_is_named(wrong: dict[str, object]) -> None:
+    [name] = wrong
+    with pytest.raises(ValueError, match=f"its {name} "):
+        check_members({**LAMP, **wrong}, declared(Lamp))
