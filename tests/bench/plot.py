@@ -83,7 +83,7 @@ def draw(results: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("results", type=Path)
     parser.add_argument("drawing", type=Path)
     options = parser.parse_args()

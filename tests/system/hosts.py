@@ -68,7 +68,7 @@ def drill(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=1000, help="steps (%(default)s)")
     parser.add_argument(
         "--seed",
