@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from contextlib import closing
 from typing import Any, ClassVar
 
 import click
@@ -166,7 +167,8 @@ def revoke(token: str) -> None:
         raise click.ClickException(
             'this token has no "jti" claim, so it cannot be revoked; it is good until it expires'
         )
-    open_store(settings.store).revoke(claims.jti, claims.expires)
+    with closing(open_store(settings.store)) as store:
+        store.revoke(claims.jti, claims.expires)
     click.echo(f"revoked a token of {printable(claims.login)}", err=True)
 
 

@@ -177,7 +177,9 @@ def _print(table: Table) -> None:
 
 
 def _replica(settings: Settings) -> Replica[Entry]:
-    return Replica(open_store(settings.store, create=False), Entry)
+    store = open_store(settings.store, create=False)
+    click.get_current_context().call_on_close(store.close)
+    return Replica(store, Entry)
 
 
 def _query(sort_by: str | None, reverse: bool, filters: Iterable[str]) -> Query:

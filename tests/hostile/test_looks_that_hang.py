@@ -53,6 +53,11 @@ def agent(service: Service) -> Iterator[Agent]:
     """The agent, which has to end at once when it is told to."""
     service.environ["FASTX_LIST_SCAN_INTERVAL"] = "0.25"
     agent = Agent(service)
+    # From here on it knows what SIGTERM means
+    wait_for(
+        "its first look",
+        lambda: json.loads(service.run("servers", "--json", check=False).stdout or "[]"),
+    )
     yield agent
     agent.process.send_signal(signal.SIGTERM)
     assert agent.process.wait(SECONDS) == 0

@@ -16,10 +16,15 @@ from tests.system.sessions import User, Viewer, resize, start_vnc
 VERSION = b"RFB 003.008\n"
 
 
+def _listens(port: int) -> bool:
+    return bool(Sockets().tcp_listeners().get(port))
+
+
 @contextmanager
 def probes(port: int, *sent: bytes) -> Iterator[None]:
     """Hold a connection to ``port`` for each of the texts ``sent``, once all have been accepted and
     have arrived."""
+    wait_for("its port", lambda: _listens(port))
     with ExitStack() as stack:
         for text in sent:
             probe = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
