@@ -77,7 +77,7 @@ def test_a_lease_on_an_authority_file_holds_up_nobody(
         assert found["geometry"] == "1000x700"
         vnc.process.terminate()
         wait_for("its end", lambda: not agent.listed(other), SECONDS)
-    assert all(agent.lists(hostile, each) for each in impostors)
+    wait_for("theirs", lambda: all(agent.lists(hostile, each) for each in impostors), SECONDS)
 
 
 @pytest.mark.parametrize("relative", [False, True])
