@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
 from fastx_list.agent.files import read_up_to
+from fastx_list.config import SESSION_PREFIX
 
 YOUNG_SECONDS = 5.0
 MAX_TEXT = 4096  # characters of an argument or an environment variable that are kept
@@ -28,7 +29,7 @@ MAX_ARGS_BYTES, MAX_ARGS = 16 * 1024, 256
 MAX_ENVIRON_BYTES, MAX_ENVIRON_TEXT = 64 * 1024, 16 * 1024  # read, and characters of it kept
 MAX_DISPLAYS_READ = 2000  # environments of one user that are read for a display in one look
 TICKS = os.sysconf("SC_CLK_TCK")
-_OURS = b"FASTX_LIST_SESSION_"
+_OURS = SESSION_PREFIX.encode()
 NOBODY = -1  # whose a process is that has several users
 # X(7): "localhost:10" is a forwarded display of another machine, so only these forms mean a server
 # here.

@@ -12,6 +12,7 @@ from marshmallow import ValidationError
 
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
+from fastx_list.config import SESSION_PREFIX
 from fastx_list.model.member import declared
 from fastx_list.model.registration import load_start
 from fastx_list.model.session import Start, complete
@@ -20,9 +21,9 @@ from fastx_list.state import read_file
 MAX_NAME = 256
 # The variables of a launcher, and the member that each says
 VARIABLES = {
-    f"FASTX_LIST_SESSION_{each.attribute.upper()}": each.member.name for each in declared(Start)
+    f"{SESSION_PREFIX}{each.attribute.upper()}": each.member.name for each in declared(Start)
 }
-NAME_VARIABLE = "FASTX_LIST_SESSION_NAME"
+NAME_VARIABLE = f"{SESSION_PREFIX}NAME"
 
 
 class SessionJson:
