@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 TESTS = Path(__file__).parent
-LOOKING = {"system", "agent", "command", "hostile"}
+LOOKING = {"system", "agent", "command", "hostile", "chaos"}
 # Tests in these folders start programs, and so does whoever uses these fixtures.
-STARTING_FOLDERS = {"system", "page", "portal", "command", "hostile"}
+STARTING_FOLDERS = {"system", "chaos", "page", "portal", "command", "hostile"}
 STARTING_FIXTURES = {
     *("processes", "service", "served", "installed", "browser"),
     *("workers", "server", "shared_redis"),

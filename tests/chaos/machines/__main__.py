@@ -1,10 +1,10 @@
 """A site of several machines and what can happen to it: a seeded sequence of steps, after each of
 which all has to agree.
 
-``python -m tests.system.hosts --rounds 1000 --seed 7`` (as root) is the long run. After every step
-each subscriber's state equals each list equals the truth, nothing of another login was seen on the
-way, and ids, params and times are what they were. Params alone may be lost, and only with all that
-Redis had; those that were set while a replica took over may or may not be.
+``python -m tests.chaos.machines --rounds 1000 --seed 7`` (as root) is the long run. After every
+step each subscriber's state equals each list equals the truth, nothing of another login was seen
+on the way, and ids, params and times are what they were. Params alone may be lost, and only with
+all that Redis had; those that were set while a replica took over may or may not be.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.machines.drill import Drill
+from tests.chaos.machines.network import network
+from tests.chaos.machines.site import Site
 from tests.support import Processes
-from tests.system.drill import Drill
-from tests.system.network import network
-from tests.system.site import Site
 
 
 def drill(

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 
+from tests.chaos.machines.agreement import LOGINS, Agreement
+from tests.chaos.machines.site import Node, Site
+from tests.chaos.machines.work import Work
 from tests.support import wait_for
-from tests.system.agreement import LOGINS, Agreement
-from tests.system.site import Node, Site
-from tests.system.work import Work
 
 LOAD = 6  # changes while Redis is disturbed
 LOAD_SECONDS = 0.15  # between two of them

@@ -17,7 +17,7 @@ import psutil
 
 from tests.support import WAIT_SECONDS, Processes, missing, needs_root, program
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # The first process of a machine buries all that lost their parents, which it does by not wanting to
 # know.
 FIRST_PROCESS = """

@@ -8,9 +8,9 @@ import random
 import time
 from pathlib import Path
 
-from tests.system.agreement import LOGINS, Agreement
-from tests.system.site import Node, Site
-from tests.system.truth import Session
+from tests.chaos.machines.agreement import LOGINS, Agreement
+from tests.chaos.machines.site import Node, Site
+from tests.chaos.machines.truth import Session
 
 MOST_SESSIONS = 6  # registered on one machine
 STARTED = 1_700_000_000_000

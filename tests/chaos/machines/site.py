@@ -17,9 +17,10 @@ from redis.exceptions import RedisError
 
 from fastx_list.config import load
 from fastx_list.tokens import Tokens
+from tests.chaos.machines.network import Host, Machine, Network, kill, stop
+from tests.chaos.pace import lease_seconds
 from tests.redis_server import RedisServer
 from tests.support import Answer, fetch, program, wait_for
-from tests.system.network import Host, Machine, Network, kill, stop
 from tests.system.sessions import free_display
 
 NAME = "fastx"  # what the Sentinel calls the Redis
@@ -35,7 +36,6 @@ SENTINEL_TIMES = {
     "MIN-LINK-RECONNECT-PERIOD": 200,
     "TILT-PERIOD": 1000,
 }
-EXPIRY_SECONDS = 2.0
 
 
 class RedisPair:
@@ -289,7 +289,7 @@ class Site:
             },
             "FASTX_LIST_STORE": self.redis.url,
             "FASTX_LIST_SECRET_KEY": secrets.token_hex(32),
-            "FASTX_LIST_SERVER_EXPIRY": str(EXPIRY_SECONDS),
+            "FASTX_LIST_SERVER_EXPIRY": str(lease_seconds()),
             "FASTX_LIST_SCAN_INTERVAL": "0.1",
             # One, so that who asks a list has asked all of it.
             "WEB_CONCURRENCY": "1",
