@@ -30,6 +30,7 @@ MAX_ENVIRON_BYTES, MAX_ENVIRON_TEXT = 64 * 1024, 16 * 1024  # read, and characte
 MAX_DISPLAYS_READ = 2000  # environments of one user that are read for a display in one look
 TICKS = os.sysconf("SC_CLK_TCK")
 _OURS = SESSION_PREFIX.encode()
+_CONCERNING_US = (b"DISPLAY", b"XAUTHORITY", b"XRDP_SESSION")
 NOBODY = -1  # whose a process is that has several users
 # X(7): "localhost:10" is a forwarded display of another machine, so only these forms mean a server
 # here.
@@ -271,7 +272,7 @@ def _concerning_us(environ: bytes) -> Iterator[tuple[str, str]]:
     room = MAX_ENVIRON_TEXT
     for variable in environ.split(b"\0"):
         name, equals, value = variable.partition(b"=")
-        if equals and (name in (b"DISPLAY", b"XAUTHORITY") or name.startswith(_OURS)):
+        if equals and (name in _CONCERNING_US or name.startswith(_OURS)):
             found = _clean(os.fsdecode(name)), _clean(os.fsdecode(value))
             room -= sum(map(len, found))
             if room < 0:

@@ -161,6 +161,42 @@ def test_a_program_asked_for_by_the_client_is_the_command(
     not_listed(watched, user)
 
 
+@both_backends
+def test_a_session_outlives_who_started_it_and_an_agent_that_starts_then_knows_it(
+    watched: Service,
+    follow: Callable[[User], Feed],
+    xrdp: Xrdp,
+    desk: Desk,
+    users: list[Account],
+    tmp_path: Path,
+    backend: str,
+) -> None:
+    """As when an upgrade stops the session manager."""
+    user = users[0]
+    feed = follow(user)
+    window = xrdp.connect(desk, user, backend)
+    first = listed(watched, user, clients=1, command=WINDOW_MANAGER)
+    server = psutil.Process(first["serverPid"])
+    manager = server.parent()
+    assert manager is not None and manager.name() in ("xrdp-sesman", "xrdp-sesexec")
+    manager.kill()
+    wait_for("the end of who started it", lambda: server.ppid() != manager.pid)
+
+    new = {**first, "lastConnect": None}  # of a client that was there before, nobody knows when
+    assert seen_by("xrdp", watched, tmp_path / "xrdp", user) == [new]
+    assert seen_by("tigervnc xorg", watched, tmp_path / "others", user) == []
+
+    end(watched.running["agent"])
+    watched.start_agent()
+    end(window)
+    left = listed(watched, user, clients=0)
+    assert left == {**first, "clients": 0, "lastDisconnect": left["lastDisconnect"]}
+    assert server.is_running()
+    server.kill()
+    not_listed(watched, user)
+    lived_once(feed, first)
+
+
 def test_sockets_of_the_same_name_elsewhere_hide_no_client(
     watched: Service, xrdp: Xrdp, desk: Desk, users: list[Account], place: Path
 ) -> None:

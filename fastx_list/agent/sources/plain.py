@@ -3,14 +3,15 @@ where they are asked for."""
 
 from __future__ import annotations
 
+import re
+
 from fastx_list.agent.display import find_display
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.xserver import XServers, XSession, parse_args
 
-# What shows a login screen: these start an X server of their own, and what they are to a server is
-# known by its parent.
+# What shows a login screen: these start an X server of their own.
 DISPLAY_MANAGERS = {
     "gdm",
     "gdm3",
@@ -41,6 +42,9 @@ GREETERS = {
     "greeter",
     "gnome-initial-setup",
 }
+# Where display managers keep the cookies of the servers that they start: these go on when their
+# parent was killed. GDM's are not told by that, for its users' own sessions have theirs there, too.
+_COOKIES = re.compile(r"/(?:var/)?(?:run|lib)/(?:lightdm|sddm|xdm|lxdm|slim|wdm|nodm|kdm)\b.*")
 # Xvfb(1), Xephyr(1): where the command line gives none
 _SIZES = {"Xvfb": "1280x1024", "Xephyr": "640x480"}
 
@@ -54,6 +58,7 @@ class _PlainSource(XServers):
     def recognises(self, process: Process, machine: Machine) -> bool:
         return (
             machine.parent_name(process) not in DISPLAY_MANAGERS
+            and not _COOKIES.fullmatch(parse_args(process.args)[1].get("auth", ""))
             and machine.logins.of(process.uid) not in GREETERS
         )
 

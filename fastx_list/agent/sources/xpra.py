@@ -101,8 +101,12 @@ class Xpra(XServers):
 
     def recognises(self, process: Process, machine: Machine) -> bool:
         if process.stat.name in X_SERVERS:
-            return machine.parent_name(process) == "xpra" or (
-                process.args[:1] != [] and "-for-Xpra-" in process.args[0]
+            # It may outlive its server.
+            config = parse_args(process.args)[1].get("config", "")
+            return (
+                machine.parent_name(process) == "xpra"
+                or (process.args[:1] != [] and "-for-Xpra-" in process.args[0])
+                or "/xpra/" in config
             )
         return _mode(process) is not None
 
