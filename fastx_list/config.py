@@ -13,11 +13,13 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from fastx_list import values
+from fastx_list.state import machine, read_own
 from fastx_list.store import address
 from fastx_list.text import printable
 from fastx_list.values import MIN_SECRET_BYTES, Network
@@ -88,8 +90,8 @@ def _state_dir(environ: Environment) -> Path:
 
 def _in_state_dir(name: str) -> Callable[[Environment], Path]:
     def find(environ: Environment) -> Path:
-        given = _given(environ, "STATE_DIR")
-        return (values.path(given) if given else _state_dir(environ)) / name
+        directory = given(environ, "STATE_DIR")
+        return (values.path(directory) if directory else _state_dir(environ)) / name
 
     return find
 
@@ -98,8 +100,21 @@ def _database(environ: Environment) -> str:
     return address.of_file(_in_state_dir("sessions.db")(environ))
 
 
-def _hostname(environ: Environment) -> str:
+def _server_id(environ: Environment) -> str:
+    """Return the id that the agent keeps, or that it will keep when it is started."""
+    with suppress(OSError, ValueError):
+        return read_server_id(_in_state_dir(_SERVER_ID_FILE)(environ))
     return re.sub(r"[^A-Za-z0-9._:-]", "-", socket.gethostname())[:128] or "localhost"
+
+
+def read_server_id(file: Path) -> str:
+    """Return the id in ``file``. Raises ``ValueError`` if it is none, else ``OSError``."""
+    return _take_server_id(read_own(file)[0].decode().strip())
+
+
+# Several machines may share a directory, and a copy of a machine has another's files
+_SERVER_ID_FILE = f"server-id-{machine()}"
+_take_server_id = values.matching(r"[A-Za-z0-9._:-]{1,128}", "1 to 128 letters, digits and ._:-")
 
 
 @dataclass(frozen=True)
@@ -132,10 +147,10 @@ class Settings:
         "`session.json` in the state directory",
     )
     server_id: str = _found(
-        values.matching(r"[A-Za-z0-9._:-]{1,128}", "1 to 128 letters, digits and ._:-"),
-        _hostname,
+        _take_server_id,
+        _server_id,
         "1 to 128 letters, digits and `._:-`",
-        "the host's name",
+        "the name that the host had when its agent was first started",
     )
     sources: tuple[str, ...] | None = _setting(
         values.names,
@@ -208,6 +223,11 @@ class Settings:
         """Where the secret is kept when ``FASTX_LIST_SECRET_KEY`` does not give one."""
         return self.state_dir / "secret"
 
+    @property
+    def server_id_file(self) -> Path:
+        """Where the server id is kept when ``FASTX_LIST_SERVER_ID`` does not give one."""
+        return self.state_dir / _SERVER_ID_FILE
+
 
 # By name, in the order of the documentation
 _DECLARED: dict[str, _Declared] = {
@@ -226,7 +246,7 @@ def load(environ: Environment | None = None) -> Settings:
         log.warning("%s", problem)
     found: dict[str, Any] = {}
     for name, declared in _DECLARED.items():
-        value = _given(environ, name)
+        value = given(environ, name)
         try:
             if value is not None:
                 found[name.lower()] = declared.read(value)
@@ -257,7 +277,8 @@ def table() -> str:
     return "\n".join(["| variable | default | takes |", "|---|---|---|", *rows])
 
 
-def _given(environ: Environment, name: str) -> str | None:
+def given(environ: Environment, name: str) -> str | None:
+    """Return the text that the setting ``name`` is set to; ``None`` if it is not set."""
     return environ.get(PREFIX + name, "").strip() or None
 
 

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hmac
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -45,6 +48,24 @@ class _Step(NamedTuple):
     path: Path
     status: os.stat_result
     is_last: bool  # whether nothing of the path follows, unless it is a link
+
+
+@cache
+def machine() -> str:
+    """Return a name of this machine that outlives its boots and its host's name; "any" if there is
+    none.
+
+    Copies of a machine have names of their own, unless they were not told that they are copies.
+    machine-id(5) asks to keep the id itself for oneself.
+    """
+    try:
+        name = Path("/etc/machine-id").read_bytes().strip()
+    except OSError:
+        name = b""
+    # While there is a file in /run, it is the id of this boot alone
+    if not re.fullmatch(rb"[0-9a-f]{32}", name) or Path("/run/machine-id").exists():
+        return "any"
+    return hmac.new(name, b"fastx-list", "sha256").hexdigest()[:16]
 
 
 def make_directory(path: Path) -> None:

@@ -1,84 +1,163 @@
-"""Who this agent is: a random name in the state directory, which tells it from another agent that
-has the same server id.
+"""Who this agent is: its server id, which it keeps when the host is renamed, and a random name that
+tells it from another agent of the same id.
 
-The file's name holds the server id, since several machines may share a directory, such as a home on
-NFS.
+Both are in the state directory. Several machines may share one, such as a home on NFS, and a copy
+of a machine has the files of the first one; so what is there says of which machine it is.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fastx_list.config import PREFIX, ConfigError, Settings
-from fastx_list.state import owner_of, read_own, working_as, write_new
+from fastx_list.config import PREFIX, ConfigError, Settings, given, read_server_id
+from fastx_list.state import (
+    StateError,
+    machine,
+    make_directory,
+    owner_of,
+    read_own,
+    replace,
+    working_as,
+    write_new,
+)
+from fastx_list.text import printable
+
+ANY = "any"  # the machine that one without a name takes itself for
+MAX_ID_BYTES = 128
 
 
 def path(settings: Settings) -> Path:
-    """Return the file that holds the name."""
+    """Return the file that holds the random name."""
     return settings.state_dir / f"agent-{settings.server_id}"
 
 
 def read(settings: Settings) -> str:
-    """Return this agent's name, made on first use. Raises :class:`ConfigError` if it can be neither
-    read nor made."""
+    """Return this agent's random name, made on first use. Raises :class:`ConfigError` if it can be
+    neither read nor made."""
     file = path(settings)
     try:
-        if (name := _name_in(file)) is not None:
-            return name
-        name = secrets.token_hex(16)
-        write_new(file, name)
-        return _name_in(file) or name
+        found = _name_in(file)
+        if found is None:
+            write_new(file, f"{secrets.token_hex(16)} {machine()}")
+            found = _name_in(file)
+        if found is None or not _is_ours(found[1]):
+            # A copy is not to take turns with what it was made of
+            found = secrets.token_hex(16), None
+        name, where = found
+        if where is None:
+            replace(file, f"{name} {machine()}")
+        return name
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"the agent's name cannot be kept in {file}: {error}; remove it, or set"
-            f" {PREFIX}STATE_DIR"
-        ) from None
+        raise _unusable(f"the agent's name cannot be kept in {file}", error) from None
 
 
 def find(settings: Settings) -> str | None:
-    """Return this agent's name, or ``None`` if it never had one or it cannot be read."""
-    try:
-        return _name_in(path(settings))
-    except (OSError, ValueError):
-        return None
+    """Return this agent's random name, or ``None`` if it never had one or it cannot be read."""
+    with suppress(OSError, ValueError):
+        found = _name_in(path(settings))
+        if found is not None and _is_ours(found[1]):
+            return found[0]
+    return None
 
 
-def _name_in(file: Path) -> str | None:
+def _name_in(file: Path) -> tuple[str, str | None] | None:
+    """Return the name in ``file`` and the machine whose it is, which older releases left out."""
     try:
         text = read_own(file)[0].decode().strip()
     except FileNotFoundError:
         return None
-    if not re.fullmatch("[0-9a-f]{32}", text):
-        raise ValueError("what it holds is no such name")
-    return text
+    match = re.fullmatch("([0-9a-f]{32})(?: ([0-9a-z]+))?", text)
+    if match is None:
+        raise ValueError("what it holds is no such name; remove it")
+    return match[1], match[2]
+
+
+def _is_ours(where: str | None) -> bool:
+    return where in (None, ANY, machine()) or machine() == ANY
 
 
 @contextmanager
 def only_one(settings: Settings) -> Iterator[None]:
-    """See to it that one agent runs on this state directory; raises :class:`ConfigError` for the
-    second one."""
-    read(settings)
-    file = path(settings)
+    """See to it that one agent of this machine runs on this state directory, and that it has its
+    names; raises :class:`ConfigError` for the second one, and where they cannot be kept."""
+    file = settings.state_dir / f"lock-{machine()}"
     try:
-        with working_as(owner_of(file.parent)):
-            # Where it was exchanged since it was read: no FIFO is waited for
-            descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        make_directory(settings.state_dir)
+        lock = _locked(file)
+    except BlockingIOError as error:
+        raise ConfigError(
+            f"an agent runs already as {error.filename!r} on {settings.state_dir}; stop it first,"
+            f" or set {PREFIX}STATE_DIR"
+        ) from None
     except OSError as error:
-        raise ConfigError(f"the agent's name in {file} cannot be used: {error}") from None
+        raise _unusable(f"{file} cannot be locked", error) from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(
-                f"an agent runs already as {settings.server_id!r} on {settings.state_dir}; stop it"
-                f" first, or set {PREFIX}STATE_DIR"
-            ) from None
+        _keep_server_id(settings)
+        read(settings)
+        with suppress(OSError):  # it is for people to read
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, settings.server_id.encode(), 0)
         yield
     finally:
-        os.close(descriptor)
+        os.close(lock)
+
+
+def _locked(file: Path) -> int:
+    """Return ``file``, opened and locked until it is closed, also by the death of this process.
+
+    Raises ``BlockingIOError`` with the id of the agent that has it as the name of a file, else
+    ``OSError``.
+    """
+    flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    while True:
+        with working_as(owner_of(file.parent)):
+            lock = os.open(file, flags, 0o600)
+        try:
+            status = os.fstat(lock)
+            if not stat.S_ISREG(status.st_mode):
+                raise StateError("it is no regular file; remove it")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.pread(lock, MAX_ID_BYTES, 0).decode(errors="replace")
+                error.filename = printable(holder)
+                raise
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.stat(file, follow_symlinks=False), status):
+                    return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)  # it was removed just then
+
+
+def _keep_server_id(settings: Settings) -> None:
+    """Keep the id that was found, so that a host that gets another name stays the same server."""
+    if given(os.environ, "SERVER_ID") is not None:
+        return
+    file = settings.server_id_file
+    try:
+        with suppress(FileNotFoundError):
+            read_server_id(file)
+            return
+        write_new(file, settings.server_id)
+    except (OSError, ValueError) as error:
+        raise _unusable(f"the server's id cannot be kept in {file}", error) from None
+
+
+def _unusable(what: str, error: Exception) -> ConfigError:
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        reason = "its file system is read-only; make it writable"
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        reason = "its file system is full; make room"
+    else:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return ConfigError(f"{what}: {reason}, or set {PREFIX}STATE_DIR to another directory")

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from fastx_list.agent import identity
 from fastx_list.agent.facts import Facts, Source
@@ -37,25 +38,25 @@ class Keeper:
     can be.
     """
 
-    def __init__(self, settings: Settings, store: Store, hostname: str) -> None:
+    def __init__(self, settings: Settings, store: Store) -> None:
         self._server_id = settings.server_id
         self._store = store
         # Measures the machine for the heartbeats.
-        self._load = Load(settings, hostname)
+        self._load = Load(settings)
         # Our claim to be the one that writes for this server.
         self._lease = Lease(
             identity.read(settings),
             secrets.token_hex(8),
-            host=hostname,
+            host=socket.gethostname(),
             seconds=settings.server_expiry,
         )
         # Seconds between two heartbeats while nothing changes.
         self.beat_interval = min(settings.server_expiry / BEATS_PER_LEASE, MAX_BEAT_SECONDS)
         # When the next heartbeat is due, by the monotonic clock.
         self._next_beat = 0.0
-        # The sessions, logins and problems that the last heartbeat told of; None while the lease is
-        # not ours.
-        self._told: tuple[int, int, tuple[str, ...]] | None = None
+        # The host's name, sessions, logins and problems that the last heartbeat told of; None while
+        # the lease is not ours.
+        self._told: tuple[str, int, int, tuple[str, ...]] | None = None
         # The host of another agent that wants our lease, as the last heartbeat found it.
         self._rival: str | None = None
         # The edition that was written last; None if none was, or another agent's has replaced it.
@@ -79,10 +80,17 @@ class Keeper:
             return None
 
     def keep(
-        self, sessions: Mapping[str, Session], has_changed: bool, problems: tuple[str, ...]
+        self,
+        hostname: str,
+        sessions: Mapping[str, Session],
+        has_changed: bool,
+        problems: tuple[str, ...],
     ) -> None:
         """Renew the lease when it is time to, and write ``sessions`` if they have changed or the
-        store has lost them. ``problems`` keep us from seeing all."""
+        store has lost them. ``hostname`` is the name of the host now, and ``problems`` keep us from
+        seeing all."""
+        if hostname != self._lease.host:
+            self._lease = replace(self._lease, host=hostname)
         self._is_unwritten = self._is_unwritten or has_changed
         try:
             if self._edition is not None and self._store.edition(self._server_id) != self._edition:
@@ -90,7 +98,9 @@ class Keeper:
                 # nobody sees the server without them.
                 self._write(sessions)
                 self._next_beat = 0.0
-            if self._beat(sessions, problems) and (self._is_unwritten or self._edition is None):
+            if self._beat(hostname, sessions, problems) and (
+                self._is_unwritten or self._edition is None
+            ):
                 self._write(sessions)
             if self.problem is not None and self._told is not None:
                 log.warning("the store can be written again")
@@ -98,12 +108,14 @@ class Keeper:
         except StoreError as error:
             self._report(error)
 
-    def _beat(self, sessions: Mapping[str, Session], problems: tuple[str, ...]) -> bool:
+    def _beat(
+        self, hostname: str, sessions: Mapping[str, Session], problems: tuple[str, ...]
+    ) -> bool:
         """Renew the lease when it is time to, telling what the machine is like; return whether it
         is ours."""
         now = time.monotonic()
         logins = len({session.login for session in sessions.values()})
-        now_so = len(sessions), logins, problems[:MAX_PROBLEMS]
+        now_so = hostname, len(sessions), logins, problems[:MAX_PROBLEMS]
         if now < self._next_beat and (self._told is None or now_so == self._told):
             return self._told is not None
         rival = self._store.heartbeat(self._load.describe(*now_so), self._lease)
@@ -142,7 +154,6 @@ class Agent:
         self, settings: Settings, store: Store, sources: Mapping[str, Source] | None = None
     ) -> None:
         self._server_id = settings.server_id
-        self._hostname = socket.gethostname()
         # Seconds from the beginning of one look to that of the next.
         self._interval = settings.scan_interval
         # When this agent began, by the monotonic clock.
@@ -153,12 +164,14 @@ class Agent:
             SessionJson(settings.session_json),
             Limits(settings.max_sessions_per_login),
         )
-        self._keeper = Keeper(settings, store, self._hostname)
+        self._keeper = Keeper(settings, store)
         # What the last look saw, and its facts by the sessions' ids.
         self._seen: Seen | None = None
         self._facts: dict[str, Facts] = {}
         # What is known of the sessions, by their ids; None until the store has been read.
         self._known: dict[str, Known] | None = None
+        # The host's name at the last update.
+        self._hostname = ""
         # Whether what was seen is in what is known, and nothing of it is left to decide.
         self._is_merged = True
         # Whether the last update failed for a reason that nobody has thought of.
@@ -217,7 +230,9 @@ class Agent:
             if recalled is None:
                 return
             self._known = {name: Known(None, session) for name, session in recalled.items()}
-        has_changed = False
+        has_changed, hostname = False, socket.gethostname()
+        if hostname != self._hostname:
+            self._hostname, self._is_merged = hostname, False
         if self._seen is not None and not self._is_merged:
             moment = self._moment(self._seen)
             merged = merge(self._known, self._facts, moment)
@@ -227,7 +242,7 @@ class Agent:
             self._is_merged = not moment.is_early and not moment.unanswered
         problems = self._seen.problems if self._seen is not None else ()
         sessions = {name: each.session for name, each in self._known.items()}
-        self._keeper.keep(sessions, has_changed, (*self._hangs(), *problems))
+        self._keeper.keep(hostname, sessions, has_changed, (*self._hangs(), *problems))
 
     def _hangs(self) -> list[str]:
         """Return what there is to say of a look that hangs, and log when that changes."""

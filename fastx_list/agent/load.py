@@ -21,18 +21,19 @@ class Load:
     """Measures the machine; ``cpu`` is that since the last time it was asked, or since this was
     made."""
 
-    def __init__(self, settings: Settings, hostname: str) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._hostname = hostname
         _measured(psutil.cpu_percent)  # the first call has nothing to compare with
 
-    def describe(self, sessions: int, logins: int, problems: tuple[str, ...]) -> Server:
-        """Return the server with so many sessions of so many logins, and what keeps us from seeing
-        all of it."""
+    def describe(
+        self, hostname: str, sessions: int, logins: int, problems: tuple[str, ...]
+    ) -> Server:
+        """Return the server on the host ``hostname``, with so many sessions of so many logins, and
+        what keeps us from seeing all of it."""
         memory = _measured(psutil.virtual_memory)
         return Server(
             id=self._settings.server_id,
-            hostname=self._hostname,
+            hostname=hostname,
             pool=self._settings.server_pool,
             url=self._settings.server_url,
             cpu=_measured(psutil.cpu_percent),
@@ -40,7 +41,7 @@ class Load:
             total_memory=memory and memory.total,
             logged_in_users=logins,
             sessions=sessions,
-            uptime=_measured(lambda: round(time.time() - psutil.boot_time())),
+            uptime=round(time.clock_gettime(time.CLOCK_BOOTTIME)),
             load=_measured(_averages),
             problems=problems,
         )

@@ -70,7 +70,11 @@ def merge(known: Mapping[str, Known], seen: Mapping[str, Facts], moment: Moment)
     merged = Merged(dict(known))
     for name, facts in seen.items():
         before = known.get(name)
-        if before is not None and before.facts is facts:
+        if (
+            before is not None
+            and before.facts is facts
+            and before.session.hostname == moment.hostname
+        ):
             continue
         try:
             session = _make_session(name, facts, before, moment)

@@ -47,14 +47,25 @@ def examine(settings: Settings) -> Iterator[Finding]:
             f" {login_of(os.geteuid())}; run this as its owner, or set {PREFIX}STATE_DIR",
         )
         return
-    try:
-        if settings.state_dir.exists():
-            owner_of(settings.state_dir)
-    except OSError as error:
-        yield Finding(False, f"state directory: {error}")
+    yield from _state_dir(settings)
     yield from _secret(settings)
     yield from _store(settings)
     yield from _spool(settings)
+
+
+def _state_dir(settings: Settings) -> Iterator[Finding]:
+    directory = settings.state_dir
+    try:
+        if directory.exists():
+            owner_of(directory)
+            if os.statvfs(directory).f_flag & os.ST_RDONLY:
+                yield Finding(
+                    False,
+                    f"state directory: {directory} is on a file system that is read-only; make it"
+                    f" writable, or set {PREFIX}STATE_DIR to another directory",
+                )
+    except OSError as error:
+        yield Finding(False, f"state directory: {error}")
 
 
 def _may_look_into(directory: Path) -> bool:

@@ -90,10 +90,18 @@ def test_a_session_keeps_what_it_was_started_with() -> None:
 def test_facts_that_are_the_same_object_leave_the_session_as_it_is() -> None:
     seen = facts()
     known = merged({}, seen).known
-    later = merged(known, seen, at=moment(now=NOW + 1, hostname="renamed"))
+    later = merged(known, seen, at=moment(now=NOW + 1))
     assert later.known[X] is known[X] and not later.has_changed
     beside = merged(known, seen, facts("y"))
     assert beside.known.keys() == {X, session_id("here", "y")} and beside.has_changed
+
+
+def test_a_host_that_is_renamed_has_its_new_name_in_each_session() -> None:
+    seen = facts()
+    known = merged({}, seen).known
+    later = merged(known, seen, at=moment(hostname="renamed"))
+    assert later.has_changed
+    assert later.known[X].session == replace(known[X].session, hostname="renamed")
 
 
 def test_a_change_is_told_whatever_comes_after_it_and_only_a_change() -> None:
