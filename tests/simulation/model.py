@@ -1,0 +1,238 @@
+"""The model: what is true, what was confirmed, and what may therefore be said to whom."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+from fastx_list.agent.facts import Facts
+from fastx_list.agent.merge import session_id
+from fastx_list.replica.topics import Everything, Topic
+from tests.simulation.clock import clock
+
+PARAM = "p"  # the one that is set here, to higher and higher numbers
+
+
+class Violation(AssertionError):
+    """What was promised does not hold."""
+
+
+class Said(NamedTuple):
+    """What a text says of a session."""
+
+    id: str
+    login: str
+    server: str
+    version: int
+    param: int
+
+    def __repr__(self) -> str:
+        return f"{self.id[:6]} of {self.login}, version {self.version}, param {self.param}"
+
+
+@lru_cache(20_000)
+def read(text: bytes) -> Said:
+    """Return what the JSON of a session says."""
+    members = json.loads(text)
+    version = int(members["geometry"].partition("x")[0])
+    param = members["params"].get(PARAM, 0)
+    return Said(members["id"], members["login"], members["serverId"], version, param)
+
+
+@dataclass(repr=False)
+class Session:
+    """A session that runs, or that ran."""
+
+    id: str
+    server: str
+    facts: Facts  # what its agent sees at the next look
+    version: int = 1  # counts its changes
+    has_ended: bool = False
+    params: set[int] = field(default_factory=lambda: {0})  # the values that the param may have
+
+    @property
+    def login(self) -> str:
+        return self.facts.login
+
+    def __repr__(self) -> str:
+        state = "ended" if self.has_ended else "runs"
+        return (
+            f"{self.facts.identity} of {self.login}, which {state}, version {self.version},"
+            f" params {self.params}"
+        )
+
+    def change(self, clients: int) -> None:
+        self.version += 1
+        geometry = f"{self.version}x1"
+        self.facts = replace(self.facts, clients=clients, geometry=geometry)
+
+
+@dataclass
+class Written:
+    """What an agent has written and knows to be written, by the sessions' ids."""
+
+    running: dict[str, int]  # with their versions
+    ended: set[str]
+
+
+@dataclass
+class Silence:
+    """For how long an agent has said nothing to a store that took what others wrote."""
+
+    lease: float
+    awake: float = 0.0  # the seconds in which it could have said something and others looked
+    said_at: float = 0.0  # when it last did, by those
+    lapses: int = 0  # how often it was silent for a lease
+    _is_over: bool = False
+
+    def is_over(self) -> bool:
+        """Whether its sessions may have ended."""
+        if not self._is_over and self.awake - self.said_at >= self.lease - 1e-6:
+            self._is_over = True
+            self.lapses += 1
+        return self._is_over
+
+    def said(self, at: float) -> None:
+        self.is_over()
+        self.said_at, self._is_over = at, False
+
+
+class Truth:
+    """What runs, and what is confirmed."""
+
+    def __init__(self, servers: Iterable[str], lease: float) -> None:
+        self.sessions: dict[str, Session] = {}
+        self.revoked: dict[str, float] = {}  # when they expire
+        self.written: dict[str, Written | None] = dict.fromkeys(servers)
+        self.silence = {server: Silence(lease) for server in servers}
+        self.restores = 0  # how often the store became an older one
+
+    def begin(self, server: str, login: str, started: int) -> None:
+        identity = f"{server}{len(self.sessions)}"
+        name = session_id(server, identity)
+        facts = Facts(identity=identity, login=login, clients=0, started=started, geometry="1x1")
+        self.sessions[name] = Session(name, server, facts)
+
+    def running(self, server: str | None = None) -> list[Session]:
+        return [
+            each
+            for each in self.sessions.values()
+            if not each.has_ended and server in (None, each.server)
+        ]
+
+    # What readers hold
+
+    def check_list(self, who: str, texts: Iterable[bytes], topic: Topic) -> None:
+        """Check what a reader answers without a warning, which it has just read."""
+        listed = {said.id: said for said in map(read, texts)}
+        for said in listed.values():
+            session = self.sessions[said.id]
+            if topic is not Everything.SESSIONS and said.login != topic:
+                raise Violation(f"{who}: {said} is listed for {topic}")
+            if said.version > session.version:
+                raise Violation(f"{who}: {said} is newer than the truth, {session}")
+        for server, written in self.written.items():
+            if written is None or self.silence[server].is_over():
+                continue
+            for name, version in written.running.items():
+                if topic is not Everything.SESSIONS and self.sessions[name].login != topic:
+                    continue
+                if name not in listed:
+                    raise Violation(f"{who}: {self.sessions[name]} is not listed")
+                if listed[name].version < version:
+                    raise Violation(f"{who}: {listed[name]} is older than version {version}")
+                if listed[name].param not in self.sessions[name].params:
+                    raise Violation(f"{who}: {listed[name]} lost params: {self.sessions[name]}")
+            for name in written.ended & listed.keys():
+                raise Violation(f"{who}: {listed[name]} has ended, and is listed")
+
+    def check_revoked(self, who: str, revoked: Collection[str]) -> None:
+        if lost := self.lost(revoked):
+            raise Violation(f"{who}: takes revoked tokens for good: {sorted(lost)}")
+
+    def lost(self, revoked: Collection[str]) -> set[str]:
+        """Return which tokens are revoked, would be good else, and are not among ``revoked``."""
+        now = clock.time()
+        return {each for each, until in self.revoked.items() if until > now} - set(revoked)
+
+
+@dataclass
+class Heard:
+    """What a subscriber was told of a session."""
+
+    said: Said
+    is_there: bool
+    lapses: int  # of its server, when it was told of it last
+
+
+class Messages:
+    """What one subscriber makes of its messages, each of which is checked against all before."""
+
+    def __init__(self, who: str, truth: Truth, topic: Topic) -> None:
+        self.who = who
+        self._truth = truth
+        self._topic = topic
+        self.heard: dict[str, Heard] = {}
+        self._newest: dict[str, tuple[int, int]] = {}  # version and param, over reconnections
+        self._restores = truth.restores
+        self._announced: set[str] = set()  # what is to be sent, and may be known from before
+
+    def reconnect(self, snapshot: Iterable[str]) -> None:
+        """Begin anew with these sessions, which are sent unless they end before."""
+        self.heard.clear()
+        self._announced = set(snapshot)
+
+    def take(self, frame: bytes) -> None:
+        payload = frame[frame.index(b"{") :]
+        name, _, text = payload[7:-1].partition(b'","data":')
+        if text == b"null":
+            self._end(name.decode())
+        else:
+            self._show(read(text))
+
+    def _fail(self, what: str, name: str) -> Violation:
+        session = self._truth.sessions[name]
+        return Violation(f"{self.who}: {what}: {session}, heard {self.heard.get(name)}")
+
+    def _lapses(self, name: str) -> int:
+        silence = self._truth.silence[self._truth.sessions[name].server]
+        silence.is_over()
+        return silence.lapses
+
+    def _show(self, said: Said) -> None:
+        session = self._truth.sessions[said.id]
+        if self._topic is not Everything.SESSIONS and said.login != self._topic:
+            raise self._fail("told of another login's", said.id)
+        before, newest = self.heard.get(said.id), (said.version, said.param)
+        if self._restores != self._truth.restores:
+            self._restores, self._newest = self._truth.restores, {}
+        old = self._newest.get(said.id, (0, 0))
+        if newest[0] < old[0] or newest[1] < old[1]:
+            raise self._fail(f"{said} is older than {old}", said.id)
+        if before is not None and not before.is_there and self._lapses(said.id) == before.lapses:
+            raise self._fail("began twice", said.id)
+        self._newest[said.id] = newest
+        self._announced.discard(said.id)
+        lapses = self._lapses(said.id) - 1 if before is None else before.lapses
+        self.heard[said.id] = Heard(said, True, lapses)
+        if said.version > session.version:
+            raise self._fail(f"{said} is newer than the truth", said.id)
+
+    def _end(self, name: str) -> None:
+        heard = self.heard.get(name)
+        if heard is None and name in self._announced:
+            self._announced.remove(name)
+            return
+        if heard is None or not heard.is_there:
+            raise self._fail("told of an end that had no beginning", name)
+        lapses = self._lapses(name)
+        if not self._truth.sessions[name].has_ended and lapses == heard.lapses:
+            raise self._fail("told of an end, and it runs", name)
+        heard.is_there, heard.lapses = False, max(heard.lapses, min(lapses, heard.lapses + 1))
+
+    def now(self) -> dict[str, Said]:
+        """Return the sessions that are there, as far as the messages say."""
+        return {name: each.said for name, each in self.heard.items() if each.is_there}

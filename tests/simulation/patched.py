@@ -1,0 +1,118 @@
+"""Gives the package the clock, the random names and the database module of a history."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fastx_list.agent import keep, look
+from fastx_list.agent.machine import Machine
+from fastx_list.model.server import Server
+from fastx_list.store import sqlite, sqlite_leases
+from tests.simulation import disk
+from tests.simulation.clock import clock
+
+# Of the package's own periods, in seconds, so that a short history sees the end of them
+HISTORY_SECONDS, REMEMBER_SECONDS = 40, 4000
+
+
+names: dict[str, str] = {}  # of the agents, by server
+unexpected: list[str] = []  # what the package logged as a mistake of its own
+
+
+class Mistakes(logging.Handler):
+    """Keeps what no code of the package has thought of."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and not isinstance(record.exc_info[1], Blind):
+            unexpected.append(logging.Formatter().format(record))
+
+
+class Blind(Exception):
+    """A source does not see anything now."""
+
+
+class StillMachine(Machine):
+    """A machine whose processes nobody lists: what runs is what the script says."""
+
+    def look(self) -> None:
+        self.claimed, self.unanswered, self.problems = set(), set(), {}
+        self.last_look = clock.time()
+
+
+class Unmeasured:
+    """What an agent tells of its machine, of which nothing is measured."""
+
+    def __init__(self, settings: Any, hostname: str) -> None:
+        self._id, self._hostname = settings.server_id, hostname
+
+    def describe(self, sessions: int, logins: int, problems: tuple[str, ...] = ()) -> Server:
+        return Server(
+            self._id,
+            self._hostname,
+            sessions=sessions,
+            logged_in_users=logins,
+            uptime=int(clock.now),
+            problems=problems,
+        )
+
+
+class _Overlaid:
+    """A module with some of its names replaced."""
+
+    def __init__(self, module: ModuleType, **names: Any) -> None:
+        self._module = module
+        self.__dict__.update(names)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+@contextmanager
+def simulated() -> Iterator[None]:
+    """Give the package this clock, these names and this database module, and give it its own back
+    in the end."""
+    times: dict[str, Callable[..., Any]] = {
+        name: getattr(clock, name) for name in ("monotonic", "time", "sleep", "clock_gettime")
+    }
+    replaced = {
+        "time": (time, _Overlaid(time, perf_counter=clock.monotonic, **times)),
+        "secrets": (
+            secrets,
+            _Overlaid(secrets, token_hex=clock.name, token_bytes=clock.random_bytes),
+        ),
+        "sqlite3": (sqlite3, _Overlaid(sqlite3, connect=disk.connect)),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in list(sys.modules.items()):
+            if name.partition(".")[0] == "fastx_list":
+                for attribute, (real, ours) in replaced.items():
+                    if getattr(module, attribute, None) is real:
+                        patch.setattr(module, attribute, ours)
+        # Collecting garbage at each write takes longer than all else
+        patch.setattr(keep, "gc", SimpleNamespace(collect=lambda: 0, freeze=lambda: None))
+        patch.setattr(keep, "Load", Unmeasured)
+        patch.setattr(look, "Machine", StillMachine)
+        patch.setattr(sqlite_leases, "boot", lambda: f"boot {clock.boot}")
+        patch.setattr(sqlite, "HISTORY_SECONDS", HISTORY_SECONDS)
+        patch.setattr(sqlite, "REMEMBER_SECONDS", REMEMBER_SECONDS)
+        patch.setattr(keep, "identity", SimpleNamespace(read=lambda asked: names[asked.server_id]))
+        logger, handler = logging.getLogger("fastx_list"), Mistakes()
+        patch.setattr(logger, "level", logging.ERROR)
+        patch.setattr(logger, "propagate", False)
+        logger.manager._clear_cache()  # type: ignore[attr-defined]
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.manager._clear_cache()  # type: ignore[attr-defined]

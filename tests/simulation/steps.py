@@ -1,0 +1,95 @@
+"""Steps: the histories that follow from a seed, and how they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from random import Random
+from typing import Any, NamedTuple
+
+from tests.simulation.disk import KINDS
+
+PROCESSES = ("agent a", "agent b", "list 1", "list 2", "sidecar")
+SUBSCRIBERS = 4
+STEPS = 40  # of a history, as a rule
+
+
+class Step(NamedTuple):
+    """One step of a history."""
+
+    name: str  # of the method of the world that does it
+    arguments: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(map(repr, self.arguments))})"
+
+
+def _run(random: Random) -> tuple[Any, ...]:
+    seconds = random.choice((0.05, 0.3, 1.0, 1.0, 2.5, 5.0))
+    return seconds, random.getrandbits(30)
+
+
+def _meanwhile(random: Random) -> tuple[Any, ...]:
+    steps = tuple(_step(random, _INNER) for _ in range(random.randint(1, 3)))
+    return random.randrange(5), random.randint(1, 12), *steps
+
+
+# By kind of step: how often it comes, and its arguments
+_Kinds = dict[str, tuple[int, Callable[[Random], tuple[Any, ...]]]]
+_USUAL: _Kinds = {
+    "run": (30, _run),
+    "begin": (8, lambda random: (random.randrange(2), random.randrange(2))),
+    "change": (10, lambda random: (random.randrange(8), random.randrange(3))),
+    "end": (5, lambda random: (random.randrange(8),)),
+    "set_param": (5, lambda random: (random.randrange(8), random.randrange(2))),
+    "revoke": (2, lambda random: (random.randrange(2),)),
+}
+_FAULTS: _Kinds = {
+    "wait": (2, lambda random: (random.choice((9.0, 12.0, 30.0)), random.getrandbits(30))),
+    "stop": (3, lambda random: (random.randrange(5),)),
+    "go_on": (4, lambda random: (random.randrange(5),)),
+    "kill": (2, lambda random: (random.randrange(5),)),
+    "start": (4, lambda random: (random.randrange(5),)),
+    "lose_name": (1, lambda random: (random.randrange(2),)),
+    "hang": (1, lambda random: (random.randrange(2), random.choice((3.0, 12.0)))),
+    "blind": (2, lambda random: (random.randrange(2), random.random() < 0.4)),
+    "reconnect": (2, lambda random: (random.randrange(SUBSCRIBERS),)),
+    "be_slow": (2, lambda random: (random.randrange(SUBSCRIBERS), random.random() < 0.6)),
+    "take": (2, lambda random: (random.randrange(SUBSCRIBERS), random.randint(1, 3))),
+    "freeze": (1, lambda random: (random.choice((3.0, 9.0, 60.0)),)),
+    "suspend": (1, lambda random: (random.choice((9.0, 3600.0)),)),
+    "set_clock": (1, lambda random: (random.choice((-7200, -5, 5, 7200, 10**5, 10**7, -(10**7))),)),
+    "reboot": (1, lambda random: ()),
+    "condition": (
+        2,
+        lambda random: (random.choice(("full", "read-only", "unreadable", "locked", None, None)),),
+    ),
+    "cue": (6, lambda random: (random.randrange(5), random.randint(1, 15), random.choice(KINDS))),
+    "meanwhile": (4, _meanwhile),
+    "copy": (1, lambda random: ()),
+    "restore": (1, lambda random: (random.randrange(3), random.random() < 0.5)),
+    "wipe": (1, lambda random: ()),
+}
+_INNER: _Kinds = {
+    **_USUAL,
+    **{
+        name: _FAULTS[name]
+        for name in ("stop", "kill", "start", "reconnect", "set_clock", "wipe", "restore")
+    },
+}
+
+
+def _step(random: Random, kinds: _Kinds) -> Step:
+    weights = [weight for weight, _ in kinds.values()]
+    [name] = random.choices(list(kinds), weights)
+    return Step(name, kinds[name][1](random))
+
+
+def history(seed: int, without: Collection[str] = ()) -> list[Step]:
+    """Return the steps that follow from ``seed``, but for those of the kinds ``without``. Each
+    history has some kinds of faults only, so that those come together in many ways."""
+    random = Random(seed)
+    few = random.sample(list(_FAULTS), random.randint(0, 6))
+    kinds = {**_USUAL, **{name: _FAULTS[name] for name in few}}
+    steps = [_step(random, kinds) for _ in range(random.choice((STEPS // 2, STEPS, 2 * STEPS)))]
+    steps.append(Step("settle", (random.getrandbits(30), random.random() < 0.5)))
+    return [step for step in steps if step.name not in without]

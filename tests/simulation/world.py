@@ -1,0 +1,320 @@
+"""The world of a history: its processes, the disk, the clock, and what each step does to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from fastx_list.config import load
+from fastx_list.store import StoreError
+from tests.simulation import clock as clock_module
+from tests.simulation import disk as disk_module
+from tests.simulation.clock import clock
+from tests.simulation.disk import Cue, Disk
+from tests.simulation.model import Session, Truth, Violation
+from tests.simulation.patched import unexpected
+from tests.simulation.processes import Acting, AgentProcess, ListWorker, Process, Reader, Sidecar
+from tests.simulation.settled import differences
+from tests.simulation.steps import Step
+
+LEASE = 8.0  # seconds of a server's lease
+SETTLING = 60  # seconds within which all is as it should be, once nothing befalls it any more
+TOKEN_SECONDS = 10**6  # until a token expires
+
+
+class Copy(NamedTuple):
+    """A copy of the store, and what it holds."""
+
+    path: Path
+    params: dict[str, set[int]]
+    revoked: dict[str, float]
+
+
+class World:
+    """Does steps, and checks what comes of them."""
+
+    servers = ("a", "b")
+    logins = ("alice", "bob")
+
+    def __init__(self, directory: Path, template: bytes) -> None:
+        clock_module.begin()
+        unexpected.clear()
+        self.turns = 0
+        self.random = Random()
+        self.disk = disk_module.current = Disk(directory / "sessions.db")
+        self.disk.path.write_bytes(template)
+        self.settings = load(
+            {
+                "FASTX_LIST_STATE_DIR": str(directory),
+                "FASTX_LIST_SERVER_ID": "none",
+                "FASTX_LIST_SERVER_EXPIRY": str(LEASE),
+            }
+        )
+        self.truth = Truth(self.servers, LEASE)
+        self.agents = [AgentProcess(self, server) for server in self.servers]
+        self.workers = [ListWorker(self, f"list {number}") for number in (1, 2)]
+        self.sidecar = Sidecar(self, "sidecar")
+        self.readers: list[Reader] = [*self.workers, self.sidecar]
+        self.processes: list[Process] = [*self.agents, *self.readers]
+        self._copies: list[Copy] = []
+        # The revoked tokens that the store has lost, with who knows them still
+        self._fragile: dict[str, set[str]] = {}
+        self._until: dict[str, float] = {}  # when they expire
+        self._number = 0  # the last param or token
+        for process in self.processes:
+            process.start()
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.is_alive:
+                process.end()
+        self.disk.close()
+
+    def do(self, step: Step) -> None:
+        self.turns += 1
+        getattr(self, step.name)(*step.arguments)
+
+    # Time and turns
+
+    def advance(self, seconds: float) -> None:
+        clock.now += seconds
+        if self.disk.condition is None:
+            for agent in self.agents:
+                if any(each.runs for each in self.processes if each is not agent):
+                    agent.silence.awake += seconds
+
+    def run(self, seconds: float, seed: int) -> None:
+        """Let the processes take their turns for so long."""
+        self.random.seed(seed)
+        end = clock.now + seconds
+        while True:
+            ready = [each for each in self.processes if each.runs and not each.is_busy]
+            process = min(ready, key=lambda each: each.due, default=None)
+            if process is None or process.due > end:
+                break
+            self.advance(max(0.0, process.due - clock.now))
+            self.turn(process)
+        self.advance(max(0.0, end - clock.now))
+
+    wait = run
+
+    def turn(self, process: Process) -> None:
+        self.turns += 1
+        with Acting(self, process):
+            process.turn()
+        if unexpected:
+            raise Violation(f"{process.name}: {unexpected[0]}")
+        if isinstance(process, Reader) and process.is_alive and not process.warns:
+            for token in [each for each, who in self._fragile.items() if process.name in who]:
+                del self._fragile[token]
+                self.truth.revoked[token] = self._until[token]
+
+    def ended(self, process: Process) -> None:
+        """Note that a process is gone, with what it alone knew."""
+        for token, who in list(self._fragile.items()):
+            who.discard(process.name)
+            if not who:
+                del self._fragile[token]
+
+    def freeze(self, seconds: float) -> None:
+        clock.now += seconds
+
+    def suspend(self, seconds: float) -> None:
+        clock.slept += seconds
+
+    def set_clock(self, seconds: float) -> None:
+        clock.ahead += seconds
+
+    def reboot(self) -> None:
+        if any(each.is_busy for each in self.processes):
+            return
+        for process in self.processes:
+            if process.is_alive:
+                process.end()
+        clock.reboot()
+        for session in self.truth.running():
+            session.has_ended = True
+        for process in self.processes:
+            process.start()
+
+    # Sessions
+
+    def begin(self, server: int, login: int) -> None:
+        self.truth.begin(self.servers[server], self.logins[login], round(clock.true_time() * 1000))
+
+    def _pick(self, number: int) -> Session | None:
+        running = self.truth.running()
+        return running[number % len(running)] if running else None
+
+    def change(self, number: int, clients: int) -> None:
+        session = self._pick(number)
+        if session is not None:
+            session.change(clients)
+
+    def end(self, number: int) -> None:
+        session = self._pick(number)
+        if session is not None:
+            session.has_ended = True
+
+    def set_param(self, number: int, worker: int) -> None:
+        session, process = self._pick(number), self.workers[worker]
+        if session is None or not process.runs or process.is_busy:
+            return
+        self._number += 1
+        value, restores = self._number, self.truth.restores
+        before = set(session.params)
+        session.params.add(value)
+        with Acting(self, process):
+            try:
+                answer = process.store.set_params(session.id, session.login, {"p": value})
+            except StoreError:
+                return
+            if answer is None:
+                session.params = before
+            elif restores == self.truth.restores:
+                session.params = {value}
+
+    def revoke(self, worker: int) -> None:
+        process = self.workers[worker]
+        if not process.runs or process.is_busy:
+            return
+        self._number += 1
+        token, restores = f"t{self._number}", self.truth.restores
+        until = round(clock.true_time()) + TOKEN_SECONDS
+        with Acting(self, process):
+            try:
+                process.store.revoke(token, until)
+            except StoreError:
+                return
+            if restores == self.truth.restores:
+                self.truth.revoked[token] = until
+
+    # Processes
+
+    def _idle(self, number: int) -> Process | None:
+        process = self.processes[number]
+        return None if process.is_busy else process
+
+    def stop(self, number: int) -> None:
+        if process := self._idle(number):
+            process.is_stopped = True
+
+    def go_on(self, number: int) -> None:
+        if process := self._idle(number):
+            process.is_stopped = False
+
+    def kill(self, number: int) -> None:
+        process = self._idle(number)
+        if process is not None and process.is_alive:
+            process.end()
+            self.ended(process)
+
+    def start(self, number: int) -> None:
+        process = self._idle(number)
+        if process is not None and not process.is_alive:
+            process.start()
+
+    def lose_name(self, number: int) -> None:
+        """Let the agent come back under another name."""
+        agent = self.agents[number]
+        if not agent.is_busy:
+            self.kill(number)
+            agent.holder += 1
+            agent.start()
+
+    def hang(self, number: int, seconds: float) -> None:
+        self.agents[number].hangs_until = clock.now + seconds
+
+    def blind(self, number: int, is_blind: bool) -> None:
+        self.agents[number].is_blind = is_blind
+
+    # Subscribers
+
+    def reconnect(self, number: int) -> None:
+        if self.sidecar.runs and not self.sidecar.is_busy:
+            self.sidecar.connect(self.sidecar.subscribers[number])
+
+    def be_slow(self, number: int, is_slow: bool) -> None:
+        self.sidecar.subscribers[number].is_slow = is_slow
+
+    def take(self, number: int, count: int) -> None:
+        self.sidecar.subscribers[number].read(count)
+
+    # The store
+
+    def condition(self, condition: str | None) -> None:
+        self.disk.set_condition(condition)
+
+    def cue(self, number: int, statements: int, kind: str) -> None:
+        process = self.processes[number]
+        if process.runs:
+            self.disk.set_cue(process.name, Cue(statements, kind))
+
+    def meanwhile(self, number: int, statements: int, *steps: Step) -> None:
+        def do_all() -> None:
+            process.is_late = True
+            for step in steps:
+                self.do(step)
+
+        process = self.processes[number]
+        if process.runs:
+            self.disk.set_cue(process.name, Cue(statements, "meanwhile", do_all))
+
+    def copy(self) -> None:
+        params = {name: set(each.params) for name, each in self.truth.sessions.items()}
+        if self.disk.condition is None:
+            self._copies.append(Copy(self.disk.copy(), params, dict(self.truth.revoked)))
+
+    def restore(self, number: int, in_place: bool) -> None:
+        if self._copies and self.disk.condition is None:
+            copy = self._copies[number % len(self._copies)]
+            if not in_place:
+                self.disk.replace(copy.path)
+            elif not self.disk.restore(copy.path):
+                return
+            self._lose(copy.params, copy.revoked)
+
+    def wipe(self) -> None:
+        if self.disk.condition is None:
+            self.disk.remove()
+            self._lose({}, {})
+
+    def _lose(self, params: dict[str, set[int]], revoked: dict[str, float]) -> None:
+        """Note what the store has lost, or has again."""
+        truth = self.truth
+        truth.restores += 1
+        for session in truth.sessions.values():
+            session.params = set(params.get(session.id, {0}))
+        for server in self.servers:
+            truth.written[server] = None
+        self._until.update(truth.revoked)
+        known = truth.revoked.keys() | self._fragile.keys()
+        truth.revoked = {each: self._until[each] for each in known & revoked.keys()}
+        holders = [each for each in self.readers if each.is_alive]
+        self._fragile = {}
+        for token in known - revoked.keys():
+            who = {each.name for each in holders if token in each.replica.revoked}
+            if who:
+                self._fragile[token] = who
+
+    def settle(self, seed: int, revive: bool) -> None:
+        """Let nothing befall anybody any more, and see that all is as it should be. Agents that
+        are dead come back with ``revive``."""
+        self.disk.calm_down()
+        clock.ahead = 0.0
+        for process in self.processes:
+            process.is_stopped = False
+            if not process.is_alive and (revive or isinstance(process, Reader)):
+                process.start()
+        for agent in self.agents:
+            agent.hangs_until, agent.is_blind = 0.0, False
+        for subscriber in self.sidecar.subscribers:
+            subscriber.is_slow = False
+            subscriber.flush()
+        for second in range(SETTLING):
+            self.run(1.0, seed + second)
+            wrong = next(differences(self), None)
+            if wrong is None:
+                return
+        raise Violation(f"after {SETTLING} s in which nothing befell: {wrong}")
