@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-from fastx_list.agent import keep, look
+from fastx_list.agent import keep, load, look
 from fastx_list.agent.machine import Machine
-from fastx_list.model.server import Server
 from fastx_list.store import sqlite, sqlite_leases
 from tests.simulation import disk
 from tests.simulation.clock import clock
@@ -47,23 +46,6 @@ class StillMachine(Machine):
     def look(self) -> None:
         self.claimed, self.unanswered, self.problems = set(), set(), {}
         self.last_look = clock.time()
-
-
-class Unmeasured:
-    """What an agent tells of its machine, of which nothing is measured."""
-
-    def __init__(self, settings: Any, hostname: str) -> None:
-        self._id, self._hostname = settings.server_id, hostname
-
-    def describe(self, sessions: int, logins: int, problems: tuple[str, ...] = ()) -> Server:
-        return Server(
-            self._id,
-            self._hostname,
-            sessions=sessions,
-            logged_in_users=logins,
-            uptime=int(clock.now),
-            problems=problems,
-        )
 
 
 class _Overlaid:
@@ -100,7 +82,7 @@ def simulated() -> Iterator[None]:
                         patch.setattr(module, attribute, ours)
         # Collecting garbage at each write takes longer than all else
         patch.setattr(keep, "gc", SimpleNamespace(collect=lambda: 0, freeze=lambda: None))
-        patch.setattr(keep, "Load", Unmeasured)
+        patch.setattr(load, "_measured", lambda measure: None)
         patch.setattr(look, "Machine", StillMachine)
         patch.setattr(sqlite_leases, "boot", lambda: f"boot {clock.boot}")
         patch.setattr(sqlite, "HISTORY_SECONDS", HISTORY_SECONDS)
