@@ -86,22 +86,22 @@ class Keeper:
         has_changed: bool,
         problems: tuple[str, ...],
     ) -> None:
-        """Renew the lease when it is time to, and write ``sessions`` if they have changed or the
-        store has lost them. ``hostname`` is the name of the host now, and ``problems`` keep us from
+        """Write ``sessions`` if they have changed or the store has lost them, and renew the lease
+        when it is time to. ``hostname`` is the name of the host now, and ``problems`` keep us from
         seeing all."""
         if hostname != self._lease.host:
             self._lease = replace(self._lease, host=hostname)
         self._is_unwritten = self._is_unwritten or has_changed
         try:
             if self._edition is not None and self._store.edition(self._server_id) != self._edition:
-                # The store has lost the sessions, or let them run out. They come first, so that
-                # nobody sees the server without them.
-                self._write(sessions)
-                self._next_beat = 0.0
-            if self._beat(hostname, sessions, problems) and (
-                self._is_unwritten or self._edition is None
-            ):
-                self._write(sessions)
+                # The store has lost the sessions, or let them run out
+                self._edition, self._next_beat = None, 0.0
+            if self._told is not None or time.monotonic() >= self._next_beat:
+                # They come first: so nobody sees the server without them, and a beat says that all
+                # is written, though on a full disk there may be room for a beat alone.
+                if self._is_unwritten or self._edition is None:
+                    self._write(sessions)
+                self._beat(hostname, sessions, problems)
             if self.problem is not None and self._told is not None:
                 log.warning("the store can be written again")
                 self.problem = None
@@ -110,14 +110,13 @@ class Keeper:
 
     def _beat(
         self, hostname: str, sessions: Mapping[str, Session], problems: tuple[str, ...]
-    ) -> bool:
-        """Renew the lease when it is time to, telling what the machine is like; return whether it
-        is ours."""
+    ) -> None:
+        """Renew the lease when it is time to, telling what the machine is like."""
         now = time.monotonic()
         logins = len({session.login for session in sessions.values()})
         now_so = hostname, len(sessions), logins, problems[:MAX_PROBLEMS]
-        if now < self._next_beat and (self._told is None or now_so == self._told):
-            return self._told is not None
+        if now < self._next_beat and now_so == self._told:
+            return
         rival = self._store.heartbeat(self._load.describe(*now_so), self._lease)
         if rival is not None and rival != self._rival:
             log.error(
@@ -128,7 +127,6 @@ class Keeper:
                 PREFIX,
             )
         self._rival, self._told, self._next_beat = rival, now_so, now + self.beat_interval
-        return True
 
     def _write(self, sessions: Mapping[str, Session]) -> None:
         self._edition = self._store.observe(self._server_id, sessions, self._lease)

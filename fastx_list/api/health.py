@@ -6,7 +6,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify
 
 from fastx_list.api.addresses import HEALTH, READY
-from fastx_list.api.services import services
+from fastx_list.api.services import STALE, services
 from fastx_list.errors import Unavailable
 
 blueprint = Blueprint("health", __name__)
@@ -20,9 +20,10 @@ def health() -> Response:
 
 @blueprint.get(READY)
 def ready() -> Response:
-    """Answer with 200 if the store can be read, else with 503."""
+    """Answer with 200 if what lists show is the present state, else with 503: the store cannot be
+    read, has lost what it had, or an agent has written nothing for longer than its lease."""
     service = services()
     service.refresh()
     if service.replica.problem:
-        raise Unavailable("the store cannot be read; lists show its last known state")
+        raise Unavailable(STALE)
     return jsonify(status="ok")

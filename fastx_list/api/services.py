@@ -14,6 +14,7 @@ from fastx_list.store import Store, StoreError
 from fastx_list.tokens import Tokens
 
 EXTENSION = "fastx-list"
+STALE = "the store is not up to date, or cannot be read; this is its last known state"
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ class Live:
             self._may_have_missed = True
             replica.problem = f"what was written cannot be followed: {error!r}"  # until it can
             raise
-        if replica.problem:
+        if replica.is_failing:
             gevent.sleep(RETRY_SECONDS)
         elif self._may_have_missed:
             self._may_have_missed = False

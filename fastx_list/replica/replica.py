@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Generic
 
@@ -25,8 +25,10 @@ from fastx_list.store import (
     SnapshotNeeded,
     StoreError,
 )
+from fastx_list.text import printable
 
 RETRY_SECONDS = 1.0  # between attempts to reach a store that could not be reached
+MAX_NAMED = 3  # servers in a message
 REFILL_SECONDS = 10.0  # that servers have to come back to a store that has lost what it had
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ class Replica(Generic[E]):
 
     def __init__(self, store: Followed, entry: type[E]) -> None:
         """``entry`` is the class of the entries that it holds."""
-        # Why the store cannot be read now; None while it can be
+        # Why this may not be what the store should say now; None while it is
         self.problem: str | None = None
         # What it follows
         self._store = store
@@ -61,7 +63,8 @@ class Replica(Generic[E]):
         self._pages = Pages()
         # Held by who reads the store or makes a page for a request
         self._lock = Lock()
-        # When refresh() may try again to read a store that could not be read
+        # Whether the last attempt to read the store failed, and when refresh() may try again
+        self.is_failing = False
         self._next_attempt = 0.0
         # How long it waits after the next failure, in seconds
         self._pause = RETRY_SECONDS
@@ -91,11 +94,12 @@ class Replica(Generic[E]):
     def refresh(self) -> None:
         """Take over what was written to the store since the last time.
 
-        While the store cannot be reached the last copy stays and :attr:`problem` says why. Raises
-        :class:`StoreError` if there is no copy yet.
+        While the store cannot be reached the last copy stays and :attr:`problem` says why. So it
+        does when a server's lease has run out and its end cannot be carried out: then nobody can
+        tell whether its sessions run. Raises :class:`StoreError` if there is no copy yet.
         """
         with self._lock:
-            if self.problem is None or time.monotonic() >= self._next_attempt:
+            if not self.is_failing or time.monotonic() >= self._next_attempt:
                 self.follow(0)
         if self._revision is None:
             raise StoreError(self.problem)
@@ -118,15 +122,23 @@ class Replica(Generic[E]):
                 else:
                     changes = [] if written is None else self._take_over(written)
         except StoreError as error:
-            if self.problem is None:
-                log.error("%s; going on with the last copy", error)
-            self.problem, self._next_attempt = str(error), time.monotonic() + self._pause
+            self.is_failing = True
+            self._next_attempt = time.monotonic() + self._pause
             self._pause = RETRY_SECONDS
+            self._note(str(error))
             return []
-        if self.problem is not None:
-            log.warning("the store can be read again")
-            self.problem = None
+        self.is_failing = False
+        overdue = self._store.overdue
+        if overdue or self.problem is not None:
+            self._note(_is_silent(overdue) if overdue else None)
         return changes
+
+    def _note(self, problem: str | None) -> None:
+        if problem is not None and self.problem is None:
+            log.error("%s; going on with the last copy", problem)
+        elif problem is None:
+            log.warning("the store is up to date again")
+        self.problem = problem
 
     def _start_over(self) -> list[Change[E]]:
         """Make the copy what the store says now; return how it differs from what it was.
@@ -214,3 +226,11 @@ class Replica(Generic[E]):
             if entry != before:
                 self._servers.update(before, entry)
                 yield Change(name, Everything.SERVERS, entry, before)
+
+
+def _is_silent(servers: Sequence[str]) -> str:
+    named = ", ".join(map(printable, servers[:MAX_NAMED]))
+    return (
+        f"the agent of {named}{', …' if len(servers) > MAX_NAMED else ''} has written nothing for"
+        " longer than its lease: it has stopped, or the store cannot be written"
+    )

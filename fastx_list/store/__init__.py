@@ -4,9 +4,11 @@ Every change has a place in one order, its revision. A reader takes a snapshot o
 for the changes after the last revision that it has seen; nothing between the two can be missed. One
 that has fallen off the kept history is told to take a snapshot again.
 
-An agent writes under a lease, which it renews. Whoever touches the store when a lease has run out
-carries that out: the server and its sessions have ended, as one change each, and are kept in mind
-in case the machine was only cut off.
+An agent writes under a lease, which it renews once all that it has seen is written. Whoever touches
+the store when a lease has run out carries that out: the server and its sessions have ended, as one
+change each, and are kept in mind in case the machine was only cut off. Leases run by a clock of the
+store's, for which a time in which nobody could write is short. Until an end is written, readers say
+whose leases have run out by their own clocks: those may be over.
 """
 
 from __future__ import annotations
@@ -116,6 +118,12 @@ class Followed(Protocol):
         :class:`OrderLost` if it never was.
         """
 
+    @property
+    def overdue(self) -> Sequence[str]:
+        """The servers whose leases had run out when the store was last read, by the reader's own
+        clock, and whose end is not in the store: it takes no writes, or not all its writers have
+        had the time to. They and their sessions may be over."""
+
     def revoke(self, jti: str, expires: int) -> None:
         """Revoke the token ``jti``; it is remembered until ``expires``, in seconds since the Unix
         epoch."""
@@ -160,6 +168,10 @@ class Store(Followed, Protocol):
 
         Raises :class:`fastx_list.model.params.ParamsError` if the result would be too much.
         """
+
+    def end_leases(self) -> None:
+        """Carry out the ends of the leases that have run out, and write even if there are none:
+        what cannot be written raises :class:`StoreError`."""
 
     def close(self) -> None:
         """Let go of the connection; the next call opens it again."""

@@ -76,8 +76,9 @@ end
 -- clock that was set, of another machine after a failover, or of a time when nobody could reach
 -- this store to renew anything, and count for little.
 
+local wall = seconds * 1000 + math.floor(tonumber(time[2]) / 1000)
+
 local function now(advance)
-  local wall = seconds * 1000 + math.floor(tonumber(time[2]) / 1000)
   local kept = redis.call('HMGET', key('clock'), 'wall', 'now', 'longest')
   local step = wall - (number(kept[1]) or wall)
   local longest = number(kept[3]) or LONGEST_STEP
@@ -132,6 +133,7 @@ local function claim(clock, server, holder, instance, host, milliseconds)
   end
   redis.call('HSET', lease, 'holder', holder, 'instance', instances)
   redis.call('HSET', lease, 'host', host, 'expires', expires)
+  redis.call('HSET', lease, 'lasts', milliseconds, 'renewed', integer(wall))
   redis.call('ZADD', key('expires'), expires, server)
   local longest = math.min(math.ceil(tonumber(milliseconds) / 4), LONGEST_STEP)
   redis.call('HSET', key('clock'), 'longest', integer(longest))
@@ -232,6 +234,23 @@ function steps.end_leases()
     again = math.min(again, (number(first[2]) or clock) - clock)
   end
   return math.ceil(again)
+end
+
+-- For each lease, also one that has run out: the server, a name of its last renewal, for how many
+-- milliseconds it is, and how many have passed since by the clock of the machine. Writes nothing.
+function steps.renewals()
+  local found = {}
+  for _, server in ipairs(redis.call('ZRANGE', key('expires'), 0, -1)) do
+    local has = redis.call('HMGET', key('lease:' .. server), 'lasts', 'renewed', 'expires')
+    local lasts, renewed = number(has[1]), number(has[2])
+    if lasts and renewed then -- else an older agent's
+      table.insert(found, server)
+      table.insert(found, has[2] .. ' ' .. (has[3] or ''))
+      table.insert(found, integer(lasts))
+      table.insert(found, integer(wall - renewed))
+    end
+  end
+  return found
 end
 
 function steps.holder(server)

@@ -6,7 +6,7 @@ Every write is one call of the script ``redis.lua``, and so one atomic step.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastx_list.model.json import to_json
@@ -129,6 +129,13 @@ class RedisStore:
     def revoke(self, jti: str, expires: int) -> None:
         self._script.run(self._quick, "revoke", jti, expires)
         self._reader.distrust_watch()
+
+    @property
+    def overdue(self) -> Sequence[str]:
+        return self._reader.overdue
+
+    def end_leases(self) -> None:
+        self._script.run(self._quick, "end_leases")
 
     def snapshot(self) -> Changes:
         return self._reader.snapshot()

@@ -11,9 +11,11 @@ needed.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from fastx_list.store import Changes, OrderLost, Record, SnapshotNeeded, StoreError
-from fastx_list.store.records import Records, pairs, whole
+from fastx_list.store.beats import Beats, Renewal
+from fastx_list.store.records import Records, pairs, readable, whole
 from fastx_list.store.redis_address import Address
 from fastx_list.store.redis_errors import StoreFull
 from fastx_list.store.redis_link import Command, Link
@@ -27,7 +29,8 @@ SNAPSHOT_TRIES = 100  # when more is written meanwhile than is kept
 
 
 class Reader:
-    """Follows one store. Whatever it reads, it first ends the leases that have run out."""
+    """Follows one store. Whatever it reads, it first ends the leases that have run out; if Redis
+    takes no writes, it tells which have."""
 
     def __init__(
         self, address: Address, script: Script, records: Records, link: Link, watch: Watch
@@ -42,6 +45,7 @@ class Reader:
         # The last revision that was read, and the head then
         self._last_read: tuple[int, bytes | None] = (-1, None)
         self._next_end = 0.0  # when the next lease may run out, by time.monotonic()
+        self._beats = Beats()  # whose leases are renewed
 
     def distrust_watch(self) -> None:
         """Ask Redis next time: this process has just written. Whichever of two answers comes first,
@@ -51,11 +55,18 @@ class Reader:
     def expect_ends(self) -> None:
         """Ask Redis next time when the next lease runs out: one was taken or renewed."""
         self._next_end = 0.0
+        self._beats.expect_news()
+
+    @property
+    def overdue(self) -> Sequence[str]:
+        """See :meth:`fastx_list.store.Followed.overdue`."""
+        return self._beats.overdue
 
     def snapshot(self) -> Changes:
         """See :meth:`fastx_list.store.Followed.snapshot`."""
+        self._beats.expect_news()
         for _ in range(SNAPSHOT_TRIES):
-            self._end_leases()
+            self._look_at_leases()
             try:
                 return self._read_all()
             except SnapshotNeeded:  # more was written meanwhile than is kept, or Redis was emptied
@@ -65,11 +76,11 @@ class Reader:
     def changes(self, revision: int, timeout: float = 0) -> Changes | None:
         """See :meth:`fastx_list.store.Followed.changes`."""
         now = time.monotonic()
-        if not timeout and now < self._next_end and self._is_watched(revision):
+        if not timeout and now < self._next_look() and self._is_watched(revision):
             return None
         deadline = now + timeout
         while True:
-            self._end_leases()
+            self._look_at_leases()
             changes = self._new_changes(revision)
             if changes is not None:
                 return changes
@@ -78,7 +89,7 @@ class Reader:
                 if not timeout:
                     self._begin_watch(revision)
                 return None
-            wait = max(0.001, min(deadline, self._next_end) - now)
+            wait = max(0.001, min(deadline, self._next_look()) - now)
             self._link.ask(self._until_written(revision, wait), more=wait)
 
     def _read_all(self) -> Changes:
@@ -184,12 +195,23 @@ class Reader:
         where = "STREAMS", self._script.changes, f"{revision}-0"
         return ("XREAD", "COUNT", 1, "BLOCK", milliseconds, *where)
 
-    def _end_leases(self) -> None:
-        """Carry out the ends of leases, when it is time to."""
-        if time.monotonic() < self._next_end:
-            return
-        try:
-            again = self._script.run(self._link, "end_leases") / 1000
-        except StoreFull:  # which takes no new state but can still be read
-            again = FULL_SECONDS
-        self._next_end = time.monotonic() + again
+    def _next_look(self) -> float:
+        return min(self._next_end, self._beats.next_look)
+
+    def _look_at_leases(self) -> None:
+        """Carry out the ends of leases, and see whose are renewed, when it is time to."""
+        if time.monotonic() >= self._next_end:
+            try:
+                again = self._script.run(self._link, "end_leases") / 1000
+            except StoreFull:  # which takes no new state but can still be read
+                again = FULL_SECONDS
+            self._next_end = time.monotonic() + again
+        if time.monotonic() >= self._beats.next_look:
+            found = iter(self._script.run(self._link, "renewals"))
+            self._beats.look(
+                (
+                    Renewal(readable(server), name, whole(lasts) / 1000, float(age) / 1000)
+                    for server, name, lasts, age in zip(found, found, found, found, strict=True)
+                ),
+                time.monotonic(),
+            )

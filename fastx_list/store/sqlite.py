@@ -12,7 +12,7 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -34,11 +34,11 @@ from fastx_list.store import (
     SnapshotNeeded,
     sqlite_leases,
 )
+from fastx_list.store.beats import Beats
 from fastx_list.store.records import Records
 from fastx_list.store.sqlite_file import BUSY_SECONDS, SqliteFile
 
 POLL_SECONDS = 0.01
-EXPIRE_RETRY_SECONDS = 1.0  # until a reader tries again to carry out what it could not write
 
 
 class SqliteStore:
@@ -52,8 +52,7 @@ class SqliteStore:
         # What data_version was when the rows were last read; ``None``: they are to be read again
         self._data_version: int | None = None
         self._last_revision = -1  # the revision that the rows were at then
-        self._next_end: float | None = None  # when the next lease runs out; ``None``: no lease
-        self._retry_at = 0.0  # before when no end is tried again that could not be written
+        self._beats = Beats()  # whose leases are renewed
 
     def observe(
         self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None
@@ -188,8 +187,8 @@ class SqliteStore:
 
     def snapshot(self) -> Changes:
         with self._file.reading() as db:
-            self._next_end = sqlite_leases.next_end(db)
-            self._end_leases(db)
+            self._beats.expect_news()
+            self._look_at_leases(db)
             version = _data_version(db)
             changes = self._changes_since(db, -1)
             self._data_version, self._snapshot_of = version, self._file.which
@@ -207,7 +206,7 @@ class SqliteStore:
         with self._file.reading() as db:
             if self._snapshot_of not in (None, self._file.which):
                 raise OrderLost
-            self._end_leases(db)
+            self._look_at_leases(db)
             # Asked before the rows are read: a commit between the two is read now and asked about
             # once more, never missed.
             version = _data_version(db)
@@ -217,22 +216,31 @@ class SqliteStore:
             self._data_version = version
         return changes if changes.revision > revision else None
 
-    def _end_leases(self, db: sqlite3.Connection) -> None:
-        """Carry out the end of a lease, if one has run out since the store was last read."""
-        now = sqlite_leases.clock()
-        if self._next_end is None or now < max(self._next_end, self._retry_at):
+    @property
+    def overdue(self) -> Sequence[str]:
+        return self._beats.overdue
+
+    def end_leases(self) -> None:
+        with self._write() as db:
+            sqlite_leases.expire(db, partial(_next_revision, db))
+
+    def _look_at_leases(self, db: sqlite3.Connection) -> None:
+        """See whose leases are renewed, when it is time to; if one is late, see to its end."""
+        if sqlite_leases.clock() < self._beats.next_look:
+            return
+        self._beats.look(sqlite_leases.renewals(db), sqlite_leases.clock())
+        if not self._beats.is_late or not sqlite_leases.is_due(db):
             return
         try:
             db.execute("PRAGMA busy_timeout = 0")  # nobody who reads waits for one who writes
             db.execute("BEGIN IMMEDIATE")
             sqlite_leases.expire(db, partial(_next_revision, db))
             db.execute("COMMIT")
-            self._next_end, self._data_version = None, None
+            self._data_version = None
         # On a full disk, say, which takes no new state but can still be read
         except sqlite3.Error:
             if db.in_transaction:
                 db.execute("ROLLBACK")
-            self._retry_at = now + EXPIRE_RETRY_SECONDS
         finally:
             db.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
@@ -260,7 +268,7 @@ class SqliteStore:
                 (revision,),
             )
             servers = tuple(record for row in rows for record in self._records.server(*row))
-            self._next_end = sqlite_leases.next_end(db)
+            self._beats.look(sqlite_leases.renewals(db), sqlite_leases.clock())
         finally:
             db.execute("COMMIT")
         self._last_revision = current

@@ -17,7 +17,7 @@ from fastx_list.store import StoreError, sqlite_leases
 
 BUSY_SECONDS = 5.0
 WAL_POLL_SECONDS = 0.01
-VERSION = 2
+VERSION = 3
 
 _SCHEMA = f"""
 BEGIN IMMEDIATE;

@@ -1,13 +1,17 @@
 """Leases in the SQLite store: rows of its table ``server``, looked at within a transaction of the
 caller's.
 
-They run by the time that the machine has been awake since it was booted (CLOCK_MONOTONIC), which
-nobody sets and which stands still while the machine sleeps. After a boot each lease begins anew,
-since nobody was there to renew it.
+They run by a clock in the store, which goes on with every write. It counts the time that the
+machine has been awake (CLOCK_MONOTONIC), which nobody sets, but of a pause in which nobody could
+write, or nobody ran, no more than one and a half beats: agents have missed such a time and are not
+dead for it. Whoever writes first afterwards leaves the others a beat at least. While a renewal is
+missing readers write, too, so that the clock goes on without any agent. After a boot each lease
+begins anew, since nobody was there to renew it.
 """
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import time
 from collections.abc import Callable
@@ -15,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from fastx_list.store import MAX_REPLACED, Held, Lease
+from fastx_list.store.beats import LATE, MAX_LEASE, Renewal
 
 UPGRADE_SECONDS = 60  # for the servers in a store that was made before there were leases
 
@@ -22,7 +27,11 @@ UPGRADE_SECONDS = 60  # for the servers in a store that was made before there we
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS server (
     id TEXT PRIMARY KEY, revision INTEGER UNIQUE, text TEXT, ended INTEGER, view TEXT, holder TEXT,
-    instance TEXT, host TEXT, seconds REAL, boot TEXT, expires REAL, rival TEXT, rival_until REAL
+    instance TEXT, host TEXT, seconds REAL, boot TEXT, expires REAL, rival TEXT, rival_until REAL,
+    renewed REAL
+);
+CREATE TABLE IF NOT EXISTS lease_clock (
+    one INTEGER PRIMARY KEY CHECK (one = 1), boot TEXT, at REAL, now REAL
 );
 CREATE TABLE IF NOT EXISTS remembered (
     id TEXT PRIMARY KEY, server_id TEXT NOT NULL, login TEXT NOT NULL, params TEXT NOT NULL,
@@ -30,6 +39,13 @@ CREATE TABLE IF NOT EXISTS remembered (
 );
 CREATE INDEX IF NOT EXISTS remembered_server ON remembered (server_id);
 """
+
+_NUMBERS = "('real', 'integer')"
+# Whose lease is one; SQLite takes values of all types in any column
+_LEASED = (
+    f"typeof(expires) IN {_NUMBERS} AND typeof(seconds) IN {_NUMBERS} AND typeof(renewed) IN"
+    " ('real', 'null') AND seconds > 0"
+)
 
 
 def clock() -> float:
@@ -43,21 +59,35 @@ def boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
 
 
-def next_end(db: sqlite3.Connection) -> float | None:
-    """Return when the next lease runs out, by :func:`clock`; ``None`` if there is none."""
-    end: float | None = db.execute(
-        "SELECT min(CASE WHEN boot = ? THEN expires ELSE 0 END) FROM server WHERE"
-        " typeof(expires) IN ('real', 'integer')",
-        (boot(),),
-    ).fetchone()[0]
-    return end
+def renewals(db: sqlite3.Connection) -> list[Renewal]:
+    """Return when each lease was renewed. What was renewed before a boot is older than any lease,
+    for nobody can have renewed it since."""
+    now = clock()
+    return [
+        Renewal(
+            server_id,
+            (booted, renewed, expires),
+            seconds,
+            now - renewed if booted == boot() else math.inf,
+        )
+        for server_id, booted, renewed, expires, seconds in db.execute(
+            "SELECT id, boot, coalesce(renewed, expires - seconds), CASE WHEN renewed IS NULL THEN"
+            f" expires END, seconds FROM server WHERE {_LEASED}"
+        )
+    ]
+
+
+def is_due(db: sqlite3.Connection) -> bool:
+    """Return whether there is a lease to end, or the clock of leases is to go on."""
+    pause, now = _pause(db)
+    [(first,)] = db.execute(f"SELECT min(expires) FROM server WHERE {_LEASED}")
+    return first is not None and (pause >= _longest(db) / 2 or first <= now)
 
 
 def claim(db: sqlite3.Connection, server_id: str, lease: Lease) -> str | None:
     """Take or renew the lease; if another agent holds it, note that this one wanted it and return
     the other's host."""
-    begin_anew_after_boot(db)
-    now = clock()
+    now = advance(db)
     row = db.execute(
         "SELECT holder, instance, host FROM server WHERE id = ? AND expires > ?", (server_id, now)
     ).fetchone()
@@ -77,13 +107,14 @@ def claim(db: sqlite3.Connection, server_id: str, lease: Lease) -> str | None:
     db.execute("INSERT OR IGNORE INTO server (id) VALUES (?)", (server_id,))
     db.execute(
         "UPDATE server SET ended = NULL, holder = ?, instance = ?, host = ?, seconds = ?, boot = ?,"
-        " expires = ? WHERE id = ?",
+        " renewed = ?, expires = ? WHERE id = ?",
         (
             lease.holder,
             " ".join(instances),
             lease.host,
             lease.seconds,
             boot(),
+            clock(),
             now + lease.seconds,
             server_id,
         ),
@@ -93,7 +124,7 @@ def claim(db: sqlite3.Connection, server_id: str, lease: Lease) -> str | None:
 
 def held(db: sqlite3.Connection, server_id: str) -> Held | None:
     """Return who holds the lease."""
-    now = clock()
+    _, now = _pause(db)
     row = db.execute(
         "SELECT holder, host, CASE WHEN rival_until > ? THEN rival END FROM server WHERE id = ? AND"
         " boot = ? AND expires > ? AND holder IS NOT NULL",
@@ -102,22 +133,41 @@ def held(db: sqlite3.Connection, server_id: str) -> Held | None:
     return None if row is None else Held(*row)
 
 
-def begin_anew_after_boot(db: sqlite3.Connection) -> None:
-    """Give the leases of another boot their full time again."""
-    now_boot = boot()
-    db.execute(
-        "UPDATE server SET boot = ?, expires = ? + seconds, rival = NULL WHERE expires IS NOT NULL"
-        " AND boot <> ?",
-        (now_boot, clock(), now_boot),
-    )
+def advance(db: sqlite3.Connection) -> float:
+    """Let the clock of leases go on, and return what it says. After a boot all leases get their
+    full time again."""
+    _, now = _pause(db)
+    if not db.execute("SELECT 1 FROM lease_clock WHERE boot = ?", (boot(),)).fetchone():
+        db.execute(f"UPDATE server SET expires = ? + seconds, rival = NULL WHERE {_LEASED}", (now,))
+    db.execute("INSERT OR REPLACE INTO lease_clock VALUES (1, ?, ?, ?)", (boot(), clock(), now))
+    return now
+
+
+def _pause(db: sqlite3.Connection) -> tuple[float, float]:
+    """Return for how many seconds nobody has written (``inf``: not since a boot), and what the
+    clock of leases says now."""
+    row = db.execute(
+        "SELECT boot, at, now FROM lease_clock WHERE typeof(at) = 'real' AND typeof(now) = 'real'"
+    ).fetchone()
+    if row is None:
+        return math.inf, clock()
+    if row[0] != boot():
+        return math.inf, row[2]
+    pause = max(0.0, clock() - row[1])
+    return pause, row[2] + min(pause, _longest(db))
+
+
+def _longest(db: sqlite3.Connection) -> float:
+    """Return how many seconds of a pause count."""
+    [(shortest,)] = db.execute(f"SELECT min(seconds) FROM server WHERE {_LEASED}")
+    return LATE * (MAX_LEASE if shortest is None else float(shortest))
 
 
 def expire(db: sqlite3.Connection, next_revision: Callable[[], int]) -> None:
     """End what has outlived its lease: the servers and their sessions, which are remembered."""
-    begin_anew_after_boot(db)
-    now = int(time.time())
+    clock_now, now = advance(db), int(time.time())
     for (server_id,) in db.execute(
-        "SELECT id FROM server WHERE expires <= ? ORDER BY id", (clock(),)
+        "SELECT id FROM server WHERE expires <= ? ORDER BY id", (clock_now,)
     ).fetchall():
         running = "FROM session WHERE server_id = ? AND ended IS NULL"
         db.execute(
@@ -141,8 +191,11 @@ def expire(db: sqlite3.Connection, next_revision: Callable[[], int]) -> None:
 
 
 def upgrade(db: sqlite3.Connection) -> None:
-    """Give the servers of a store of version 1 a lease that nobody holds: the first agent takes
-    it."""
+    """Bring the leases of an older store up to date. The servers of a store of version 1 get one
+    that nobody holds: the first agent takes it."""
+    if "renewed" not in {row[1] for row in db.execute("PRAGMA table_info(server)")}:
+        db.execute("ALTER TABLE server ADD COLUMN renewed REAL")
+    db.execute("INSERT OR IGNORE INTO lease_clock VALUES (1, ?, ?, ?)", (boot(), clock(), clock()))
     db.execute(
         "INSERT OR IGNORE INTO server (id, seconds, boot, expires) SELECT DISTINCT server_id, ?, ?,"
         " ? FROM session WHERE ended IS NULL",

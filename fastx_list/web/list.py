@@ -9,7 +9,7 @@ from werkzeug.http import parse_etags
 from fastx_list.api.addresses import SESSIONS, Listing, with_token
 from fastx_list.api.authentication import authenticate
 from fastx_list.api.parameters import read_query
-from fastx_list.api.services import Services, services
+from fastx_list.api.services import STALE, Services, services
 from fastx_list.model.query import Query
 from fastx_list.replica.topics import Topic
 
@@ -47,10 +47,7 @@ def answer(
         ("X-Total-Count", str(page.total)),
     ]
     if service.replica.problem:
-        # RFC 7234 section 5.5.1
-        headers.append(
-            ("Warning", '110 - "the store cannot be read; this is its last known state"')
-        )
+        headers.append(("Warning", f'110 - "{STALE}"'))  # RFC 7234 section 5.5.1
     # As a rule it is what we sent, word for word
     if condition is not None and (
         condition == headers[0][1] or parse_etags(condition).contains_weak(page.etag)

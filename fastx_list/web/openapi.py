@@ -48,7 +48,7 @@ HEADERS: dict[str, Document] = {
     },
     "Warning": {
         "schema": {"type": "string", "pattern": "^110 "},
-        "description": "110 while the store cannot be read: this is its last known state",
+        "description": "110 while it is not known what runs now: this is the last known state",
     },
     "WWW-Authenticate": {
         "required": True,

@@ -115,7 +115,7 @@ def test_a_list_that_cannot_read_its_store_says_how_old_it_is(tab: Tab, own: Use
     os.rename(database, away)
     database.mkdir()
     warning = tab.page.get_by_text(
-        "Out of date: the store cannot be read; this is its last known state."
+        "Out of date: the store is not up to date, or cannot be read; this is its last known state."
     )
     tab.page.get_by_role("columnheader", name="Kind").get_by_role("button").click()
     expect(warning).to_be_visible()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,10 @@ class Wrapped:
     def changes(self, revision: int, timeout: float = 0) -> Changes | None:
         self._count("changes")
         return self._store.changes(revision, timeout)
+
+    @property
+    def overdue(self) -> Sequence[str]:
+        return self._store.overdue
 
     def observe(self, server_id: str, sessions: Mapping[str, Session]) -> None:
         self._store.observe(server_id, sessions)

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastx_list.store import REMEMBER_SECONDS, sqlite, sqlite_file, sqlite_leases
+from fastx_list.store import REMEMBER_SECONDS, Store, sqlite, sqlite_file, sqlite_leases
+from fastx_list.store.beats import LATE, MAX_PAUSE
 from tests.store.common import (
     PATIENCE,
     OpenStore,
@@ -24,6 +25,8 @@ from tests.store.common import (
     running_in,
 )
 
+BEATS = 4  # of an agent in the time of a lease
+
 
 @pytest.fixture
 def url(database: Path) -> str:
@@ -31,10 +34,17 @@ def url(database: Path) -> str:
 
 
 class Clock:
-    """The clock of the leases, in the hands of a test."""
+    """The clock of the machine, in the hands of a test."""
 
     def __init__(self) -> None:
         self.now, self.boot = 1000.0, "first"
+
+    def run(self, seconds: float, store: Store, lease: float = 60) -> None:
+        """Let time pass while ``store`` is written, as it is when all is well."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(end, self.now + lease / BEATS)
+            store.end_leases()
 
 
 @pytest.fixture
@@ -49,7 +59,8 @@ def test_a_lease_lasts_as_long_as_it_says(opened: OpenStore, clock: Clock) -> No
     writer, reader = opened(), opened()
     writer.observe("s1", by_id(make_session()), make_lease(seconds=60))
     revision = reader.snapshot().revision
-    clock.now += 59.9
+    clock.run(45, writer)
+    clock.now += 14.9
     assert reader.changes(revision) is None
     assert running_in(opened()).keys() == {"s1-1"}
     clock.now += 0.1
@@ -75,7 +86,7 @@ def test_what_is_read_until_the_lease_ends_touches_no_row(
     revision = reader.snapshot().revision
     statements.clear()
     for _ in range(3):
-        clock.now += 10
+        clock.now += 60 * LATE / 3 - 0.1
         assert reader.changes(revision) is None
     assert statements == ["PRAGMA data_version"] * 3
 
@@ -96,10 +107,51 @@ def test_after_a_boot_leases_begin_anew(opened: OpenStore, clock: Clock, now: fl
     clock.boot, clock.now = "second", now
     reader = opened()
     assert running_in(reader).keys() == {"s1-1"}
-    clock.now += 59
+    assert reader.overdue == ("s1",)  # nobody can have renewed it since
+    clock.run(59, reader)
     assert running_in(reader).keys() == {"s1-1"}
-    clock.now += 1
+    clock.run(1, reader)
     assert running_in(reader) == {}
+    assert not reader.overdue
+
+
+@pytest.mark.parametrize("pause", [61, 3600, 10**6])
+@pytest.mark.parametrize("others", [1, 2])
+def test_a_time_in_which_nobody_could_write_ends_no_lease(
+    opened: OpenStore, clock: Clock, pause: float, others: int
+) -> None:
+    """Whoever looks or writes first afterwards, and whoever has just been started."""
+    agents, reader = [opened() for _ in range(others)], opened()
+    for number, agent in enumerate(agents):
+        agent.heartbeat(make_server(f"s{number}"), make_lease(seconds=60))
+    revision = reader.snapshot().revision
+    clock.now += 14
+    assert reader.changes(revision) is None
+    clock.now += pause
+    assert reader.changes(revision) is None
+    assert len(reader.overdue) == len(opened().snapshot().servers) == others
+    for number, agent in enumerate(agents):
+        clock.now += 1  # in which all look
+        for each in (reader, opened()):
+            assert len(each.snapshot().servers) == others
+            assert len(each.overdue) == others - number
+        agent.heartbeat(make_server(f"s{number}"), make_lease(seconds=60))
+    changes = reader.changes(reader.snapshot().revision - others)
+    assert changes is not None and all(server.text for server in changes.servers)
+    assert not reader.overdue
+
+
+def test_an_agent_that_stays_away_afterwards_has_ended_within_its_lease(
+    opened: OpenStore, clock: Clock
+) -> None:
+    opened().heartbeat(make_server(), make_lease(seconds=60))
+    clock.now += 3600
+    reader = opened()
+    for _ in range(60):
+        clock.now += 1
+        revision = reader.snapshot().revision
+        assert reader.overdue or not reader.snapshot().servers
+    assert not reader.snapshot().servers and reader.changes(revision) is None
 
 
 def test_what_left_with_a_lease_is_kept_in_mind_for_a_day(
@@ -113,7 +165,7 @@ def test_what_left_with_a_lease_is_kept_in_mind_for_a_day(
     for since, expected in ((REMEMBER_SECONDS, {"a": 2}), (REMEMBER_SECONDS + 1, {"a": 1})):
         store.observe("s1", by_id(make_session(params={"a": 1})), make_lease(seconds=60))
         store.set_params("s1-1", "alice", {"a": 2})
-        clock.now += 60
+        clock.run(60, store)
         assert running_in(store) == {}
         wall.now += since
         store.heartbeat(make_server("s2"), make_lease())
@@ -127,7 +179,8 @@ def test_servers_that_have_gone_are_told_of_as_long_as_history_is_kept(
     writer, reader = opened(), opened()
     writer.heartbeat(make_server(), make_lease(seconds=60))
     revision = reader.snapshot().revision
-    clock.now += 60
+    clock.run(59, writer)
+    clock.now += 1
     writer.heartbeat(make_server("s2"), make_lease())
     changes = reader.changes(revision)
     assert changes is not None
@@ -156,8 +209,9 @@ def test_no_reader_waits_for_a_writer_before_it_ends_a_lease(
         monkeypatch.setattr(module, "BUSY_SECONDS", 3600.0)  # who waits, waits for good
     reader = opened()
     reader.observe("s1", by_id(make_session()), make_lease(seconds=60))
+    clock.run(59, reader)
     revision = reader.snapshot().revision
-    clock.now += 60
+    clock.now += 1
     found: list[object] = []
 
     def read() -> None:
@@ -179,17 +233,19 @@ def test_an_end_that_could_not_be_written_is_tried_again_after_a_pause(
 ) -> None:
     reader = opened()
     reader.observe("s1", by_id(make_session()), make_lease(seconds=60))
+    clock.run(59, reader)
     revision = reader.snapshot().revision
-    clock.now += 60
+    clock.now += 1
     other_writer.execute("BEGIN IMMEDIATE")
     assert reader.changes(revision) is None
+    assert reader.overdue == ("s1",)
     other_writer.execute("ROLLBACK")
-    clock.now += sqlite.EXPIRE_RETRY_SECONDS - 0.01
+    clock.now += MAX_PAUSE - 0.01
     assert reader.changes(revision) is None
-    assert running_in(reader).keys() == {"s1-1"}
     clock.now += 0.01
     assert reader.changes(revision) is not None
     assert running_in(reader) == {}
+    assert not reader.overdue
 
 
 def test_of_an_end_that_fails_on_the_way_nothing_is_written(
@@ -201,10 +257,10 @@ def test_of_an_end_that_fails_on_the_way_nothing_is_written(
         "CREATE TRIGGER fail BEFORE UPDATE ON session WHEN new.id = 's1-2' BEGIN SELECT"
         " RAISE(ABORT, 'no room'); END"
     )
-    clock.now += 60
+    clock.run(59, reader)
+    clock.now += 1
     assert running_in(reader).keys() == {"s1-1", "s1-2"}
     other_writer.execute("DROP TRIGGER fail")  # which takes the lock: nobody has kept it
-    clock.now += sqlite.EXPIRE_RETRY_SECONDS
     assert running_in(reader) == {}
 
 
@@ -213,7 +269,8 @@ def test_after_an_end_that_could_not_be_written_a_writer_waits_for_another_as_be
 ) -> None:
     store = opened()
     store.observe("s1", by_id(make_session()), make_lease(seconds=60))
-    clock.now += 60
+    clock.run(59, store)
+    clock.now += 1
     other_writer.execute("BEGIN IMMEDIATE")
     assert running_in(store).keys() == {"s1-1"}
     # The wait itself cannot be seen from here
@@ -258,6 +315,6 @@ def test_a_store_of_the_first_version_is_taken_over_with_its_sessions(
     assert params_in(store) == {"a": 1}
     if agent:
         store.observe("s1", by_id(make_session()), make_lease(seconds=3600))
-    clock.now += sqlite_leases.UPGRADE_SECONDS
+    clock.run(sqlite_leases.UPGRADE_SECONDS, store)
     assert running_in(store).keys() == ({"s1-1"} if agent else set())
     assert not agent or params_in(store) == {"a": 1}
