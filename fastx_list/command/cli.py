@@ -104,7 +104,7 @@ def agent(once: bool, verbose: bool) -> None:
             " far as they are public"
         )
     with identity.only_one(settings):
-        looking = Agent(settings, open_store(settings.store))
+        looking = Agent(settings, open_store(settings.store, mends=True))
         if once:
             count = looking.scan()
             if looking.problem:

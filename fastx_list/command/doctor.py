@@ -20,6 +20,7 @@ from fastx_list.config import PREFIX, ConfigError, Settings, unknown
 from fastx_list.model.json import from_json
 from fastx_list.state import owner_of
 from fastx_list.store import Held, ServerRecord, StoreError, address, open_store
+from fastx_list.store.sqlite_harm import aside
 from fastx_list.text import amount
 from fastx_list.tokens import read_secret
 
@@ -152,6 +153,12 @@ def _store(settings: Settings) -> Iterator[Finding]:
         if where.stat().st_mode & stat.S_IRWXO:
             yield Finding(
                 False, f"store: {where} is open to other users; close it with: chmod o= {where}"
+            )
+        for damaged in aside(where):
+            yield Finding(
+                False,
+                f"store: {damaged} was damaged and set aside; params may be lost, and tokens that"
+                " were revoked may be good again. See the agent's log, and remove the file",
             )
     try:
         store = open_store(settings.store, create=False)

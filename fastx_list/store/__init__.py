@@ -177,19 +177,24 @@ class Store(Followed, Protocol):
         """Let go of the connection; the next call opens it again."""
 
 
-def open_store(url: str, *, create: bool = True, serving: bool = False) -> Store:
+def open_store(
+    url: str, *, create: bool = True, serving: bool = False, mends: bool = False
+) -> Store:
     """Return the store at ``url``. Nothing is opened before the first call of a method.
 
     With ``create`` false a file that does not exist is an error (:class:`StoreError`) instead of
     being made. With ``serving`` requests wait for what is read and for params: if it is away, a
-    store on the network is given up after a quarter of a second. Raises ``ValueError`` if ``url``
-    is no address of a store.
+    store on the network is given up after a quarter of a second. With ``mends`` a file that is
+    damaged makes room for a new one. Raises ``ValueError`` if ``url`` is no address of a store, and
+    :class:`StoreError` if it is a place that no store can be in.
     """
     where = address.parse(url)
     if isinstance(where, Path):
         from fastx_list.store.sqlite import SqliteStore
+        from fastx_list.store.sqlite_harm import check_place
 
-        return SqliteStore(where, create=create)
+        check_place(where)
+        return SqliteStore(where, create=create, mends=mends)
     from fastx_list.store.redis import RedisStore  # needs the extra "redis"
 
     return RedisStore(where, serving=serving)

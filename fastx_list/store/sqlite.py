@@ -37,6 +37,7 @@ from fastx_list.store import (
 from fastx_list.store.beats import Beats
 from fastx_list.store.records import Records
 from fastx_list.store.sqlite_file import BUSY_SECONDS, SqliteFile
+from fastx_list.store.sqlite_harm import Kept, remember
 
 POLL_SECONDS = 0.01
 
@@ -44,8 +45,9 @@ POLL_SECONDS = 0.01
 class SqliteStore:
     """See :class:`fastx_list.store.Store`. Not for use by several threads at once."""
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
-        self._file = SqliteFile(path, create, self._begin_anew)  # opened when it is used
+    def __init__(self, path: Path, *, create: bool = True, mends: bool = False) -> None:
+        # Opened when it is used
+        self._file = SqliteFile(path, create, self._begin_anew, _make_anew if mends else None)
         self._records = Records(path)  # decodes what is read
         # Which store the last snapshot was of, for a revision means nothing in another one
         self._snapshot_of: tuple[object, ...] | None = None
@@ -292,6 +294,19 @@ class SqliteStore:
 
     def _begin_anew(self) -> None:
         self._data_version, self._last_revision = None, -1
+
+
+def _make_anew(path: Path, kept: Kept) -> None:
+    """Make a store at ``path`` of what could be read of a damaged one."""
+    store, records = SqliteStore(path), Records(path)
+    try:
+        with store._file.writing() as db:
+            remember(db, kept)
+        for jti, expires in kept.revoked:
+            for token in records.revoked(jti, expires):
+                store.revoke(*token)
+    finally:
+        store.close()
 
 
 def _data_version(db: sqlite3.Connection) -> int:

@@ -4,6 +4,7 @@ was opened."""
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sqlite3
 import stat
@@ -13,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fastx_list import state
-from fastx_list.store import StoreError, sqlite_leases
+from fastx_list.store import StoreError, sqlite_harm, sqlite_leases
 
 BUSY_SECONDS = 5.0
 WAL_POLL_SECONDS = 0.01
@@ -43,15 +44,24 @@ COMMIT;
 
 class SqliteFile:
     """One connection to the database at ``path``, which is made with ``create`` if there is none;
-    ``on_open`` is called whenever it was opened."""
+    ``on_open`` is called whenever it was opened. With ``make_anew`` a damaged one is set aside, and
+    that is told where to make a new one, of what could still be read."""
 
-    def __init__(self, path: Path, create: bool, on_open: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        create: bool,
+        on_open: Callable[[], None],
+        make_anew: Callable[[Path, sqlite_harm.Kept], None] | None,
+    ) -> None:
         self.path = path  # where the database is
         # The file that is open and the random name in it: another one is another store, and so is
         # the same one once it was restored from an older copy
         self.which: tuple[object, ...] | None = None
         self._on_open = on_open  # what is to be called
         self._create = create  # whether the file is made
+        self._make_anew = make_anew  # how a damaged one is, if it is
+        self._damage = sqlite_harm.Damage()  # whether it is
         self._connection: sqlite3.Connection | None = None  # once it is opened
         self._identity: tuple[int, int] | None = None  # device and inode of the file it is to
         # As whom root opens it, and the files that SQLite makes beside it at any time
@@ -71,8 +81,7 @@ class SqliteFile:
             with state.working_as(self._owner):
                 yield self._open()
         except (sqlite3.Error, OSError) as error:
-            self.close()  # a replaced or repaired file is found again by opening it again
-            raise StoreError(f"the store {self.path} cannot be read: {error}") from error
+            raise self._failure("read", error) from error
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -90,8 +99,24 @@ class SqliteFile:
                     raise
                 db.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
-            self.close()
-            raise StoreError(f"the store {self.path} cannot be written: {error}") from error
+            raise self._failure("written", error) from error
+
+    def _failure(self, done: str, error: sqlite3.Error | OSError) -> StoreError:
+        """Return what to say of ``error``, by which the file could not be ``done``; mend it, if it
+        can be."""
+        self.close()  # a replaced or repaired file is found again by opening it again
+        if self._make_anew is not None and sqlite_harm.is_damage(error):
+            which = sqlite_harm.identity(self.path)
+            if self._damage.lasts(which):
+                try:
+                    with state.working_as(self._owner):
+                        return StoreError(sqlite_harm.set_aside(self.path, which, self._make_anew))
+                except StoreError as problem:
+                    return problem
+                except OSError as problem:
+                    error = problem
+        explained = sqlite_harm.explain(error, self.path)
+        return StoreError(f"the store {self.path} cannot be {done}: {explained}")
 
     def _open(self) -> sqlite3.Connection:
         """Return the connection, a new one if there is none."""
@@ -101,11 +126,21 @@ class SqliteFile:
             _check(self.path.with_name(self.path.name + suffix))
         # SQLite gives its -wal and -shm files the mode of the database. One that is there is not
         # opened here: closing it would take the locks of other connections in this process.
-        with suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        if sqlite_harm.identity(self.path) is None:
+            sqlite_harm.make_file(self.path)
+        with sqlite_harm.locked(self.path.parent, fcntl.LOCK_SH):
+            self._connection = self._connect()
+        self._on_open()
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
         # One thread at a time uses a connection, though not always the same one.
         db = sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            f"{self.path.absolute().as_uri()}?mode=rw",
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=True,
         )
         try:
             version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -118,21 +153,19 @@ class SqliteFile:
                 _use_write_ahead_log(db)
                 db.executescript(_SCHEMA)
                 sqlite_leases.upgrade(db)
-            self._identity = _identity(self.path)
+            self._identity = sqlite_harm.identity(self.path)
             self.which = (self._identity, db.execute("SELECT store FROM meta").fetchone()[0])
             # With WAL, anything less may lose the last commits in a power failure
             db.execute("PRAGMA synchronous = FULL")
         except BaseException:
             db.close()
             raise
-        self._connection = db
-        self._on_open()
         return db
 
     def _find_owner(self) -> None:
         """Close the connection if the file is no longer the one that was opened; see to it that
         another one can be, and find out as whom."""
-        identity = _identity(self.path)
+        identity = sqlite_harm.identity(self.path)
         if self._connection is not None and identity == self._identity:
             return
         self.close()
@@ -170,11 +203,3 @@ def _use_write_ahead_log(db: sqlite3.Connection) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(WAL_POLL_SECONDS)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
