@@ -72,7 +72,7 @@ def _create(
 
     from fastx_list import config, redaction
     from fastx_list.api import error_response
-    from fastx_list.api.parameters import ApiRequest
+    from fastx_list.api.request import ApiRequest
     from fastx_list.api.services import EXTENSION, Services
     from fastx_list.replica.replica import Replica
     from fastx_list.store import open_store

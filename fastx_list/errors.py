@@ -50,6 +50,7 @@ ERRORS = {
         "the request body is too long; it takes at most 64 KiB",
     ),
     414: ErrorKind("ValidationError", "an address of over 8 KiB: longer questions go into a body"),
+    415: ErrorKind("UnsupportedMediaType", "a body with a Content-Encoding"),
     426: ErrorKind("UpgradeRequired", "a WebSocket handshake of a version that is not 13"),
     429: ErrorKind("TooManyRequests", "too many WebSockets of one login"),
     431: ErrorKind("ValidationError", "a header of over 8 KiB"),
@@ -104,6 +105,10 @@ class RequestTimeout(ApiError, status=408):
 
 class PayloadTooLarge(ApiError, status=413):
     """A request is too long."""
+
+
+class UnsupportedMediaType(ApiError, status=415):
+    """A body is compressed."""
 
 
 class UpgradeRequired(ApiError, status=426):

@@ -26,6 +26,7 @@ from fastx_list.values import MIN_SECRET_BYTES
 
 AUDIENCE = "api"
 MAX_TOKEN_LENGTH = 4096
+CLOCKS_DIFFER = 60  # seconds; some portals' libraries set "nbf" to now
 MAX_REMEMBERED = 10_000  # verified tokens, of well under 1 KiB each as a rule
 
 
@@ -111,6 +112,7 @@ class Tokens:
                 key,
                 algorithms=[algorithm],
                 audience=AUDIENCE,
+                leeway=CLOCKS_DIFFER,  # of "nbf"; we look at "exp" ourselves
                 options={
                     "require": ["exp", "aud", "sub"],
                     "verify_iat": False,

@@ -51,6 +51,7 @@ SERVERS = Listing("/api/admin/server", "Servers", "the servers", "Server", Every
 LISTINGS = {listing.address: listing for listing in (SESSIONS, ALL_SESSIONS, SERVERS)}
 
 PARAMS = "/api/params"
+IN_PATH = "/<token>"  # behind the address of a listing, or of params
 
 HEALTH = "/health"
 READY = "/ready"
@@ -63,7 +64,7 @@ def with_token(blueprint: Blueprint, address: str, *methods: str) -> Callable[[R
     ``token`` of the path, or ``None``."""
 
     def decorate(function: Route) -> Route:
-        blueprint.route(f"{address}/<token>", methods=methods)(function)
+        blueprint.route(address + IN_PATH, methods=methods)(function)
         return blueprint.route(address, methods=methods, defaults={"token": None})(function)
 
     return decorate

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from flask import Request, request
 
+from fastx_list.api.request import ApiRequest
 from fastx_list.api.services import Services
 from fastx_list.errors import AuthError, Forbidden
 from fastx_list.tokens import Claims
@@ -23,18 +26,18 @@ def authenticate(service: Services, token: str | None, admin: bool = False) -> C
 
 def find_token(request: Request) -> str:
     """Return the token in ``Authorization: Bearer`` (RFC 6750), in ``X-FASTX-TOKEN``, or in
-    ``token`` of the query or of the form of a POST; raises :class:`AuthError` if there is none."""
+    ``token`` of the query or of the body of a POST; raises :class:`AuthError` if there is none."""
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and credentials.strip():
         return credentials.strip()
     token = request.headers.get("X-FASTX-TOKEN") or request.args.get("token")
     # What else asks has no body, and may say that it has one which never comes
     if not token and request.method == "POST":
-        token = request.form.get("token")
+        token = str(dict(cast(ApiRequest, request).body_pairs).get("token") or "")
     if not token:
         raise AuthError(
             "token: there is none; it goes into the path, Authorization: Bearer, X-FASTX-TOKEN, or"
-            " token in query or form",
+            " token in query or body",
             is_guess=False,
         )
     return token

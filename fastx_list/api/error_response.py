@@ -27,6 +27,9 @@ def error_response(status: int, message: str) -> Response:
     if status == 401:
         # RFC 9110 section 11.6.1: a 401 names a challenge
         response.headers["WWW-Authenticate"] = "Bearer"
+    if status == 415:
+        # RFC 9110 section 15.5.16: what would have been taken
+        response.headers["Accept-Encoding"] = "identity"
     if status == 426:
         # RFC 9110 section 15.5.22 and RFC 6455 section 4.4: to what, and to which version of it
         response.headers.update(

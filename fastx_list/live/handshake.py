@@ -17,7 +17,7 @@ from gevent.monkey import is_module_patched
 from simple_websocket import Server
 from werkzeug.routing import WebsocketMismatch
 
-from fastx_list.api.addresses import LISTINGS, Listing
+from fastx_list.api.addresses import IN_PATH, LISTINGS, Listing
 from fastx_list.api.authentication import authenticate
 from fastx_list.api.error_response import error_response
 from fastx_list.api.parameters import parser
@@ -76,7 +76,8 @@ def admit() -> None:
     _check_origin(service.settings.allowed_origins)
     live.await_first_read()
     service.refresh()
-    g.claims = authenticate(service, None, _listing().admin)
+    token = (request.view_args or {}).get("token")
+    g.claims = authenticate(service, token, _listing().admin)
     asked = parser.parse(_schema, request, location="anywhere")
     g.filters, g.snapshot = asked["filter"], asked["snapshot"]
     cap = service.settings.max_subscribers_per_login
@@ -89,9 +90,9 @@ def admit() -> None:
     _leave_the_handshake_alone(request.environ)
 
 
-def follow(ws: Server) -> None:
+def follow(ws: Server, token: str | None = None) -> None:
     """Give the socket to the sidecar. The request ends here with all that it took: a connection
-    needs none of it."""
+    needs none of it. :func:`admit` has looked at the ``token`` of the path."""
     # From here on the connection is ours: simple_websocket has nothing more to send on it
     ws.connected = False
     topic = _listing().topic(g.claims)
@@ -100,6 +101,8 @@ def follow(ws: Server) -> None:
 
 for listing in LISTINGS.values():
     sock.route(listing.address, endpoint=listing.name, bp=blueprint)(follow)
+    # For who makes the socket's address of the list's
+    sock.route(listing.address + IN_PATH, endpoint=f"{listing.name}ByPath", bp=blueprint)(follow)
 
 
 def plain_request(error: WebsocketMismatch) -> Response:
@@ -117,7 +120,7 @@ def gone(error: ConnectionError) -> Response:
 
 def _listing() -> Listing:
     assert request.url_rule is not None  # else nobody would ask
-    return LISTINGS[request.url_rule.rule]
+    return LISTINGS[request.url_rule.rule.removesuffix(IN_PATH)]
 
 
 def _leave_the_handshake_alone(environ: WSGIEnvironment) -> None:

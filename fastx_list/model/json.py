@@ -13,12 +13,14 @@ def to_json(value: object) -> str:
 
 
 def from_json(text: str | bytes) -> Any:
-    """Return what the JSON ``text`` says.
+    """Return what the JSON ``text`` says; bytes are UTF-8. A byte-order mark before it is ignored,
+    as RFC 8259 section 8.1 lets parsers do.
 
     Raises ``ValueError`` if it is not well-formed as RFC 8259 has it (NaN and Infinity are Python's
     idea), ``RecursionError`` if it is nested too deep.
     """
-    return json.loads(text, parse_constant=_refuse_constant)
+    plain = text.decode("utf-8") if isinstance(text, bytes) else text
+    return json.loads(plain.removeprefix("\ufeff"), parse_constant=_refuse_constant)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -15,18 +15,19 @@ from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, pre_load
 
+from fastx_list.model.spelling import numbers, split_values
 from fastx_list.text import FALSE, TRUE
 
 MAX_FILTERS = 32
 MAX_FILTER_BYTES = 4096
 
 Members = Mapping[str, Any]
-_INTEGER = re.compile(r"0|-?[1-9][0-9]*")  # as a filter names one
 
 
 @dataclass(frozen=True)
 class Filter:
-    """``name==value1,value2``: the member ``name`` has one of ``values`` (as text).
+    """``name==value1,value2``: the member ``name`` has one of ``values``: numbers compare by value,
+    all else as text.
 
     Whatever the values are, a session costs one look-up among them.
     """
@@ -40,9 +41,9 @@ class Filter:
         return frozenset(value for value in (False, True) if str(value).lower() in texts)
 
     @cached_property
-    def _integers(self) -> frozenset[int]:
+    def _numbers(self) -> tuple[frozenset[int], frozenset[float]]:
         # So that no session's number is written out: 4,000 digits take a millisecond
-        return frozenset(int(text) for text in self.values if _INTEGER.fullmatch(text))
+        return numbers(self.values)
 
     def matches(self, members: Members) -> bool:
         """Whether a session with these ``members`` passes."""
@@ -51,14 +52,10 @@ class Filter:
             return "" in self.values
         if isinstance(value, bool):
             return value in self._booleans
-        # A JSON number is one number however it is written: 50.0 is found by 50.
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, int):
-            return value in self._integers
-        if isinstance(value, (dict, list)):
-            return False
-        return str(value) in self.values
+        if isinstance(value, (int, float)):
+            whole, floating = self._numbers
+            return value in whole if isinstance(value, int) else value in floating
+        return isinstance(value, str) and value.strip() in self.values
 
 
 @dataclass(frozen=True)
@@ -210,7 +207,7 @@ def _parse_filter(text: str) -> Filter:
         raise ValidationError(
             "takes name==value1,value2 (in a URL the two equals signs are %3D%3D)"
         )
-    return Filter(name.strip(), frozenset(value.strip() for value in values.split(",")))
+    return Filter(name.strip(), split_values(values))
 
 
 class QuerySchema(Schema):

@@ -53,7 +53,7 @@ def _channel(listing: Listing) -> Document:
             f"On connecting there is one message for each of {listing.what}, then one for every"
             " change. If a client reads too slowly, states in between may be skipped, and what has"
             " begun and ended meanwhile; the last state always arrives. A refused connection gets"
-            " an error over HTTP."
+            " an error over HTTP. The token may also stand in the path, behind the address."
         ),
         "messages": {listing.item: {"$ref": f"#/components/messages/{listing.item}"}},
         "bindings": {

@@ -3,6 +3,8 @@ answered in the same way."""
 
 from __future__ import annotations
 
+import re
+
 from flask import Blueprint, Response, request
 from werkzeug.http import parse_etags
 
@@ -14,6 +16,8 @@ from fastx_list.model.query import Query
 from fastx_list.replica.topics import Topic
 
 blueprint = Blueprint("list", __name__)
+# What proxies that compress put behind our entity tag, such as Apache's -gzip and Jetty's --gzip
+_CODING = re.compile(r'[-;:]{1,2}(?:gzip|br|deflate|zstd)"')
 
 
 @with_token(blueprint, SESSIONS.address, "GET", "POST")
@@ -50,7 +54,8 @@ def answer(
         headers.append(("Warning", f'110 - "{STALE}"'))  # RFC 7234 section 5.5.1
     # As a rule it is what we sent, word for word
     if condition is not None and (
-        condition == headers[0][1] or parse_etags(condition).contains_weak(page.etag)
+        condition == headers[0][1]
+        or parse_etags(_CODING.sub('"', condition)).contains_weak(page.etag)
     ):
         return b"", 304, headers
     headers.append(("Content-Type", "application/json"))

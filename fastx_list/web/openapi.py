@@ -177,7 +177,7 @@ def _list_operations(listing: Listing, suffix: str, common: Document, envelope: 
         "post": {
             **operation,
             "operationId": f"post{listing.name}{suffix}",
-            "responses": responses(*_OF_EVERY_CALL, 413),
+            "responses": responses(*_OF_EVERY_CALL, 413, 415),
             "description": (
                 "Where body and query name the same parameter, the body wins, except that filters"
                 " of both hold."
@@ -206,7 +206,7 @@ def _params_operations(name: str, common: Document, envelope: bool) -> Document:
             },
             "responses": {
                 "200": _success("the session as it is now", _ref("Session"), envelope),
-                **_errors(*_OF_EVERY_CALL, 404, 413),
+                **_errors(*_OF_EVERY_CALL, 404, 413, 415),
             },
         }
     }

@@ -103,16 +103,24 @@ def as_text(schema: Document) -> dict[str, Document]:
     """Return, by name, the JSON Schemas of the members of ``schema`` where they stand in a URL or
     in a form.
 
-    All is text there, so the first of the ways in which JSON may say a value is the only one. A
-    default would be JSON's.
+    All is text there, so the first of the ways in which JSON may say a value is the only one, and
+    an empty text is as if it were absent. A default would be JSON's.
     """
     return {
         name: {
-            **member["anyOf"][0],
+            **_or_empty(member["anyOf"][0]),
             **{key: value for key, value in member.items() if key not in ("anyOf", "default")},
         }
         for name, member in schema["properties"].items()
     }
+
+
+def _or_empty(schema: Document) -> Document:
+    if "items" in schema:
+        return {**schema, "items": _or_empty(schema["items"])}
+    if "enum" in schema:
+        return {**schema, "enum": [*schema["enum"], ""]}
+    return {**schema, "pattern": f"^$|{schema['pattern']}"} if "pattern" in schema else schema
 
 
 @cache

@@ -28,6 +28,8 @@ def short_cut(application: WSGIApplication, service: Services) -> WSGIApplicatio
             or environ["REQUEST_METHOD"] != "GET"
             or "HTTP_UPGRADE" in environ  # which is at the wrong door with a WebSocket
             or "HTTP_ORIGIN" in environ  # which CORS is about
+            or environ.get("CONTENT_LENGTH")  # a body, which only a POST may have
+            or "HTTP_TRANSFER_ENCODING" in environ
             or not service.tokens.knows(token)
         ):
             return application(environ, start_response)

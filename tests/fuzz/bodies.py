@@ -38,6 +38,7 @@ def fill(asked: Asked) -> None:
 literals("content type", b"text/plain", b"", _JSON + b"; charset=utf-16", b"application/json;;=")
 literals("content type", b"multipart/form-data", b"multipart/form-data; boundary=" + b"x" * 300)
 literals("content type", b"application/x-www-form-urlencoded; charset=nonsense", b"\xff/\xfe")
+literals("content type", _FORM + b"; charset=iso-8859-1", _FORM + b"; charset=idna", _FORM)
 literals("content type", b"application/json, text/plain", b"multipart/mixed; boundary=fuzzed")
 
 
@@ -87,6 +88,7 @@ def _json_object(asked: Asked) -> tuple[bytes, bytes]:
         "snapshot",
         "_",
         "filter[]",
+        "filters",
         "Limit",
     )
     value: dict[str, Any] = {

@@ -15,6 +15,7 @@ def _one_of(name: bytes, *values: bytes, weight: float = 1) -> None:
         asked.headers.append((name, asked.pick(*values)))
         if name == b"Content-Length":  # of a body that is another one, or never comes
             asked.is_whole = False
+            asked.is_odd()
 
     add.__name__ = name.decode()
     alternative("header", weight)(add)

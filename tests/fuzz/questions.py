@@ -119,19 +119,24 @@ def _long(asked: Asked) -> bytes:
 
 
 def _usual(asked: Asked, name: str, value: str) -> bytes:
-    if asked.meaning is not None:
+    if asked.meaning is not None and value:  # an empty one is none
         if name == "filter":
             asked.meaning.setdefault(name, []).append(value)
         elif name in asked.meaning:
             asked.is_odd()
         else:
             asked.meaning[name] = value
-    return f"{name}={quote(value, safe='')}".encode()
+    spelt = asked.say("spelling of filter") if name == "filter" else name.encode()
+    return bytes(spelt) + b"=" + quote(value, safe="").encode()
+
+
+literals("spelling of filter", b"filter", weight=8)
+literals("spelling of filter", b"filter[]", b"filter[0]", b"filter%5B%5D", b"filter%5b17%5d")
 
 
 @alternative("parameter", 3)
 def _limit(asked: Asked) -> bytes:
-    return _usual(asked, "limit", str(asked.pick(0, 1, 2, 3, 100, 10**30, "007", -1, "x", 1.5)))
+    return _usual(asked, "limit", str(asked.pick(0, 1, 2, 3, 100, 10**30, "007", -1, "x", 1.5, "")))
 
 
 @alternative("parameter", 3)
@@ -177,7 +182,7 @@ def _odd_parameter(asked: Asked) -> bytes:
         asked.pick(b"%s[]", b"%s[0]", b"%s%%5B%%5D", b" %s", b"%s ", b"%%00%s", b"_%s", b"%s")
         % name
     )
-    near = asked.pick(near, near.upper(), near.capitalize())
+    near = asked.pick(near, near.upper(), near.capitalize(), b"page[%s]" % near, b"amp;" + near)
     values = (
         b"",
         b"0",
@@ -235,11 +240,24 @@ def _known(asked: Asked) -> str:
     return canary(who, asked.pick(*kinds) + str(asked.random.randint(0, 4)))
 
 
+_NUMBERS = (0, 1, 2, 0.5, -0.0, "1.0", "1e0", "00", "-0", 10**300, 777101888100, "1e+21", 1e-7)
+
+
 @alternative("value", 2)
 def _number(asked: Asked) -> str:
-    return str(asked.pick(0, 1, 2, 0.5, -0.0, "1.0", "1e0", "00", "-0", 10**300, 777101888100))
+    return str(
+        asked.pick(
+            0, 1, 2, 0.5, -0.0, "1.0", "1e0", "00", "-0", 10**300, 777101888100, "1e+21", 1e-7
+        )
+    )
+
+
+_WORDS = (
+    *("x", "true", "False", "null", "None", "", "{}", "ß", "İ", "\u202e", "😀"),
+    *(" x ", '"x,y"', '"x"', '"', '"",""'),
+)
 
 
 @alternative("value", 2)
 def _word(asked: Asked) -> str:
-    return str(asked.pick("x", "true", "False", "null", "None", "", "{}", "ß", "İ", "\u202e", "😀"))
+    return str(asked.pick(*_WORDS))

@@ -22,6 +22,13 @@ from tests.support import Service, fetch, wait_for
         ("?token={good}&filter=x", 400, "filter: takes name==value1"),
         ("?token={good}&snapshot=perhaps", 400, "snapshot: takes true or false"),
         ("?token={expired}", 401, "expired"),
+        ("?token={good}&filters=clients==0", 400, "filter: is spelt filter=name==value1"),
+        ("?token={good}&Filter[]=clients==0", 400, "filter: is spelt filter=name==value1"),
+        ("?token={good}&snapshots=0", 400, "snapshot: is spelt snapshot"),
+        ("?token={good}&filter=name==Zo%EB", 400, "filter: takes text in UTF-8"),
+        ("?token={good};filter=clients==0", 400, "takes & between them"),
+        ("/{good}?filter=x", 400, "filter: takes name==value1"),
+        ("/x", 401, "well-formed"),
     ],
 )
 def test_it_is_refused_before_the_upgrade(
@@ -62,12 +69,30 @@ def test_a_header_that_is_odd_keeps_nobody_out(
         assert connection.recv(65536).startswith(b"HTTP/1.1 101")
 
 
-def test_a_slash_at_the_end_of_the_address_changes_nothing(
-    live: Service, alice: str, observe: Observe
+@pytest.mark.parametrize(
+    "address", ["/?token={}", "/{}", "/{}/", "/{}?token=", "/{}?limit=&filter="]
+)
+def test_the_token_may_stand_in_the_path_and_a_slash_at_the_end_changes_nothing(
+    live: Service, alice: str, observe: Observe, address: str
 ) -> None:
     observe(session("a"))
-    with connect(f"{live.live_url}/?token={alice}") as connection:
+    with connect(live.live_url + address.format(alice)) as connection:
         assert take(connection)[0] == "a"
+    admin = live.token("carol", admin=True)
+    everybody = live.live_url.replace("/list", "/admin/session")
+    with connect(everybody + address.format(admin)) as connection:
+        assert take(connection)[0] == "a"
+    assert "eyJ" not in live.processes.log("live")
+
+
+@pytest.mark.parametrize("name", ["filter", "filter[]", "filter%5B0%5D"])
+def test_a_list_of_filters_is_taken_as_libraries_spell_it(
+    live: Service, alice: str, observe: Observe, name: str
+) -> None:
+    observe(session("a", clients=1), session("b", clients=0), session("c", clients=0))
+    question = f"&{name}=clients%3D%3D0&{name}=id%3D%3Dc&_=1"
+    with follow(live, alice, question) as connection:
+        assert take(connection)[0] == "c"
 
 
 @pytest.mark.settings(ALLOWED_ORIGINS="https://portal.example.org")

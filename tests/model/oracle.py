@@ -2,12 +2,14 @@
 
 It shares nothing with the product, is slow, and goes through the rules one after the other, so that
 the two agree only if both are right. Where the design is silent, the public docstrings decide:
-booleans sort as 0 and 1, arrays and objects sort as ``null`` does, a whole number is one text
-however it was written.
+booleans sort as 0 and 1, arrays and objects sort as ``null`` does, a number is one however it was
+written.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cmp_to_key
@@ -95,26 +97,42 @@ def find(session: Members, name: str) -> Any:
 def passes(session: Members, name: str, values: list[str]) -> bool:
     value = find(session, name)
     for wanted in values:
-        if wanted == "" and (value is None or value == ""):
+        if wanted == "" and value is None:
             return True
         if value is True and wanted.lower() == "true":
             return True
         if value is False and wanted.lower() == "false":
             return True
+        if isinstance(value, str) and value.strip() == wanted:
+            return True
         if (
-            isinstance(value, (str, int, float))
+            isinstance(value, (int, float))
             and not isinstance(value, bool)
-            and wanted == text(value)
+            and is_number(wanted)
+            and same(value, wanted)
         ):
             return True
     return False
 
 
-def text(value: str | int | float) -> str:
-    """Return the text that a filter compares."""
-    if isinstance(value, float) and Fraction(value).denominator == 1:
-        return str(Fraction(value).numerator)
-    return str(value)
+def is_number(text: str) -> bool:
+    """Whether a text is a number as JSON writes it."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return False
+    is_plain = text[-1].isdigit() and (text[0] == "-" or text[0].isdigit())
+    return is_plain and isinstance(found, (int, float))
+
+
+def same(value: float, wanted: str) -> bool:
+    """Whether a number is the one that a text says: a whole one exactly, and any other as far as
+    numbers with a fraction go."""
+    if isinstance(value, float):
+        return value == float(wanted)
+    if not math.isfinite(float(wanted)):
+        return wanted == str(value)
+    return Fraction(value) == Fraction(wanted)
 
 
 def kind(value: Any) -> str:
@@ -164,10 +182,24 @@ def read_filters(raw: Any) -> list[tuple[str, list[str]]]:
         place = one.find("==")
         if place == -1 or one[:place].strip() == "":
             raise Refused("filter")
-        filters.append(
-            (one[:place].strip(), [value.strip() for value in one[place + 2 :].split(",")])
-        )
+        filters.append((one[:place].strip(), read_values(one[place + 2 :])))
     return filters
+
+
+def read_values(text: str) -> list[str]:
+    """Return what a filter asks for: what is between commas, but for those in double quotes."""
+    rest, values = text.split(","), []
+    while rest:
+        for size in range(2, len(rest) + 1):
+            quoted = ",".join(rest[:size]).strip()
+            inside = quoted[1:-1].replace('""', "")
+            if len(quoted) > 2 and quoted[0] == quoted[-1] == '"' and '"' not in inside:
+                values.append(quoted[1:-1].replace('""', '"').strip())
+                rest = rest[size:]
+                break
+        else:
+            values.append(rest.pop(0).strip())
+    return values
 
 
 def read_name(raw: Any) -> str:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from fastx_list.model.query import Filter
 from fastx_list.model.session import Session, encode
+from fastx_list.model.spelling import split_values
 from tests.model.asking import listed, session
 
 
@@ -29,6 +31,28 @@ from tests.model.asking import listed, session
         (True, "TRUE"),
         (False, "False"),
         (None, ""),
+        # Numbers compare by value, however either is written
+        (1e21, "1e21"),
+        (1e21, "1e+21"),
+        (1e21, "1E21"),
+        (1e21, "1" + 21 * "0"),
+        (10**21, "1e21"),
+        (10**23, "1e23"),
+        (1e23, "1e23"),
+        (1e23, "1" + 23 * "0"),
+        (1e-7, "1e-7"),
+        (1e-7, "1e-07"),
+        (1e-7, "0.0000001"),
+        (1, "1.0"),
+        (100, "1e2"),
+        (-250, "-2.5e2"),
+        (0, "-0"),
+        (0, "0e99999999"),
+        (0.0, "-0.0"),
+        # Blanks at either end of a text do not count, in the session as in the filter
+        (" red ", "red"),
+        ("\tred", " red\n"),
+        ("  ", ""),
     ],
 )
 def test_a_filter_finds_the_text_of_a_value(value: Any, wanted: str) -> None:
@@ -41,16 +65,25 @@ def test_a_filter_finds_the_text_of_a_value(value: Any, wanted: str) -> None:
         ("red", "Red"),
         ("red", "re"),
         ("red", ""),
-        (" red ", "red"),  # the filter is trimmed, the session is not
         ("True", "true"),  # only booleans are found in any case
-        (1, "1.0"),
         (1, "01"),
         (1, "+1"),
         (1, "true"),
         (10, "1"),
         (0, ""),
         (0, "false"),
-        (0, "-0"),
+        (1, "1."),
+        (1, ".1e1"),
+        (1, "1e"),
+        (1, "0x1"),
+        (10, "1_0"),
+        (9007199254740992, "9007199254740993"),  # which are one as floating-point numbers
+        (9007199254740992, "9007199254740993.0"),
+        (0, "1e-99999999999999999999"),
+        (1, "1e999"),
+        ("1.0", "1"),  # a text is one, whatever it looks like
+        ("1", "1.0"),
+        ("1e21", "1e+21"),
         (True, "1"),
         (True, "yes"),
         (False, ""),
@@ -72,6 +105,43 @@ def test_a_filter_does_not_find_what_only_looks_alike(value: Any, wanted: str) -
 def test_a_comma_is_or() -> None:
     sessions = [session(name, params={"color": name}) for name in ("blue", "green", "red")]
     assert listed(sessions, filter="color==red,blue,black") == ["blue", "red"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ('"x,y"', ["comma"]),
+        (' "x,y" ,x', ["comma", "x"]),
+        ('"x,y","y,x"', ["comma", "turned"]),
+        ("x,y", ["x"]),
+        ('"x"', ["quoted"]),
+        ('"x","x,y"', ["comma", "quoted"]),
+        ('"say ""x,y"""', ["said"]),
+        ('"x,y', []),
+        ('"x,y"z', []),
+        ('x"x,y"', []),
+        ('"x,y",', ["comma", "empty"]),
+        ('"",x', ["x"]),
+    ],
+)
+def test_a_value_with_a_comma_stands_in_double_quotes(wanted: str, found: list[str]) -> None:
+    texts = {
+        "comma": "x,y",
+        "empty": "",
+        "quoted": '"x"',
+        "said": 'say "x,y"',
+        "turned": "y,x",
+        "x": "x",
+    }
+    sessions = [session(name, params={"v": text}) for name, text in texts.items()]
+    assert listed(sessions, filter=f"v=={wanted}") == found
+
+
+def test_odd_quotes_take_no_longer_than_others() -> None:
+    for text in ('"', '""', '",', '"""', '"",', ',"'):
+        started = time.process_time()
+        split_values(text * (4096 // len(text)))
+        assert time.process_time() - started < 1
 
 
 def test_a_repeated_filter_is_and() -> None:

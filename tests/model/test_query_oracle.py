@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import given
@@ -8,7 +9,7 @@ from marshmallow import ValidationError
 
 from fastx_list.model.query import Query, describe
 from tests.model.asking import SCHEMA, listed, paged, session, thorough, usual
-from tests.model.oracle import MEMBERS, Members, Refused, expected, kind, text
+from tests.model.oracle import MEMBERS, Members, Refused, expected, kind
 
 # Few different values, so that filters find something and sorting meets ties; each group holds what
 # is easily taken for one.
@@ -49,6 +50,7 @@ TEXTS = (
     "True",
     "null",
     "a,b",
+    'a,"b',
     "a==b",
     "a b",
     " a ",
@@ -134,6 +136,18 @@ booleans = st.sampled_from(
 )
 
 
+def writings(value: bool | float | str) -> list[str]:
+    """Return how a filter may write a value that it is to find, and some ways that look so."""
+    if isinstance(value, str):
+        return [value, '"{}"'.format(value.replace('"', '""'))]
+    if isinstance(value, bool):
+        return [str(value), str(value).lower()]
+    texts = [str(value), json.dumps(value)]
+    if abs(value) < 1e308:
+        texts += [f"{value:.20e}", f"{value:g}", f"{value:f}", f"{int(value)}.0"]
+    return texts
+
+
 @st.composite
 def filters(draw: st.DrawFn, sessions: list[Members]) -> str:
     """A filter of which the name and the values are often those of a session."""
@@ -142,11 +156,7 @@ def filters(draw: st.DrawFn, sessions: list[Members]) -> str:
     for members in sessions:
         value = members["params"].get(name.removeprefix("params."), members.get(name))
         if kind(value) != "nothing to sort by" and draw(st.booleans()):
-            wanted.append(
-                text(value)
-                if not isinstance(value, bool)
-                else draw(st.sampled_from([str(value), str(value).lower()]))
-            )
+            wanted.append(draw(st.sampled_from(writings(value))))
     spaced = [draw(spaces) + value + draw(spaces) for value in draw(st.permutations(wanted))]
     return draw(spaces) + name + draw(spaces) + "==" + ",".join(spaced)
 

@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 
 from fastx_list import create_app, create_live_app
+from fastx_list.api.addresses import IN_PATH
 from fastx_list.errors import ERRORS, ApiError
 from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Session, encode
@@ -55,7 +56,9 @@ def test_every_address_with_its_methods_is_documented_and_no_other(
         for method in methods
     }
     app = create_live_app(environ)
-    sockets = {rule.rule for rule in app.url_map.iter_rules() if rule.websocket}
+    sockets = {
+        rule.rule.removesuffix(IN_PATH) for rule in app.url_map.iter_rules() if rule.websocket
+    }
     assert sockets == {channel["address"] for channel in documents["asyncapi"]["channels"].values()}
     app.extensions["fastx-list"].store.close()
 

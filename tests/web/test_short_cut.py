@@ -31,6 +31,10 @@ QUERIES = (
     "?sortReverse=perhaps",
     "?&&=&limit=",
     "?limit=%D9%A5",
+    "?filter[]=clients%3D%3D0&filter%5B7%5D=login==alice",
+    "?filters=clients==0",
+    "?limit=1;filter=clients==0",
+    "?filter=name==%EB",
 )
 
 
