@@ -19,8 +19,10 @@ _TOKEN = re.compile(
     r"|(?:(?<![\w-])|(?<=%[0-9A-Fa-f]{2}))(?:eyJ[\w-]*(?:(?:\.|%2[Ee])[\w-]*){0,2}|e[yw][\w-]{8,}(?:(?:\.|%2[Ee])[\w-]{8,}){2})"
 )
 # Letters, digits, ``-._~``: encoded or not, they mean the same (RFC 3986 section 6.2.2.2), so
-# nobody has to write them so.
-_NEEDLESSLY_ENCODED = re.compile(r"%(2[DEde]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
+# nobody has to write them so. The percent sign, since what is encoded may be encoded again.
+_NEEDLESSLY_ENCODED = re.compile(r"%(2[5DEde]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
+_MAX_ENCODED = 8  # times over; nobody honest encodes what is encoded more than twice
+_ENCODED_WORD = re.compile(r"[^\s\"']*%[0-9A-Fa-f]{2}[^\s\"']*")
 # What is left of a token that something odd stands in, such as the end of a line: letters and
 # digits that make no words. Words in names of headers, classes and files are longer on average.
 _RUN = re.compile(r"[A-Za-z0-9_.-]{16,}")
@@ -33,9 +35,23 @@ def redact(text: str) -> str:
     """Return ``text`` with every token in it, and whatever stands where a token belongs, replaced
     by ``[token]``."""
     if "%" in text:
-        plain = _NEEDLESSLY_ENCODED.sub(lambda match: chr(int(match[1], 16)), text)
-        text = plain if _hide(plain) != plain else text
+        plain = _decode(text)
+        if plain is None:
+            text = _ENCODED_WORD.sub("[token]", text)
+        elif _hide(plain) != plain:
+            text = plain
     return _hide(text)
+
+
+def _decode(text: str) -> str | None:
+    """Return ``text`` with what was needlessly encoded as itself; ``None`` if it was encoded too
+    many times over."""
+    for _ in range(_MAX_ENCODED):
+        plain = _NEEDLESSLY_ENCODED.sub(lambda match: chr(int(match[1], 16)), text)
+        if plain == text:
+            return plain
+        text = plain
+    return None
 
 
 def _hide(text: str) -> str:

@@ -4,7 +4,8 @@ import base64
 import hashlib
 import re
 import secrets
-from urllib.parse import quote
+from random import Random
+from urllib.parse import quote, unquote
 
 import jwt
 import pytest
@@ -146,6 +147,21 @@ def test_a_token_with_percent_encoded_dots_is_taken_out(before: str, dot: str) -
 def test_a_token_that_is_percent_encoded_throughout_is_taken_out(before: str) -> None:
     encoded = "".join(f"%{ord(letter):02x}" for letter in TOKEN)
     assert redact(f"GET {before}{encoded} HTTP/1.1") == f"GET {before}[token] HTTP/1.1"
+
+
+@pytest.mark.parametrize("times", [2, 3, 5, 8, 20])
+@pytest.mark.parametrize("before", ["/api/list/", "/ready/"])
+def test_a_token_that_is_encoded_again_and_again_is_taken_out(before: str, times: int) -> None:
+    encoded, random = TOKEN, Random(times)
+    for _ in range(times):  # also what stands in an earlier encoding, such as the 6 of %65
+        encoded = "".join(
+            f"%{ord(letter):02x}" if random.random() < 0.2 else letter for letter in encoded
+        )
+    redacted = redact(f"GET {before}{encoded} HTTP/1.1")
+    for _ in range(times):
+        redacted = unquote(redacted)
+    assert not survives(TOKEN, redacted)
+    assert "HTTP/1.1" in redacted
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ def address_it(asked: Asked) -> None:
         asked.say("place of a socket's token" if is_socket else "place of the token")
     if asked.chance(0.15):
         asked.path = asked.say("path")
+    if b"?" in asked.path:  # what is said of the first parameter belongs to something else
+        asked.is_odd()
     pairs = [asked.say("parameter") for _ in range(asked.random.choice((0, 0, 1, 1, 2, 3, 4)))]
     asked.query = b"&".join(filter(None, [asked.query, *pairs]))
 

@@ -111,7 +111,7 @@ def _environ(asked: Asked, etag: bytes | None) -> dict[str, Any]:
     environ: dict[str, Any] = {
         "REQUEST_METHOD": asked.method.decode("latin-1"),
         "PATH_INFO": unquote_to_bytes(path).decode("latin-1"),
-        "QUERY_STRING": (query or asked.query).decode("latin-1"),
+        "QUERY_STRING": b"?".join(filter(None, (query, asked.query))).decode("latin-1"),
         "SCRIPT_NAME": "",
         "REMOTE_ADDR": "127.0.0.1",
         "SERVER_NAME": "127.0.0.1",
