@@ -83,14 +83,18 @@ class Silence:
     """For how long an agent has said nothing to a store that took what others wrote."""
 
     lease: float
-    awake: float = 0.0  # the seconds in which it could have said something and others looked
-    said_at: float = 0.0  # when it last did, by those
-    lapses: int = 0  # how often it was silent for a lease
+    beat: float
+    said_at: float = 0.0  # when it last did, by the monotonic clock
+    gap_at: float = 0.0  # until when nobody else ran, or the store could not be written
+    lapses: int = 0  # how often its sessions could have ended
     _is_over: bool = False
 
     def is_over(self) -> bool:
-        """Whether its sessions may have ended."""
-        if not self._is_over and self.awake - self.said_at >= self.lease - 1e-6:
+        """Whether its sessions may have ended. After a gap it has a beat to speak again."""
+        if not self._is_over and (
+            clock.now - self.said_at >= self.lease - 1e-6
+            and clock.now - self.gap_at >= self.beat - 1e-6
+        ):
             self._is_over = True
             self.lapses += 1
         return self._is_over
@@ -99,15 +103,18 @@ class Silence:
         self.is_over()
         self.said_at, self._is_over = at, False
 
+    def reboot(self) -> None:
+        self.said_at = self.gap_at = clock.now
+
 
 class Truth:
     """What runs, and what is confirmed."""
 
-    def __init__(self, servers: Iterable[str], lease: float) -> None:
+    def __init__(self, servers: Iterable[str], lease: float, beat: float) -> None:
         self.sessions: dict[str, Session] = {}
         self.revoked: dict[str, float] = {}  # when they expire
         self.written: dict[str, Written | None] = dict.fromkeys(servers)
-        self.silence = {server: Silence(lease) for server in servers}
+        self.silence = {server: Silence(lease, beat) for server in servers}
         self.restores = 0  # how often the store became an older one
 
     def begin(self, server: str, login: str, started: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from fastx_list.agent.keep import BEATS_PER_LEASE
 from fastx_list.config import load
 from fastx_list.store import StoreError
 from tests.simulation import clock as clock_module
@@ -51,7 +52,7 @@ class World:
                 "FASTX_LIST_SERVER_EXPIRY": str(LEASE),
             }
         )
-        self.truth = Truth(self.servers, LEASE)
+        self.truth = Truth(self.servers, LEASE, LEASE / BEATS_PER_LEASE)
         self.agents = [AgentProcess(self, server) for server in self.servers]
         self.workers = [ListWorker(self, f"list {number}") for number in (1, 2)]
         self.sidecar = Sidecar(self, "sidecar")
@@ -77,12 +78,19 @@ class World:
 
     # Time and turns
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: float, nobody_runs: bool = False) -> None:
+        gaps = [
+            agent.silence
+            for agent in self.agents
+            if nobody_runs
+            or self.disk.condition is not None
+            or not any(each.runs for each in self.processes if each is not agent)
+        ]
+        for silence in gaps:
+            silence.is_over()
         clock.now += seconds
-        if self.disk.condition is None:
-            for agent in self.agents:
-                if any(each.runs for each in self.processes if each is not agent):
-                    agent.silence.awake += seconds
+        for silence in gaps:
+            silence.gap_at = clock.now
 
     def run(self, seconds: float, seed: int) -> None:
         """Let the processes take their turns for so long."""
@@ -118,7 +126,8 @@ class World:
                 del self._fragile[token]
 
     def freeze(self, seconds: float) -> None:
-        clock.now += seconds
+        """Let time pass in which nobody runs."""
+        self.advance(seconds, nobody_runs=True)
 
     def suspend(self, seconds: float) -> None:
         clock.slept += seconds
@@ -132,11 +141,15 @@ class World:
         for process in self.processes:
             if process.is_alive:
                 process.end()
+                self.ended(process)
         clock.reboot()
         for session in self.truth.running():
             session.has_ended = True
         for process in self.processes:
             process.start()
+        for agent in self.agents:
+            agent.silence.reboot()
+            agent.hangs_until = 0.0
 
     # Sessions
 
