@@ -184,7 +184,7 @@ class Messages:
         self._topic = topic
         self.heard: dict[str, Heard] = {}
         self._newest: dict[str, tuple[int, int]] = {}  # version and param, over reconnections
-        self._restores = truth.restores
+        self._restores: dict[str, int] = {}  # after how many of them an older state was told
         self._announced: set[str] = set()  # what is to be sent, and may be known from before
 
     def reconnect(self, snapshot: Iterable[str]) -> None:
@@ -214,11 +214,11 @@ class Messages:
         if self._topic is not Everything.SESSIONS and said.login != self._topic:
             raise self._fail("told of another login's", said.id)
         before, newest = self.heard.get(said.id), (said.version, said.param)
-        if self._restores != self._truth.restores:
-            self._restores, self._newest = self._truth.restores, {}
         old = self._newest.get(said.id, (0, 0))
         if newest[0] < old[0] or newest[1] < old[1]:
-            raise self._fail(f"{said} is older than {old}", said.id)
+            if self._restores.get(said.id, 0) == self._truth.restores:
+                raise self._fail(f"{said} is older than {old}", said.id)
+            self._restores[said.id] = self._truth.restores  # of the store, once for each
         if before is not None and not before.is_there and self._lapses(said.id) == before.lapses:
             raise self._fail("began twice", said.id)
         self._newest[said.id] = newest

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from fastx_list.agent import keep, load, look
 from fastx_list.agent.machine import Machine
+from fastx_list.model.session import Start
 from fastx_list.store import sqlite, sqlite_leases
 from tests.simulation import disk
 from tests.simulation.clock import clock
@@ -25,6 +27,7 @@ HISTORY_SECONDS, REMEMBER_SECONDS = 40, 4000
 
 
 names: dict[str, str] = {}  # of the agents, by server
+_START = Start()
 unexpected: list[str] = []  # what the package logged as a mistake of its own
 
 
@@ -46,6 +49,16 @@ class StillMachine(Machine):
     def look(self) -> None:
         self.claimed, self.unanswered, self.problems = set(), set(), {}
         self.last_look = clock.time()
+
+
+class NoFile:
+    """The file ``session.json``, which is not there."""
+
+    def __init__(self, path: Path) -> None:
+        pass
+
+    def read(self, machine: Machine) -> Start:
+        return _START
 
 
 class _Overlaid:
@@ -83,6 +96,7 @@ def simulated() -> Iterator[None]:
         # Collecting garbage at each write takes longer than all else
         patch.setattr(keep, "gc", SimpleNamespace(collect=lambda: 0, freeze=lambda: None))
         patch.setattr(load, "_measured", lambda measure: None)
+        patch.setattr(keep, "SessionJson", NoFile)
         patch.setattr(look, "Machine", StillMachine)
         patch.setattr(sqlite_leases, "boot", lambda: f"boot {clock.boot}")
         patch.setattr(sqlite, "HISTORY_SECONDS", HISTORY_SECONDS)
