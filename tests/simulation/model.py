@@ -171,8 +171,9 @@ class Heard:
     """What a subscriber was told of a session."""
 
     said: Said
-    is_there: bool
-    lapses: int  # of its server, when it was told of it last
+    lapses: int  # of its server, that its ends were told for
+    is_there: bool = True
+    is_over: bool = False  # whether it has ended for good
 
 
 class Messages:
@@ -219,12 +220,12 @@ class Messages:
             if self._restores.get(said.id, 0) == self._truth.restores:
                 raise self._fail(f"{said} is older than {old}", said.id)
             self._restores[said.id] = self._truth.restores  # of the store, once for each
-        if before is not None and not before.is_there and self._lapses(said.id) == before.lapses:
+        if before is not None and before.is_over:
             raise self._fail("began twice", said.id)
         self._newest[said.id] = newest
         self._announced.discard(said.id)
         lapses = self._lapses(said.id) - 1 if before is None else before.lapses
-        self.heard[said.id] = Heard(said, True, lapses)
+        self.heard[said.id] = Heard(said, lapses)
         if said.version > session.version:
             raise self._fail(f"{said} is newer than the truth", said.id)
 
@@ -235,10 +236,13 @@ class Messages:
             return
         if heard is None or not heard.is_there:
             raise self._fail("told of an end that had no beginning", name)
-        lapses = self._lapses(name)
-        if not self._truth.sessions[name].has_ended and lapses == heard.lapses:
+        heard.is_there = False
+        if self._lapses(name) > heard.lapses:
+            heard.lapses += 1  # it may come back
+        elif self._truth.sessions[name].has_ended:
+            heard.is_over = True
+        else:
             raise self._fail("told of an end, and it runs", name)
-        heard.is_there, heard.lapses = False, max(heard.lapses, min(lapses, heard.lapses + 1))
 
     def now(self) -> dict[str, Said]:
         """Return the sessions that are there, as far as the messages say."""

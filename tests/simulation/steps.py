@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from random import Random
 from typing import Any, NamedTuple
 
@@ -20,7 +20,8 @@ class Step(NamedTuple):
     arguments: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.name}({', '.join(map(repr, self.arguments))})"
+        said = (str(each) if isinstance(each, Step) else repr(each) for each in self.arguments)
+        return f"{self.name}({', '.join(said)})"
 
 
 def _run(random: Random) -> tuple[Any, ...]:
@@ -92,4 +93,18 @@ def history(seed: int, without: Collection[str] = ()) -> list[Step]:
     kinds = {**_USUAL, **{name: _FAULTS[name] for name in few}}
     steps = [_step(random, kinds) for _ in range(random.choice((STEPS // 2, STEPS, 2 * STEPS)))]
     steps.append(Step("settle", (random.getrandbits(30), random.random() < 0.5)))
-    return [step for step in steps if step.name not in without]
+    return _filtered(steps, without)
+
+
+def _filtered(steps: Iterable[Step], without: Collection[str]) -> list[Step]:
+    return [
+        step._replace(
+            arguments=tuple(
+                each
+                for each in step.arguments
+                if not (isinstance(each, Step) and each.name in without)
+            )
+        )
+        for step in steps
+        if step.name not in without
+    ]
