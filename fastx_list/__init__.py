@@ -24,7 +24,9 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
 
     Raises :class:`fastx_list.config.ConfigError` for a setting that cannot be used.
     """
-    from fastx_list.api import health
+    from werkzeug.routing import WebsocketMismatch
+
+    from fastx_list.api import elsewhere, health
     from fastx_list.api.proxies import behind_proxies
     from fastx_list.replica.view import Entry
     from fastx_list.web import admin, cors, docs, list, page, params
@@ -33,6 +35,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     app, service, _ = _create("list", environ, Entry)
     for module in (list, params, admin, page, docs, health):
         app.register_blueprint(module.blueprint)
+    app.register_error_handler(WebsocketMismatch, elsewhere.is_live)
     cors.allow(app, service.settings.allowed_origins)
     quick = short_cut(app.wsgi_app, service)
     app.wsgi_app = behind_proxies(quick, service.settings.trusted_proxies)  # type: ignore[method-assign, assignment]
@@ -45,9 +48,10 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     Raises :class:`fastx_list.config.ConfigError` for a setting that cannot be used, and
     :class:`gunicorn.errors.AppImportError` in a gunicorn with other workers.
     """
+    from werkzeug.exceptions import MethodNotAllowed, NotFound
     from werkzeug.routing import WebsocketMismatch
 
-    from fastx_list.api import health
+    from fastx_list.api import elsewhere, health
     from fastx_list.api.proxies import behind_proxies
     from fastx_list.live import handshake, sidecar
     from fastx_list.live.frames import FramedEntry
@@ -57,7 +61,8 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     app, service, replica = _create("live", environ, FramedEntry)
     app.extensions[sidecar.EXTENSION] = sidecar.Live(service, replica)
     app.config["SOCK_SERVER_OPTIONS"] = handshake.SOCK_SERVER_OPTIONS
-    app.register_error_handler(WebsocketMismatch, handshake.plain_request)
+    for error in (WebsocketMismatch, NotFound, MethodNotAllowed):
+        app.register_error_handler(error, elsewhere.is_list)
     app.register_error_handler(ConnectionError, handshake.gone)
     for module in (handshake, health):
         app.register_blueprint(module.blueprint)

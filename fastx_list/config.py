@@ -181,8 +181,13 @@ class Settings:
     token_public_key: Path | None = _setting(
         values.file, None, "a PEM file, RSA or EC P-256; needs `pip install 'fastx-list[keys]'`"
     )
+    compat: str | None = _setting(
+        values.matching("fastx", "fastx"),
+        None,
+        "`fastx` for portals that were written for FastX; see [portal.md](portal.md)",
+    )
     result_envelope: bool = _setting(
-        values.boolean, False, '`true` wraps successes in `{"result": …}`'
+        values.boolean, False, '`true` wraps successes in `{"result": …}`, as `COMPAT=fastx` does'
     )
     allowed_origins: tuple[str, ...] = _setting(
         values.origins,
@@ -214,9 +219,17 @@ class Settings:
         "sessions of one login on this machine that are listed, the oldest ones; those that a"
         " launcher whom you trust registers do not count",
     )
-    live_port: int | None = _setting(
-        values.port, None, "the sidecar's port, where the page reaches it without a proxy"
+    list_port: int | None = _setting(
+        values.port, None, "the list's port, where clients reach it without a proxy"
     )
+    live_port: int | None = _setting(
+        values.port, None, "the sidecar's port, where page and clients reach it without a proxy"
+    )
+
+    @property
+    def envelope(self) -> bool:
+        """Whether every success over HTTP is ``{"result": …}``."""
+        return self.result_envelope or self.compat == "fastx"
 
     @property
     def secret_file(self) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastx_list.config import Settings, load, table
+from fastx_list.config import ConfigError, Settings, load, table
 from tests.support import ordinary_user
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "deploy.md"
@@ -36,6 +36,14 @@ def test_without_any_setting_the_defaults_hold() -> None:
         server_pool=None,
         server_url=None,
     )
+
+
+def test_compatibility_with_fastx_brings_the_envelope() -> None:
+    assert not load({}).envelope
+    assert load({"FASTX_LIST_COMPAT": "fastx"}).envelope
+    assert load({"FASTX_LIST_RESULT_ENVELOPE": "true"}).envelope
+    with pytest.raises(ConfigError, match="FASTX_LIST_COMPAT takes fastx, not 'x2go'"):
+        load({"FASTX_LIST_COMPAT": "x2go"})
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,11 @@ def run(settings: Settings, bind: str, live_bind: str, demo: bool) -> int:
     login = login_of(os.geteuid())
     # Makes the secret before three processes would
     token = Tokens(settings).issue(login, TOKEN_SECONDS)
-    environ = {**os.environ, PREFIX + "LIVE_PORT": str(addresses["--live-bind"][1])}
+    environ = {
+        **os.environ,
+        PREFIX + "LIST_PORT": str(addresses["--bind"][1]),
+        PREFIX + "LIVE_PORT": str(addresses["--live-bind"][1]),
+    }
     stop = Stop()
     children: list[_Child] = []
     simulated = Demo(settings.spool, login) if demo else None

@@ -15,11 +15,9 @@ from flask import Blueprint, Response, current_app, g, request
 from flask_sock import Sock
 from gevent.monkey import is_module_patched
 from simple_websocket import Server
-from werkzeug.routing import WebsocketMismatch
 
 from fastx_list.api.addresses import IN_PATH, LISTINGS, Listing
 from fastx_list.api.authentication import authenticate
-from fastx_list.api.error_response import error_response
 from fastx_list.api.parameters import parser
 from fastx_list.api.protocol import WEBSOCKET_VERSION
 from fastx_list.api.services import services
@@ -103,13 +101,6 @@ for listing in LISTINGS.values():
     sock.route(listing.address, endpoint=listing.name, bp=blueprint)(follow)
     # For who makes the socket's address of the list's
     sock.route(listing.address + IN_PATH, endpoint=f"{listing.name}ByPath", bp=blueprint)(follow)
-
-
-def plain_request(error: WebsocketMismatch) -> Response:
-    """Answer a request without an upgrade, which is at the wrong door."""
-    return error_response(
-        400, "this address takes WebSockets only; the list over HTTP is on another port"
-    )
 
 
 def gone(error: ConnectionError) -> Response:

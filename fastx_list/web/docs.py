@@ -45,7 +45,7 @@ def _openapi() -> dict[str, Any]:
     from fastx_list.web.openapi import openapi
 
     return {
-        **openapi(services().settings.result_envelope),
+        **openapi(services().settings.envelope),
         "servers": [{"url": request.script_root or "/"}],
     }
 

@@ -59,5 +59,5 @@ def answer(
     ):
         return b"", 304, headers
     headers.append(("Content-Type", "application/json"))
-    body = b'{"result":%s}' % page.body if service.settings.result_envelope else page.body
+    body = b'{"result":%s}' % page.body if service.settings.envelope else page.body
     return body, 200, headers

@@ -3,10 +3,9 @@ like any other client."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from flask import Blueprint, Response, render_template, request
 
+from fastx_list.api.elsewhere import host_of_request
 from fastx_list.api.services import services
 from fastx_list.model.session import COLUMNS, MEMBERS, MILLISECONDS
 
@@ -25,9 +24,7 @@ _MEMBERS = {
 def page() -> Response:
     """Answer with the page, which may load from and connect to nothing but this host."""
     live_port = services().settings.live_port
-    host = urlsplit(f"//{request.host}").hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    live = f"{host}:{live_port}" if live_port else request.host
+    live = f"{host_of_request()}:{live_port}" if live_port else request.host
     return html(
         render_template("page.html", live_port=live_port or "", columns=COLUMNS, **_MEMBERS),
         f"script-src 'self'; connect-src 'self' ws://{live} wss://{live}; ",

@@ -35,5 +35,5 @@ def set_params(token: str | None) -> Response:
         raise Unavailable("the change could not be kept; try again soon") from None
     if text is None:
         raise NotFound("id: you have no session with this id")
-    body = f'{{"result":{text}}}' if service.settings.result_envelope else text
+    body = f'{{"result":{text}}}' if service.settings.envelope else text
     return Response(body, headers={"Cache-Control": "no-store"}, mimetype="application/json")
