@@ -168,7 +168,7 @@ def revoke(token: str) -> None:
             'this token has no "jti" claim, so it cannot be revoked; it is good until it expires'
         )
     with closing(open_store(settings.store)) as store:
-        store.revoke(claims.jti, claims.expires)
+        store.revoke({claims.jti: claims.expires})
     click.echo(f"revoked a token of {printable(claims.login)}", err=True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from threading import Lock
 from typing import Generic
 
@@ -21,6 +22,7 @@ from fastx_list.store import (
     Followed,
     OrderLost,
     Record,
+    Revision,
     ServerRecord,
     SnapshotNeeded,
     StoreError,
@@ -46,7 +48,7 @@ class Replica(Generic[E]):
         # Makes an entry of each session and server
         self._entry = entry
         # Up to where the store has been read; None before it was read for the first time
-        self._revision: int | None = None
+        self._revision: Revision | None = None
         # All sessions, and all servers
         self._sessions: View[E] = View()
         self._servers: View[E] = View()
@@ -174,23 +176,24 @@ class Replica(Generic[E]):
         ]
         gone = [ServerRecord(name, None) for name in self._servers.entries if name not in there]
         records, servers = [*ended, *snapshot.records], [*gone, *snapshot.servers]
-        return self._take_over(Changes(snapshot.revision, records, snapshot.revoked, servers))
+        return self._take_over(replace(snapshot, records=records, servers=servers))
 
     def _revoke_again(self, revoked: Collection[str]) -> None:
-        for jti in self._revoked.keys() - revoked:
-            try:
-                self._store.revoke(jti, self._revoked[jti])
-            except StoreError as error:  # a full disk, say; here it stays revoked
-                log.error("a revoked token could not be written to the store again: %s", error)
+        lost = {jti: self._revoked[jti] for jti in self._revoked.keys() - revoked}
+        try:
+            self._store.revoke(lost)
+        except StoreError as error:  # a full disk, say; here they stay revoked
+            log.error("revoked tokens could not be written to the store again: %s", error)
 
     def _take_over(self, written: Changes) -> list[Change[E]]:
         changes = [*self._change_sessions(written.records), *self._change_servers(written.servers)]
-        now = time.time()
-        self._revoked = {
-            jti: expires
-            for jti, expires in {**self._revoked, **written.revoked}.items()
-            if expires > now
-        }
+        if written.revoked:
+            # The store judges, which has seen for how long its clock said so
+            self._revoked = {
+                jti: expires
+                for jti, expires in {**self._revoked, **written.revoked}.items()
+                if expires >= written.kept_from
+            }
         self._revision = written.revision
         return changes
 

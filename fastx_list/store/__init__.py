@@ -1,8 +1,12 @@
 """The store: where agents write what they see and readers follow it. This file is its contract.
 
-Every change has a place in one order, its revision. A reader takes a snapshot once and then asks
-for the changes after the last revision that it has seen; nothing between the two can be missed. One
-that has fallen off the kept history is told to take a snapshot again.
+Every change has a place in one order, its revision, and every step of a writer, which is one change
+or several that come together, has a random name. A reader takes a snapshot once and then asks for
+the changes after the last revision that it has seen; nothing between the two can be missed. One
+that has fallen off the kept history, or whose step is not there, is told to take a snapshot again.
+
+Nothing in a store is forgotten by a clock that can be set: what is old is judged by the time that
+has passed while the store was written to.
 
 An agent writes under a lease, which it renews once all that it has seen is written. Whoever touches
 the store when a lease has run out carries that out: the server and its sessions have ended, as one
@@ -24,7 +28,10 @@ from fastx_list.store import address
 
 MAX_REPLACED = 16  # how many processes that held a lease before are remembered with it
 HISTORY_SECONDS = 600  # how long the end of a session stays in the order
+MAX_CHANGES = 20_000  # after which it does not, however soon they come
 REMEMBER_SECONDS = 86_400  # how long the sessions that ended with a lease are kept in mind
+KEEP_REVOKED_SECONDS = 86_400  # how long a revocation outlives its token
+AT_ONCE = 1000  # changes of a step, if it can be divided, and revocations
 
 
 class StoreError(Exception):
@@ -67,15 +74,31 @@ class ServerRecord(NamedTuple):
     text: str | None
 
 
+class Revision(NamedTuple):
+    """A place in the order: the number of changes up to there, and the random name of the step that
+    made the last of them.
+
+    The name alone says nothing of what others did, and can be told to anybody.
+    """
+
+    number: int
+    step: str
+
+
 @dataclass(frozen=True)
 class Changes:
     """What was written up to ``revision``: sessions changed or ended, tokens revoked (jti: expiry,
     in seconds), and servers."""
 
-    revision: int
+    revision: Revision
     records: Sequence[Record] = ()
     revoked: Mapping[str, int] = field(default_factory=dict)
     servers: Sequence[ServerRecord] = ()
+    # The names of the steps that are in it, in their order; none in a snapshot
+    steps: Sequence[str] = ()
+    # Revocations of tokens that expired before this, in seconds since the Unix epoch, are no longer
+    # kept
+    kept_from: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,7 +133,7 @@ class Followed(Protocol):
         """Return all sessions that run, all servers that are there and all tokens that are
         revoked."""
 
-    def changes(self, revision: int, timeout: float = 0) -> Changes | None:
+    def changes(self, revision: Revision, timeout: float = 0) -> Changes | None:
         """Return what was written after ``revision``; ``None`` if nothing was within ``timeout``
         seconds.
 
@@ -124,9 +147,12 @@ class Followed(Protocol):
         clock, and whose end is not in the store: it takes no writes, or not all its writers have
         had the time to. They and their sessions may be over."""
 
-    def revoke(self, jti: str, expires: int) -> None:
-        """Revoke the token ``jti``; it is remembered until ``expires``, in seconds since the Unix
-        epoch."""
+    def revoke(self, tokens: Mapping[str, int]) -> None:
+        """Revoke the tokens with these ids, each with when it expires, in seconds since the Unix
+        epoch. It is remembered for a day longer.
+
+        Another thread may call this at any time; many tokens are written in several steps.
+        """
 
 
 class Store(Followed, Protocol):

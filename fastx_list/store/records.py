@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from fastx_list.model.json import to_json
 from fastx_list.model.params import MAX_PARAMS_DEPTH, is_deeper
 from fastx_list.model.server import check_server
 from fastx_list.model.session import check_session
-from fastx_list.store import Changes, Record, ServerRecord
+from fastx_list.store import Changes, Record, Revision, ServerRecord
 
 MAX_BYTES = 256 * 1024  # of a session or a server, several times what one can have
 MAX_DIGITS = 16  # of a number
@@ -83,7 +83,13 @@ class Records:
             self._report("params of session", name, error)
             return None
 
-    def changes(self, revision: int, entries: Iterable[Mapping[bytes, bytes]]) -> Changes:
+    def changes(
+        self,
+        revision: Revision,
+        entries: Iterable[Mapping[bytes, bytes]],
+        steps: Sequence[str],
+        kept_from: int,
+    ) -> Changes:
         """Return what ``entries`` of the stream, the last of which is ``revision``, say in all."""
         records: dict[str, Record] = {}
         servers: dict[str, ServerRecord] = {}
@@ -102,7 +108,8 @@ class Records:
             except (ValueError, KeyError) as error:
                 name = b" ".join(part for pair in entry.items() for part in pair)
                 self._report("change", name, error)
-        return Changes(revision, list(records.values()), revoked, tuple(servers.values()))
+        there = tuple(servers.values())
+        return Changes(revision, list(records.values()), revoked, there, steps, kept_from)
 
     def _changed_session(self, entry: Mapping[bytes, bytes]) -> Iterator[Record]:
         if b"d" in entry and b"s" in entry:

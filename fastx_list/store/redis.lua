@@ -1,20 +1,18 @@
 -- One atomic step on the store in Redis. KEYS[1] is its head; all other keys have the same prefix,
 -- and in it the same hash tag.
 --
--- ARGV: what to do, a random name for this step, how many changes are kept and for how many
--- seconds, then what the step takes. A step fails, if it does, at its first write: Redis refuses
--- all of them alike (full disk, no memory, a replica) or none.
+-- ARGV: what to do, a random name for this step, how many changes are kept, for how many seconds
+-- they are, what left with a lease is, and revocations outlive their tokens, then what the step
+-- takes. A step fails, if it does, at its first write: Redis refuses all of them alike (full disk,
+-- no memory, a replica) or none.
 
-local operation, name, max_changes, history = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local operation, name, max_changes = ARGV[1], ARGV[2], ARGV[3]
+local history, remember, keep_revoked = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local FIRST = 7 -- what the step takes begins there
 local prefix = string.sub(KEYS[1], 1, -5)
-local REMEMBER_SECONDS = 86400
-local LONGEST_SKEW = 86400 -- seconds that this clock may be ahead of those by which tokens expire
 local LONGEST_STEP = 15000 -- ms; less if a lease is short
 local MAX_INSTANCES = 300 -- characters
 local TRIM_AT_ONCE = 100
-
-local time = redis.call('TIME')
-local seconds = tonumber(time[1])
 
 local function key(rest)
   return prefix .. rest
@@ -28,6 +26,33 @@ end
 
 local function integer(number)
   return string.format('%.0f', number)
+end
+
+-- Leases, and what is forgotten, go by a clock of their own, which is the machine's but for long
+-- steps. Those were of a clock that was set, of another machine after a failover, or of a time when
+-- nobody could reach this store to renew anything, and count for little. And how late it is at
+-- least, by the machine's clock, is told by one that goes twice as fast, to catch up with such
+-- times: where the machine's is ahead for an hour, that makes it an hour too late at most.
+
+local time = redis.call('TIME')
+local wall = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local kept = redis.call('HMGET', key('clock'), 'wall', 'now', 'longest', 'certain')
+local passed =
+  math.max(0, math.min(wall - (number(kept[1]) or wall), number(kept[3]) or LONGEST_STEP))
+local clock = (number(kept[2]) or 0) + passed
+local certain = math.min(wall, (number(kept[4]) or wall) + 2 * passed)
+
+local function advance()
+  redis.call(
+    'HSET',
+    key('clock'),
+    'wall',
+    integer(wall),
+    'now',
+    integer(clock),
+    'certain',
+    integer(certain)
+  )
 end
 
 -- The order of changes. The head is the last revision and the name of the step that made it. Each
@@ -52,17 +77,25 @@ local function append(...)
     end
   end
   revision = revision + 1
-  local id, at = integer(revision) .. '-0', integer(seconds)
+  local id, at = integer(revision) .. '-0', integer(math.floor(clock / 1000))
   redis.call('XADD', key('changes'), 'MAXLEN', '~', max_changes, id, 'p', tip, 't', at, ...)
   tip = name
   redis.call('SET', KEYS[1], integer(revision) .. ' ' .. tip)
 end
 
 local function forget()
-  redis.call('ZREMRANGEBYSCORE', key('revoked'), '-inf', '(' .. integer(seconds - LONGEST_SKEW))
+  local ended = math.floor(certain / 1000) - keep_revoked
+  redis.call('ZREMRANGEBYSCORE', key('revoked'), '-inf', '(' .. integer(ended))
+  local before = integer(clock - remember * 1000)
+  for _, server in ipairs(redis.call('ZRANGEBYSCORE', key('remembered'), '-inf', before)) do
+    redis.call('DEL', key('gone:' .. server), key('gone-params:' .. server))
+    redis.call('ZREM', key('remembered'), server)
+  end
   local keep
   for _, entry in ipairs(redis.call('XRANGE', key('changes'), '-', '+', 'COUNT', TRIM_AT_ONCE)) do
-    if (number(entry[2][4]) or 0) >= seconds - history then
+    local at = number(entry[2][4]) or 0
+    -- What is later than now is of an older version, by the machine's clock
+    if at >= clock / 1000 - history and at <= clock / 1000 then
       break
     end
     keep = tonumber(string.match(entry[1], '^%d+')) + 1
@@ -72,24 +105,7 @@ local function forget()
   end
 end
 
--- Leases run by a clock of their own, which is the machine's but for long steps. Those were of a
--- clock that was set, of another machine after a failover, or of a time when nobody could reach
--- this store to renew anything, and count for little.
-
-local wall = seconds * 1000 + math.floor(tonumber(time[2]) / 1000)
-
-local function now(advance)
-  local kept = redis.call('HMGET', key('clock'), 'wall', 'now', 'longest')
-  local step = wall - (number(kept[1]) or wall)
-  local longest = number(kept[3]) or LONGEST_STEP
-  local clock = (number(kept[2]) or 0) + math.max(0, math.min(step, longest))
-  if advance then
-    redis.call('HSET', key('clock'), 'wall', integer(wall), 'now', integer(clock))
-  end
-  return clock
-end
-
-local function expire(clock)
+local function expire()
   for _, server in ipairs(redis.call('ZRANGEBYSCORE', key('expires'), '-inf', integer(clock))) do
     local digests = key('digests:' .. server)
     local gone, gone_params = key('gone:' .. server), key('gone-params:' .. server)
@@ -106,8 +122,9 @@ local function expire(clock)
       redis.call('HDEL', key('params'), id)
       append('s', id, 'l', login, 'v', server)
     end
-    redis.call('EXPIRE', gone, REMEMBER_SECONDS)
-    redis.call('EXPIRE', gone_params, REMEMBER_SECONDS)
+    redis.call('PERSIST', gone) -- an older version let them end by the machine's clock
+    redis.call('PERSIST', gone_params)
+    redis.call('ZADD', key('remembered'), integer(clock), server)
     redis.call('DEL', digests, key('view:' .. server), key('lease:' .. server))
     redis.call('HDEL', key('servers'), server)
     redis.call('ZREM', key('expires'), server)
@@ -117,7 +134,7 @@ end
 
 -- Takes or renews a lease; returns the host of the agent that holds it, if that is another. With it
 -- are kept the process that holds it and those that this one replaced, the last one first.
-local function claim(clock, server, holder, instance, host, milliseconds)
+local function claim(server, holder, instance, host, milliseconds)
   local lease = key('lease:' .. server)
   local expires = integer(clock + tonumber(milliseconds))
   local has = redis.call('HMGET', lease, 'holder', 'instance', 'host', 'expires')
@@ -140,7 +157,7 @@ local function claim(clock, server, holder, instance, host, milliseconds)
   return nil
 end
 
-local function rival(clock, server)
+local function rival(server)
   local has = redis.call('HMGET', key('lease:' .. server), 'rival', 'rival_until')
   return has[1] and (number(has[2]) or 0) > clock and has[1] or ''
 end
@@ -152,21 +169,22 @@ local steps = {}
 -- and the params it was started with; then the ids of those that have ended. They are too many to
 -- be arguments of a function in Lua.
 function steps.observe(server, compared, holder, instance, host, milliseconds, count)
-  local clock = now(true)
+  advance()
   if holder ~= '' then
-    local taken_by = claim(clock, server, holder, instance, host, milliseconds)
+    local taken_by = claim(server, holder, instance, host, milliseconds)
     if taken_by then
       return { 'taken', taken_by }
     end
   end
-  expire(clock)
+  expire()
   local digests, gone_params = key('digests:' .. server), key('gone-params:' .. server)
   local edition = redis.call('GET', key('view:' .. server)) -- this key has an older name
   if (edition or '') ~= compared then
     return { 'again' }
   end
-  local first_ended = 12 + count * 6
-  for index = 12, first_ended - 1, 6 do
+  local first_changed = FIRST + 7
+  local first_ended = first_changed + count * 6
+  for index = first_changed, first_ended - 1, 6 do
     local id, login, digest, before, after, initial = unpack(ARGV, index, index + 5)
     local params = redis.call('HGET', key('params'), id)
       or redis.call('HGET', gone_params, id)
@@ -186,7 +204,8 @@ function steps.observe(server, compared, holder, instance, host, milliseconds, c
     append('s', id, 'l', login, 'v', server)
   end
   redis.call('DEL', key('gone:' .. server), gone_params) -- what did not come back has ended
-  if not edition or #ARGV >= 12 then
+  redis.call('ZREM', key('remembered'), server)
+  if not edition or #ARGV >= first_changed then
     edition = name
     redis.call('SET', key('view:' .. server), edition)
   end
@@ -195,16 +214,16 @@ function steps.observe(server, compared, holder, instance, host, milliseconds, c
 end
 
 function steps.heartbeat(server, holder, instance, host, milliseconds, text)
-  local clock = now(true)
-  local taken_by = claim(clock, server, holder, instance, host, milliseconds)
+  advance()
+  local taken_by = claim(server, holder, instance, host, milliseconds)
   if taken_by then
     return { 'taken', taken_by }
   end
-  expire(clock)
+  expire()
   redis.call('HSET', key('servers'), server, text)
   append('m', server, 'd', text)
   forget()
-  return { 'ok', rival(clock, server) }
+  return { 'ok', rival(server) }
 end
 
 -- Takes the session's JSON as the caller read it, and what it is to be.
@@ -218,16 +237,22 @@ function steps.params(id, old, new, params)
   return 1
 end
 
-function steps.revoke(jti, expires)
-  redis.call('ZADD', key('revoked'), expires, jti)
-  append('j', jti, 'e', expires)
+-- Takes the ids of tokens, each with when it expires.
+function steps.revoke()
+  for index = FIRST, #ARGV, 2 do
+    local jti, expires = ARGV[index], ARGV[index + 1]
+    if (number(redis.call('ZSCORE', key('revoked'), jti)) or -1) < tonumber(expires) then
+      redis.call('ZADD', key('revoked'), expires, jti)
+      append('j', jti, 'e', expires)
+    end
+  end
   return 1
 end
 
 -- Carries out what has run out; returns in how many milliseconds to look again.
 function steps.end_leases()
-  local clock = now(true)
-  expire(clock)
+  advance()
+  expire()
   local again = (number(redis.call('HGET', key('clock'), 'longest')) or LONGEST_STEP) / 2
   local first = redis.call('ZRANGE', key('expires'), 0, 0, 'WITHSCORES')
   if first[2] then
@@ -254,12 +279,11 @@ function steps.renewals()
 end
 
 function steps.holder(server)
-  local clock = now(false)
   local has = redis.call('HMGET', key('lease:' .. server), 'holder', 'host', 'expires')
   if not has[1] or (number(has[3]) or 0) <= clock then
     return {}
   end
-  return { has[1], has[2] or '', rival(clock, server) }
+  return { has[1], has[2] or '', rival(server) }
 end
 
 -- The ids and the JSON of a server's sessions: those that left with its lease, then those that run.
@@ -275,4 +299,4 @@ function steps.recall(server)
   return found
 end
 
-return steps[operation](unpack(ARGV, 5, math.min(#ARGV, 11)))
+return steps[operation](unpack(ARGV, FIRST, math.min(#ARGV, FIRST + 6)))

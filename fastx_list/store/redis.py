@@ -7,13 +7,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from fastx_list.model.json import to_json
 from fastx_list.model.params import merge_params
 from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Session, encode
-from fastx_list.store import Changes, Held, Lease, Record, ServerTaken, StoreError
+from fastx_list.store import (
+    AT_ONCE,
+    Changes,
+    Held,
+    Lease,
+    Record,
+    Revision,
+    ServerTaken,
+    StoreError,
+)
 from fastx_list.store.records import Records, pairs, readable
 from fastx_list.store.redis_address import Address
 from fastx_list.store.redis_link import Link
@@ -35,7 +45,8 @@ class RedisStore:
 
     def __init__(self, address: Address, *, serving: bool = False) -> None:
         self._address = address  # where the store is
-        self._quick = Link(self._address, *(QUICK if serving else PATIENT))  # requests wait on it
+        self._link_times = QUICK if serving else PATIENT
+        self._quick = Link(self._address, *self._link_times)  # requests wait on it
         self._patient = Link(self._address, *PATIENT)  # an agent waits on it
         self._watch = Watch(self._address, 0.0, QUICK[1])  # what the reader leaves open
         self._script = Script(self._address.prefix)  # every write, and the keys
@@ -126,8 +137,12 @@ class RedisStore:
             " written"
         )
 
-    def revoke(self, jti: str, expires: int) -> None:
-        self._script.run(self._quick, "revoke", jti, expires)
+    def revoke(self, tokens: Mapping[str, int]) -> None:
+        waiting = list(tokens.items())
+        with closing(Link(self._address, *self._link_times)) as this_threads:
+            for start in range(0, len(waiting), AT_ONCE):
+                parts = (part for token in waiting[start : start + AT_ONCE] for part in token)
+                self._script.run(this_threads, "revoke", *parts)
         self._reader.distrust_watch()
 
     @property
@@ -140,7 +155,7 @@ class RedisStore:
     def snapshot(self) -> Changes:
         return self._reader.snapshot()
 
-    def changes(self, revision: int, timeout: float = 0) -> Changes | None:
+    def changes(self, revision: Revision, timeout: float = 0) -> Changes | None:
         return self._reader.changes(revision, timeout)
 
     def close(self) -> None:

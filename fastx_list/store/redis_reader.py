@@ -13,7 +13,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from fastx_list.store import Changes, OrderLost, Record, SnapshotNeeded, StoreError
+from fastx_list.store import (
+    KEEP_REVOKED_SECONDS,
+    Changes,
+    OrderLost,
+    Record,
+    Revision,
+    SnapshotNeeded,
+    StoreError,
+)
 from fastx_list.store.beats import Beats, Renewal
 from fastx_list.store.records import Records, pairs, readable, whole
 from fastx_list.store.redis_address import Address
@@ -41,9 +49,7 @@ class Reader:
         self._link = link  # the connection that is read from
         self._watch = watch  # the read that is left open
         # The revision after which the watch sees what is written; ``None``: no longer any
-        self._watched_revision: int | None = None
-        # The last revision that was read, and the head then
-        self._last_read: tuple[int, bytes | None] = (-1, None)
+        self._watched_revision: Revision | None = None
         self._next_end = 0.0  # when the next lease may run out, by time.monotonic()
         self._beats = Beats()  # whose leases are renewed
 
@@ -73,7 +79,7 @@ class Reader:
                 continue
         raise StoreError(f"the store, {self._address}, changes faster than it can be read")
 
-    def changes(self, revision: int, timeout: float = 0) -> Changes | None:
+    def changes(self, revision: Revision, timeout: float = 0) -> Changes | None:
         """See :meth:`fastx_list.store.Followed.changes`."""
         now = time.monotonic()
         if not timeout and now < self._next_look() and self._is_watched(revision):
@@ -107,7 +113,7 @@ class Reader:
             for name, text in pairs(servers)
             for record in self._records.server(name, text)
         }
-        later = self._read_changes(self._position(head)[0], head)
+        later = self._read_changes(self._position(head))
         sessions.update((record.id, record) for record in later.records)
         there.update((record.id, record) for record in later.servers)
         return Changes(
@@ -115,6 +121,7 @@ class Reader:
             [record for record in sessions.values() if record.text is not None],
             {**tokens, **later.revoked},
             tuple(record for record in there.values() if record.text is not None),
+            kept_from=later.kept_from,
         )
 
     def _read_sessions(self) -> dict[str, Record]:
@@ -129,70 +136,68 @@ class Reader:
             if cursor == b"0":
                 return sessions
 
-    def _new_changes(self, revision: int) -> Changes | None:
+    def _new_changes(self, revision: Revision) -> Changes | None:
         [head] = self._link.ask(("GET", self._script.head))
-        if (revision, head) == self._last_read:
+        if self._position(head) == revision:
             return None
-        last_revision, last_head = self._last_read
-        changes = self._read_changes(revision, last_head if last_revision == revision else None)
+        changes = self._read_changes(revision)
         if changes.servers:
             self.expect_ends()  # the lease of one of them may be the first to run out
         return changes if changes.revision != revision else None
 
-    def _read_changes(self, revision: int, head_then: bytes | None) -> Changes:
-        """Read what followed ``revision``; ``head_then`` is the head that was read with it, if that
-        is known."""
-        head, entries = self._link.transaction(
-            ("GET", self._script.head), ("XRANGE", self._script.changes, f"({revision}-0", "+")
+    def _read_changes(self, revision: Revision) -> Changes:
+        """Read what followed ``revision``."""
+        head, entries, certain = self._link.transaction(
+            ("GET", self._script.head),
+            ("XRANGE", self._script.changes, f"({revision.number}-0", "+"),
+            ("HGET", self._script.key("clock"), "certain"),
         )
-        current, tip = self._position(head)
+        current = self._position(head)
         fields = [dict(pairs(values)) for _, values in entries]
-        follows = fields[0].get(b"p") if fields else tip
-        is_complete = len(entries) == current - revision
-        if current < revision or (
-            is_complete and head_then is not None and follows != self._position(head_then)[1]
-        ):
+        # The name before each change, and the last one
+        names = [*(readable(entry.get(b"p", b"")) for entry in fields), current.step]
+        is_complete = len(entries) == current.number - revision.number
+        if current.number < revision.number or (is_complete and names[0] != revision.step):
             raise OrderLost
         if not is_complete:
             raise SnapshotNeeded
-        changes = self._records.changes(current, fields)
-        self._last_read = current, head
-        return changes
+        steps = list(dict.fromkeys(names[1:]))
+        return self._records.changes(current, fields, steps, _kept_from(certain))
 
-    def _position(self, head: bytes | None) -> tuple[int, bytes]:
-        """Return the revision that ``head`` is at, and the name of the step that made it."""
+    def _position(self, head: bytes | None) -> Revision:
+        """Return the revision that ``head`` is at."""
         if head is None:
-            return 0, b""
-        revision, _, name = head.partition(b" ")
+            return Revision(0, "")
+        number, _, name = head.partition(b" ")
         try:
-            return whole(revision), name
+            return Revision(whole(number), readable(name))
         except ValueError:
             raise StoreError(
                 f"the store, {self._address}, holds at {self._script.head!r} what it has not"
                 " written; remove that key"
             ) from None
 
-    def _is_watched(self, revision: int) -> bool:
+    def _is_watched(self, revision: Revision) -> bool:
         """Return whether the watch says that nothing was written after ``revision``."""
         return revision == self._watched_revision and self._watch.goes_on()
 
-    def _begin_watch(self, revision: int) -> None:
+    def _begin_watch(self, revision: Revision) -> None:
         """Leave a read open for what is written after ``revision``, which is the last one read."""
         if revision == self._watched_revision and self._watch.is_asked:
             return
         self._watched_revision = revision
         self._watch.begin(
             ("GET", self._script.head),
-            self._last_read[1],
+            f"{revision.number} {revision.step}".encode() if revision.number else None,
             self._until_written(revision, WATCH_SECONDS),
             WATCH_SECONDS,
         )
 
-    def _until_written(self, revision: int, seconds: float) -> Command:
+    def _until_written(self, revision: Revision, seconds: float) -> Command:
         """Return what Redis answers once anything is written after ``revision``, or after so many
         seconds."""
         milliseconds = round(seconds * 1000) or 1
-        where = "STREAMS", self._script.changes, f"{revision}-0"
+        where = "STREAMS", self._script.changes, f"{revision.number}-0"
         return ("XREAD", "COUNT", 1, "BLOCK", milliseconds, *where)
 
     def _next_look(self) -> float:
@@ -215,3 +220,11 @@ class Reader:
                 ),
                 time.monotonic(),
             )
+
+
+def _kept_from(certain: bytes | None) -> int:
+    """Return from when on revocations are kept in a store that is sure of this time, in ms."""
+    try:
+        return whole(certain or b"0") // 1000 - KEEP_REVOKED_SECONDS
+    except ValueError:  # anybody may have written it
+        return 0

@@ -3,9 +3,9 @@ on.
 
 Keys, all beginning with ``{prefix}:1:``, where 1 is the version of this layout: ``head``,
 ``changes``, ``sessions`` (id: JSON), ``params`` (id: JSON), ``servers`` (id: JSON), ``revoked``
-(jti by expiry), ``clock``, ``expires`` (server by end of its lease), and for each server
-``lease:``, ``view:`` (its edition), ``digests:`` (session id: digest and login), ``gone:`` and
-``gone-params:``.
+(jti by expiry), ``clock``, ``expires`` (server by end of its lease), ``remembered`` (server by when
+its lease ended), and for each server ``lease:``, ``view:`` (its edition), ``digests:`` (session id:
+digest and login), ``gone:`` and ``gone-params:``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,15 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from fastx_list.store import HISTORY_SECONDS, StoreError
+from fastx_list.store import (
+    HISTORY_SECONDS,
+    KEEP_REVOKED_SECONDS,
+    MAX_CHANGES,
+    REMEMBER_SECONDS,
+    StoreError,
+)
 from fastx_list.store.redis_link import WRONG_TYPE, Link
 
-MAX_CHANGES = 20_000  # that are kept for readers
 MAX_NAMED = 100  # servers whose keys are looked at for an error's message
 
 # What Redis calls the kinds of the keys
@@ -30,6 +35,7 @@ _KINDS = {
     "changes": b"stream",
     "revoked": b"zset",
     "expires": b"zset",
+    "remembered": b"zset",
     **dict.fromkeys(("sessions", "params", "servers", "clock"), b"hash"),
 }
 _KINDS_OF_SERVER = {
@@ -55,7 +61,8 @@ class Script:
 
     def run(self, link: Link, step: str, *arguments: str | bytes | int) -> Any:
         """Do a step of the script; return its answer. Raises :class:`StoreError`."""
-        values = self.head, step, secrets.token_hex(8), MAX_CHANGES, HISTORY_SECONDS, *arguments
+        bounds = MAX_CHANGES, HISTORY_SECONDS, REMEMBER_SECONDS, KEEP_REVOKED_SECONDS
+        values = self.head, step, secrets.token_hex(8), *bounds, *arguments
         try:
             try:
                 return link.ask(("EVALSHA", _DIGEST, 1, *values))[0]

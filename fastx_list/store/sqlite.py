@@ -13,8 +13,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +22,21 @@ from fastx_list.model.params import merge_params
 from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Session, encode
 from fastx_list.store import (
-    HISTORY_SECONDS,
-    REMEMBER_SECONDS,
+    AT_ONCE,
     Changes,
     Held,
     Lease,
-    OrderLost,
     Record,
+    Revision,
     ServerTaken,
-    SnapshotNeeded,
     sqlite_leases,
+    sqlite_order,
 )
 from fastx_list.store.beats import Beats
 from fastx_list.store.records import Records
 from fastx_list.store.sqlite_file import BUSY_SECONDS, SqliteFile
 from fastx_list.store.sqlite_harm import Kept, remember
+from fastx_list.store.sqlite_order import Step
 
 POLL_SECONDS = 0.01
 
@@ -49,27 +48,24 @@ class SqliteStore:
         # Opened when it is used
         self._file = SqliteFile(path, create, self._begin_anew, _make_anew if mends else None)
         self._records = Records(path)  # decodes what is read
-        # Which store the last snapshot was of, for a revision means nothing in another one
-        self._snapshot_of: tuple[object, ...] | None = None
         # What data_version was when the rows were last read; ``None``: they are to be read again
         self._data_version: int | None = None
-        self._last_revision = -1  # the revision that the rows were at then
+        self._last_revision: Revision | None = None  # the revision that the rows were at then
         self._beats = Beats()  # whose leases are renewed
 
     def observe(
         self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None
     ) -> str:
-        with self._write() as db:
-            taken_by = sqlite_leases.claim(db, server_id, lease) if lease else None
-            edition = self._observe(db, server_id, sessions) if taken_by is None else ""
+        with self._write() as step:
+            taken_by = sqlite_leases.claim(step.db, server_id, lease) if lease else None
+            edition = self._observe(step, server_id, sessions) if taken_by is None else ""
         if taken_by is not None:
             raise ServerTaken(server_id, taken_by)
         return edition
 
-    def _observe(
-        self, db: sqlite3.Connection, server_id: str, sessions: Mapping[str, Session]
-    ) -> str:
-        sqlite_leases.expire(db, partial(_next_revision, db))
+    def _observe(self, step: Step, server_id: str, sessions: Mapping[str, Session]) -> str:
+        db = step.db
+        sqlite_leases.expire(db, step.next_revision, step.now)
         stored = dict(
             db.execute(
                 "SELECT id, digest FROM session WHERE server_id = ? AND ended IS NULL", (server_id,)
@@ -80,15 +76,13 @@ class SqliteStore:
         ]
         ended = [name for name in stored if name not in sessions]
         for session in changed:
-            self._put(db, session)
-        now = int(time.time())
+            self._put(step, session)
         for session_id in ended:
             db.execute(
                 "UPDATE session SET revision = ?, digest = NULL, params = '{}', text = NULL, ended"
                 " = ? WHERE id = ?",
-                (_next_revision(db), now, session_id),
+                (step.next_revision(), step.now, session_id),
             )
-        _forget(db, now)
         # What did not come back has ended
         db.execute("DELETE FROM remembered WHERE server_id = ?", (server_id,))
         edition = _edition(db, server_id)
@@ -101,19 +95,19 @@ class SqliteStore:
             )
         return edition
 
-    def _put(self, db: sqlite3.Connection, session: Session) -> None:
-        row = db.execute(
+    def _put(self, step: Step, session: Session) -> None:
+        row = step.db.execute(
             "SELECT params FROM session WHERE id = ? AND ended IS NULL UNION ALL SELECT params FROM"
             " remembered WHERE id = ?",
             (session.id, session.id),
         ).fetchone()
         kept = self._records.params(session.id, row[0]) if row else None
         params = session.params if kept is None else kept
-        db.execute(
+        step.db.execute(
             "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
             (
                 session.id,
-                _next_revision(db),
+                step.next_revision(),
                 session.server_id,
                 session.login,
                 session.digest,
@@ -127,15 +121,15 @@ class SqliteStore:
             return _edition(db, server_id)
 
     def heartbeat(self, server: Server, lease: Lease) -> str | None:
-        with self._write() as db:
+        with self._write() as step:
+            db = step.db
             taken_by = sqlite_leases.claim(db, server.id, lease)
             if taken_by is None:
-                sqlite_leases.expire(db, partial(_next_revision, db))
+                sqlite_leases.expire(db, step.next_revision, step.now)
                 db.execute(
                     "UPDATE server SET revision = ?, text = ? WHERE id = ?",
-                    (_next_revision(db), encode_server(server), server.id),
+                    (step.next_revision(), encode_server(server), server.id),
                 )
-                _forget(db, int(time.time()))
             held = sqlite_leases.held(db, server.id)
         if taken_by is not None:
             raise ServerTaken(server.id, taken_by)
@@ -160,8 +154,8 @@ class SqliteStore:
             ]
 
     def set_params(self, session_id: str, login: str, patch: Mapping[str, Any]) -> str | None:
-        with self._write() as db:
-            row = db.execute(
+        with self._write() as step:
+            row = step.db.execute(
                 "SELECT text FROM session WHERE id = ? AND login = ? AND ended IS NULL",
                 (session_id, login),
             ).fetchone()
@@ -174,29 +168,33 @@ class SqliteStore:
             if to_json(params) == to_json(members["params"]):
                 return record.text
             text = to_json({**members, "params": params})
-            db.execute(
+            step.db.execute(
                 "UPDATE session SET revision = ?, params = ?, text = ? WHERE id = ?",
-                (_next_revision(db), to_json(params), text, session_id),
+                (step.next_revision(), to_json(params), text, session_id),
             )
             return text
 
-    def revoke(self, jti: str, expires: int) -> None:
-        with self._write() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO revoked VALUES (?, ?, ?)",
-                (jti, _next_revision(db), expires),
-            )
+    def revoke(self, tokens: Mapping[str, int]) -> None:
+        waiting = list(tokens.items())
+        this_threads = SqliteFile(self._file.path, self._file.create, lambda: None, None)
+        with closing(this_threads) as file:
+            for start in range(0, len(waiting), AT_ONCE):
+                with file.writing() as db:
+                    step = Step(db)
+                    for jti, expires in waiting[start : start + AT_ONCE]:
+                        _revoke(step, jti, expires)
+                    step.end()
 
     def snapshot(self) -> Changes:
         with self._file.reading() as db:
             self._beats.expect_news()
             self._look_at_leases(db)
             version = _data_version(db)
-            changes = self._changes_since(db, -1)
-            self._data_version, self._snapshot_of = version, self._file.which
+            changes = self._changes_since(db, None)
+            self._data_version = version
             return changes
 
-    def changes(self, revision: int, timeout: float = 0) -> Changes | None:
+    def changes(self, revision: Revision, timeout: float = 0) -> Changes | None:
         deadline = time.monotonic() + timeout
         while True:
             changes = self._new_changes(revision)
@@ -204,10 +202,8 @@ class SqliteStore:
                 return changes
             time.sleep(POLL_SECONDS)
 
-    def _new_changes(self, revision: int) -> Changes | None:
+    def _new_changes(self, revision: Revision) -> Changes | None:
         with self._file.reading() as db:
-            if self._snapshot_of not in (None, self._file.which):
-                raise OrderLost
             self._look_at_leases(db)
             # Asked before the rows are read: a commit between the two is read now and asked about
             # once more, never missed.
@@ -216,15 +212,15 @@ class SqliteStore:
                 return None
             changes = self._changes_since(db, revision)
             self._data_version = version
-        return changes if changes.revision > revision else None
+        return changes if changes.revision != revision else None
 
     @property
     def overdue(self) -> Sequence[str]:
         return self._beats.overdue
 
     def end_leases(self) -> None:
-        with self._write() as db:
-            sqlite_leases.expire(db, partial(_next_revision, db))
+        with self._write() as step:
+            sqlite_leases.expire(step.db, step.next_revision, step.now)
 
     def _look_at_leases(self, db: sqlite3.Connection) -> None:
         """See whose leases are renewed, when it is time to; if one is late, see to its end."""
@@ -236,7 +232,9 @@ class SqliteStore:
         try:
             db.execute("PRAGMA busy_timeout = 0")  # nobody who reads waits for one who writes
             db.execute("BEGIN IMMEDIATE")
-            sqlite_leases.expire(db, partial(_next_revision, db))
+            step = Step(db)
+            sqlite_leases.expire(db, step.next_revision, step.now)
+            step.end()
             db.execute("COMMIT")
             self._data_version = None
         # On a full disk, say, which takes no new state but can still be read
@@ -246,35 +244,33 @@ class SqliteStore:
         finally:
             db.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
-    def _changes_since(self, db: sqlite3.Connection, revision: int) -> Changes:
+    def _changes_since(self, db: sqlite3.Connection, revision: Revision | None) -> Changes:
+        """Read what was written after ``revision``; ``None``: all that there is."""
         db.execute("BEGIN")  # one state of all tables
         try:
-            current, horizon = db.execute("SELECT revision, horizon FROM meta").fetchone()
-            _check_revision(current)
-            _check_revision(horizon)
-            if revision > current:
-                raise OrderLost
-            if -1 < revision < horizon:
-                raise SnapshotNeeded
-            running = "AND ended IS NULL" if revision < 0 else ""
+            current, kept_from = sqlite_order.head(db)
+            steps = [] if revision is None else sqlite_order.steps_since(db, revision)
+            after = -1 if revision is None else revision.number
+            running = "AND ended IS NULL" if revision is None else ""
             rows = db.execute(
                 f"SELECT id, login, server_id, text FROM session WHERE revision > ? {running} ORDER"
                 " BY revision",
-                (revision,),
+                (after,),
             )
             records = [record for row in rows for record in self._record(*row)]
-            rows = db.execute("SELECT jti, expires FROM revoked WHERE revision > ?", (revision,))
+            rows = db.execute("SELECT jti, expires FROM revoked WHERE revision > ?", (after,))
             revoked = dict(token for row in rows for token in self._records.revoked(*row))
             rows = db.execute(
                 f"SELECT id, text FROM server WHERE revision > ? {running} ORDER BY revision",
-                (revision,),
+                (after,),
             )
             servers = tuple(record for row in rows for record in self._records.server(*row))
             self._beats.look(sqlite_leases.renewals(db), sqlite_leases.clock())
         finally:
             db.execute("COMMIT")
         self._last_revision = current
-        return Changes(current, records, revoked, servers)
+        names = [step.step for step in steps]
+        return Changes(current, records, revoked, servers, names, kept_from)
 
     def _record(
         self, name: object, login: object, server_id: object, text: object
@@ -287,13 +283,15 @@ class SqliteStore:
         self._file.close()
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def _write(self) -> Iterator[Step]:
         with self._file.writing() as db:
-            yield db
+            step = Step(db)
+            yield step
+            step.end()
         self._data_version = None  # data_version does not count a connection's own commits
 
     def _begin_anew(self) -> None:
-        self._data_version, self._last_revision = None, -1
+        self._data_version = self._last_revision = None
 
 
 def _make_anew(path: Path, kept: Kept) -> None:
@@ -302,9 +300,7 @@ def _make_anew(path: Path, kept: Kept) -> None:
     try:
         with store._file.writing() as db:
             remember(db, kept)
-        for jti, expires in kept.revoked:
-            for token in records.revoked(jti, expires):
-                store.revoke(*token)
+        store.revoke(dict(token for row in kept.revoked for token in records.revoked(*row)))
     finally:
         store.close()
 
@@ -313,36 +309,14 @@ def _data_version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA data_version").fetchone()[0])
 
 
+def _revoke(step: Step, jti: str, expires: int) -> None:
+    row = step.db.execute("SELECT expires FROM revoked WHERE jti = ?", (jti,)).fetchone()
+    if row is None or not isinstance(row[0], int) or row[0] < expires:
+        step.db.execute(
+            "INSERT OR REPLACE INTO revoked VALUES (?, ?, ?)", (jti, step.next_revision(), expires)
+        )
+
+
 def _edition(db: sqlite3.Connection, server_id: str) -> str | None:
     row = db.execute("SELECT view FROM server WHERE id = ?", (server_id,)).fetchone()
     return row[0] if row else None
-
-
-def _next_revision(db: sqlite3.Connection) -> int:
-    return _check_revision(
-        db.execute("UPDATE meta SET revision = revision + 1 RETURNING revision").fetchone()[0]
-    )
-
-
-def _check_revision(value: object) -> int:
-    # SQLite takes values of all types in any column
-    if not isinstance(value, int):
-        raise sqlite3.DatabaseError("what its table meta holds is no revision; move the file away")
-    return value
-
-
-def _forget(db: sqlite3.Connection, now: int) -> None:
-    """Drop ends and revocations that nobody needs any more, and note how far back the order is now
-    complete."""
-    before = now - HISTORY_SECONDS
-    horizon = db.execute(
-        "SELECT max(revision) FROM (SELECT revision FROM session WHERE ended < ? UNION ALL"
-        " SELECT revision FROM server WHERE ended < ?)",
-        (before, before),
-    ).fetchone()[0]
-    if horizon is not None:
-        db.execute("DELETE FROM session WHERE ended < ?", (before,))
-        db.execute("DELETE FROM server WHERE ended < ?", (before,))
-        db.execute("UPDATE meta SET horizon = max(horizon, ?)", (horizon,))
-    db.execute("DELETE FROM revoked WHERE expires < ?", (now,))
-    db.execute("DELETE FROM remembered WHERE since < ?", (now - REMEMBER_SECONDS,))

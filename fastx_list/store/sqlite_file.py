@@ -14,31 +14,28 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fastx_list import state
-from fastx_list.store import StoreError, sqlite_harm, sqlite_leases
+from fastx_list.store import StoreError, sqlite_harm, sqlite_leases, sqlite_order
 
 BUSY_SECONDS = 5.0
 WAL_POLL_SECONDS = 0.01
-VERSION = 3
+VERSION = 4
 
 _SCHEMA = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS meta (
-    one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, horizon INTEGER NOT NULL,
-    store TEXT NOT NULL
-);
-INSERT OR IGNORE INTO meta VALUES (1, 0, 0, hex(randomblob(16)));
 CREATE TABLE IF NOT EXISTS session (
     id TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, server_id TEXT NOT NULL,
     login TEXT NOT NULL, digest TEXT, params TEXT NOT NULL, text TEXT, ended INTEGER
 );
-CREATE INDEX IF NOT EXISTS session_ended ON session (ended) WHERE ended IS NOT NULL;
+DROP INDEX IF EXISTS session_ended;
+CREATE INDEX IF NOT EXISTS session_end ON session (revision) WHERE ended IS NOT NULL;
 CREATE INDEX IF NOT EXISTS session_server ON session (server_id) WHERE ended IS NULL;
 CREATE TABLE IF NOT EXISTS revoked (
     jti TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, expires INTEGER NOT NULL
 );
+CREATE INDEX IF NOT EXISTS revoked_expires ON revoked (expires);
 {sqlite_leases.SCHEMA}
+CREATE INDEX IF NOT EXISTS remembered_since ON remembered (since);
+{sqlite_order.SCHEMA}
 PRAGMA user_version = {VERSION};
-COMMIT;
 """
 
 
@@ -55,11 +52,8 @@ class SqliteFile:
         make_anew: Callable[[Path, sqlite_harm.Kept], None] | None,
     ) -> None:
         self.path = path  # where the database is
-        # The file that is open and the random name in it: another one is another store, and so is
-        # the same one once it was restored from an older copy
-        self.which: tuple[object, ...] | None = None
+        self.create = create  # whether the file is made
         self._on_open = on_open  # what is to be called
-        self._create = create  # whether the file is made
         self._make_anew = make_anew  # how a damaged one is, if it is
         self._damage = sqlite_harm.Damage()  # whether it is
         self._connection: sqlite3.Connection | None = None  # once it is opened
@@ -151,10 +145,8 @@ class SqliteFile:
                 )
             if version < VERSION:
                 _use_write_ahead_log(db)
-                db.executescript(_SCHEMA)
-                sqlite_leases.upgrade(db)
+                _make(db)
             self._identity = sqlite_harm.identity(self.path)
-            self.which = (self._identity, db.execute("SELECT store FROM meta").fetchone()[0])
             # With WAL, anything less may lose the last commits in a power failure
             db.execute("PRAGMA synchronous = FULL")
         except BaseException:
@@ -170,7 +162,7 @@ class SqliteFile:
             return
         self.close()
         if identity is None:
-            if not self._create:
+            if not self.create:
                 raise StoreError(
                     f"there is no store at {self.path} yet; start one with: fastx-list up, or"
                     " fastx-list agent"
@@ -190,6 +182,16 @@ def _check(file: Path) -> None:
             raise StoreError(
                 f"the store {file} is {what}; remove it, or set FASTX_LIST_STORE to another file"
             )
+
+
+def _make(db: sqlite3.Connection) -> None:
+    """Make the tables, or those of an older version into those of this one."""
+    db.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA.split(";"):
+        db.execute(statement)
+    sqlite_leases.upgrade(db)
+    sqlite_order.make(db)
+    db.execute("COMMIT")
 
 
 def _use_write_ahead_log(db: sqlite3.Connection) -> None:

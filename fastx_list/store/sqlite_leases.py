@@ -163,9 +163,10 @@ def _longest(db: sqlite3.Connection) -> float:
     return LATE * (MAX_LEASE if shortest is None else float(shortest))
 
 
-def expire(db: sqlite3.Connection, next_revision: Callable[[], int]) -> None:
-    """End what has outlived its lease: the servers and their sessions, which are remembered."""
-    clock_now, now = advance(db), int(time.time())
+def expire(db: sqlite3.Connection, next_revision: Callable[[], int], now: float) -> None:
+    """End what has outlived its lease: the servers and their sessions, which are remembered.
+    ``now`` is by the store's own clock."""
+    clock_now = advance(db)
     for (server_id,) in db.execute(
         "SELECT id FROM server WHERE expires <= ? ORDER BY id", (clock_now,)
     ).fetchall():
@@ -195,7 +196,12 @@ def upgrade(db: sqlite3.Connection) -> None:
     that nobody holds: the first agent takes it."""
     if "renewed" not in {row[1] for row in db.execute("PRAGMA table_info(server)")}:
         db.execute("ALTER TABLE server ADD COLUMN renewed REAL")
-    db.execute("INSERT OR IGNORE INTO lease_clock VALUES (1, ?, ?, ?)", (boot(), clock(), clock()))
+    now = clock()
+    if db.execute(
+        "INSERT OR IGNORE INTO lease_clock VALUES (1, ?, ?, ?)", (boot(), now, now)
+    ).rowcount:
+        # Those of before are by the clock of whatever boot that was
+        db.execute(f"UPDATE server SET expires = ? + seconds, rival = NULL WHERE {_LEASED}", (now,))
     db.execute(
         "INSERT OR IGNORE INTO server (id, seconds, boot, expires) SELECT DISTINCT server_id, ?, ?,"
         " ? FROM session WHERE ended IS NULL",

@@ -90,9 +90,10 @@ def test_a_lease_is_renewed_between_two_looks_that_are_further_apart(
     thread.start()
     try:
         first = wait_for("the first heartbeat", lambda: list(store.snapshot().servers))
-        revision = store.snapshot().revision
+        count = store.snapshot().revision.number
         wait_for(
-            "more of them than one lease lasts", lambda: store.snapshot().revision >= revision + 8
+            "more of them than one lease lasts",
+            lambda: store.snapshot().revision.number >= count + 8,
         )
         assert [server.id for server in first] == ["here"] and only(store).login == "alice"
     finally:

@@ -30,7 +30,7 @@ def test_a_token_that_does_not_hold_is_refused(
     claims = {"sub": "alice", "aud": "api", "exp": 2**33}
     good = token("alice")
     revoked = token("alice")
-    store.revoke(jwt.decode(revoked, options={"verify_signature": False})["jti"], 2**33)
+    store.revoke({jwt.decode(revoked, options={"verify_signature": False})["jti"]: 2**33})
     refused = {
         "x": "well-formed",
         good[:-6] + "AAAAAA": "signature",

@@ -146,5 +146,5 @@ def fill(state: Path) -> Store:
     store = open_store(load(settings(state)).store)
     for who in ("alice", "bob", "carol"):
         store.observe(canary(who, "server"), _sessions(who))
-    store.revoke("revoked", _FAR)
+    store.revoke({"revoked": _FAR})
     return store

@@ -86,7 +86,7 @@ class Product:
         ]
         store.observe("away", {session.id: session for session in sessions}, LEASE)
         store.set_params("one", "alice", {"x": 1})
-        store.revoke("jti", 2**40)
+        store.revoke({"jti": 2**40})
         store.close()
         self.scan()
 
@@ -217,7 +217,7 @@ def test_a_key_of_redis_that_is_of_another_kind_is_named(
             lambda: store.recall("here"),
             lambda: store.edition("here"),
             lambda: store.observe("here", {"new": session}, lease),
-            lambda: store.revoke("another", 2**40),
+            lambda: store.revoke({"another": 2**40}),
         ):
             try:
                 call()

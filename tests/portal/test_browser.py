@@ -83,7 +83,7 @@ def test_the_browser_follows_until_the_user_logs_out(
     expect(page.locator("#state")).to_have_text("live", timeout=20_000)
     shown.to_have_count(0)
     revoked = jwt.decode(website[-1], options={"verify_signature": False})
-    store.revoke(revoked["jti"], revoked["exp"])
+    store.revoke({revoked["jti"]: revoked["exp"]})
     refused = "Not up to date: token: it has been revoked; get a new one"
     expect(page.locator("#state")).to_have_text(refused, timeout=20_000)
     website.clear()

@@ -13,7 +13,7 @@ from fastx_list.model.session import Session, encode
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Change
 from fastx_list.replica.view import Entry
-from fastx_list.store import Changes, Lease, Store, StoreError
+from fastx_list.store import Changes, Lease, Revision, Store, StoreError
 
 FAR = 2**40  # seconds since the epoch: a token that outlives the tests
 ALL = Query()
@@ -41,7 +41,7 @@ class Wrapped:
         self.snapshot_takes()
         return self._store.snapshot()
 
-    def changes(self, revision: int, timeout: float = 0) -> Changes | None:
+    def changes(self, revision: Revision, timeout: float = 0) -> Changes | None:
         self._count("changes")
         return self._store.changes(revision, timeout)
 
@@ -55,10 +55,10 @@ class Wrapped:
     def set_params(self, session_id: str, login: str, patch: Mapping[str, Any]) -> str | None:
         return self._store.set_params(session_id, login, patch)
 
-    def revoke(self, jti: str, expires: int) -> None:
+    def revoke(self, tokens: Mapping[str, int]) -> None:
         if self.is_full:
             raise StoreError("the disk is full")
-        self._store.revoke(jti, expires)
+        self._store.revoke(tokens)
 
     def close(self) -> None:
         self._store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
@@ -20,7 +21,7 @@ from fastx_list.replica import replica as replica_module
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Everything
 from fastx_list.replica.view import Entry
-from fastx_list.store import HISTORY_SECONDS, Record, open_store, sqlite
+from fastx_list.store import HISTORY_SECONDS, Record, open_store, sqlite_order
 from tests.replica.stores import FAR, Wrapped, remove_database
 
 _NUMBERS = st.integers(0, 4)
@@ -41,12 +42,13 @@ class Following(RuleBasedStateMachine):
         )
         self.database = Path(self.directory.name) / "sessions.db"
         self.now = 1_700_000_000.0
+        self.tokens = 0
         self.patch = pytest.MonkeyPatch()
         # Thousands of lines would say that it fails when it is told to.
         self.patch.setattr(replica_module.log, "disabled", True)
-        self.patch.setattr(
-            sqlite, "time", SimpleNamespace(time=lambda: self.now, monotonic=time.monotonic)
-        )
+        times = SimpleNamespace(time=time.time, monotonic=lambda: self.now)
+        self.patch.setattr(sqlite_order, "time", times)
+        self.patch.setattr(sqlite_order, "LONGEST_STEP", math.inf)
         self.writer = open_store(f"sqlite:///{self.database}")
         self.reader = open_store(f"sqlite:///{self.database}")
         self.wrapped = Wrapped(self.reader)
@@ -98,15 +100,15 @@ class Following(RuleBasedStateMachine):
     @rule(number=_NUMBERS)
     def revoke(self, number: int) -> None:
         self.followed = False
-        self.writer.revoke(str(number), FAR)
+        self.writer.revoke({str(number): FAR})
 
     @rule()
     def trim(self) -> None:
-        """Let the store forget: the ends before now are history, and the next observation of a
-        server without any drops them."""
+        """Let the store forget: the ends before now are history, and the next step drops them."""
         self.followed = False
         self.now += HISTORY_SECONDS + 1
-        self.writer.observe("nobody's", {})
+        self.tokens += 1
+        self.writer.revoke({f"of step {self.tokens}": FAR})
 
     @rule()
     def reopen(self) -> None:
@@ -120,7 +122,7 @@ class Following(RuleBasedStateMachine):
             self.reader.close()
         remove_database(self.database)
         for number in range(writes):
-            self.writer.revoke(str(number), FAR)
+            self.writer.revoke({str(number): FAR})
         self.observe("a", observed)
 
     @rule()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 
 from fastx_list.model.query import look_up
+from fastx_list.replica import replica as replica_module
 from fastx_list.replica import view as view_module
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Change, Everything
 from fastx_list.replica.view import Entry
-from fastx_list.store import Store, open_store
+from fastx_list.store import KEEP_REVOKED_SECONDS, Store, open_store, sqlite_order
 from tests.replica.stores import ALL, FAR, Wrapped, entry_of, ids_of, listed, numbered, observe
 
 
@@ -26,7 +28,7 @@ def test_it_holds_nothing_before_it_has_been_read(replica: Replica[Entry]) -> No
 
 def test_it_holds_what_the_store_holds(agent: Store, replica: Replica[Entry]) -> None:
     observe(agent, numbered(1), numbered(2))
-    agent.revoke("token", FAR)
+    agent.revoke({"token": FAR})
     replica.refresh()
     assert replica.loaded
     assert replica.entries("alice") == {"s1": entry_of(numbered(1)), "s2": entry_of(numbered(2))}
@@ -44,7 +46,7 @@ def test_it_follows_changes_ends_and_revocations(agent: Store, replica: Replica[
     replica.refresh()
     observe(agent, numbered(2, clients=1), numbered(3))
     agent.set_params("s3", "alice", {"a": 1})
-    agent.revoke("token", FAR)
+    agent.revoke({"token": FAR})
     replica.refresh()
     assert replica.entries("alice") == {
         "s2": entry_of(numbered(2, clients=1)),
@@ -151,26 +153,31 @@ def test_a_session_that_came_and_went_between_two_reads_is_no_change(
 
 def test_a_revocation_alone_is_no_change_of_sessions(agent: Store, replica: Replica[Entry]) -> None:
     replica.follow(0)
-    agent.revoke("token", FAR)
+    agent.revoke({"token": FAR})
     assert replica.follow(0) == []
     assert list(replica.revoked) == ["token"]
 
 
-def test_a_revocation_is_forgotten_when_the_token_has_expired(
-    agent: Store, replica: Replica[Entry], clock: SimpleNamespace
+def test_a_revocation_is_forgotten_when_the_store_no_longer_keeps_it(
+    agent: Store, replica: Replica[Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent.revoke("soon", 1010)
-    agent.revoke("late", 5000)
+    now = int(time.time())
+    agent.revoke({"soon": now + 10, "late": now + 5000})
     replica.refresh()
-    assert set(replica.revoked) == {"soon", "late"}
-    clock.now = 1009.9
-    agent.revoke("other", 1010)
+    clock = SimpleNamespace(passed=time.monotonic())
+    times = SimpleNamespace(
+        time=lambda: time.time() + 2 * KEEP_REVOKED_SECONDS, monotonic=lambda: clock.passed
+    )
+    monkeypatch.setattr(sqlite_order, "time", times)
+    monkeypatch.setattr(replica_module, "time", times)  # a jump of the clock says nothing
+    agent.revoke({"other": FAR})
     replica.refresh()
     assert set(replica.revoked) == {"soon", "late", "other"}
-    clock.now = 1010.0  # as of which the token itself is refused
-    agent.revoke("more", 5000)
+    monkeypatch.setattr(sqlite_order, "LONGEST_STEP", KEEP_REVOKED_SECONDS)
+    clock.passed += KEEP_REVOKED_SECONDS / 2 + 100  # the store catches up at double speed
+    agent.revoke({"more": FAR})
     replica.refresh()
-    assert set(replica.revoked) == {"late", "more"}
+    assert set(replica.revoked) == {"late", "other", "more"}
 
 
 def test_several_followers_of_one_store_end_the_same(agent: Store, database: Path) -> None:

@@ -42,7 +42,7 @@ def test_the_last_copy_stays_while_the_store_cannot_be_read(
     agent: Store, store: Wrapped, replica: Replica[Entry], clock: SimpleNamespace
 ) -> None:
     observe(agent, numbered(1))
-    agent.revoke("token", FAR)
+    agent.revoke({"token": FAR})
     replica.refresh()
     assert replica.problem is None
     page = replica.page("alice", ALL)

@@ -18,7 +18,7 @@ import pytest
 from fastx_list.agent import keep, load, look
 from fastx_list.agent.machine import Machine
 from fastx_list.model.session import Start
-from fastx_list.store import sqlite, sqlite_leases
+from fastx_list.store import sqlite_leases, sqlite_order
 from tests.simulation import disk
 from tests.simulation.clock import clock
 
@@ -99,8 +99,8 @@ def simulated() -> Iterator[None]:
         patch.setattr(keep, "SessionJson", NoFile)
         patch.setattr(look, "Machine", StillMachine)
         patch.setattr(sqlite_leases, "boot", lambda: f"boot {clock.boot}")
-        patch.setattr(sqlite, "HISTORY_SECONDS", HISTORY_SECONDS)
-        patch.setattr(sqlite, "REMEMBER_SECONDS", REMEMBER_SECONDS)
+        patch.setattr(sqlite_order, "HISTORY_SECONDS", HISTORY_SECONDS)
+        patch.setattr(sqlite_order, "REMEMBER_SECONDS", REMEMBER_SECONDS)
         patch.setattr(keep, "identity", SimpleNamespace(read=lambda asked: names[asked.server_id]))
         logger, handler = logging.getLogger("fastx_list"), Mistakes()
         patch.setattr(logger, "level", logging.ERROR)

@@ -197,7 +197,7 @@ class World:
         until = round(clock.true_time()) + TOKEN_SECONDS
         with Acting(self, process):
             try:
-                process.store.revoke(token, until)
+                process.store.revoke({token: until})
             except StoreError:
                 return
             if restores == self.truth.restores:

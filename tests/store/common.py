@@ -33,6 +33,18 @@ class OpenStore(Protocol):
     def __call__(self, *, create: bool = True) -> Store: ...
 
 
+class PassTime(Protocol):
+    """Lets so many seconds pass for a store, or, unless they are ``passed``, moves its wall clock
+    by them."""
+
+    def __call__(self, seconds: float, passed: bool = True) -> None: ...
+
+
+def write_anything(store: Store) -> None:
+    """Make a step, with which the store forgets what is old."""
+    store.heartbeat(make_server("any"), make_lease())
+
+
 def address(path: Path) -> str:
     return f"sqlite:///{path}"
 

@@ -1,19 +1,19 @@
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from fastx_list.store import Store, open_store, redis, sqlite
+from fastx_list.store import Store, open_store, redis, sqlite_order
 from tests.redis_server import RedisServer, redis_server
-from tests.store.common import NOW, SPAWN, OpenStore, Raw, address, be_patient
+from tests.store.common import NOW, SPAWN, OpenStore, PassTime, Raw, address, be_patient
 
 
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.programs)])
@@ -85,14 +85,18 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Moves the wall clock of the SQLite store, and nobody else's."""
-    clock = SimpleNamespace(now=float(NOW))
-    times = SimpleNamespace(time=lambda: clock.now, monotonic=time.monotonic, sleep=time.sleep)
-    monkeypatch.setattr(sqlite, "time", times)
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> PassTime:
+    """Lets time pass for the order of the SQLite store, and for nothing else; the wall clock alone
+    with ``passed=False``."""
+    clock = SimpleNamespace(wall=float(NOW), passed=1000.0)
+    times = SimpleNamespace(time=lambda: clock.wall, monotonic=lambda: clock.passed)
+    monkeypatch.setattr(sqlite_order, "time", times)
+    monkeypatch.setattr(sqlite_order, "LONGEST_STEP", math.inf)
 
-    def forward(seconds: float) -> None:
-        clock.now += seconds
+    def forward(seconds: float, passed: bool = True) -> None:
+        clock.wall += seconds
+        if passed:
+            clock.passed += seconds
 
     return forward
 

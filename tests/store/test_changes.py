@@ -7,8 +7,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 
 from fastx_list.model.session import encode
-from fastx_list.store import Changes, Record, Store, open_store
-from tests.store.common import NOW, PATIENCE, OpenStore, by_id, make_session, running_in
+from fastx_list.store import Record, Store, open_store
+from tests.store.common import FAR, PATIENCE, OpenStore, by_id, make_session, running_in
 
 
 def test_there_are_no_changes_after_the_last_one(store: Store) -> None:
@@ -142,15 +142,18 @@ def test_a_store_that_was_closed_opens_again(store: Store) -> None:
 def test_a_revocation_is_a_change_and_in_the_snapshot(store: Store) -> None:
     store.observe("s1", by_id(make_session()))
     before = store.snapshot().revision
-    store.revoke("token", NOW)
-    assert store.changes(before) == Changes(before + 1, [], {"token": NOW})
-    assert dict(store.snapshot().revoked) == {"token": NOW}
+    store.revoke({"token": FAR})
+    changes = store.changes(before)
+    assert changes is not None
+    assert (list(changes.records), dict(changes.revoked)) == ([], {"token": FAR})
+    assert changes.revision.number == before.number + 1
+    assert dict(store.snapshot().revoked) == {"token": FAR}
 
 
 def test_a_token_can_be_revoked_twice(store: Store) -> None:
-    store.revoke("token", 2**53 - 2)
+    store.revoke({"token": 2**53 - 2})
     before = store.snapshot().revision
-    store.revoke("token", 2**53 - 1)
+    store.revoke({"token": 2**53 - 1})
     changes = store.changes(before)
     assert changes is not None
     assert dict(changes.revoked) == {"token": 2**53 - 1}

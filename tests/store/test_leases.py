@@ -60,7 +60,7 @@ def test_a_heartbeat_writes_the_server(store: Store) -> None:
     changes = store.changes(before)
     assert changes is not None
     assert (list(changes.records), list(changes.servers)) == ([], [ServerRecord("s1", text)])
-    assert changes.revision == before + 1
+    assert changes.revision.number == before.number + 1
     assert list(store.snapshot().servers) == [ServerRecord("s1", text)]
 
 

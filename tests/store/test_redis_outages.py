@@ -13,7 +13,15 @@ from typing import Any
 
 import pytest
 
-from fastx_list.store import SnapshotNeeded, Store, StoreError, open_store, redis, redis_link
+from fastx_list.store import (
+    Revision,
+    SnapshotNeeded,
+    Store,
+    StoreError,
+    open_store,
+    redis,
+    redis_link,
+)
 from tests.redis_server import RedisServer, redis_server
 from tests.store.common import (
     PATIENCE,
@@ -45,7 +53,7 @@ def store(server: RedisServer) -> Iterator[Store]:
     store.close()
 
 
-def _fill(store: Store) -> int:
+def _fill(store: Store) -> Revision:
     wait_for(
         "the store", lambda: works(lambda: store.observe("s1", by_id(make_session()), make_lease()))
     )
@@ -68,7 +76,7 @@ def test_no_request_waits_for_a_redis_that_hangs(server: RedisServer, store: Sto
         lambda: store.changes(revision),
         lambda: store.set_params("s1-1", "alice", {"a": 1}),
         store.snapshot,
-        lambda: store.revoke("token", 2**40),
+        lambda: store.revoke({"token": 2**40}),
     ]
     with server.frozen():
         for call in calls:
@@ -117,7 +125,7 @@ def test_no_request_waits_for_whoever_takes_connections_and_says_nothing() -> No
             store = open_store(each, serving=True)
             for _ in range(2):
                 began = time.monotonic()
-                assert "does not answer" in _said(lambda: store.changes(0))
+                assert "does not answer" in _said(lambda: store.changes(Revision(0, "")))
                 assert time.monotonic() - began < BOUND_SECONDS
             store.close()
 
@@ -135,7 +143,7 @@ def test_no_request_waits_for_a_name_that_is_not_found_soon(
     monkeypatch.setattr(socket, "getaddrinfo", look_up_slowly)
     store = open_store("redis://redis.example", serving=True)
     began = time.monotonic()
-    assert "Redis at redis.example:6379" in _said(lambda: store.changes(0))
+    assert "Redis at redis.example:6379" in _said(lambda: store.changes(Revision(0, "")))
     assert time.monotonic() - began < BOUND_SECONDS
     released.append(began)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fastx_list.model.session import Session
-from fastx_list.store import Store, StoreError, open_store, sqlite_file
+from fastx_list.store import Revision, Store, StoreError, open_store, sqlite_file
 from tests.store.common import (
     NOW,
     OpenStore,
@@ -45,10 +45,10 @@ def _errors(store: Store) -> list[str]:
     said = []
     calls: list[Callable[[], object]] = [
         store.snapshot,
-        lambda: store.changes(0),
+        lambda: store.changes(Revision(0, "")),
         lambda: store.observe("s1", by_id(make_session())),
         lambda: store.set_params("s1-1", "alice", {"a": 1}),
-        lambda: store.revoke("token", NOW),
+        lambda: store.revoke({"token": NOW}),
     ]
     for call in calls:
         with pytest.raises(StoreError) as caught:

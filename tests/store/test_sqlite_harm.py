@@ -80,7 +80,7 @@ def test_what_can_still_be_read_of_a_damaged_file_is_in_the_new_one(database: Pa
     agent = open_store(address(database), mends=True)
     agent.observe("s1", by_id(make_session()))
     agent.set_params("s1-1", "alice", {"name": "kept"})
-    agent.revoke("token", NOW + 10**9)
+    agent.revoke({"token": NOW + 10**9})
     agent.close()
     with sqlite3.connect(database) as db:
         [root] = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'server'").fetchone()

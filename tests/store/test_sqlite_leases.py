@@ -11,11 +11,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastx_list.store import REMEMBER_SECONDS, Store, sqlite, sqlite_file, sqlite_leases
+from fastx_list.store import (
+    REMEMBER_SECONDS,
+    Store,
+    sqlite,
+    sqlite_file,
+    sqlite_leases,
+    sqlite_order,
+)
 from fastx_list.store.beats import LATE, MAX_PAUSE
 from tests.store.common import (
     PATIENCE,
     OpenStore,
+    PassTime,
     address,
     by_id,
     make_lease,
@@ -97,7 +105,7 @@ def test_setting_the_wall_clock_ends_no_lease(
     store = opened()
     store.observe("s1", by_id(make_session()), make_lease(seconds=60))
     times = SimpleNamespace(time=lambda: 2e9, monotonic=time.monotonic, sleep=time.sleep)
-    monkeypatch.setattr(sqlite, "time", times)
+    monkeypatch.setattr(sqlite_order, "time", times)
     assert running_in(opened()).keys() == running_in(store).keys() == {"s1-1"}
 
 
@@ -136,7 +144,7 @@ def test_a_time_in_which_nobody_could_write_ends_no_lease(
             assert len(each.snapshot().servers) == others
             assert len(each.overdue) == others - number
         agent.heartbeat(make_server(f"s{number}"), make_lease(seconds=60))
-    changes = reader.changes(reader.snapshot().revision - others)
+    changes = reader.changes(revision)
     assert changes is not None and all(server.text for server in changes.servers)
     assert not reader.overdue
 
@@ -155,19 +163,15 @@ def test_an_agent_that_stays_away_afterwards_has_ended_within_its_lease(
 
 
 def test_what_left_with_a_lease_is_kept_in_mind_for_a_day(
-    opened: OpenStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    opened: OpenStore, clock: Clock, pass_time: PassTime
 ) -> None:
-    wall = SimpleNamespace(now=1_700_000_000.0)
-    times = SimpleNamespace(time=lambda: wall.now, monotonic=time.monotonic, sleep=time.sleep)
-    monkeypatch.setattr(sqlite, "time", times)
-    monkeypatch.setattr(sqlite_leases, "time", times)
     store = opened()
     for since, expected in ((REMEMBER_SECONDS, {"a": 2}), (REMEMBER_SECONDS + 1, {"a": 1})):
         store.observe("s1", by_id(make_session(params={"a": 1})), make_lease(seconds=60))
         store.set_params("s1-1", "alice", {"a": 2})
         clock.run(60, store)
         assert running_in(store) == {}
-        wall.now += since
+        pass_time(since)
         store.heartbeat(make_server("s2"), make_lease())
         store.observe("s1", by_id(make_session(params={"a": 1})), make_lease(seconds=60))
         assert params_in(store) == expected

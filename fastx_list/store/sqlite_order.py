@@ -1,0 +1,173 @@
+"""The order of changes in the SQLite store, and what it forgets.
+
+Every transaction that changes anything is a step: its changes get the next revisions, and the step
+gets a random name, which is kept with the last of them for as long as the ends before it are. A
+reader whose revision is not there under the name that it knows followed another order: the file was
+restored, replaced or rolled back. The first step is that in which the store is made, so no two
+stores share one.
+
+Nothing is forgotten by the wall clock, which may be set. The store has a clock of its own, which
+counts the time that passes between two steps.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from typing import NamedTuple
+
+from fastx_list.store import (
+    AT_ONCE,
+    HISTORY_SECONDS,
+    KEEP_REVOKED_SECONDS,
+    MAX_CHANGES,
+    REMEMBER_SECONDS,
+    OrderLost,
+    Revision,
+    SnapshotNeeded,
+)
+
+LONGEST_STEP = 60.0  # seconds that count at most between two steps
+
+# ``elapsed`` is the store's clock: it begins as the wall clock, and then goes by CLOCK_MONOTONIC,
+# which was at ``ticked``. ``certain`` is how late it is at least, by the wall clock.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS head (
+    one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, elapsed REAL NOT NULL,
+    ticked REAL NOT NULL, certain REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS step (
+    revision INTEGER PRIMARY KEY, name TEXT NOT NULL, at REAL NOT NULL
+);
+"""
+
+
+class Head(NamedTuple):
+    """Where the order is now, and what it has forgotten."""
+
+    revision: Revision
+    kept_from: int  # see :class:`fastx_list.store.Changes`
+
+
+class Step:
+    """One transaction's changes."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        """``db`` is in a transaction of its own."""
+        self.db = db
+        row = db.execute("SELECT revision, elapsed, ticked, certain FROM head").fetchone()
+        if row is None:
+            raise sqlite3.DatabaseError("its table head is empty; move the file away")
+        # The last revision before this step, and the last one now
+        self._before = self._last = _number(row[0])
+        self._ticked = time.monotonic()
+        passed = min(max(0.0, self._ticked - _real(row[2])), LONGEST_STEP)
+        self.now = _real(row[1]) + passed  # by the store's clock, in seconds
+        # Twice as fast, to catch up with a time when nothing was written; so a wall clock that is
+        # ahead for an hour makes it an hour too late at most, and one that is put back is believed
+        self._certain = min(time.time(), _real(row[3]) + 2 * passed)
+
+    def next_revision(self) -> int:
+        """Return the revision of one more change."""
+        self._last += 1
+        return self._last
+
+    def end(self) -> None:
+        """Name what was changed, if anything was, and forget what nobody needs any more."""
+        if self._last == self._before:
+            return
+        self.db.execute(
+            "UPDATE head SET revision = ?, elapsed = ?, ticked = ?, certain = ?",
+            (self._last, self.now, self._ticked, self._certain),
+        )
+        self.db.execute(
+            "INSERT OR REPLACE INTO step VALUES (?, ?, ?)",
+            (self._last, secrets.token_hex(8), self.now),
+        )
+        self._forget()
+
+    def _forget(self) -> None:
+        first, horizon = None, None
+        for revision, at in self.db.execute("SELECT revision, at FROM step ORDER BY revision"):
+            if first is None:
+                first = revision
+                continue
+            # A time that is none is of nobody who reads; anybody may have written it
+            is_late = isinstance(at, (int, float)) and at >= self.now - HISTORY_SECONDS
+            if is_late and revision > self._last - MAX_CHANGES:
+                break
+            horizon = revision
+            if horizon - first > AT_ONCE:  # the rest is for the next step
+                break
+        if horizon is not None:
+            self.db.execute("DELETE FROM step WHERE revision < ?", (horizon,))
+            for table in ("session", "server"):
+                self.db.execute(
+                    f"DELETE FROM {table} WHERE ended IS NOT NULL AND revision <= ?", (horizon,)
+                )
+        self.db.execute(
+            "DELETE FROM revoked WHERE expires < ?", (self._certain - KEEP_REVOKED_SECONDS,)
+        )
+        self.db.execute(
+            "DELETE FROM remembered WHERE id IN (SELECT id FROM remembered WHERE since < ? LIMIT"
+            f" {AT_ONCE})",
+            (self.now - REMEMBER_SECONDS,),
+        )
+
+
+def head(db: sqlite3.Connection) -> Head:
+    """Return where the order is."""
+    row = db.execute(
+        "SELECT head.revision, certain, name FROM head LEFT JOIN step USING (revision)"
+    ).fetchone()
+    if row is None or not isinstance(row[2], str):
+        raise sqlite3.DatabaseError("its last change has no name; move the file away")
+    return Head(Revision(_number(row[0]), row[2]), int(_real(row[1]) - KEEP_REVOKED_SECONDS))
+
+
+def steps_since(db: sqlite3.Connection, revision: Revision) -> list[Revision]:
+    """Return the steps after ``revision``. Raises :class:`OrderLost` and :class:`SnapshotNeeded`,
+    see :class:`fastx_list.store.Followed`."""
+    rows = db.execute(
+        "SELECT revision, name FROM step WHERE revision >= ? ORDER BY revision", (revision.number,)
+    ).fetchall()
+    if rows and rows[0] == revision:
+        return [Revision(*row) for row in rows[1:]]
+    [oldest] = db.execute("SELECT min(revision) FROM step").fetchone()
+    if oldest is not None and revision.number < oldest:
+        raise SnapshotNeeded
+    raise OrderLost
+
+
+def make(db: sqlite3.Connection) -> None:
+    """Begin the order in a store that is made, or go on with that of an older version, of which the
+    ends are forgotten."""
+    revision = 0
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+        # Processes of the older version would write without naming their steps. Without the table
+        # they cannot, and open the file again, which tells them.
+        [revision] = db.execute("SELECT revision FROM meta").fetchone() or (0,)
+        db.execute("DROP TABLE meta")
+    if db.execute("SELECT 1 FROM head").fetchone():
+        return
+    wall = time.time()
+    db.execute(
+        "INSERT INTO head VALUES (1, ?, ?, ?, ?)", (_number(revision), wall, time.monotonic(), wall)
+    )
+    db.execute("INSERT INTO step VALUES (?, ?, ?)", (revision, secrets.token_hex(8), wall))
+    db.execute("DELETE FROM session WHERE ended IS NOT NULL")
+    db.execute("DELETE FROM server WHERE ended IS NOT NULL")
+
+
+def _number(value: object) -> int:
+    # SQLite takes values of all types in any column
+    if not isinstance(value, int):
+        raise sqlite3.DatabaseError("what its table head holds is no revision; move the file away")
+    return value
+
+
+def _real(value: object) -> float:
+    if not isinstance(value, (int, float)):
+        raise sqlite3.DatabaseError("what its table head holds is no time; move the file away")
+    return value

@@ -1,0 +1,224 @@
+"""A SQLite store whose file is restored, exchanged or upgraded while it is followed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fastx_list.store import OrderLost, Store, StoreError, open_store
+from tests.store.common import (
+    FAR,
+    OpenStore,
+    address,
+    by_id,
+    make_lease,
+    make_server,
+    make_session,
+    params_in,
+    remove,
+    running_in,
+)
+
+
+@pytest.fixture
+def url(database: Path) -> str:
+    return address(database)
+
+
+def _back_up(database: Path, to: Path) -> None:
+    source, target = sqlite3.connect(database), sqlite3.connect(to)
+    source.backup(target)
+    source.close()
+    target.close()
+
+
+def _exchange(copy: Path, database: Path) -> None:
+    remove(database)
+    shutil.copy(copy, database.with_name("new"))
+    os.replace(database.with_name("new"), database)
+
+
+def _copy_over(copy: Path, database: Path) -> None:
+    # As an administrator does who stops everything that writes
+    last = sqlite3.connect(database)
+    last.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    last.close()
+    inode = database.stat().st_ino
+    with database.open("r+b") as file:
+        file.write(copy.read_bytes())
+        file.truncate()
+    assert database.stat().st_ino == inode
+
+
+# By SQLite's backup API into the open file, by another file in its place, and by bytes over it
+WAYS = {"backup": _back_up, "exchanged": _exchange, "copied over": _copy_over}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("more", [0, 1, 5, 20])
+def test_a_reader_of_a_restored_store_starts_over_however_much_was_written_since(
+    opened: OpenStore, database: Path, tmp_path: Path, way: str, more: int
+) -> None:
+    writer, reader, ahead = opened(), opened(), opened()
+    writer.observe("s1", by_id(make_session(1), make_session(2)))
+    reader.snapshot()
+    _back_up(database, tmp_path / "copy")
+    for number in range(3):
+        writer.observe("s1", by_id(make_session(2), make_session(3, clients=number)))
+    revision, last = reader.snapshot().revision, ahead.snapshot().revision
+    assert revision == last
+    WAYS[way](tmp_path / "copy", database)
+    for number in range(more):
+        writer.observe("s1", by_id(make_session(1), make_session(2, clients=number)))
+    for store in (reader, ahead):
+        with pytest.raises(OrderLost):
+            store.changes(revision)
+        assert running_in(store).keys() == {"s1-1", "s1-2"}
+
+
+def test_who_has_seen_no_more_than_a_restored_copy_has_goes_on(
+    opened: OpenStore, database: Path, tmp_path: Path
+) -> None:
+    writer, reader = opened(), opened()
+    writer.observe("s1", by_id(make_session(1)))
+    revision = reader.snapshot().revision
+    _back_up(database, tmp_path / "copy")
+    writer.observe("s1", by_id(make_session(2)))
+    _back_up(tmp_path / "copy", database)
+    changes = reader.changes(revision)
+    assert changes is None or list(changes.records) == []
+    writer.observe("s1", by_id(make_session(1), make_session(3)))
+    changes = reader.changes(revision)
+    assert changes is not None
+    assert [record.id for record in changes.records] == ["s1-3"]
+
+
+def test_no_two_stores_have_a_step_in_common(tmp_path: Path) -> None:
+    revisions = []
+    for name in ("one", "two"):
+        store = open_store(address(tmp_path / name))
+        revisions.append(store.snapshot().revision)
+        with pytest.raises(OrderLost):
+            store.changes(revisions[0]._replace(step="0123456789abcdef"))
+        store.close()
+    assert revisions[0].number == revisions[1].number
+    assert revisions[0].step != revisions[1].step
+
+
+def test_the_name_of_a_step_says_nothing_of_how_many_there_were(store: Store) -> None:
+    names = []
+    for number in range(5):
+        store.observe("s1", by_id(make_session(clients=number)))
+        names.append(store.snapshot().revision.step)
+    assert len(set(names)) == 5
+    assert {len(name) for name in names} == {16}
+
+
+# Older versions.
+
+_VERSION_1 = """
+CREATE TABLE meta (
+    one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, horizon INTEGER NOT NULL,
+    store TEXT NOT NULL
+);
+INSERT INTO meta VALUES (1, 7, 2, 'random');
+CREATE TABLE session (
+    id TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, server_id TEXT NOT NULL,
+    login TEXT NOT NULL, digest TEXT, params TEXT NOT NULL, text TEXT, ended INTEGER
+);
+CREATE INDEX session_ended ON session (ended) WHERE ended IS NOT NULL;
+CREATE INDEX session_server ON session (server_id) WHERE ended IS NULL;
+CREATE TABLE revoked (
+    jti TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, expires INTEGER NOT NULL
+);
+INSERT INTO session VALUES ('s1-1', 4, 's1', 'alice', 'digest', '{"a":1}',
+    '{"id":"s1-1","login":"alice","serverId":"s1","hostname":"host","params":{"a":1}}', NULL);
+INSERT INTO session VALUES ('s1-2', 5, 's1', 'alice', NULL, '{}', NULL, 1700000000);
+INSERT INTO revoked VALUES ('token', 6, 1099511627776);
+PRAGMA user_version = 1;
+"""
+_VERSION_2 = (
+    _VERSION_1
+    + """
+CREATE TABLE server (
+    id TEXT PRIMARY KEY, revision INTEGER UNIQUE, text TEXT, ended INTEGER, view TEXT, holder TEXT,
+    instance TEXT, host TEXT, seconds REAL, boot TEXT, expires REAL, rival TEXT, rival_until REAL
+);
+CREATE TABLE remembered (
+    id TEXT PRIMARY KEY, server_id TEXT NOT NULL, login TEXT NOT NULL, params TEXT NOT NULL,
+    text TEXT NOT NULL, since INTEGER NOT NULL
+);
+CREATE INDEX remembered_server ON remembered (server_id);
+INSERT INTO server VALUES ('s1', 7, '{"id":"s1","hostname":"host"}', NULL, 'edition', 'one', '1',
+    'host of one', 3600.0, 'another boot', 5000.0, NULL, NULL);
+PRAGMA user_version = 2;
+"""
+)
+
+
+@pytest.mark.parametrize("version", [_VERSION_1, _VERSION_2], ids=["1", "2"])
+def test_a_store_of_an_older_version_is_taken_over_with_all_that_it_holds(
+    opened: OpenStore, database: Path, version: str
+) -> None:
+    with sqlite3.connect(database) as old:
+        old.executescript(version)
+    old.close()
+    store, other = opened(), opened()
+    snapshot = store.snapshot()
+    assert snapshot.revision.number == 7
+    assert dict(snapshot.revoked) == {"token": FAR}
+    assert params_in(other) == {"a": 1}
+    assert other.snapshot().revision == snapshot.revision
+    store.heartbeat(make_server(), make_lease())
+    store.observe("s1", by_id(make_session(3)), make_lease())
+    changes = other.changes(snapshot.revision)
+    assert changes is not None
+    assert {record.id: record.text is None for record in changes.records} == {
+        "s1-1": True,
+        "s1-3": False,
+    }
+
+
+def test_a_process_of_an_older_version_can_write_no_more(opened: OpenStore, database: Path) -> None:
+    old = sqlite3.connect(database, isolation_level=None)
+    old.executescript(_VERSION_2)
+    opened().observe("s1", by_id(make_session(2)))
+    with pytest.raises(sqlite3.OperationalError, match="meta"):
+        old.execute("UPDATE meta SET revision = revision + 1 RETURNING revision")
+    old.close()
+
+
+@pytest.mark.parametrize(
+    "harm", ["DELETE FROM step", "DELETE FROM head", "UPDATE head SET revision = 'x'"]
+)
+def test_an_order_without_its_last_step_is_an_error_that_names_the_file(
+    opened: OpenStore, database: Path, harm: str
+) -> None:
+    writer, reader = opened(), opened()
+    writer.observe("s1", by_id(make_session()))
+    revision = reader.snapshot().revision
+    with sqlite3.connect(database) as other:
+        other.execute(harm)
+    other.close()
+    calls: list[Callable[[], object]] = [reader.snapshot, lambda: reader.changes(revision)]
+    for call in calls:
+        with pytest.raises(StoreError, match=str(database)):
+            call()
+
+
+def test_many_revocations_are_written_in_a_few_steps(store: Store) -> None:
+    before = store.snapshot().revision
+    tokens = {str(number): int(time.time()) + 3600 for number in range(5000)}
+    store.revoke(tokens)
+    changes = store.changes(before)
+    assert changes is not None
+    assert dict(changes.revoked) == tokens
+    assert len(changes.steps) == 5
+    store.revoke(tokens)  # as each reader does that has seen them
+    assert store.changes(changes.revision) is None
