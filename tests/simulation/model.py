@@ -80,21 +80,19 @@ class Written:
 
 @dataclass
 class Silence:
-    """For how long an agent has said nothing to a store that took what others wrote."""
+    """For how long an agent has said nothing while others would have heard it."""
 
     lease: float
-    beat: float
-    said_at: float = 0.0  # when it last did, by the monotonic clock
-    gap_at: float = 0.0  # until when nobody else ran, or the store could not be written
+    longest: float  # how many seconds count of a gap: nobody else ran, or nobody could write
+    counted: float = 0.0  # the seconds that count
+    said_at: float = 0.0  # when it last said something, by those
     lapses: int = 0  # how often its sessions could have ended
+    _gap: float = 0.0  # the seconds of the gap that goes on
     _is_over: bool = False
 
     def is_over(self) -> bool:
-        """Whether its sessions may have ended. After a gap it has a beat to speak again."""
-        if not self._is_over and (
-            clock.now - self.said_at >= self.lease - 1e-6
-            and clock.now - self.gap_at >= self.beat - 1e-6
-        ):
+        """Whether its sessions may have ended."""
+        if not self._is_over and self.counted - self.said_at >= self.lease - 1e-6:
             self._is_over = True
             self.lapses += 1
         return self._is_over
@@ -103,18 +101,23 @@ class Silence:
         self.is_over()
         self.said_at, self._is_over = at, False
 
-    def reboot(self) -> None:
-        self.said_at = self.gap_at = clock.now
+    def advance(self, seconds: float, is_gap: bool) -> None:
+        if is_gap:
+            before, self._gap = self._gap, self._gap + seconds
+            seconds = max(0.0, min(self._gap, self.longest) - before)
+        else:
+            self._gap = 0.0
+        self.counted += seconds
 
 
 class Truth:
     """What runs, and what is confirmed."""
 
-    def __init__(self, servers: Iterable[str], lease: float, beat: float) -> None:
+    def __init__(self, servers: Iterable[str], lease: float, longest: float) -> None:
         self.sessions: dict[str, Session] = {}
         self.revoked: dict[str, float] = {}  # when they expire
         self.written: dict[str, Written | None] = dict.fromkeys(servers)
-        self.silence = {server: Silence(lease, beat) for server in servers}
+        self.silence = {server: Silence(lease, longest) for server in servers}
         self.restores = 0  # how often the store became an older one
 
     def begin(self, server: str, login: str, started: int) -> None:

@@ -66,7 +66,7 @@ class NotedStore(SqliteStore):
 
     def heartbeat(self, server: Server, lease: Lease) -> str | None:
         silence = self.agent.silence
-        began, restores = clock.now, self.agent.world.truth.restores
+        began, restores = silence.counted, self.agent.world.truth.restores
         rival = super().heartbeat(server, lease)
         if restores == self.agent.world.truth.restores:
             silence.said(began)
@@ -76,7 +76,7 @@ class NotedStore(SqliteStore):
         self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None
     ) -> str:
         silence = self.agent.silence
-        began, restores = clock.now, self.agent.world.truth.restores
+        began, restores = silence.counted, self.agent.world.truth.restores
         edition = super().observe(server_id, sessions, lease)
         if restores == self.agent.world.truth.restores:
             silence.said(began)

@@ -6,9 +6,9 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from fastx_list.agent.keep import BEATS_PER_LEASE
 from fastx_list.config import load
 from fastx_list.store import StoreError
+from fastx_list.store.beats import LATE
 from tests.simulation import clock as clock_module
 from tests.simulation import disk as disk_module
 from tests.simulation.clock import clock
@@ -52,7 +52,7 @@ class World:
                 "FASTX_LIST_SERVER_EXPIRY": str(LEASE),
             }
         )
-        self.truth = Truth(self.servers, LEASE, LEASE / BEATS_PER_LEASE)
+        self.truth = Truth(self.servers, LEASE, LATE * LEASE)
         self.agents = [AgentProcess(self, server) for server in self.servers]
         self.workers = [ListWorker(self, f"list {number}") for number in (1, 2)]
         self.sidecar = Sidecar(self, "sidecar")
@@ -79,18 +79,11 @@ class World:
     # Time and turns
 
     def advance(self, seconds: float, nobody_runs: bool = False) -> None:
-        gaps = [
-            agent.silence
-            for agent in self.agents
-            if nobody_runs
-            or self.disk.condition is not None
-            or not any(each.runs for each in self.processes if each is not agent)
-        ]
-        for silence in gaps:
-            silence.is_over()
+        cannot = nobody_runs or self.disk.condition is not None
+        for agent in self.agents:
+            is_gap = cannot or not any(each.runs for each in self.processes if each is not agent)
+            agent.silence.advance(seconds, is_gap)
         clock.now += seconds
-        for silence in gaps:
-            silence.gap_at = clock.now
 
     def run(self, seconds: float, seed: int) -> None:
         """Let the processes take their turns for so long."""
@@ -148,7 +141,7 @@ class World:
         for process in self.processes:
             process.start()
         for agent in self.agents:
-            agent.silence.reboot()
+            agent.silence.said(agent.silence.counted)
             agent.hangs_until = 0.0
 
     # Sessions
