@@ -34,7 +34,8 @@ class Finding(NamedTuple):
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything once; nothing is made or changed by it."""
+    """Look at everything once, and try whether the store can be written; nothing else is made or
+    changed by it."""
     for problem in unknown(os.environ):
         yield Finding(False, f"settings: {problem}")
     machine = Machine(Limits(settings.max_sessions_per_login))
@@ -164,15 +165,31 @@ def _store(settings: Settings) -> Iterator[Finding]:
         store = open_store(settings.store, create=False)
         try:
             snapshot, held = store.snapshot(), store.holder(settings.server_id)
+            overdue = store.overdue
+            sessions = f"{amount(len(snapshot.records), 'session')} in it"
+            try:
+                store.end_leases()
+                yield Finding(True, f"store: {where} can be read and written; {sessions}")
+            except StoreError as error:
+                yield Finding(False, f"store: {where} can be read, not written; {sessions}")
+                yield Finding(False, str(error))
         finally:
             store.close()
-        yield Finding(
-            True, f"store: {where} can be read; {amount(len(snapshot.records), 'session')} in it"
-        )
-        yield from _lease(settings, held)
+        yield from _overdue(overdue)
+        if settings.server_id not in overdue:
+            yield from _lease(settings, held)
         yield from _problems(settings, snapshot.servers)
     except StoreError as error:
         yield Finding(False, str(error))
+
+
+def _overdue(servers: Sequence[str]) -> Iterator[Finding]:
+    for server_id in servers:
+        yield Finding(
+            False,
+            f"agent: {server_id!r} has written nothing for longer than {PREFIX}SERVER_EXPIRY: it"
+            " has stopped or cannot write: its log says more",
+        )
 
 
 def _lease(settings: Settings, held: Held | None) -> Iterator[Finding]:

@@ -150,8 +150,8 @@ class Live:
             self._may_have_missed = True
             replica.problem = f"what was written cannot be followed: {error!r}"  # until it can
             raise
-        if replica.is_failing:
-            gevent.sleep(RETRY_SECONDS)
+        if replica.pause > 0:
+            gevent.sleep(replica.pause)
         elif self._may_have_missed:
             self._may_have_missed = False
             self._close_each("the server may have missed a change; connect again")

@@ -65,19 +65,27 @@ class Replica(Generic[E]):
         self._pages = Pages()
         # Held by who reads the store or makes a page for a request
         self._lock = Lock()
-        # Whether the last attempt to read the store failed, and when refresh() may try again
-        self.is_failing = False
+        # When to try again to read a store that could not be read
         self._next_attempt = 0.0
         # How long it waits after the next failure, in seconds
         self._pause = RETRY_SECONDS
         # When the store was found to have lost what it had, or could last not be read since then;
         # None unless its servers are waited for
         self._lost_since: float | None = None
+        # When the store was begun, if it was new when it was first read: whose servers are missing
+        # then nobody knows
+        self._begun: float | None = None
 
     @property
     def revoked(self) -> Collection[str]:
         """The ids of the tokens that are revoked."""
         return self._revoked.keys()
+
+    @property
+    def pause(self) -> float:
+        """For how many seconds a store that could not be read is better left alone; not positive
+        if it can be read."""
+        return self._next_attempt - time.monotonic() if self._next_attempt else 0.0
 
     @property
     def loaded(self) -> bool:
@@ -101,7 +109,7 @@ class Replica(Generic[E]):
         tell whether its sessions run. Raises :class:`StoreError` if there is no copy yet.
         """
         with self._lock:
-            if not self.is_failing or time.monotonic() >= self._next_attempt:
+            if self.pause <= 0:
                 self.follow(0)
         if self._revision is None:
             raise StoreError(self.problem)
@@ -124,16 +132,25 @@ class Replica(Generic[E]):
                 else:
                     changes = [] if written is None else self._take_over(written)
         except StoreError as error:
-            self.is_failing = True
             self._next_attempt = time.monotonic() + self._pause
             self._pause = RETRY_SECONDS
             self._note(str(error))
             return []
-        self.is_failing = False
-        overdue = self._store.overdue
-        if overdue or self.problem is not None:
-            self._note(_is_silent(overdue) if overdue else None)
+        self._next_attempt = 0.0
+        problem = self._doubt()
+        if problem is not None or self.problem is not None:
+            self._note(problem)
         return changes
+
+    def _doubt(self) -> str | None:
+        """Return why what could be read may not be what there is."""
+        if self._store.overdue:
+            return _is_silent(self._store.overdue)
+        if self._begun is not None:
+            if time.monotonic() - self._begun < REFILL_SECONDS:
+                return "the store has just been begun, and agents may not have written it yet"
+            self._begun = None
+        return None
 
     def _note(self, problem: str | None) -> None:
         if problem is not None and self.problem is None:
@@ -157,13 +174,15 @@ class Replica(Generic[E]):
                 self._lost_since = time.monotonic()  # agents cannot write either
             raise
         there = {server.id for server in snapshot.servers}
+        now = time.monotonic()
+        if self._revision is None and snapshot.age < REFILL_SECONDS:
+            self._begun = now - snapshot.age
         if self._lost_since is not None:
             self._revoke_again(snapshot.revoked)
-            if (
-                self._servers.entries.keys() - there
-                and time.monotonic() - self._lost_since < REFILL_SECONDS
-            ):
-                self._pause = max(RETRY_SECONDS, 10 * (time.monotonic() - began))
+            took = now - began
+            left = self._lost_since + REFILL_SECONDS - now - took  # as the last reading takes time
+            if self._servers.entries.keys() - there and left > 0:
+                self._pause = min(max(RETRY_SECONDS, 10 * took), left)
                 raise StoreError(
                     "the store has lost what it had, and agents have not written it again yet"
                 )

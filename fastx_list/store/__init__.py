@@ -17,6 +17,7 @@ whose leases have run out by their own clocks: those may be over.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,7 +89,8 @@ class Revision(NamedTuple):
 @dataclass(frozen=True)
 class Changes:
     """What was written up to ``revision``: sessions changed or ended, tokens revoked (jti: expiry,
-    in seconds), and servers."""
+    in seconds), and servers. ``age`` is for how many seconds the store has been written at least,
+    ``inf`` if that is one machine's: in one that several share, agents may be missing yet."""
 
     revision: Revision
     records: Sequence[Record] = ()
@@ -99,6 +101,7 @@ class Changes:
     # Revocations of tokens that expired before this, in seconds since the Unix epoch, are no longer
     # kept
     kept_from: int = 0
+    age: float = math.inf
 
 
 @dataclass(frozen=True)

@@ -103,9 +103,10 @@ class Reader:
         then what changed meanwhile."""
         [head] = self._link.ask(("GET", self._script.head))
         sessions = self._read_sessions()
-        revoked, servers = self._link.transaction(
+        revoked, servers, written = self._link.transaction(
             ("ZRANGE", self._script.key("revoked"), 0, -1, "WITHSCORES"),
             ("HGETALL", self._script.key("servers")),
+            ("HGET", self._script.key("clock"), "now"),
         )
         tokens = dict(each for token in pairs(revoked) for each in self._records.revoked(*token))
         there = {
@@ -122,6 +123,7 @@ class Reader:
             {**tokens, **later.revoked},
             tuple(record for record in there.values() if record.text is not None),
             kept_from=later.kept_from,
+            age=int(written) / 1000 if written is not None and written.isdigit() else 0,
         )
 
     def _read_sessions(self) -> dict[str, Record]:

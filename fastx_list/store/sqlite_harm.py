@@ -8,6 +8,7 @@ write-ahead log of a new one.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -73,6 +74,8 @@ def explain(error: Exception, file: Path) -> str:
                 f"{error}; its file system is read-only: make it writable, or set FASTX_LIST_STORE"
                 " to another file"
             )
+    if "is full" in str(error) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error}; make room on the file system of {file.parent}"
     if is_damage(error):
         return f"{error}; it is damaged: a running agent sets it aside and begins a new one"
     return str(error)

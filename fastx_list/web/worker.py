@@ -12,6 +12,7 @@ import os
 import resource
 import socket
 import time
+from contextlib import suppress
 from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLONESHOT, EPOLLOUT, epoll
 from typing import Any
 
@@ -19,6 +20,7 @@ from greenlet import getcurrent, greenlet
 from gunicorn.workers.sync import SyncWorker
 
 from fastx_list.api.arrival import ARRIVAL_SECONDS, MAX_REQUEST_BYTES, WaitingRoom
+from fastx_list.api.services import EXTENSION
 from fastx_list.api.serving import refuse
 from fastx_list.errors import ApiError, PayloadTooLarge, RequestTimeout
 
@@ -164,6 +166,7 @@ class Worker(SyncWorker):  # type: ignore[misc]
         # When it was last seen who is too late
         self._looked = time.monotonic()
         self._listeners = {listener.fileno(): listener for listener in self.sockets}
+        self._read_store()
         for fd, listener in self._listeners.items():
             listener.setblocking(False)
             self._epoll.register(fd, EPOLLIN | EPOLLEXCLUSIVE)
@@ -194,9 +197,19 @@ class Worker(SyncWorker):  # type: ignore[misc]
         if now - self._looked >= TURN_SECONDS:
             self._looked = now
             self.notify()
+            self._read_store()
             for client in self._waiting:
                 if client.deadline <= now:
                     self._give_up(client)
+
+    def _read_store(self) -> None:
+        """Keep the copy of the store up to date, also while nobody asks: a worker that had none
+        when the store went away could not answer, and one that had an old one would not know what
+        a store that has lost data is waiting for."""
+        service = getattr(self.wsgi, "extensions", {}).get(EXTENSION)
+        if service is not None:
+            with suppress(Exception):  # the next request meets it again, and says it
+                service.refresh()
 
     def _accept(self, listener: Any) -> None:
         for _ in range(AT_ONCE):
