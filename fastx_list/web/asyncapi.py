@@ -89,6 +89,7 @@ def _message(item: str, example: Document) -> Document:
             "type": "object",
             "required": ["id", "data"],
             "properties": {"id": {"type": "string", "description": "its id"}, "data": data},
+            "additionalProperties": True,
         },
         "examples": [
             {"name": "changed", "payload": {"id": example["id"], "data": example}},

@@ -88,21 +88,30 @@ def openapi(envelope: bool) -> Document:
 
 def _schemas() -> dict[str, Document]:
     query = json_schema(QuerySchema)
+    # No enum, since names are added, too
     names = sorted({error.name for error in ERRORS.values()})
     error = _object(
         "what went wrong",
         {
-            "name": {"type": "string", "enum": names, "description": "what kind of error it is"},
+            "name": {
+                "type": "string",
+                "examples": names,
+                "description": "what kind of error it is: one of the examples, or a later one",
+            },
             "message": {"type": "string", "description": "what to do differently"},
         },
     )
     return {
         **items(),
-        "Query": {**query, "description": "what to list, in which order"},
+        "Query": {
+            **query,
+            "description": "what to list, in which order; the token may stand in it, too",
+        },
         "QueryForm": {
             "type": "object",
             "description": "the same as a form; the token may stand in it, too",
             "properties": as_text(query),
+            "additionalProperties": True,
         },
         "Params": {
             **json_schema(ParamsSchema),
@@ -140,6 +149,7 @@ def _object(description: str, properties: Document) -> Document:
         "description": description,
         "required": list(properties),
         "properties": properties,
+        "additionalProperties": True,
     }
 
 

@@ -78,8 +78,11 @@ _SERVER = Server(
 
 
 def json_schema(schema: type[Schema]) -> Document:
-    """Return the JSON Schema (2020-12) of the JSON that ``schema`` writes or takes."""
-    return dict(_converter().schema2jsonschema(schema))
+    """Return the JSON Schema (2020-12) of the JSON that ``schema`` writes or takes.
+
+    It is open, since members are added (docs/api.md), and unknown ones in a request are ignored.
+    """
+    return {**_converter().schema2jsonschema(schema), "additionalProperties": True}
 
 
 def items() -> dict[str, Document]:
