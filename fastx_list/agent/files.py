@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import stat
 
-from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
+from fastx_list.agent.door import Unanswered, ask
 
 
 class FileError(Exception):
@@ -68,9 +68,10 @@ def read_regular(
         raise FileDenied("may not be read") from None
     except BlockingIOError:
         raise FileBusy("cannot be read now: its owner has a lease on it") from None
-    except (OSError, ValueError) as error:
-        kind = FileBusy if getattr(error, "errno", None) in EXHAUSTED else FileError
-        raise kind(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:  # of the way to it, such as a dead disk: it says nothing of the file
+        raise FileBusy(f"cannot be read now: {error.strerror}") from None
+    except ValueError as error:
+        raise FileError(f"cannot be read: {error}") from None
     if len(data) > limit:
         raise FileError(f"is over {limit} bytes")
     return data, status

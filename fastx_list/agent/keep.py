@@ -237,7 +237,7 @@ class Agent:
             for refused, reason in merged.refused.items():
                 self.look.machine.explain(f"session {refused!r}", f"skipped: {reason}")
             self._known, has_changed = merged.known, merged.has_changed
-            self._is_merged = not moment.is_early and not moment.unanswered
+            self._is_merged = not (moment.is_early or moment.unanswered or moment.unread)
         problems = self._seen.problems if self._seen is not None else ()
         sessions = {name: each.session for name, each in self._known.items()}
         self._keeper.keep(hostname, sessions, has_changed, (*self._hangs(), *problems))
@@ -266,5 +266,6 @@ class Agent:
             all_answered=seen.all_answered,
             processes=seen.processes,
             unanswered=seen.unanswered,
+            unread=seen.unread,
             start=lambda: seen.start,
         )

@@ -32,9 +32,10 @@ class Seen(NamedTuple):
 
     facts: list[Facts]
     previous_look: float | None  # when the one before was, in seconds since the Unix epoch
-    processes: Mapping[int, Process]  # those that run, by pid
+    processes: Mapping[int, Process] | None  # those that run, by pid; None if nobody could tell yet
     all_answered: bool  # whether every source has succeeded at least once
     unanswered: Set[str]  # see Machine.unanswered; and the names of sources
+    unread: Set[str | None]  # see Machine.unread
     problems: tuple[str, ...]  # what kept us from seeing all
     start: Start  # what a session that is new starts with
 
@@ -56,7 +57,7 @@ class Look:
         # What a session that is new starts with.
         self._start = Start()
         # What the last look saw that succeeded.
-        self._last = Seen([], None, {}, False, set(), (), self._start)
+        self._last = Seen([], None, None, False, set(), set(), (), self._start)
         # What failed when it was asked last.
         self._failing: set[str] = set()
         # Whom the last look was not answered by.
@@ -100,9 +101,10 @@ class Look:
         self._last = Seen(
             facts=self._listed,
             previous_look=previous_look,
-            processes=machine.processes,
+            processes=None if machine.last_look is None else machine.processes,
             all_answered=self._sources.keys() == self._facts.keys(),
             unanswered=machine.unanswered,
+            unread=machine.unread,
             problems=tuple(machine.problems.values()),
             start=self._start,
         )
@@ -140,9 +142,12 @@ class Look:
             self.machine.unanswered.add(what)
             return False
         except Exception:
+            problem = "failed; its sessions stay as they were"
             if what not in self._failing:
-                log.exception("%s failed; its sessions stay as they were", what)
+                log.exception("%s %s", what, problem)
             self._failing.add(what)
+            self.machine.unanswered.add(what)
+            self.machine.problems[what] = f"{what} {problem}; the log says why"
             return False
         self._failing.discard(what)
         return True

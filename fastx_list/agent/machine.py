@@ -92,6 +92,8 @@ class Machine:
         # The identities of processes that could not be looked into in this look, so that it is not
         # known whether they serve a session.
         self.unanswered: set[str] = set()
+        # The logins of whose sessions some may be in what has never been readable; None is anybody.
+        self.unread: set[str | None] = set()
         # What keeps us from seeing all in this look, by subject, for those who run the machine.
         self.problems: dict[str, str] = {}
         # What was said last of each subject, so that it is said once.
@@ -104,8 +106,10 @@ class Machine:
         self._by_name, self._sockets, self._on_displays, self._children = None, {}, {}, None
         self.limits.begin(is_first=self.last_look is None)
         self.claimed, self._displays = set(), set()
-        self.unanswered, self.problems = set(), {}
+        self.unanswered, self.unread, self.problems = set(), set(), {}
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        # One that a listing has left out has not gone until it is asked for itself.
+        pids += self.processes.keys() - set(pids)
         kept: dict[int, Process] = {}
         since, young = young_since(), Counter[int]()
         for pid in pids:

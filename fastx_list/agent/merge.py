@@ -17,8 +17,6 @@ from fastx_list.agent.process import Process
 from fastx_list.model.params import check_params
 from fastx_list.model.session import Session, Start, complete, session_of
 
-# In which a source that fails from the beginning may still find a session that no process tells of
-PATIENCE_SECONDS = 60.0
 # In which no session that was known before ends while its process runs: one look can miss what a
 # second sees
 FIRST_SECONDS = 5.0
@@ -44,10 +42,12 @@ class Moment:
     previous_look: float | None  # seconds since the Unix epoch; None for the agent's first look
     age: float  # seconds since the agent began
     all_answered: bool  # whether every source has succeeded since then
-    processes: Mapping[int, Process]  # those that run now, by pid
+    processes: Mapping[int, Process] | None  # that run now, by pid; None if nobody could tell yet
     start: Callable[[], Start]  # returns what a session that starts now starts with
     # Identities of processes, and names of sources, that could not be asked now
     unanswered: Set[str] = frozenset()
+    # The logins of whose sessions some may be in what has never been readable; None is anybody
+    unread: Set[str | None] = frozenset()
 
     @property
     def is_early(self) -> bool:
@@ -107,22 +107,22 @@ def _may_still_be_found(known: Known, moment: Moment) -> bool:
     session = known.session
     if known.facts is not None:
         return False
+    if moment.processes is None:
+        return True
     process = moment.processes.get(session.server_pid) if session.server_pid else None
     if process is not None and process.identity in moment.unanswered:
         return True
-    if not moment.is_early:
-        return False
+    all_answered = moment.all_answered and moment.unread.isdisjoint({None, session.login})
     if session.server_pid is None:
-        is_patient = moment.age < PATIENCE_SECONDS or bool(moment.unanswered)
-        return not moment.all_answered and is_patient
-    if process is None:
+        return not all_answered
+    if process is None or (all_answered and not moment.is_early):
         return False
     if session_id(moment.server_id, process.identity) == session.id:
         return True
     # Its identity may be another than the process's, but not with a process that is younger than
     # the session.
     return (
-        not moment.all_answered
+        not all_answered
         and process.started <= (session.started or process.started) + STARTING_SECONDS * 1000
     )
 

@@ -161,7 +161,7 @@ def test_a_source_that_fails_at_the_first_look_ends_nothing(
     assert not listed(store)
 
 
-def test_a_source_that_goes_on_failing_keeps_for_a_minute_what_no_process_tells_of(
+def test_a_source_that_goes_on_failing_ends_nothing_and_is_a_problem(
     settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Scripted(facts("x", server_pid=None))
@@ -170,10 +170,14 @@ def test_a_source_that_goes_on_failing_keeps_for_a_minute_what_no_process_tells_
     agent = Agent(settings, store, {"source": source})
     agent.scan()
     began = time.monotonic()
-    for seconds, is_listed in ((50, True), (61, False)):
-        monkeypatch.setattr(time, "monotonic", lambda: began + seconds)
-        agent.scan()
-        assert bool(listed(store)) == is_listed
+    monkeypatch.setattr(time, "monotonic", lambda: began + 3600)
+    agent.scan()
+    assert listed(store)
+    [server] = store.snapshot().servers
+    assert "the source source failed; its sessions stay as they were" in str(server.text)
+    source.broken, source.facts = False, []
+    agent.scan()
+    assert not listed(store)
 
 
 def test_a_source_that_failed_and_then_finds_nothing_ends_what_was_known(

@@ -270,12 +270,17 @@ SERVED = At(5, 1000)
 @pytest.mark.parametrize(
     ("session", "at", "is_kept"),
     [
-        # Without a process only a source that has not answered yet may still find it: for a minute.
-        ({"server_pid": None}, moment(all_answered=False, age=59.9), True),
-        ({"server_pid": None}, moment(all_answered=False, age=60.0), False),
+        # Without a process only a source that has not answered yet may still find it, or one that
+        # could not read all.
+        ({"server_pid": None}, moment(all_answered=False), True),
+        ({"server_pid": None}, moment(unread={"alice"}), True),
+        ({"server_pid": None}, moment(unread={None}), True),
+        ({"server_pid": None}, moment(unread={"bob"}), False),
         ({"server_pid": None}, moment(age=1.0), False),
         ({"server_pid": None}, moment(all_answered=False, unanswered={"spool"}), True),
         ({"server_pid": None}, moment(unanswered={"spool"}), False),
+        # Nobody knows yet what runs.
+        ({}, moment(processes=None, all_answered=False), True),
         # Its process has gone.
         ({}, moment(all_answered=False, age=1.0), False),
         ({}, moment(At(6, 1000), all_answered=False, age=1.0), False),
@@ -289,6 +294,7 @@ SERVED = At(5, 1000)
         # That one has the pid says little, but it may be told apart by its age.
         ({}, moment(SERVED, age=1.0), False),
         ({}, moment(At(5, 11_000), age=3600.0, all_answered=False), True),
+        ({}, moment(At(5, 11_000), age=3600.0, unread={"alice"}), True),
         ({}, moment(At(5, 11_001), age=1.0, all_answered=False), False),
         ({"started": None}, moment(At(5, NOW), age=1.0, all_answered=False), True),
     ],

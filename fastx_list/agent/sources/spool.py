@@ -23,7 +23,7 @@ from marshmallow import ValidationError
 
 from fastx_list.agent.door import Unanswered, ask
 from fastx_list.agent.facts import Facts
-from fastx_list.agent.files import FileBusy, FileError, read_regular
+from fastx_list.agent.files import FileBusy, FileDenied, FileError, read_regular
 from fastx_list.agent.logins import FRESH_SECONDS
 from fastx_list.agent.machine import Machine
 from fastx_list.model.json import from_json, to_json
@@ -34,6 +34,9 @@ from fastx_list.model.session import Said
 
 MAX_FILE_BYTES = 64 * 1024
 MAX_ENTRIES = 100_000  # of the directory
+# Of the first reading: the directory is listed again until so many listings in a row, of so many
+# altogether, bring no name that is new
+QUIET_LISTINGS, MAX_LISTINGS = 8, 64
 READ_SECONDS = 1.0  # that one look waits for what may be on a dead network mount
 WRITING_SECONDS = 2.0  # a file that was written so recently may not be finished
 TICK_SECONDS = 0.1  # more than the kernel's, which is at most 0.01
@@ -58,6 +61,8 @@ class _File(NamedTuple):
     owner: int
     # The user who may only speak for themselves; None if this one may speak for everybody.
     speaker: int | None = None
+    # Whether it could ever be read.
+    has_answered: bool = True
 
 
 class Spool:
@@ -77,21 +82,25 @@ class Spool:
         self._numbers: Counter[int] = Counter()
         # The logins of those who can, and until when they hold, by the monotonic clock.
         self._logins: dict[int, tuple[str, float]] = {}
+        # The logins whose sessions may be in files that could not be read yet; None is anybody.
+        self._unread: set[str | None] = set()
 
     def scan(self, machine: Machine) -> Iterable[Facts]:
-        """Return what the files say; what they said when they were last read, while they hang.
+        """Return what the files say; what they said when they were last read, while they cannot be
+        read now.
 
-        Raises :class:`Unanswered` while they have hung from the beginning.
+        Raises :class:`Unanswered` if they could not be read from the beginning.
         """
         with suppress(Unanswered):
             ask(f"spool {self._directory}", "its files", lambda: self._read(machine), READ_SECONDS)
         if self._facts is None:
             raise Unanswered("its files")
+        machine.unread |= self._unread
         return self._facts
 
     def _read(self, machine: Machine) -> None:
         """Bring what is known of the files up to date."""
-        files = self._files
+        subject, files = f"spool {self._directory}", self._files
         try:
             # Through a descriptor, so that the kernel does not walk the directory's path for each
             # file.
@@ -101,14 +110,14 @@ class Spool:
             finally:
                 os.close(directory)
         except FileNotFoundError:
-            files = {}  # no launcher has made it yet
+            files, self._unread = {}, set()  # no launcher has made it yet
         except OSError as error:
-            machine.explain(
-                f"spool {self._directory}",
-                f"cannot be read: {error.strerror}; its sessions stay as they were",
-            )
+            problem = f"cannot be read: {error.strerror}; its sessions stay as they were"
+            machine.explain(subject, problem)
+            self._tell("", problem, machine)
+            return
         else:
-            machine.settle(f"spool {self._directory}")
+            machine.settle(subject)
         if files is not self._files or self._facts is None:
             for name in self._files.keys() - files.keys():
                 machine.settle(self._subject(name))
@@ -125,28 +134,49 @@ class Spool:
             Counter(each.owner for each in known.values()) if anyone_writes else Counter()
         )
         files: dict[str, _File] = {}
-        unchanged = True
-        with os.scandir(directory) as entries:
+        changed: list[str] = []
+        new: list[str] = []
+        for entry in self._list(directory, machine):
             # Of which there may be tens of thousands, as a rule unchanged
-            for entry in islice(entries, MAX_ENTRIES):
-                name = entry.name
-                file = known.get(name)
-                if file is None:
-                    if name.startswith(".") or not name.endswith(".json"):
-                        continue
-                elif self._is_unchanged(file, entry):
-                    files[name] = file
-                    continue
-                unchanged = False
-                self._look_at(name, directory, files, machine)
-            if next(entries, None) is not None:
-                subject = f"spool {self._directory}"
-                machine.problems[subject] = f"{subject}: only {MAX_ENTRIES} files are looked at"
-        # One that the listing has left out has not gone until it is asked for itself.
-        for name in self._files.keys() - files.keys():
-            unchanged = False
+            name = entry.name
+            file = known.get(name)
+            if file is None:
+                if _is_session_file(name):
+                    new.append(name)
+            elif self._is_unchanged(file, entry):
+                files[name] = file
+            else:
+                changed.append(name)
+        if self._facts is None:
+            new += _find_more(directory, status, new)
+        # A listing leaves out what is renamed meanwhile: a name has not gone until it is asked for
+        # itself.
+        changed += self._files.keys() - files.keys()
+        if not changed and not new:
+            return self._files
+        for name in islice(dict.fromkeys([*changed, *new]), MAX_ENTRIES - len(files)):
             self._look_at(name, directory, files, machine)
-        return self._files if unchanged else files
+        self._unread = {
+            self._login_of(file.owner) if self._is_bounded(file.owner) else None
+            for file in files.values()
+            if not file.has_answered
+        }
+        return files
+
+    def _list(self, directory: int, machine: Machine) -> list[os.DirEntry[str]]:
+        """Return what is in the directory, before anything else is done: the longer that takes, the
+        more is renamed meanwhile."""
+        with os.scandir(directory) as listing:
+            entries = list(islice(listing, MAX_ENTRIES + 1))
+        if len(entries) > MAX_ENTRIES:
+            del entries[-1]
+            self._tell("", f"only {MAX_ENTRIES} files are looked at", machine)
+        return entries
+
+    def _tell(self, which: str, problem: str, machine: Machine) -> None:
+        """Tell those who run the machine of a problem with ``which`` files of this look."""
+        subject = f"spool {self._directory}{which}"
+        machine.problems[subject] = f"{subject}: {problem}"
 
     def _is_bounded(self, owner: int) -> bool:
         return self._anyone_writes and owner not in (0, self._owner)
@@ -187,7 +217,12 @@ class Spool:
         known = self._files.get(name)
         try:
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-        except OSError:
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            files[name] = self._unanswered(name, _File(0, NEVER, None, self._owner))
+            problem = _kept(FileBusy(f"cannot be asked for: {error.strerror}"))
+            self._explain(name, problem, None, machine, is_read=False)
             return
         if known is None and self._has_too_many(status.st_uid, machine):
             return  # and nobody's time is spent on reading it
@@ -195,35 +230,48 @@ class Spool:
         # under the same date.
         is_fresh = abs(time.time() - status.st_ctime) < TICK_SECONDS
         file = _File(status.st_ino, NEVER if is_fresh else status.st_ctime_ns, None, status.st_uid)
-        problem = ""
+        problem, is_read = "", True
         bounded = self._is_bounded(status.st_uid)
         try:
             with machine.limits.spending(status.st_uid) if bounded else nullcontext():
                 file = self._read_file(name, directory, file)
-        except FileNotFoundError:
-            return
         except Unanswered:  # its owner has no time left in this look
-            files[name] = file._replace(changed=NEVER, facts=known.facts if known else None)
+            files[name] = self._unanswered(name, file)
             return
-        except (FileBusy, _NotSaid) as error:  # what it said before still holds
-            file = file._replace(changed=NEVER, facts=known.facts if known else None)
-            problem = f"it stays as it was, since it {_one_line(error)}"
+        except (FileBusy, FileDenied, _NotSaid) as error:  # what it said before still holds
+            file, problem, is_read = self._unanswered(name, file), _kept(error), False
+        except FileNotFoundError:  # it was exchanged, or has gone: the next look knows
+            files[name] = self._unanswered(name, file)
+            return
         except (ValueError, RecursionError) as error:
             # An unfinished file is not wrong yet.
             if 0 <= time.time() - status.st_mtime < WRITING_SECONDS:
-                files[name] = file._replace(changed=NEVER, facts=known.facts if known else None)
+                files[name] = self._unanswered(name, file)
                 return
             problem = f"skipped: it is not well-formed JSON in UTF-8: {_one_line(error)}"
         except FileError as error:
             problem = f"skipped: it {_one_line(error)}"
-        except (_Refused, OSError) as error:
+        except _Refused as error:
             problem = f"skipped: {_one_line(error)}"
         files[name] = file
-        if problem:
-            owner = status.st_uid if bounded else None
-            machine.explain(self._subject(name), problem, owner=owner)
-        else:
+        self._explain(name, problem, status.st_uid if bounded else None, machine, is_read)
+
+    def _unanswered(self, name: str, file: _File) -> _File:
+        """Return what holds of ``file``, which cannot be read now: what it said last."""
+        known = self._files.get(name)
+        facts, has_answered = (known.facts, known.has_answered) if known else (None, False)
+        return file._replace(changed=NEVER, facts=facts, has_answered=has_answered)
+
+    def _explain(
+        self, name: str, problem: str, owner: int | None, machine: Machine, is_read: bool
+    ) -> None:
+        """Say what is wrong with a file, or that nothing is."""
+        if not problem:
             machine.settle(self._subject(name))
+            return
+        machine.explain(self._subject(name), problem, owner=owner)
+        if not is_read:
+            self._tell(", files", "some cannot be read now, as the log says", machine)
 
     def _read_file(self, name: str, directory: int, file: _File) -> _File:
         data, opened = read_regular(name, MAX_FILE_BYTES, directory=directory)
@@ -256,6 +304,30 @@ class Spool:
         return login
 
 
+def _find_more(directory: int, before: os.stat_result, names: Iterable[str]) -> list[str]:
+    """Return the session files that a first listing has left out of ``names``; ``before`` is the
+    directory's status as it was before that. A listing of a directory in which files are renamed
+    may miss any of those, so that each needs to be missed by many."""
+    is_fresh = abs(time.time() - before.st_mtime) < TICK_SECONDS
+    if not is_fresh and os.fstat(directory).st_mtime_ns == before.st_mtime_ns:
+        return []
+    found, more, quiet = set(names), list[str](), 0
+    for _ in range(MAX_LISTINGS):
+        with os.scandir(directory) as listing:
+            here = {entry.name for entry in islice(listing, MAX_ENTRIES)}
+        new = [name for name in here - found if _is_session_file(name)]
+        found.update(new)
+        more += new
+        quiet = 0 if new else quiet + 1
+        if quiet == QUIET_LISTINGS:
+            break
+    return more
+
+
+def _is_session_file(name: str) -> bool:
+    return name.endswith(".json") and not name.startswith(".")
+
+
 def _parse(data: bytes) -> Said:
     try:
         said = load_said(from_json(data.decode("utf-8")))
@@ -266,6 +338,10 @@ def _parse(data: bytes) -> Said:
     except ParamsError as error:
         raise _Refused(str(error)) from None
     return said
+
+
+def _kept(error: Exception) -> str:
+    return f"it stays as it was, since it {_one_line(error)}"
 
 
 def _one_line(error: Exception) -> str:
