@@ -95,6 +95,7 @@ class Connection(sqlite3.Connection):
         raise sqlite3.OperationalError(LOCKED if cue.kind == "locked" else BROKEN)
 
 
+CONDITIONS = ("full", "read-only", "unreadable", "locked")
 KINDS = ("broken", "broken after", "full", "locked", "torn", "killed", "killed after")
 
 
@@ -103,7 +104,7 @@ class Disk:
     """Where the database is, and what befalls it."""
 
     path: Path  # of the database
-    condition: str | None = None  # "full", "read-only", "unreadable" or "locked"
+    condition: str | None = None  # one of CONDITIONS
     is_calm: bool = True  # whether nothing befalls it
     acting: str = ""  # whose turn it is
     connections: dict[str, list[Connection]] = field(default_factory=dict)  # by process

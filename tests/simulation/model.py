@@ -82,6 +82,7 @@ class Written:
 class Silence:
     """For how long an agent has said nothing while others would have heard it."""
 
+    server: str
     lease: float
     longest: float  # how many seconds count of a gap: nobody else ran, or nobody could write
     counted: float = 0.0  # the seconds that count
@@ -96,6 +97,11 @@ class Silence:
             self._is_over = True
             self.lapses += 1
         return self._is_over
+
+    def told(self) -> int:
+        """Return for how many lapses ends have been told where all has been told."""
+        is_over = self.is_over()
+        return self.lapses - is_over
 
     def said(self, at: float) -> None:
         self.is_over()
@@ -117,7 +123,7 @@ class Truth:
         self.sessions: dict[str, Session] = {}
         self.revoked: dict[str, float] = {}  # when they expire
         self.written: dict[str, Written | None] = dict.fromkeys(servers)
-        self.silence = {server: Silence(lease, longest) for server in servers}
+        self.silence = {server: Silence(server, lease, longest) for server in servers}
         self.restores = 0  # how often the store became an older one
 
     def begin(self, server: str, login: str, started: int) -> None:
@@ -189,12 +195,15 @@ class Messages:
         self.heard: dict[str, Heard] = {}
         self._newest: dict[str, tuple[int, int]] = {}  # version and param, over reconnections
         self._restores: dict[str, int] = {}  # after how many of them an older state was told
+        self._lapses = dict.fromkeys(truth.silence, 0)  # at the last connection
+        self.is_slow = False
         self._announced: set[str] = set()  # what is to be sent, and may be known from before
 
     def reconnect(self, snapshot: Iterable[str]) -> None:
         """Begin anew with these sessions, which are sent unless they end before."""
         self.heard.clear()
         self._announced = set(snapshot)
+        self._lapses = {name: silence.told() for name, silence in self._truth.silence.items()}
 
     def take(self, frame: bytes) -> None:
         payload = frame[frame.index(b"{") :]
@@ -208,10 +217,8 @@ class Messages:
         session = self._truth.sessions[name]
         return Violation(f"{self.who}: {what}: {session}, heard {self.heard.get(name)}")
 
-    def _lapses(self, name: str) -> int:
-        silence = self._truth.silence[self._truth.sessions[name].server]
-        silence.is_over()
-        return silence.lapses
+    def _silence(self, name: str) -> Silence:
+        return self._truth.silence[self._truth.sessions[name].server]
 
     def _show(self, said: Said) -> None:
         session = self._truth.sessions[said.id]
@@ -227,7 +234,10 @@ class Messages:
             raise self._fail("began twice", said.id)
         self._newest[said.id] = newest
         self._announced.discard(said.id)
-        lapses = self._lapses(said.id) - 1 if before is None else before.lapses
+        silence = self._silence(said.id)
+        lapses = silence.told()
+        if self.is_slow:  # it may be about a time before the last lapse
+            lapses = self._lapses[silence.server] if before is None else before.lapses
         self.heard[said.id] = Heard(said, lapses)
         if said.version > session.version:
             raise self._fail(f"{said} is newer than the truth", said.id)
@@ -240,7 +250,9 @@ class Messages:
         if heard is None or not heard.is_there:
             raise self._fail("told of an end that had no beginning", name)
         heard.is_there = False
-        if self._lapses(name) > heard.lapses:
+        silence = self._silence(name)
+        silence.is_over()
+        if silence.lapses > heard.lapses:
             heard.lapses += 1  # it may come back
         elif self._truth.sessions[name].has_ended:
             heard.is_over = True

@@ -210,13 +210,18 @@ class Subscriber:
 
     def __init__(self, world: World, topic: Topic) -> None:
         self.topic = topic
-        self.is_slow = False
         self.mailbox = Mailbox()
         self.messages = Messages(f"subscriber {topic}", world.truth, topic)
 
     def flush(self) -> None:
-        if not self.is_slow:
+        if not self.messages.is_slow:
             self.read(1_000_000)
+
+    def be_slow(self, is_slow: bool) -> None:
+        """Read nothing unless told to, or all that there is."""
+        if not is_slow:
+            self.read(1_000_000)
+        self.messages.is_slow = is_slow
 
     def read(self, count: int) -> None:
         for frame in self.mailbox.take(count):

@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Iterable
 from random import Random
 from typing import Any, NamedTuple
 
-from tests.simulation.disk import KINDS
+from tests.simulation.disk import CONDITIONS, KINDS
 
 PROCESSES = ("agent a", "agent b", "list 1", "list 2", "sidecar")
 SUBSCRIBERS = 4
+JUMPS = (-7200, -5, 5, 7200, 10**5, 10**7, -(10**7))  # of the clock, in seconds
 STEPS = 40  # of a history, as a rule
 
 
@@ -44,32 +45,44 @@ _USUAL: _Kinds = {
     "set_param": (5, lambda random: (random.randrange(8), random.randrange(2))),
     "revoke": (2, lambda random: (random.randrange(2),)),
 }
-_FAULTS: _Kinds = {
-    "wait": (2, lambda random: (random.choice((9.0, 12.0, 30.0)), random.getrandbits(30))),
-    "stop": (3, lambda random: (random.randrange(5),)),
-    "go_on": (4, lambda random: (random.randrange(5),)),
-    "kill": (2, lambda random: (random.randrange(5),)),
-    "start": (4, lambda random: (random.randrange(5),)),
-    "lose_name": (1, lambda random: (random.randrange(2),)),
-    "hang": (1, lambda random: (random.randrange(2), random.choice((3.0, 12.0)))),
-    "blind": (2, lambda random: (random.randrange(2), random.random() < 0.4)),
-    "reconnect": (2, lambda random: (random.randrange(SUBSCRIBERS),)),
-    "be_slow": (2, lambda random: (random.randrange(SUBSCRIBERS), random.random() < 0.6)),
-    "take": (2, lambda random: (random.randrange(SUBSCRIBERS), random.randint(1, 3))),
-    "freeze": (1, lambda random: (random.choice((3.0, 9.0, 60.0)),)),
-    "suspend": (1, lambda random: (random.choice((9.0, 3600.0)),)),
-    "set_clock": (1, lambda random: (random.choice((-7200, -5, 5, 7200, 10**5, 10**7, -(10**7))),)),
-    "reboot": (1, lambda random: ()),
-    "condition": (
-        2,
-        lambda random: (random.choice(("full", "read-only", "unreadable", "locked", None, None)),),
-    ),
-    "cue": (6, lambda random: (random.randrange(5), random.randint(1, 15), random.choice(KINDS))),
-    "meanwhile": (4, _meanwhile),
-    "copy": (1, lambda random: ()),
-    "restore": (1, lambda random: (random.randrange(3), random.random() < 0.5)),
-    "wipe": (1, lambda random: ()),
-}
+# Those of a group come together, beside the usual ones
+_GROUPS: tuple[_Kinds, ...] = (
+    {
+        "wait": (4, lambda random: (random.choice((9.0, 12.0, 30.0)), random.getrandbits(30))),
+        "stop": (6, lambda random: (random.randrange(5),)),
+        "go_on": (4, lambda random: (random.randrange(5),)),
+    },
+    {
+        "kill": (4, lambda random: (random.randrange(5),)),
+        "start": (6, lambda random: (random.randrange(5),)),
+        "start_again": (2, lambda random: (random.randrange(5),)),
+        "lose_name": (1, lambda random: (random.randrange(2),)),
+        "reboot": (1, lambda random: ()),
+    },
+    {
+        "hang": (2, lambda random: (random.randrange(2), random.choice((3.0, 12.0)))),
+        "blind": (4, lambda random: (random.randrange(2), random.random() < 0.4)),
+    },
+    {
+        "reconnect": (4, lambda random: (random.randrange(SUBSCRIBERS),)),
+        "be_slow": (4, lambda random: (random.randrange(SUBSCRIBERS), random.random() < 0.6)),
+        "take": (4, lambda random: (random.randrange(SUBSCRIBERS), random.randint(1, 3))),
+    },
+    {
+        "freeze": (2, lambda random: (random.choice((3.0, 9.0, 60.0)),)),
+        "suspend": (2, lambda random: (random.choice((9.0, 3600.0)),)),
+        "set_clock": (3, lambda random: (random.choice(JUMPS),)),
+    },
+    {"condition": (5, lambda random: (random.choice((*CONDITIONS, None, None, None)),))},
+    {"cue": (9, lambda random: (random.randrange(5), random.randint(1, 15), random.choice(KINDS)))},
+    {"meanwhile": (8, _meanwhile)},
+    {
+        "copy": (3, lambda random: ()),
+        "restore": (3, lambda random: (random.randrange(3), random.random() < 0.5)),
+        "wipe": (1, lambda random: ()),
+    },
+)
+_FAULTS: _Kinds = {name: kind for group in _GROUPS for name, kind in group.items()}
 _INNER: _Kinds = {
     **_USUAL,
     **{
@@ -89,8 +102,9 @@ def history(seed: int, without: Collection[str] = ()) -> list[Step]:
     """Return the steps that follow from ``seed``, but for those of the kinds ``without``. Each
     history has some kinds of faults only, so that those come together in many ways."""
     random = Random(seed)
-    few = random.sample(list(_FAULTS), random.randint(0, 6))
-    kinds = {**_USUAL, **{name: _FAULTS[name] for name in few}}
+    kinds = dict(_USUAL)
+    for group in random.sample(_GROUPS, random.choice((0, 1, 1, 2, 2, 3, 4))):
+        kinds.update(group)
     steps = [_step(random, kinds) for _ in range(random.choice((STEPS // 2, STEPS, 2 * STEPS)))]
     steps.append(Step("settle", (random.getrandbits(30), random.random() < 0.5)))
     return _filtered(steps, without)

@@ -221,6 +221,11 @@ class World:
         if process is not None and not process.is_alive:
             process.start()
 
+    def start_again(self, number: int) -> None:
+        """Let the process die and come back at once."""
+        self.kill(number)
+        self.start(number)
+
     def lose_name(self, number: int) -> None:
         """Let the agent come back under another name."""
         agent = self.agents[number]
@@ -242,7 +247,7 @@ class World:
             self.sidecar.connect(self.sidecar.subscribers[number])
 
     def be_slow(self, number: int, is_slow: bool) -> None:
-        self.sidecar.subscribers[number].is_slow = is_slow
+        self.sidecar.subscribers[number].be_slow(is_slow)
 
     def take(self, number: int, count: int) -> None:
         self.sidecar.subscribers[number].read(count)
@@ -316,8 +321,7 @@ class World:
         for agent in self.agents:
             agent.hangs_until, agent.is_blind = 0.0, False
         for subscriber in self.sidecar.subscribers:
-            subscriber.is_slow = False
-            subscriber.flush()
+            subscriber.be_slow(False)
         for second in range(SETTLING):
             self.run(1.0, seed + second)
             wrong = next(differences(self), None)
