@@ -1,0 +1,146 @@
+"""WebSocket clients of all kinds, which stay: each hands what it is told to the judge, and connects
+again when it must."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from tests.chaos.judge import History, Judge, Question
+from tests.chaos.truth import Members
+
+CONNECT_SECONDS = 60.0  # generous, since nothing here is about speed
+LISTEN_SECONDS = 0.25  # until it is seen whether to stop
+AGAIN_SECONDS = 0.1  # between two attempts to connect
+SLOW_SECONDS = 0.2  # between two messages of a slow one
+SMALL_BYTES = 2048  # of what the kernel keeps for a slow one
+ABNORMAL = 1006  # what a client says of a connection that was not closed (RFC 6455 section 7.1.5)
+TOKEN_ENDED = 4401
+
+
+class Subscriber:
+    """One client. ``token`` and ``url`` are its own."""
+
+    def __init__(
+        self,
+        name: str,
+        question: Question,
+        url: str,
+        token: str,
+        judge: Judge,
+        *,
+        snapshot: bool = True,
+        slow: bool = False,
+    ) -> None:
+        self.token = token
+        self.history = History(name, question, snapshot)
+        self.is_slow = slow
+        self.must_hurry = threading.Event()  # set while all are to agree
+        # Whether its token may have ended, and whether it was told so
+        self.is_revoked = False
+        self.was_refused = False
+        # Whether what it takes for true is all there is; without a snapshot it learns that later
+        self.is_complete = snapshot
+        self.connections = 0
+        self._url = f"{url}{question.path}?token={token}&{question.parameters}" + (
+            "" if snapshot else "&snapshot=0"
+        )
+        self._judge = judge
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def state(self) -> dict[str, Members] | None:
+        with self._lock:
+            return None if self.history.state is None else dict(self.history.state)
+
+    def complete(self, state: Callable[[], dict[str, Members]]) -> None:
+        """Take what all have agreed on for what a snapshot would have said."""
+        with self._lock:
+            if self.history.state is not None and not self.is_complete:
+                self.history.state = state()
+                self.is_complete = True
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def join(self) -> None:
+        self.stop()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set() and not self.was_refused:
+            try:
+                with self._connect() as connection:
+                    with self._lock:
+                        self.history.state = {}
+                        self.is_complete = self.history.has_snapshot
+                        self.connections += 1
+                    self._listen(connection)
+            except ConnectionClosed as closed:
+                self._judge_close(ABNORMAL if closed.rcvd is None else closed.rcvd.code)
+            except InvalidStatus as refused:
+                self._judge_refusal(refused.response.status_code)
+            except (WebSocketException, OSError, EOFError, TimeoutError):
+                pass  # it is away; all have to agree in the end
+            except Exception as error:
+                self._judge.blame(f"{self.history.name}: {error!r}")
+                return
+            finally:
+                with self._lock:
+                    self.history.state = None
+            self._stopped.wait(AGAIN_SECONDS)
+
+    def _connect(self) -> ClientConnection:
+        sock = socket.create_connection(("127.0.0.1", 8001), CONNECT_SECONDS)
+        if self.is_slow:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BYTES)
+        return connect(
+            self._url,
+            sock=sock,
+            proxy=None,
+            open_timeout=CONNECT_SECONDS,
+            close_timeout=0.1,
+            ping_interval=None,
+            max_queue=1 if self.is_slow else 64,
+            max_size=None,
+            compression=None,
+        )
+
+    def _listen(self, connection: ClientConnection) -> None:
+        while not self._stopped.is_set():
+            try:
+                message = json.loads(connection.recv(timeout=LISTEN_SECONDS))
+            except TimeoutError:
+                continue
+            with self._lock:
+                self._judge.message(self.history, message)
+            if self.is_slow and not self.must_hurry.is_set():
+                self._stopped.wait(SLOW_SECONDS)
+
+    def _judge_close(self, code: int) -> None:
+        if code in self._judge.truth.excuses.closes and not self.is_revoked:
+            return
+        if code == TOKEN_ENDED:
+            self.was_refused = True
+            if not self.is_revoked:
+                self._judge.blame(f"{self.history.name} was closed with 4401; its token is good")
+        elif code not in self._judge.truth.excuses.closes:
+            self._judge.blame(f"{self.history.name} was closed with {code}")
+
+    def _judge_refusal(self, status: int) -> None:
+        if TOKEN_ENDED in self._judge.truth.excuses.closes and not self.is_revoked:
+            return  # by a clock that is wrong it has
+        if status == 401:
+            self.was_refused = True
+            if not self.is_revoked:
+                self._judge.blame(f"{self.history.name} was refused; its token is good")
+        elif status not in {503, *self._judge.truth.excuses.statuses}:
+            self._judge.blame(f"{self.history.name} was refused with {status}")

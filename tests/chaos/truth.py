@@ -1,0 +1,160 @@
+"""What sessions there are in truth, and what has been done to the product: what is right is judged
+by this."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Members = Mapping[str, Any]  # of a session or server, as the API has them
+
+LOGINS = ("alice", "bob", "carol")
+CROWD = "crowd"  # has the sessions of a spool of many files
+OWNER = "root"  # has the real sessions
+STARTED = 1_700_000_000_000
+TIMES = ("lastConnect", "lastDisconnect")
+NOTE = "note"  # the param that is set; each value is greater than the one before
+EARLY = 0.7  # of a lease: sessions may end so soon after their agent was last seen to run
+FUTURE_SECONDS = 5.0  # that a time may be ahead of ours
+
+
+@dataclass(eq=False)
+class Session:
+    """One session. Its ``versions`` are the members that were chosen for it, one after the other;
+    their geometry tells which is which. All other members stay what they were first."""
+
+    node: str
+    login: str
+    command: str | None
+    display: int | None = None
+    versions: list[dict[str, Any]] = field(default_factory=list)
+    written: list[float] = field(default_factory=list)  # when each of them was, by our clock
+    notes: list[int] = field(default_factory=list)  # that were set, the last sure one first
+    ended: float | None = None  # when
+    known: Members | None = None  # as all agreed on it last
+    # Since when clients may have come or gone that nobody has agreed on, in milliseconds
+    touched: int | None = None
+    is_started_anew: bool = False  # whether its params may be those it began with
+
+    @property
+    def key(self) -> tuple[str | None, int | None]:
+        return self.command, self.display
+
+    @property
+    def is_real(self) -> bool:
+        return self.command is None
+
+    def change(self, **members: Any) -> None:
+        """Note a version that is about to be written."""
+        number = len(self.versions) + 1
+        before = self.versions[-1] if self.versions else {}
+        geometry = {} if self.is_real else {"geometry": f"{number}x600"}
+        self.versions.append({**before, **geometry, **members})
+        self.written.append(time.monotonic())
+        if "clients" in members:
+            self.touched = self.touched or round(time.time() * 1000)
+
+    def version_of(self, found: Members) -> int | None:
+        """Return which version was found; ``None`` if there never was such a one."""
+        for number in range(len(self.versions) - 1, -1, -1):
+            if all(found.get(name) == value for name, value in self.versions[number].items()):
+                return number
+        return None
+
+    def now_differs(self, found: Members, wall: float) -> str | None:
+        """Say how what all seem to agree on differs from the truth."""
+        for name, value in {**(self.known or {}), **self.versions[-1]}.items():
+            if name not in ("params", "hostname", *TIMES) and found.get(name) != value:
+                return f"{name} of {self.key} is {found.get(name)!r}, not {value!r}"
+        for name in TIMES:
+            known = self.known[name] if self.known is not None else None
+            if found[name] != known and self.touched is None and self.known is not None:
+                return f"{name} of {self.key} is {found[name]!r}, not {known!r}"
+            if found[name] is not None and found[name] > (wall + FUTURE_SECONDS) * 1000:
+                return f"{name} of {self.key} is {found[name]!r}, which is in the future"
+        note = note_of(found)
+        wanted = self.notes or [0]
+        if note not in wanted and not (note == 0 and self.is_started_anew):
+            return f"{NOTE} of {self.key} is {note!r}, not one of {wanted!r}"
+        return None
+
+    def learn(self, found: Members) -> None:
+        """Take over what all have agreed on."""
+        self.known, self.touched, self.is_started_anew = found, None, False
+        self.notes = [note_of(found)]
+
+
+def note_of(found: Members) -> int:
+    return int(found["params"].get(NOTE, 0))
+
+
+@dataclass
+class Excuses:
+    """What a fault may lead to, until all have agreed again."""
+
+    # By server: when its agent was last seen to run, and so when its sessions may end
+    away: dict[str, float] = field(default_factory=dict)
+    # Those of them that run again
+    back: set[str] = field(default_factory=set)
+    # The servers whose agents cannot see what is there now: what they said before stays
+    blind: set[str] = field(default_factory=set)
+    # Whether the spool itself was taken away, and its sessions with it, by server
+    gone: set[str] = field(default_factory=set)
+    closes: set[int] = field(default_factory=set)  # codes with which WebSockets may be closed
+    statuses: set[int] = field(default_factory=set)  # that requests may be answered with
+    older: bool = False  # whether a store was put in place that knows less, and older things
+    deaths: set[str] = field(default_factory=set)  # the processes that may end
+    complaints: bool = False  # whether logs may hold tracebacks
+    clock: bool = False  # whether times may be wrong for now
+
+
+class Truth:
+    """All that is to be."""
+
+    def __init__(self, lease: float) -> None:
+        self.lease = lease  # seconds
+        # After so many seconds nothing that is over may be shown without a warning
+        self.stale = 2 * lease + 3
+        self.sessions: list[Session] = []  # those that have ended, too
+        self.excuses = Excuses()
+        self._by_key: dict[object, Session] = {}
+
+    def add(self, session: Session) -> None:
+        self.sessions.append(session)
+        self._by_key[session.key] = session
+
+    def find(self, found: Members) -> Session | None:
+        command = found.get("command")
+        key = (command, None) if command is not None else (None, found.get("display"))
+        return self._by_key.get(key)
+
+    @property
+    def running(self) -> list[Session]:
+        return [session for session in self.sessions if session.ended is None]
+
+    def may_end(self, session: Session, at: float) -> bool:
+        """Whether anybody may be told at ``at`` that it has ended."""
+        if session.ended is not None or session.node in self.excuses.gone:
+            return True
+        since = self.excuses.away.get(session.node)
+        return since is not None and at - since > EARLY * self.lease
+
+    def forget(self) -> None:
+        """Begin anew: all have agreed."""
+        self.excuses = Excuses()
+
+
+def differs(sessions: Iterable[Session], found: Iterable[Members], wall: float) -> str | None:
+    """Say how what was ``found`` differs from the truth."""
+    left = {session.key: session for session in sessions}
+    for members in found:
+        command = members["command"]
+        key = (command, None) if command is not None else (None, members["display"])
+        session = left.pop(key, None)
+        if session is None:
+            return f"{key} is there, and should not be, or not twice"
+        if wrong := session.now_differs(members, wall):
+            return wrong
+    return f"{list(left)} are missing" if left else None
