@@ -70,13 +70,23 @@ class Agreement:
         for worker in self._world.workers("list"):
             with self._world.only(worker):
                 found = self._listed(ALL)
+                good = [
+                    token for token in self._operations.revoked[-1:] if not self._is_refused(token)
+                ]
+            if good:
+                return f"worker {worker} takes a revoked token"
             if found != every:
                 return f"worker {worker} says {found}, the one before said {every}"
+        self._operations.known_revoked = len(self._operations.revoked)
         for session in running:
             session.learn(
                 next(found for found in every.values() if differs([session], [found], wall) is None)
             )
         return None
+
+    def _is_refused(self, token: str) -> bool:
+        answer = self._world.ask(f"/api/list/{token}")
+        return answer is not None and answer.status == 401
 
     def _listed(self, question: Question) -> dict[str, Members] | str:
         answer: Answer | None = self._world.ask(

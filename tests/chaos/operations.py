@@ -15,11 +15,14 @@ from tests.chaos.subscribers import Subscriber
 from tests.chaos.truth import LOGINS, OWNER, STARTED, Members, Session
 from tests.chaos.vnc import Desktop
 from tests.chaos.world import LIVE_PORT, Node, World
+from tests.support import wait_for
 
 MOST_SESSIONS = 12  # registered on one machine
 MOST_DESKTOPS = 2
 MOST_SUBSCRIBERS = 14
 LEAST_SUBSCRIBERS = 6
+MOST_REVOKED = 20  # tokens that are asked with in vain, the last ones
+END_SECONDS = 120.0  # generous, since nothing here is about speed
 BRIEF_SECONDS = 2.0
 REVOCABLE_SECONDS = 86_400.0
 LIVE_URL = f"ws://127.0.0.1:{LIVE_PORT}"
@@ -68,11 +71,14 @@ class Operations:
         self._truth = world.truth
         self.subscribers: list[Subscriber] = []
         self.tokens = {question: self._token(question) for question in QUESTIONS}
-        self.revoked: list[str] = []  # tokens that are no longer good
+        # Tokens that are no longer good, and how many of them everybody knows of
+        self.revoked: list[str] = []
+        self.known_revoked = 0
         self._to_revoke: list[str] = []  # those that the store did not take yet
         self._desktops: dict[Session, Desktop] = {}
         self._count = 0
         self._left: list[Subscriber] = []  # who have gone
+        world.await_revocations = self._await_revocations
 
     @property
     def messages(self) -> int:
@@ -226,7 +232,9 @@ class Operations:
             session.notes = [note]
         elif status == 200 or status in (None, 503):
             pass  # it may be kept or lost
-        elif status == 404 and self._truth.may_end(session, time.monotonic()):
+        elif status == 404 and (
+            self._truth.excuses.older or self._truth.may_end(session, time.monotonic())
+        ):
             pass
         elif status not in self._truth.excuses.statuses:
             self._world.judge.blame(f"params of {session.key} were answered with {status}")
@@ -288,6 +296,16 @@ class Operations:
             self._to_revoke.remove(token)
             self.revoked.append(token)
         return not self._to_revoke
+
+    def _await_revocations(self) -> None:
+        wait_for(
+            "the end of subscribers with revoked tokens",
+            lambda: (
+                self.revoke_again()
+                and all(each.was_refused for each in self.subscribers if each.is_revoked)
+            ),
+            END_SECONDS,
+        )
 
     def _issue_brief(self) -> str | None:
         """Subscribe with a token that soon ends."""

@@ -7,11 +7,10 @@ import threading
 import time
 
 from tests.chaos.judge import Question
-from tests.chaos.operations import ALL, IDLE, OWN, Operations
+from tests.chaos.operations import ALL, IDLE, MOST_REVOKED, OWN, Operations
 from tests.chaos.world import World
 
 PAUSE_SECONDS = 0.05
-MOST_REVOKED = 20  # that are asked with, the last ones
 FINE = {200, 503}
 
 
@@ -35,9 +34,9 @@ class Prober:
     def _run(self) -> None:
         while not self._stopped.wait(PAUSE_SECONDS):
             try:
-                revoked = self._operations.revoked[-MOST_REVOKED:]
+                revoked = self._operations.revoked
                 if revoked and self._random.random() < 0.2:
-                    self._ask_in_vain(self._random.choice(revoked))
+                    self._ask_in_vain(len(revoked) - self._random.randint(1, MOST_REVOKED))
                 else:
                     self._ask(self._random.choice((*OWN, ALL, ALL, ALL, IDLE)))
             except Exception as error:
@@ -51,7 +50,9 @@ class Prober:
         status = None if answer is None else answer.status
         self.counts[status] = self.counts.get(status, 0) + 1
         if answer is None:
-            if not self._world.truth.excuses.deaths & {"list", "workers"}:
+            if not self._world.truth.excuses.deaths & {"list", "workers"} and not (
+                self._world.truth.excuses.silent
+            ):
                 self._world.judge.blame("the list does not answer")
             return
         if status not in FINE | self._world.truth.excuses.statuses:
@@ -61,7 +62,13 @@ class Prober:
         elif status == 200:
             self._world.judge.answer("the list", question, asked, answer.json)
 
-    def _ask_in_vain(self, token: str) -> None:
-        answer = self._world.ask(f"/api/list/{token}")
-        if answer is not None and answer.status not in (401, 503):
+    def _ask_in_vain(self, number: int) -> None:
+        """Ask with a revoked token. While the store is away only those know that it is no longer
+        good who have read so before."""
+        number = max(0, number)
+        is_known = number < self._operations.known_revoked
+        answer = self._world.ask(f"/api/list/{self._operations.revoked[number]}")
+        excuses = self._world.truth.excuses
+        may_be_new = excuses.older or (answer is not None and "Warning" in answer.headers)
+        if answer is not None and answer.status not in (401, 503) and (is_known or not may_be_new):
             self._world.judge.blame(f"a revoked token is answered with {answer.status}")

@@ -105,6 +105,9 @@ class Excuses:
     closes: set[int] = field(default_factory=set)  # codes with which WebSockets may be closed
     statuses: set[int] = field(default_factory=set)  # that requests may be answered with
     older: bool = False  # whether a store was put in place that knows less, and older things
+    # When what it knows is of, by our clock; 0 if it knows nothing
+    restored: float = 0.0
+    silent: bool = False  # whether nobody answers who is asked
     deaths: set[str] = field(default_factory=set)  # the processes that may end
     complaints: bool = False  # whether logs may hold tracebacks
     clock: bool = False  # whether times may be wrong for now
@@ -137,6 +140,8 @@ class Truth:
     def may_end(self, session: Session, at: float) -> bool:
         """Whether anybody may be told at ``at`` that it has ended."""
         if session.ended is not None or session.node in self.excuses.gone:
+            return True
+        if self.excuses.restored and session.written[0] > self.excuses.restored - self.stale:
             return True
         since = self.excuses.away.get(session.node)
         return since is not None and at - since > EARLY * self.lease

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -31,6 +31,8 @@ LIST_PORT, LIVE_PORT = 8000, 8001
 DISK_MEGABYTES = 16
 WORKERS = 2  # of the list
 START_SECONDS = 120.0  # generous, since nothing here is about speed
+ANSWER_SECONDS = 60.0  # likewise
+SILENT_SECONDS = 0.5  # that whoever is stopped is waited for
 AGENTS = ("one", "two")
 TTL = 7 * 86_400  # seconds that tokens are good for which are not to end
 SERVERS = {
@@ -68,6 +70,8 @@ class World:
         self.live_workers = chance.choice((1, 2))
         self.environ: dict[str, str] = {}
         self.tokens: Tokens
+        # Waits until subscribers with tokens that were revoked have been sent away
+        self.await_revocations: Callable[[], None] = lambda: None
         # How far each log has been read
         self._read: dict[Path, int] = {}
 
@@ -200,8 +204,9 @@ class World:
 
     def ask(self, path: str, port: int = LIST_PORT, **options: Any) -> Answer | None:
         """Return what the list answers, if it does."""
+        seconds = SILENT_SECONDS if self.truth.excuses.silent else ANSWER_SECONDS
         try:
-            return fetch(f"http://127.0.0.1:{port}{path}", **options)
+            return fetch(f"http://127.0.0.1:{port}{path}", timeout=seconds, **options)
         except (OSError, HTTPException):
             return None
 
@@ -235,6 +240,16 @@ class World:
     def away(self, node: str) -> None:
         """Note that nothing is heard of the agent of ``node`` from now on."""
         self.truth.excuses.away.setdefault(node, time.monotonic())
+
+    def knows_less(self, since: float = 0.0) -> None:
+        """Note that the store is about to know only what it did at ``since``, by our clock, or
+        nothing: params are lost. Of a restored one sessions may end for a moment that have begun
+        since. Whoever knows of revoked tokens tells it, so somebody has to know."""
+        self.await_revocations()
+        self.truth.excuses.older = True
+        self.truth.excuses.restored = since
+        for session in self.truth.running:
+            session.is_started_anew = True
 
     def back(self, node: str) -> None:
         self.truth.excuses.back.add(node)

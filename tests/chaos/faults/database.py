@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -38,16 +39,10 @@ def _copy(world: World) -> Path:
     return copy
 
 
-def _knows_less(world: World) -> None:
-    world.truth.excuses.older = True
-    for session in world.truth.running:
-        session.is_started_anew = True
-
-
 @fault("sqlite")
 def database_deleted(world: World) -> Iterator[None]:
     """Params are lost."""
-    _knows_less(world)
+    world.knows_less()
     for path in _files(world):
         path.unlink()
     yield
@@ -56,10 +51,10 @@ def database_deleted(world: World) -> Iterator[None]:
 @fault("sqlite")
 def database_exchanged_for_an_older_one(world: World) -> Iterator[None]:
     """Put in its place with one step, as rename(2) does."""
-    copy = _copy(world)
+    since, copy = time.monotonic(), _copy(world)
     notes = {session: list(session.notes or [0]) for session in world.truth.running}
     yield
-    _knows_less(world)
+    world.knows_less(since)
     for session, before in notes.items():
         session.notes += before
     draft = world.database.with_name("draft")
@@ -73,10 +68,10 @@ def database_exchanged_for_an_older_one(world: World) -> Iterator[None]:
 @fault("sqlite")
 def database_restored_online(world: World) -> Iterator[None]:
     """By SQLite's own way to do so."""
-    copy = _copy(world)
+    since, copy = time.monotonic(), _copy(world)
     notes = {session: list(session.notes or [0]) for session in world.truth.running}
     yield
-    _knows_less(world)
+    world.knows_less(since)
     for session, before in notes.items():
         session.notes += before
     with closing(_connect(copy)) as source, closing(_connect(world.database)) as target:
@@ -112,7 +107,7 @@ def database_locked_until_all_must_know(world: World) -> Iterator[None]:
 
 def _damaged(world: World) -> Iterator[None]:
     """An administrator removes it after a while, as the message says."""
-    _knows_less(world)
+    world.knows_less()
     world.truth.excuses.statuses |= {500}
     yield
     hold(world, UNDER)

@@ -177,6 +177,7 @@ def all_stopped_for_long(world: World) -> Iterator[None]:
     """Nobody is away for anybody: when all go on, no session has ended."""
     names = [*world.running]
     world.chance.shuffle(names)
+    world.truth.excuses.silent = True
     for name in names:
         world.signal(name, signal.SIGSTOP)
     yield
@@ -184,6 +185,7 @@ def all_stopped_for_long(world: World) -> Iterator[None]:
     world.chance.shuffle(names)
     for name in names:
         world.signal(name, signal.SIGCONT)
+    world.truth.excuses.silent = False
 
 
 @fault(weight=1)

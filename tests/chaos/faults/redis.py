@@ -16,12 +16,6 @@ def _redis(world: World) -> RedisServer:
     return world.redis
 
 
-def _loses_params(world: World) -> None:
-    world.truth.excuses.older = True
-    for session in world.truth.running:
-        session.is_started_anew = True
-
-
 @fault("redis")
 def redis_hangs(world: World) -> Iterator[None]:
     with _redis(world).frozen():
@@ -62,7 +56,7 @@ def redis_restarted(world: World) -> Iterator[None]:
 def redis_back_empty(world: World) -> Iterator[None]:
     """Params are lost."""
     server = _redis(world)
-    _loses_params(world)
+    world.knows_less()
     server.kill()
     yield
     shutil.rmtree(server.data)
@@ -72,7 +66,7 @@ def redis_back_empty(world: World) -> Iterator[None]:
 
 @fault("redis")
 def redis_emptied(world: World) -> Iterator[None]:
-    _loses_params(world)
+    world.knows_less()
     with _redis(world).client() as client:
         client.flushall()
     yield
