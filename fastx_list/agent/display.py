@@ -198,9 +198,12 @@ def find_display(process: Process, machine: Machine) -> int | None:
     """Return the display of an X server that chose its number itself (``-displayfd``): the one
     whose socket it listens on.
 
-    ``None`` if it listens on none yet, or if we may not know.
+    ``None`` if it listens on none yet, or if we may not know. Raises
+    :class:`fastx_list.agent.door.Unanswered` if it cannot be known now.
     """
     sockets = machine.sockets(process)
+    if not sockets.unix_is_known and sockets.unanswered:
+        raise Unanswered(sockets.unanswered)
     prefix = socket_path(0)[:-1]
     for path in sockets.listening_paths():
         number = path.lstrip("\0").removeprefix(prefix)

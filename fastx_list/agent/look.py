@@ -96,6 +96,7 @@ class Look:
         )
         if self._seen != seen:
             self._listed = self._choose(self._seen)
+        self.machine.report_sockets()
         self._report_unanswered()
         self._report_limits()
         self._last = Seen(

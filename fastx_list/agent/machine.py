@@ -24,6 +24,7 @@ from fastx_list.agent.process import (
     Process,
     by_age,
     by_display,
+    is_unix_socket,
     own_namespace,
     read_stat,
     read_uid,
@@ -233,17 +234,16 @@ class Machine:
         if process.network is None or not self.sockets(process).unix_is_known:
             return None
         made = frozenset(inode for inode, uid in makers.items() if uid in (None, process.uid))
-        opened = self.open_sockets(process) if made else made
-        return None if opened is None else made & opened
+        return self._opened(process, made) if made else made
 
     def own_sockets(self, process: Process, inodes: frozenset[int]) -> frozenset[int]:
         """Return those of ``inodes`` that ``process`` really has open; all of them if we may not
         know."""
-        opened = self.open_sockets(process)
-        return inodes if opened is None else inodes & opened
+        opened = self._opened(process, inodes)
+        return inodes if opened is None else opened
 
-    def open_sockets(self, process: Process) -> frozenset[int] | None:
-        """Return the inodes of the sockets that ``process`` has open; ``None`` if we may not
+    def _opened(self, process: Process, inodes: frozenset[int]) -> frozenset[int] | None:
+        """Return those of the sockets ``inodes`` that ``process`` has open; ``None`` if we may not
         know."""
         directory = f"/proc/{process.pid}/fd"
         try:
@@ -251,8 +251,25 @@ class Machine:
                 names = [entry.name for entry in islice(entries, MAX_DESCRIPTORS)]
         except OSError:
             return None
-        inodes = (socket_inode(f"{directory}/{name}") for name in names)
-        return frozenset(inode for inode in inodes if inode is not None)
+        unproved = self.sockets(process).unproved
+        opened = set()
+        for name in names:
+            descriptor = f"{directory}/{name}"
+            inode = socket_inode(descriptor)
+            if inode in inodes and (inode not in unproved or is_unix_socket(descriptor)):
+                opened.add(inode)
+        return frozenset(opened)
+
+    def report_sockets(self) -> None:
+        """Say which sockets cannot be known now, and when that is over."""
+        subject = "sockets"
+        why = {each.unanswered for each in self._sockets.values()} - {None}
+        if not why:
+            self.settle(subject)
+            return
+        problem = f"{'; '.join(sorted(map(str, why)))}; who is connected stays as it was"
+        self.explain(subject, problem)
+        self.problems[subject] = f"{subject}: {problem}"
 
     def explain(
         self, subject: str, problem: str, level: int = logging.WARNING, owner: int | None = None

@@ -1,16 +1,16 @@
 """Sockets as proc(5) lists them, for where the kernel may not be asked through sock_diag(7).
 
 Whoever names an abstract socket writes into /proc/PID/net/unix, line ends included. So a table with
-a line that is none, or with a socket that is there twice, is not believed at all.
+a line that is none, or with a socket that is there twice, is not believed at all, and of what is
+left only what is really a unix socket: see ``Machine.own_sockets``.
 """
 
 from __future__ import annotations
 
 import re
 
-from fastx_list.agent.diag import ESTABLISHED, LISTEN, DiagError
+from fastx_list.agent.diag import ESTABLISHED, LISTEN, MAX_BYTES, DiagError, TooMany, check_is_said
 
-MAX_BYTES = 32 * 1024 * 1024  # of a table
 _ACCEPTS = b"00010000"  # __SO_ACCEPTCON
 _CONNECTED = b"03"  # SS_CONNECTED
 # The kernel's reference count of a connected socket, af_unix.c: its file, its hash table, and its
@@ -32,6 +32,8 @@ _TCP_LINE = re.compile(
 class ProcNet:
     """Reads the tables of the network namespace of process ``pid``, or of ours. Its methods are
     those of :class:`fastx_list.agent.diag.Diag`."""
+
+    can_be_lied_to = True  # for ``unix``
 
     def __init__(self, pid: int | None = None) -> None:
         self._directory = f"/proc/{pid or 'self'}/net"
@@ -80,17 +82,21 @@ class ProcNet:
         return listening, accepted
 
     def _lines(self, name: str) -> list[bytes]:
-        """Return a table's lines. Raises :class:`DiagError`."""
+        """Return a table's lines. Raises :class:`DiagError`, and
+        :class:`fastx_list.agent.door.Unanswered` if it cannot be read now."""
         try:
             with open(f"{self._directory}/{name}", "rb") as file:
                 data = file.read(MAX_BYTES + 1)
         except FileNotFoundError:  # such as tcp6 without IPv6
             return []
         except OSError as error:
+            check_is_said(error)
             raise DiagError(f"{error.strerror}") from None
+        if len(data) > MAX_BYTES:
+            raise TooMany
         lines = data.split(b"\n")
-        if len(data) > MAX_BYTES or lines.pop():
-            raise DiagError(f"{name} is too long")
+        if lines.pop():
+            raise DiagError(f"{name} ends within a line")
         return lines[1:]
 
 

@@ -106,6 +106,15 @@ def socket_inode(descriptor: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def is_unix_socket(descriptor: str) -> bool:
+    """Return whether the socket ``/proc/PID/fd/NUMBER`` is a unix socket, by the name of its
+    protocol (socket.c), as lsof(8) looks it up."""
+    try:
+        return os.getxattr(descriptor, "system.sockprotoname").startswith(b"UNIX")
+    except OSError:
+        return False
+
+
 @dataclass(eq=False)
 class Process:
     """One process, as it was when it was last looked at."""

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import TypeVar
 
-from fastx_list.agent.diag import LISTEN, Diag, DiagError
+from fastx_list.agent.diag import LISTEN, Diag, DiagError, TooMany
+from fastx_list.agent.door import Unanswered
 from fastx_list.agent.proc_net import ProcNet
 
 T = TypeVar("T")
+REST_SECONDS = 30.0  # that a table has in which there are too many sockets
 
 
 class Heard:
-    """Which TCP connections have spoken, from one look to the next: nobody unsays anything."""
+    """What is kept from one look to the next: which TCP connections have spoken, since nobody
+    unsays anything, and which tables have rest."""
 
     def __init__(self) -> None:
+        # Until when a table is not asked for again, by the monotonic clock.
+        self.rests: dict[str, float] = {}
         # Keys of sockets, and how many bytes were asked for.
         self._spoken: set[tuple[bytes, int]] = set()
 
@@ -43,6 +49,10 @@ class Sockets:
     def __init__(self, pid: int | None = None, heard: Heard | None = None) -> None:
         self._pid = pid
         self._heard = Heard() if heard is None else heard
+        # Why something cannot be known now that may be known another time; None if all can.
+        self.unanswered: str | None = None
+        # Which sockets are unix sockets only as far as somebody says who can be lied to.
+        self.unproved: frozenset[int] = frozenset()
 
     def tcp_clients(self, port: int, least: int = 1) -> frozenset[int] | None:
         """Return the inodes of the accepted connections to local TCP ``port`` over which at least
@@ -54,9 +64,13 @@ class Sockets:
         if self._tcp is None:
             return None
         connections = self._tcp[0].get(port, {})
-        return frozenset(
-            inode for inode, key in connections.items() if self._has_spoken(key, least)
-        )
+        try:
+            return frozenset(
+                inode for inode, key in connections.items() if self._has_spoken(key, least)
+            )
+        except Unanswered as error:
+            self.unanswered = str(error)
+            return None
 
     def tcp_listeners(self) -> Mapping[int, Mapping[int, int]]:
         """Return the TCP ports at which connections are accepted, each with the inodes of the
@@ -96,8 +110,25 @@ class Sockets:
         """Whether it can be known who listens at unix sockets."""
         return self._unix is not None
 
+    def _table(self, name: str, ask: Callable[[Diag | ProcNet], T]) -> T | None:
+        """Return the table ``name``, which ``ask`` asks for; ``None`` if it cannot be known. One
+        that has too many sockets has rest then: somebody may have made them to keep us busy."""
+        now, rests = time.monotonic(), self._heard.rests
+        try:
+            if now < rests.get(name, now):
+                raise TooMany
+            rests.pop(name, None)
+            return self._tell(ask)
+        except TooMany as error:
+            rests.setdefault(name, now + REST_SECONDS)
+            self.unanswered = str(error)
+        except Unanswered as error:
+            self.unanswered = str(error)
+        return None
+
     def _tell(self, ask: Callable[[Diag | ProcNet], T]) -> T | None:
-        """Return what ``ask`` does of the best of those who can tell; ``None`` if nobody can."""
+        """Return what ``ask`` does of the best of those who can tell; ``None`` if nobody can.
+        Raises :class:`fastx_list.agent.door.Unanswered` if it cannot be known now."""
         for kind in (Diag, ProcNet):
             try:
                 with kind(self._pid) as teller:
@@ -110,7 +141,7 @@ class Sockets:
     def _tcp(self) -> tuple[dict[int, dict[int, bytes | None]], dict[int, dict[int, int]]] | None:
         """Inodes and keys of the established connections by local port, and inodes and makers of
         the listening sockets by port. Without a key, nothing more can be asked of a connection."""
-        found = self._tell(lambda teller: teller.tcp())
+        found = self._table("tcp", lambda teller: teller.tcp())
         if found is None:
             return None
         connections: dict[int, dict[int, bytes | None]] = {}
@@ -127,7 +158,7 @@ class Sockets:
     def _unix(self) -> tuple[dict[bytes, set[int]], dict[bytes, dict[int, int | None]]] | None:
         """Inodes of the accepted sockets, and inodes and makers of the listening ones, by address:
         that of an abstract socket begins with a zero, any other ends with one."""
-        found = self._tell(lambda teller: teller.unix())
+        found = self._table("unix", lambda teller: (*teller.unix(), teller.can_be_lied_to))
         if found is None:
             return None
         accepted: dict[bytes, set[int]] = {}
@@ -136,6 +167,10 @@ class Sockets:
             listening.setdefault(address, {})[inode] = uid
         for address, inode in found[1]:
             accepted.setdefault(address, set()).add(inode)
+        if found[2]:
+            self.unproved = frozenset(
+                {inode for _, inode, _ in found[0]} | {inode for _, inode in found[1]}
+            )
         return accepted, listening
 
     def _has_spoken(self, key: bytes | None, least: int) -> bool:

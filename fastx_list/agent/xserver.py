@@ -11,6 +11,7 @@ import re
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Set
+from functools import partial
 from operator import methodcaller
 
 from fastx_list.agent.display import Application, Screen, await_first_answers, path_of
@@ -25,18 +26,8 @@ from fastx_list.model.session import GEOMETRY, complete
 # As opposed to flags, these options take the next argument. Only those matter whose value could be
 # mistaken for something else.
 _VALUED = {
-    "auth",
-    "config",
-    "desktop",
-    "displayfd",
-    "geometry",
-    "logfile",
-    "name",
-    "options",
-    "rfbauth",
-    "rfbport",
-    "rfbunixpath",
-    "screen",
+    *("auth", "config", "desktop", "displayfd", "geometry", "logfile", "name", "options"),
+    *("rfbauth", "rfbport", "rfbunixpath", "screen"),
 }
 
 
@@ -86,8 +77,9 @@ class XSession:
         self._application = Application(process)
         # The connections that were checked last, and those of them that are really the process's.
         self._checked: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
-        # What was said last.
+        # What was said last, and what of it is the session's own.
         self.said: Facts | None = None
+        self._told: Mapping[str, object] = {}
 
     def connections(self, sockets: Sockets) -> frozenset[int] | None:
         """Return the inodes of the connections of clients; ``None`` if they cannot be known. For
@@ -121,7 +113,8 @@ class XSession:
         )
         connections = self._own_connections(machine)
         login = machine.logins.of(self.process.uid)
-        facts = Facts(
+        tell = partial(
+            Facts,
             identity=self.process.identity,
             login=login or str(self.process.uid),
             has_name=login is not None,
@@ -133,13 +126,14 @@ class XSession:
             app_pid=app_pid,
             clients=None if connections is None else len(connections),
             connections=connections,
+            has_clients=connections is not None or not machine.sockets(self.process).unanswered,
             params=self._params,
             display=self.display,
         )
-        facts = complete(facts, self._start)
-        if self.said is None or facts != self.said:
-            self.said = facts
-            self._explain_unknown(facts, machine)
+        if self.said is None or tell.keywords != self._told:
+            self._told = tell.keywords
+            self.said = complete(tell(), self._start)
+            self._explain_unknown(self.said, machine)
         return self.said
 
     def _explain_unknown(self, facts: Facts, machine: Machine) -> None:

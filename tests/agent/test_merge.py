@@ -326,3 +326,18 @@ def test_what_was_not_seen_is_decided_once_every_source_has_answered_and_a_while
 def test_an_id_is_the_same_in_every_release_and_takes_any_name() -> None:
     assert session_id("here", "x") == "57d6902e53434857abe54d0f9e920bf4"
     assert len(session_id("here", "\udcff")) == 32
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_while_nobody_can_tell_who_is_connected_the_clients_stay_as_they_were(
+    is_restarted: bool,
+) -> None:
+    late = facts(clients=None, has_clients=False, geometry="800x600")
+    session = after(facts(clients=2), late, is_restarted, last_connect=5)
+    assert (session.clients, session.geometry) == (2, "800x600")
+    assert (session.last_connect, session.last_disconnect) == (5, None)
+    never = after(facts(clients=2), facts(clients=None), is_restarted)
+    assert never.clients is None
+    known = {X: Known(late, session)}
+    now = merged(known, facts(clients=1)).known[X].session
+    assert (now.clients, now.last_connect, now.last_disconnect) == (1, 5, NOW)

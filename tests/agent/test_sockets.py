@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from fastx_list.agent import diag as diag_module
+from fastx_list.agent import proc_net
 from fastx_list.agent import sockets as sockets_module
 from fastx_list.agent.diag import Diag, DiagError
+from fastx_list.agent.machine import Machine
 from fastx_list.agent.proc_net import ProcNet
 from fastx_list.agent.sockets import Heard, Sockets, all_of
 
@@ -117,6 +123,89 @@ def test_listening_ports_are_told_with_their_sockets(teller: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert Sockets().tcp_listeners()[port] == {inode(server): os.geteuid()}
+
+
+def test_a_table_of_too_many_sockets_is_unknown_now_and_has_rest(
+    monkeypatch: pytest.MonkeyPatch, teller: str
+) -> None:
+    monkeypatch.setattr(diag_module if teller == "by sock_diag" else proc_net, "MAX_BYTES", 100)
+    heard = Heard()
+    sockets = Sockets(heard=heard)
+    assert sockets.unix_clients("/tmp/x") is None and sockets.tcp_clients(1) is None
+    assert sockets.unanswered == "there are too many sockets"
+    monkeypatch.undo()
+    assert Sockets(heard=heard).tcp_clients(1) is None
+    heard.rests = {"unix": time.monotonic() + 60, "tcp": time.monotonic()}
+    sockets = Sockets(heard=heard)
+    assert sockets.tcp_clients(1) == frozenset() and sockets.unanswered is None
+    assert sockets.unix_clients("/tmp/x") is None and sockets.unanswered is not None
+
+
+def test_a_look_at_too_many_sockets_takes_no_more_time_than_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(diag_module, "MAX_SECONDS", -1.0)
+    assert Sockets().unix_clients("/tmp/x") is None
+
+
+def test_without_descriptors_nobody_knows_now_who_is_connected() -> None:
+    heard = Heard()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname()) as client:
+            client.send(b"x")
+            accepted, _ = server.accept()
+            with accepted:
+                port, ours = server.getsockname()[1], frozenset({inode(accepted)})
+                late = Sockets(heard=heard)
+                assert late._tcp
+                with no_descriptors():
+                    sockets = Sockets(heard=heard)
+                    assert sockets.unix_clients("/tmp/x") is None and sockets.unanswered
+                    # Nor who has spoken: it counts neither as yes nor as no
+                    assert late.tcp_clients(port) is None and late.unanswered
+                assert Sockets(heard=heard).tcp_clients(port) == ours
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let this process open nothing more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_forged_line_makes_no_other_socket_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int | None) -> None:
+        raise DiagError("refused")
+
+    monkeypatch.setattr(sockets_module, "Diag", refuse)
+    machine = Machine()
+    machine.look()
+    me = machine.processes[os.getpid()]
+    with (
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+        socket.socket(socket.AF_UNIX) as forger,
+        socket.socket(socket.AF_UNIX) as server,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        line = FORGED.replace("4242", str(inode(tcp)))
+        forger.bind(line)
+        forger.listen()
+        server.bind("\0/tmp/honest")
+        server.listen()
+        client.connect("\0/tmp/honest")
+        accepted, _ = server.accept()
+        with accepted:
+            sockets = machine.sockets(me)
+            forged = sockets.unix_clients("/tmp/victim")
+            assert forged == frozenset({inode(tcp)})
+            assert machine.own_sockets(me, forged) == frozenset()
+            honest = sockets.unix_clients("/tmp/honest")
+            assert honest is not None and machine.own_sockets(me, honest) == {inode(accepted)}
+            assert machine.own_listeners(me, {inode(tcp): None}) == frozenset()
 
 
 @pytest.fixture

@@ -55,7 +55,8 @@ class _XpraSession(XSession):
         )
 
     def follow(self, machine: Machine) -> None:
-        if self.process.age < STARTING_SECONDS:  # it opens its sockets one after the other
+        # It opens its sockets one after the other.
+        if self.process.age < STARTING_SECONDS or self._doors is None:
             self._doors = _listening(self.process, machine)
         super().follow(machine)
 
@@ -129,6 +130,8 @@ class Xpra(XServers):
             numbers = [
                 match[1] for path in paths if (match := re.fullmatch(r".*-([0-9]{1,5})", path))
             ]
+        if doors is None and not numbers and (why := machine.sockets(process).unanswered):
+            raise Unanswered(why)
         if not numbers or (doors is not None and not paths):
             return None  # a client, a helper, or a server that is not ready yet
         return _XpraSession(process, int(numbers[0]), mode, machine)

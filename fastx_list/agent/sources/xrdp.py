@@ -110,8 +110,9 @@ class Xrdp(XServers):
             return True
         if process.stat.name not in XORG:
             return False
-        if not process.may_look_inside and not machine.sockets(process).unix_is_known:
-            raise Unanswered(f"what process {process.pid} has open")
+        sockets = machine.sockets(process)
+        if not sockets.unix_is_known and sockets.unanswered:
+            raise Unanswered(sockets.unanswered)
         return _socket_of(process, display, machine) is not None
 
     def session(self, process: Process, machine: Machine) -> XSession | None:
