@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 # gunicorn reads its settings out of this package before gevent's worker patches the standard
@@ -28,11 +28,12 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
 
     from fastx_list.api import elsewhere, health
     from fastx_list.api.proxies import behind_proxies
+    from fastx_list.replica.owed import in_a_thread
     from fastx_list.replica.view import Entry
     from fastx_list.web import admin, cors, docs, list, page, params
     from fastx_list.web.short_cut import short_cut
 
-    app, service, _ = _create("list", environ, Entry)
+    app, service, _ = _create("list", environ, Entry, in_a_thread)
     for module in (list, params, admin, page, docs, health):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(WebsocketMismatch, elsewhere.is_live)
@@ -58,7 +59,7 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     from fastx_list.live.server import check_worker
 
     check_worker()
-    app, service, replica = _create("live", environ, FramedEntry)
+    app, service, replica = _create("live", environ, FramedEntry, sidecar.in_a_thread)
     app.extensions[sidecar.EXTENSION] = sidecar.Live(service, replica)
     app.config["SOCK_SERVER_OPTIONS"] = handshake.SOCK_SERVER_OPTIONS
     for error in (WebsocketMismatch, NotFound, MethodNotAllowed):
@@ -71,7 +72,10 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
 
 
 def _create(
-    name: str, environ: Mapping[str, str] | None, entry: type[E]
+    name: str,
+    environ: Mapping[str, str] | None,
+    entry: type[E],
+    apart: Callable[[Callable[[], None]], object],
 ) -> tuple[Flask, Services, Replica[E]]:
     from flask import Flask
 
@@ -97,7 +101,7 @@ def _create(
     app.config["SERVER_NAME"] = "localhost"
     app.request_class = ApiRequest
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    replica = Replica(store, entry)
+    replica = Replica(store, entry, apart)
     service = Services(settings, store, replica, Tokens(settings), follows=name == "live")
     app.extensions[EXTENSION] = service
     error_response.register(app)

@@ -146,6 +146,7 @@ class Live:
             if changes:
                 self.bus.publish(changes)
                 self._news.set()
+                gevent.sleep(0)  # very many come in parts, and others have their turn in between
         except Exception as error:
             self._may_have_missed = True
             replica.problem = f"what was written cannot be followed: {error!r}"  # until it can
@@ -189,6 +190,12 @@ class Live:
                     login,
                     settings.slow_client_timeout,
                 )
+
+
+def in_a_thread(call: Callable[[], None]) -> None:
+    """Let ``call`` run in a real thread: what waits for a database would keep all greenlets
+    waiting."""
+    gevent.get_hub().threadpool.spawn(call)
 
 
 def _for_ever(step: Callable[[], None]) -> None:

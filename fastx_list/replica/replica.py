@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from threading import Lock
 from typing import Generic
 
 from fastx_list.model.query import Query
+from fastx_list.replica.owed import Owed, in_a_thread
 from fastx_list.replica.pages import Page, Pages
 from fastx_list.replica.topics import Change, Everything, Topic
 from fastx_list.replica.view import E, View
@@ -31,6 +32,7 @@ from fastx_list.text import printable
 
 RETRY_SECONDS = 1.0  # between attempts to reach a store that could not be reached
 MAX_NAMED = 3  # servers in a message
+CATCH_UP_SECONDS = 0.1  # that one request may read what others have written
 REFILL_SECONDS = 10.0  # that servers have to come back to a store that has lost what it had
 
 log = logging.getLogger(__name__)
@@ -39,8 +41,14 @@ log = logging.getLogger(__name__)
 class Replica(Generic[E]):
     """Follows one store. May be shared by threads."""
 
-    def __init__(self, store: Followed, entry: type[E]) -> None:
-        """``entry`` is the class of the entries that it holds."""
+    def __init__(
+        self,
+        store: Followed,
+        entry: type[E],
+        apart: Callable[[Callable[[], None]], object] = in_a_thread,
+    ) -> None:
+        """``entry`` is the class of the entries that it holds; ``apart`` lets what takes long run
+        in a thread of its own."""
         # Why this may not be what the store should say now; None while it is
         self.problem: str | None = None
         # What it follows
@@ -61,6 +69,10 @@ class Replica(Generic[E]):
         self._empty: View[E] = View()
         # The ids of revoked tokens, with when they expire, in seconds since the epoch
         self._revoked: dict[str, int] = {}
+        # Those of them that the store has lost
+        self._owed = Owed(store, apart)
+        # Whether more was written than was taken over
+        self._is_behind = False
         # The answers that may be asked for again
         self._pages = Pages()
         # Held by who reads the store or makes a page for a request
@@ -110,16 +122,25 @@ class Replica(Generic[E]):
         """
         with self._lock:
             if self.pause <= 0:
-                self.follow(0)
+                self._catch_up()
         if self._revision is None:
             raise StoreError(self.problem)
 
+    def _catch_up(self) -> None:
+        give_up = time.monotonic() + CATCH_UP_SECONDS
+        self.follow(0)
+        while self._is_behind and self.pause <= 0 and time.monotonic() < give_up:
+            self.follow(0)
+        if self._is_behind and self.pause <= 0:
+            self._note("more was written to the store than could be read yet")
+
     def follow(self, timeout: float) -> list[Change[E]]:
         """Wait up to ``timeout`` seconds for something to be written, take it over, and return what
-        has changed.
+        has changed. Of very much that is the first part, and the next call returns more at once.
 
         For one follower, which publishes the changes; everyone else calls :meth:`refresh`.
         """
+        self._owed.pay()
         try:
             if self._revision is None or self._lost_since is not None:
                 changes = self._start_over()
@@ -131,6 +152,7 @@ class Replica(Generic[E]):
                     changes = self._start_over()
                 else:
                     changes = [] if written is None else self._take_over(written)
+                    self._is_behind = written is not None and written.more
         except StoreError as error:
             self._next_attempt = time.monotonic() + self._pause
             self._pause = RETRY_SECONDS
@@ -138,7 +160,7 @@ class Replica(Generic[E]):
             return []
         self._next_attempt = 0.0
         problem = self._doubt()
-        if problem is not None or self.problem is not None:
+        if problem is not None or (self.problem is not None and not self._is_behind):
             self._note(problem)
         return changes
 
@@ -177,8 +199,15 @@ class Replica(Generic[E]):
         now = time.monotonic()
         if self._revision is None and snapshot.age < REFILL_SECONDS:
             self._begun = now - snapshot.age
+        # A store that has lost what it had may also look like one whose history was left
+        self._owed.add(
+            {
+                jti: expires
+                for jti, expires in self._revoked.items()
+                if jti not in snapshot.revoked and expires >= snapshot.kept_from
+            }
+        )
         if self._lost_since is not None:
-            self._revoke_again(snapshot.revoked)
             took = now - began
             left = self._lost_since + REFILL_SECONDS - now - took  # as the last reading takes time
             if self._servers.entries.keys() - there and left > 0:
@@ -187,6 +216,7 @@ class Replica(Generic[E]):
                     "the store has lost what it had, and agents have not written it again yet"
                 )
             self._lost_since = None
+        self._is_behind = False
         running = {record.id for record in snapshot.records}
         ended = [
             Record(entry.id, entry.login, "", None)
@@ -196,13 +226,6 @@ class Replica(Generic[E]):
         gone = [ServerRecord(name, None) for name in self._servers.entries if name not in there]
         records, servers = [*ended, *snapshot.records], [*gone, *snapshot.servers]
         return self._take_over(replace(snapshot, records=records, servers=servers))
-
-    def _revoke_again(self, revoked: Collection[str]) -> None:
-        lost = {jti: self._revoked[jti] for jti in self._revoked.keys() - revoked}
-        try:
-            self._store.revoke(lost)
-        except StoreError as error:  # a full disk, say; here they stay revoked
-            log.error("revoked tokens could not be written to the store again: %s", error)
 
     def _take_over(self, written: Changes) -> list[Change[E]]:
         changes = [*self._change_sessions(written.records), *self._change_servers(written.servers)]

@@ -98,6 +98,8 @@ class Changes:
     servers: Sequence[ServerRecord] = ()
     # The names of the steps that are in it, in their order; none in a snapshot
     steps: Sequence[str] = ()
+    # Whether more was written, which is read next
+    more: bool = False
     # Revocations of tokens that expired before this, in seconds since the Unix epoch, are no longer
     # kept
     kept_from: int = 0
@@ -138,7 +140,7 @@ class Followed(Protocol):
 
     def changes(self, revision: Revision, timeout: float = 0) -> Changes | None:
         """Return what was written after ``revision``; ``None`` if nothing was within ``timeout``
-        seconds.
+        seconds. Of very much these are the first steps, but for what later ones have changed again.
 
         Raises :class:`SnapshotNeeded` if what followed ``revision`` is no longer kept,
         :class:`OrderLost` if it never was.
@@ -164,8 +166,12 @@ class Store(Followed, Protocol):
     def observe(
         self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None
     ) -> str:
-        """Take all sessions of a server, atomically: what is new or changed is written, what is
-        missing has ended.
+        """Take all sessions of a server: what is new or changed is written, what is missing has
+        ended.
+
+        Up to :data:`AT_ONCE` changes are one step, which readers see whole. More come in several,
+        first what is new or changed, and others write and read in between; who dies on the way has
+        written the first of them.
 
         It renews ``lease``, and raises :class:`ServerTaken` if that is another's; sessions that are
         written without one stay until they are missing. Sessions that had ended with the lease come

@@ -88,6 +88,7 @@ class Records:
         revision: Revision,
         entries: Iterable[Mapping[bytes, bytes]],
         steps: Sequence[str],
+        more: bool,
         kept_from: int,
     ) -> Changes:
         """Return what ``entries`` of the stream, the last of which is ``revision``, say in all."""
@@ -109,7 +110,7 @@ class Records:
                 name = b" ".join(part for pair in entry.items() for part in pair)
                 self._report("change", name, error)
         there = tuple(servers.values())
-        return Changes(revision, list(records.values()), revoked, there, steps, kept_from)
+        return Changes(revision, list(records.values()), revoked, there, steps, more, kept_from)
 
     def _changed_session(self, entry: Mapping[bytes, bytes]) -> Iterator[Record]:
         if b"d" in entry and b"s" in entry:

@@ -164,11 +164,11 @@ end
 
 local steps = {}
 
--- Takes the server, the edition that the caller compared with, a lease (empty: none), and how many
--- sessions have changed; for each of those its id, login, digest, JSON before and after its params,
+-- Takes the server, the edition that the caller compared with, a lease (empty: none), whether (1) this
+-- is all or the last part of what the caller saw, and how many sessions have changed; for each of those its id, login, digest, JSON before and after its params,
 -- and the params it was started with; then the ids of those that have ended. They are too many to
 -- be arguments of a function in Lua.
-function steps.observe(server, compared, holder, instance, host, milliseconds, count)
+function steps.observe(server, compared, holder, instance, host, milliseconds, is_last, count)
   advance()
   if holder ~= '' then
     local taken_by = claim(server, holder, instance, host, milliseconds)
@@ -182,7 +182,7 @@ function steps.observe(server, compared, holder, instance, host, milliseconds, c
   if (edition or '') ~= compared then
     return { 'again' }
   end
-  local first_changed = FIRST + 7
+  local first_changed = FIRST + 8
   local first_ended = first_changed + count * 6
   for index = first_changed, first_ended - 1, 6 do
     local id, login, digest, before, after, initial = unpack(ARGV, index, index + 5)
@@ -203,8 +203,10 @@ function steps.observe(server, compared, holder, instance, host, milliseconds, c
     redis.call('HDEL', key('params'), id)
     append('s', id, 'l', login, 'v', server)
   end
-  redis.call('DEL', key('gone:' .. server), gone_params) -- what did not come back has ended
-  redis.call('ZREM', key('remembered'), server)
+  if is_last == '1' then -- what did not come back has ended
+    redis.call('DEL', key('gone:' .. server), gone_params)
+    redis.call('ZREM', key('remembered'), server)
+  end
   if not edition or #ARGV >= first_changed then
     edition = name
     redis.call('SET', key('view:' .. server), edition)
@@ -299,4 +301,4 @@ function steps.recall(server)
   return found
 end
 
-return steps[operation](unpack(ARGV, FIRST, math.min(#ARGV, FIRST + 6)))
+return steps[operation](unpack(ARGV, FIRST, math.min(#ARGV, FIRST + 7)))

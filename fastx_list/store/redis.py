@@ -14,16 +14,8 @@ from fastx_list.model.json import to_json
 from fastx_list.model.params import merge_params
 from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Session, encode
-from fastx_list.store import (
-    AT_ONCE,
-    Changes,
-    Held,
-    Lease,
-    Record,
-    Revision,
-    ServerTaken,
-    StoreError,
-)
+from fastx_list.store import Changes, Held, Lease, Record, Revision, ServerTaken, StoreError
+from fastx_list.store.division import divide, parts
 from fastx_list.store.records import Records, pairs, readable
 from fastx_list.store.redis_address import Address
 from fastx_list.store.redis_link import Link
@@ -63,29 +55,31 @@ class RedisStore:
                 ("GET", self._edition_key(server_id)),
                 ("HGETALL", self._script.key("digests:" + server_id)),
             )
-            # As bytes: whatever else stands there is no session's, and ends
-            stored = {name: value.partition(b" ")[0] for name, value in pairs(digests)}
-            there = {name.encode(): session for name, session in sessions.items()}
-            changed = [
-                session
-                for name, session in there.items()
-                if stored.get(name) != session.digest.encode()
-            ]
-            status, *rest = self._script.run(
-                self._patient,
-                "observe",
-                server_id,
-                edition or b"",
-                *_claim(lease),
-                len(changed),
-                *(part for session in changed for part in _parts(session)),
-                *(name for name in stored if name not in there),
-            )
-            if status == b"taken":
-                raise ServerTaken(server_id, readable(rest[0]))
-            self._reader.expect_ends()
-            if status == b"ok":
-                return readable(rest[0])
+            # Whatever else stands there is no session's, and ends
+            stored = {
+                name.decode(errors="surrogateescape"): readable(value.partition(b" ")[0])
+                for name, value in pairs(digests)
+            }
+            for part in parts(stored, sessions):
+                status, *rest = self._script.run(
+                    self._patient,
+                    "observe",
+                    server_id,
+                    edition or b"",
+                    *_claim(lease),
+                    int(part.is_last),
+                    len(part.changed),
+                    *(each for session in part.changed for each in _texts(session)),
+                    *(name.encode(errors="surrogateescape") for name in part.ended),
+                )
+                if status == b"taken":
+                    raise ServerTaken(server_id, readable(rest[0]))
+                self._reader.expect_ends()
+                if status != b"ok":
+                    break
+                [edition] = rest
+            else:
+                return readable(edition)
         raise StoreError(
             f"the store, {self._address}, was changed by others again and again while {server_id!r}"
             " was written"
@@ -138,11 +132,11 @@ class RedisStore:
         )
 
     def revoke(self, tokens: Mapping[str, int]) -> None:
-        waiting = list(tokens.items())
         with closing(Link(self._address, *self._link_times)) as this_threads:
-            for start in range(0, len(waiting), AT_ONCE):
-                parts = (part for token in waiting[start : start + AT_ONCE] for part in token)
-                self._script.run(this_threads, "revoke", *parts)
+            for some in divide(list(tokens.items())):
+                self._script.run(
+                    this_threads, "revoke", *(part for token in some for part in token)
+                )
         self._reader.distrust_watch()
 
     @property
@@ -173,7 +167,7 @@ def _claim(lease: Lease | None) -> tuple[str | int, ...]:
     return lease.holder, lease.instance, lease.host, max(1, round(lease.seconds * 1000))
 
 
-def _parts(session: Session) -> tuple[str, ...]:
+def _texts(session: Session) -> tuple[str, ...]:
     before, _, after = encode(session, {}).partition(_NO_PARAMS)
     return (
         session.id,

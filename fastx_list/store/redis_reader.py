@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 
 from fastx_list.store import (
+    AT_ONCE,
     KEEP_REVOKED_SECONDS,
     Changes,
     OrderLost,
@@ -114,13 +115,17 @@ class Reader:
             for name, text in pairs(servers)
             for record in self._records.server(name, text)
         }
-        later = self._read_changes(self._position(head))
-        sessions.update((record.id, record) for record in later.records)
-        there.update((record.id, record) for record in later.servers)
+        revision, more = self._position(head), True
+        while more:
+            later = self._read_changes(revision)
+            sessions.update((record.id, record) for record in later.records)
+            there.update((record.id, record) for record in later.servers)
+            tokens.update(later.revoked)
+            revision, more = later.revision, later.more
         return Changes(
-            later.revision,
+            revision,
             [record for record in sessions.values() if record.text is not None],
-            {**tokens, **later.revoked},
+            tokens,
             tuple(record for record in there.values() if record.text is not None),
             kept_from=later.kept_from,
             age=int(written) / 1000 if written is not None and written.isdigit() else 0,
@@ -147,24 +152,35 @@ class Reader:
             self.expect_ends()  # the lease of one of them may be the first to run out
         return changes if changes.revision != revision else None
 
-    def _read_changes(self, revision: Revision) -> Changes:
-        """Read what followed ``revision``."""
+    def _read_changes(self, revision: Revision, count: int = 2 * AT_ONCE) -> Changes:
+        """Read the next ``count`` changes after ``revision``, or a step if that has more."""
         head, entries, certain = self._link.transaction(
             ("GET", self._script.head),
-            ("XRANGE", self._script.changes, f"({revision.number}-0", "+"),
+            ("XRANGE", self._script.changes, f"({revision.number}-0", "+", "COUNT", count),
             ("HGET", self._script.key("clock"), "certain"),
         )
         current = self._position(head)
+        last = whole(entries[-1][0].partition(b"-")[0]) if entries else revision.number
+        more = len(entries) == count and last < current.number
+        is_complete = len(entries) == last - revision.number and (more or last == current.number)
         fields = [dict(pairs(values)) for _, values in entries]
         # The name before each change, and the last one
-        names = [*(readable(entry.get(b"p", b"")) for entry in fields), current.step]
-        is_complete = len(entries) == current.number - revision.number
+        names = [readable(entry.get(b"p", b"")) for entry in fields]
+        if not more:
+            names.append(current.step)
         if current.number < revision.number or (is_complete and names[0] != revision.step):
             raise OrderLost
         if not is_complete:
             raise SnapshotNeeded
+        if more:
+            # What is read ends where a step does, or it has no name
+            ends = [at for at in range(1, count - 1) if names[at] != names[at + 1]]
+            if not ends:
+                return self._read_changes(revision, 2 * count)
+            fields, names = fields[: ends[-1]], names[: ends[-1] + 1]
+            current = Revision(revision.number + ends[-1], names[-1])
         steps = list(dict.fromkeys(names[1:]))
-        return self._records.changes(current, fields, steps, _kept_from(certain))
+        return self._records.changes(current, fields, steps, more, _kept_from(certain))
 
     def _position(self, head: bytes | None) -> Revision:
         """Return the revision that ``head`` is at."""

@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,25 @@ from fastx_list.model.params import merge_params
 from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Session, encode
 from fastx_list.store import (
-    AT_ONCE,
     Changes,
     Held,
     Lease,
     Record,
     Revision,
     ServerTaken,
+    StoreError,
     sqlite_leases,
     sqlite_order,
 )
 from fastx_list.store.beats import Beats
+from fastx_list.store.division import Part, divide, parts
 from fastx_list.store.records import Records
 from fastx_list.store.sqlite_file import BUSY_SECONDS, SqliteFile
 from fastx_list.store.sqlite_harm import Kept, remember
 from fastx_list.store.sqlite_order import Step
 
 POLL_SECONDS = 0.01
+TRIES = 100  # to write when others write the same
 
 
 class SqliteStore:
@@ -56,39 +58,48 @@ class SqliteStore:
     def observe(
         self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None
     ) -> str:
-        with self._write() as step:
-            taken_by = sqlite_leases.claim(step.db, server_id, lease) if lease else None
-            edition = self._observe(step, server_id, sessions) if taken_by is None else ""
-        if taken_by is not None:
-            raise ServerTaken(server_id, taken_by)
-        return edition
-
-    def _observe(self, step: Step, server_id: str, sessions: Mapping[str, Session]) -> str:
-        db = step.db
-        sqlite_leases.expire(db, step.next_revision, step.now)
-        stored = dict(
-            db.execute(
-                "SELECT id, digest FROM session WHERE server_id = ? AND ended IS NULL", (server_id,)
-            )
+        for _ in range(TRIES):
+            edition, stored = self._read_server(server_id)
+            for part in parts(stored, sessions):
+                with self._write() as step:
+                    taken_by = sqlite_leases.claim(step.db, server_id, lease) if lease else None
+                    if taken_by is None:
+                        sqlite_leases.expire(step.db, step.next_revision, step.now)
+                    is_as_read = _edition(step.db, server_id) == edition
+                    if taken_by is None and is_as_read:
+                        edition = self._observe(step, server_id, edition, part)
+                if taken_by is not None:
+                    raise ServerTaken(server_id, taken_by)
+                if not is_as_read:
+                    break
+            else:
+                return str(edition)
+        raise StoreError(
+            f"the store {self._file.path} was changed by others again and again while"
+            f" {server_id!r} was written"
         )
-        changed = [
-            session for name, session in sessions.items() if stored.get(name) != session.digest
-        ]
-        ended = [name for name in stored if name not in sessions]
-        for session in changed:
+
+    def _read_server(self, server_id: str) -> tuple[str | None, dict[str, object]]:
+        """Return the edition of a server, and the digests of its sessions. Nobody waits for it."""
+        with self._file.reading() as db:
+            with _one_state(db):
+                running = "FROM session WHERE server_id = ? AND ended IS NULL"
+                rows = db.execute(f"SELECT id, digest {running}", (server_id,)).fetchall()
+                return _edition(db, server_id), dict(rows)
+
+    def _observe(self, step: Step, server_id: str, edition: str | None, part: Part) -> str:
+        for session in part.changed:
             self._put(step, session)
-        for session_id in ended:
-            db.execute(
-                "UPDATE session SET revision = ?, digest = NULL, params = '{}', text = NULL, ended"
-                " = ? WHERE id = ?",
-                (step.next_revision(), step.now, session_id),
-            )
-        # What did not come back has ended
-        db.execute("DELETE FROM remembered WHERE server_id = ?", (server_id,))
-        edition = _edition(db, server_id)
-        if edition is None or changed or ended:
+        step.db.executemany(
+            "UPDATE session SET revision = ?, digest = NULL, params = '{}', text = NULL, ended = ?"
+            " WHERE id = ?",
+            ((step.next_revision(), step.now, session_id) for session_id in part.ended),
+        )
+        if part.is_last:  # what did not come back has ended
+            step.db.execute("DELETE FROM remembered WHERE server_id = ?", (server_id,))
+        if edition is None or part.changed or part.ended:
             edition = secrets.token_hex(8)
-            db.execute(
+            step.db.execute(
                 "INSERT INTO server (id, view) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET view ="
                 " excluded.view, ended = NULL",
                 (server_id, edition),
@@ -175,13 +186,12 @@ class SqliteStore:
             return text
 
     def revoke(self, tokens: Mapping[str, int]) -> None:
-        waiting = list(tokens.items())
         this_threads = SqliteFile(self._file.path, self._file.create, lambda: None, None)
         with closing(this_threads) as file:
-            for start in range(0, len(waiting), AT_ONCE):
+            for some in divide(list(tokens.items())):
                 with file.writing() as db:
                     step = Step(db)
-                    for jti, expires in waiting[start : start + AT_ONCE]:
+                    for jti, expires in some:
                         _revoke(step, jti, expires)
                     step.end()
 
@@ -211,7 +221,7 @@ class SqliteStore:
             if version == self._data_version and revision == self._last_revision:
                 return None
             changes = self._changes_since(db, revision)
-            self._data_version = version
+            self._data_version = None if changes.more else version
         return changes if changes.revision != revision else None
 
     @property
@@ -246,31 +256,33 @@ class SqliteStore:
 
     def _changes_since(self, db: sqlite3.Connection, revision: Revision | None) -> Changes:
         """Read what was written after ``revision``; ``None``: all that there is."""
-        db.execute("BEGIN")  # one state of all tables
-        try:
-            current, kept_from = sqlite_order.head(db)
+        with _one_state(db):
+            head, kept_from = sqlite_order.head(db)
             steps = [] if revision is None else sqlite_order.steps_since(db, revision)
             after = -1 if revision is None else revision.number
+            current = head if revision is None else steps[-1] if steps else revision
+            span = after, current.number
             running = "AND ended IS NULL" if revision is None else ""
             rows = db.execute(
-                f"SELECT id, login, server_id, text FROM session WHERE revision > ? {running} ORDER"
-                " BY revision",
-                (after,),
+                "SELECT id, login, server_id, text FROM session WHERE revision > ? AND revision <="
+                f" ? {running} ORDER BY revision",
+                span,
             )
             records = [record for row in rows for record in self._record(*row)]
-            rows = db.execute("SELECT jti, expires FROM revoked WHERE revision > ?", (after,))
+            rows = db.execute(
+                "SELECT jti, expires FROM revoked WHERE revision > ? AND revision <= ?", span
+            )
             revoked = dict(token for row in rows for token in self._records.revoked(*row))
             rows = db.execute(
-                f"SELECT id, text FROM server WHERE revision > ? {running} ORDER BY revision",
-                (after,),
+                "SELECT id, text FROM server WHERE revision > ? AND revision <= ?"
+                f" {running} ORDER BY revision",
+                span,
             )
             servers = tuple(record for row in rows for record in self._records.server(*row))
             self._beats.look(sqlite_leases.renewals(db), sqlite_leases.clock())
-        finally:
-            db.execute("COMMIT")
         self._last_revision = current
         names = [step.step for step in steps]
-        return Changes(current, records, revoked, servers, names, kept_from)
+        return Changes(current, records, revoked, servers, names, current != head, kept_from)
 
     def _record(
         self, name: object, login: object, server_id: object, text: object
@@ -303,6 +315,19 @@ def _make_anew(path: Path, kept: Kept) -> None:
         store.revoke(dict(token for row in kept.revoked for token in records.revoked(*row)))
     finally:
         store.close()
+
+
+@contextmanager
+def _one_state(db: sqlite3.Connection) -> Iterator[None]:
+    """Let all that is read within be of one moment."""
+    db.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        with suppress(sqlite3.Error):  # else it would hide what was wrong
+            db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
 
 
 def _data_version(db: sqlite3.Connection) -> int:

@@ -127,13 +127,18 @@ def head(db: sqlite3.Connection) -> Head:
 
 
 def steps_since(db: sqlite3.Connection, revision: Revision) -> list[Revision]:
-    """Return the steps after ``revision``. Raises :class:`OrderLost` and :class:`SnapshotNeeded`,
-    see :class:`fastx_list.store.Followed`."""
+    """Return the steps after ``revision``, so many as are read at once. Raises :class:`OrderLost`
+    and :class:`SnapshotNeeded`, see :class:`fastx_list.store.Followed`."""
     rows = db.execute(
         "SELECT revision, name FROM step WHERE revision >= ? ORDER BY revision", (revision.number,)
-    ).fetchall()
-    if rows and rows[0] == revision:
-        return [Revision(*row) for row in rows[1:]]
+    )
+    if rows.fetchone() == revision:
+        steps = []
+        for row in rows:
+            steps.append(Revision(*row))
+            if row[0] - revision.number >= AT_ONCE:
+                break
+        return steps
     [oldest] = db.execute("SELECT min(revision) FROM step").fetchone()
     if oldest is not None and revision.number < oldest:
         raise SnapshotNeeded

@@ -35,6 +35,7 @@ from tests.replica.stores import (
     observe,
     remove_database,
 )
+from tests.support import wait_for
 
 
 def _trim(agent: Store, monkeypatch: pytest.MonkeyPatch, *sessions: Session) -> None:
@@ -84,6 +85,7 @@ def test_a_revocation_outlives_a_store_that_loses_it(
     remove_database(database)
     replica.refresh()
     assert set(replica.revoked) == {"token", "short"}
+    wait_for("the revocations", lambda: len(agent.snapshot().revoked) == 2)
     newcomer = Replica(store, Entry)
     newcomer.refresh()
     assert set(newcomer.revoked) == {"token", "short"}
@@ -269,4 +271,16 @@ def test_a_revocation_that_cannot_be_written_again_holds_here(
     assert set(replica.revoked) == {"token"}
     assert ids_of(replica, "alice") == {"s1"}
     assert replica.problem is None
-    assert "could not be written" in caplog.text and "the disk is full" in caplog.text
+
+    def is_told() -> bool:
+        replica.refresh()
+        return "could not be written" in caplog.text and "the disk is full" in caplog.text
+
+    wait_for("a line of the log", is_told)
+    store.is_full = False
+
+    def is_written() -> bool:
+        replica.refresh()
+        return "token" in agent.snapshot().revoked
+
+    wait_for("the revocation, as soon as there is room", is_written)

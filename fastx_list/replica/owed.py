@@ -1,0 +1,57 @@
+"""Revocations that a store has lost are written to it again, beside all else."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from threading import Thread
+
+from fastx_list.store import Followed
+
+RETRY_SECONDS = 1.0  # until what could not be written is tried again
+
+log = logging.getLogger(__name__)
+
+
+def in_a_thread(call: Callable[[], None]) -> None:
+    Thread(target=call, daemon=True).start()
+
+
+class Owed:
+    """The revocations that a store is to get again. Nobody waits for it to take them."""
+
+    def __init__(self, store: Followed, apart: Callable[[Callable[[], None]], object]) -> None:
+        """``apart`` lets a call run in another thread, and returns at once."""
+        self._store = store
+        self._apart = apart
+        self._tokens: dict[str, int] = {}
+        self._is_paying = False  # whether they are just being written
+        self._error: Exception | None = None  # why they could not be, if nobody was told yet
+        self._next_attempt = 0.0
+
+    def add(self, tokens: Mapping[str, int]) -> None:
+        """Begin to write ``tokens`` as well."""
+        self._tokens = {**self._tokens, **tokens}
+        self.pay()
+
+    def pay(self) -> None:
+        """Begin to write what is still owed, unless that goes on, or has just failed."""
+        if not self._tokens or self._is_paying or time.monotonic() < self._next_attempt:
+            return
+        if self._error is not None:  # a full disk, say; here they stay revoked
+            log.error("revoked tokens could not be written to the store again: %s", self._error)
+            self._error = None
+        self._is_paying = True
+        self._apart(self._pay)
+
+    def _pay(self) -> None:
+        tokens = self._tokens
+        try:
+            self._store.revoke(tokens)
+            self._tokens = {jti: end for jti, end in self._tokens.items() if jti not in tokens}
+        except Exception as error:  # told by whoever pays next, in a thread that may
+            self._error = error
+            self._next_attempt = time.monotonic() + RETRY_SECONDS
+        finally:
+            self._is_paying = False

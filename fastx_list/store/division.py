@@ -1,0 +1,40 @@
+"""How much is written, and read, in one step: so much that others can have their turn soon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from fastx_list.model.session import Session
+from fastx_list.store import AT_ONCE
+
+T = TypeVar("T")
+
+
+class Part(NamedTuple):
+    """What one step writes of a server's sessions."""
+
+    changed: Sequence[Session]
+    ended: Sequence[str]
+    is_last: bool
+
+
+def divide(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield ``items``, so many at once as one step takes."""
+    for start in range(0, len(items), AT_ONCE):
+        yield items[start : start + AT_ONCE]
+
+
+def parts(stored: Mapping[str, object], sessions: Mapping[str, Session]) -> list[Part]:
+    """Return what has to be written of a server's ``sessions``, of which those ``stored`` are known
+    by their digests; one part at least.
+
+    What is new or changed comes first: nothing new waits for a hundred thousand ends.
+    """
+    changed = [session for name, session in sessions.items() if stored.get(name) != session.digest]
+    ended = [name for name in stored if name not in sessions]
+    if len(changed) + len(ended) <= AT_ONCE:
+        return [Part(changed, ended, True)]
+    found = [Part(some, (), False) for some in divide(changed)]
+    found += [Part((), some, False) for some in divide(ended)]
+    return [*found[:-1], found[-1]._replace(is_last=True)]

@@ -1,0 +1,144 @@
+"""Very much at once is written and read in parts, and others have their turn in between."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastx_list.replica import replica as replica_module
+from fastx_list.replica.replica import Replica
+from fastx_list.replica.topics import Everything
+from fastx_list.replica.view import Entry
+from fastx_list.store import AT_ONCE, Changes, Revision, Store
+from tests.store.common import (
+    PATIENCE,
+    OpenStore,
+    by_id,
+    make_lease,
+    make_session,
+    params_in,
+    running_in,
+)
+
+MANY = 3 * AT_ONCE + 10
+LAST_STEPS = [AT_ONCE, AT_ONCE, AT_ONCE, 10]
+
+
+def _read(store: Store, revision: Revision) -> list[Changes]:
+    """Return all that followed ``revision``, as it is read."""
+    found, more = list[Changes](), True
+    while more:
+        changes = store.changes(revision)
+        assert changes is not None
+        found.append(changes)
+        revision, more = changes.revision, changes.more
+    return found
+
+
+def _fill(writer: Store) -> None:
+    writer.observe("s1", by_id(*map(make_session, range(MANY))), make_lease())
+
+
+def test_many_ends_come_in_parts_with_what_is_new_first(opened: OpenStore) -> None:
+    writer, reader = opened(), opened()
+    _fill(writer)
+    revision = reader.snapshot().revision
+    edition = writer.observe("s1", by_id(make_session(MANY)), make_lease())
+    assert writer.edition("s1") == edition
+    parts = _read(reader, revision)
+    records = [record for part in parts for record in part.records]
+    assert [record.text is None for record in records] == [False, *[True] * MANY]
+    assert len({record.id for record in records}) == MANY + 1
+    assert max(len(part.records) for part in parts) <= 2 * AT_ONCE
+    assert sum(len(part.steps) for part in parts) == len(LAST_STEPS) + 1
+    assert parts[-1].revision == reader.snapshot().revision
+    assert running_in(reader).keys() == {f"s1-{MANY}"}
+
+
+def test_others_write_between_the_parts_and_nothing_of_theirs_is_lost(opened: OpenStore) -> None:
+    writer, other, reader = opened(), opened(), opened()
+    _fill(writer)
+    seen = []
+    for count in (AT_ONCE, MANY):  # the first ends are one step, and nobody sees part of it
+        left = by_id(*map(make_session, range(count, MANY)), make_session(MANY))
+        writer.observe("s1", left, make_lease())
+        assert other.set_params(f"s1-{MANY}", "alice", {"round": count}) is not None
+        seen.append(len(running_in(reader)))
+    assert seen == [MANY - AT_ONCE + 1, 1]
+    assert params_in(reader, f"s1-{MANY}") == {"round": MANY}
+
+
+def test_a_writer_that_dies_between_two_parts_has_written_the_first_of_them(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, other, reader = opened(), opened(), opened()
+    _fill(writer)
+    known = writer.edition("s1")
+    steps = 0
+
+    def die_at_the_third(*arguments: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        _before_each_step(writer, patch, die_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            writer.observe("s1", {}, make_lease())
+    assert len(running_in(reader)) == MANY - 2 * AT_ONCE
+    assert other.edition("s1") != known  # so an agent that is started again looks what is there
+    assert other.observe("s1", {}, make_lease()) == reader.edition("s1")
+    assert running_in(reader) == {}
+
+
+def test_another_agent_that_writes_between_two_parts_makes_them_begin_again(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, other, reader = opened(), opened(), opened()
+    writer.observe("s1", by_id(*map(make_session, range(MANY))))
+    steps = 0
+
+    def write_at_the_second(*arguments: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            other.observe("s1", by_id(make_session(MANY + 1)))
+
+    _before_each_step(writer, monkeypatch, write_at_the_second)
+    writer.observe("s1", by_id(make_session(MANY)))
+    assert running_in(reader).keys() == {f"s1-{MANY}"}
+
+
+def _before_each_step(store: Store, patch: pytest.MonkeyPatch, call: object) -> None:
+    internals = vars(store)
+    owner, name = (
+        (internals["_script"], "run") if "_script" in internals else (internals["_file"], "writing")
+    )
+    real = getattr(owner, name)
+
+    def first_the_other(*arguments: object) -> object:
+        call()  # type: ignore[operator]
+        return real(*arguments)
+
+    patch.setattr(owner, name, first_the_other)
+
+
+def test_a_list_that_cannot_catch_up_at_once_says_so_and_goes_on(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = opened()
+    _fill(writer)
+    replica = Replica(opened(), Entry)
+    replica.refresh()
+    writer.observe("s1", by_id(make_session(MANY)), make_lease())
+    monkeypatch.setattr(replica_module, "CATCH_UP_SECONDS", -1)  # one part each time
+    left = list[int]()
+    while replica.problem is not None or not left:
+        replica.refresh()
+        left.append(len(replica.entries(Everything.SESSIONS)))
+    assert len(left) > 2
+    assert left == sorted(left, reverse=True) and left[-1] == 1
+    monkeypatch.setattr(replica_module, "CATCH_UP_SECONDS", PATIENCE)
+    _fill(writer)
+    replica.refresh()
+    assert replica.problem is None and len(replica.entries(Everything.SESSIONS)) == MANY
