@@ -18,7 +18,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.redis_server import RedisServer, redis_server
-from tests.support import Answer, Processes, Service, fetch, wait_for
+from tests.support import Answer, Processes, Service, end, fetch, wait_for
 from tests.system.feed import Feed
 
 EXPIRY = 8.0  # seconds; three of them pass before a busy machine may end anything wrongly
@@ -227,3 +227,30 @@ def test_a_redis_that_refuses_to_write_is_not_served_as_current(
         client.config_set("stop-writes-on-bgsave-error", "no")
     wait_for("the end", lambda: shared.shows("two"))
     assert shared.told() == [None]
+
+
+def test_a_redis_that_comes_back_empty_is_never_taken_for_whole(
+    shared: Site, server: RedisServer
+) -> None:
+    service = shared.service
+    end(service.running["list"])
+    service.start_list()  # nobody asks it for anything
+    with server.client() as client:
+        wait_for(
+            "sidecar and workers to follow the store",
+            lambda: [each["cmd"] for each in client.client_list()].count("xread") == 3,
+        )
+    server.kill()
+    assert all(_warned(shared.ask()) and len(shared.ask().json) == 2 for _ in range(6))
+    [agent] = shared.pids("agent")
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        server.start()
+        end(service.running["list"])
+        service.start_list()  # this one knows nothing of before
+        answers = [shared.ask() for _ in range(12)]
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    assert all(_warned(answer) for answer in answers)
+    wait_for("all to be whole", lambda: shared.shows(*NAMES))
+    assert shared.told() == []
