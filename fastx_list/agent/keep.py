@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from fastx_list.agent import identity
+from fastx_list.agent.clock import clock
 from fastx_list.agent.facts import Facts, Source
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.load import Load
@@ -168,8 +169,8 @@ class Agent:
         self._facts: dict[str, Facts] = {}
         # What is known of the sessions, by their ids; None until the store has been read.
         self._known: dict[str, Known] | None = None
-        # The host's name at the last update.
-        self._hostname = ""
+        # The host's name, and when it was booted, as what is known has it.
+        self._hostname, self._booted = "", clock.booted()
         # Whether what was seen is in what is known, and nothing of it is left to decide.
         self._is_merged = True
         # Whether the last update failed for a reason that nobody has thought of.
@@ -228,11 +229,12 @@ class Agent:
             if recalled is None:
                 return
             self._known = {name: Known(None, session) for name, session in recalled.items()}
-        has_changed, hostname = False, socket.gethostname()
-        if hostname != self._hostname:
+        has_changed, hostname, booted = False, socket.gethostname(), clock.booted()
+        if (hostname, booted) != (self._hostname, self._booted):
             self._hostname, self._is_merged = hostname, False
         if self._seen is not None and not self._is_merged:
-            moment = self._moment(self._seen)
+            moment = self._moment(self._seen, booted - self._booted)
+            self._booted = booted
             merged = merge(self._known, self._facts, moment)
             for refused, reason in merged.refused.items():
                 self.look.machine.explain(f"session {refused!r}", f"skipped: {reason}")
@@ -256,12 +258,13 @@ class Agent:
             self._hanging = hanging
         return [hanging] if hanging is not None else []
 
-    def _moment(self, seen: Seen) -> Moment:
+    def _moment(self, seen: Seen, set_by: float) -> Moment:
         return Moment(
             server_id=self._server_id,
             hostname=self._hostname,
             now=round(time.time() * 1000),
-            previous_look=seen.previous_look,
+            set_by=round(set_by * 1000),
+            previous_look=None if seen.previous_look is None else seen.previous_look + set_by,
             age=time.monotonic() - self._began,
             all_answered=seen.all_answered,
             processes=seen.processes,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from fastx_list.agent.clock import STEP_SECONDS
 from fastx_list.agent.display import STARTING_SECONDS
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.process import Process
@@ -39,6 +40,8 @@ class Moment:
     server_id: str
     hostname: str
     now: int  # milliseconds since the Unix epoch
+    # By how many milliseconds the clock was set since what is known was
+    set_by: int
     previous_look: float | None  # seconds since the Unix epoch; None for the agent's first look
     age: float  # seconds since the agent began
     all_answered: bool  # whether every source has succeeded since then
@@ -74,6 +77,7 @@ def merge(known: Mapping[str, Known], seen: Mapping[str, Facts], moment: Moment)
             before is not None
             and before.facts is facts
             and before.session.hostname == moment.hostname
+            and not moment.set_by
         ):
             continue
         try:
@@ -153,7 +157,7 @@ def _begin(session: Session, moment: Moment) -> Session:
 def _continue(session: Session, facts: Facts, before: Known, moment: Moment) -> Session:
     """Return a session that was known, with what holds for its life, and with the moment if clients
     have come or left."""
-    known = before.session
+    known = _by_the_clock_now(before, facts, moment)
     came, left = _traffic(before, facts)
     is_settled = known.started is not None and moment.now > known.started + STARTING_SECONDS * 1000
     keep_command = (
@@ -164,12 +168,42 @@ def _continue(session: Session, facts: Facts, before: Known, moment: Moment) -> 
         # A name that was said once holds until another one is: name services may be away.
         login=session.login if facts.has_name else known.login,
         clients=session.clients if facts.has_clients else known.clients,
-        started=facts.started if known.started is None else known.started,
+        started=known.started,
         last_connect=moment.now if came else known.last_connect,
         last_disconnect=moment.now if left else known.last_disconnect,
         command=known.command if keep_command else facts.command,
         app_pid=known.app_pid if keep_command else facts.app_pid,
     )
+
+
+def _by_the_clock_now(before: Known, facts: Facts, moment: Moment) -> Session:
+    """Return a session that was known, with its moments by the clock as it is set now."""
+    known, shift = before.session, moment.set_by
+    started = facts.started if known.started is None else known.started
+    if facts.started is not None and started is not None and _is_set(facts.started - started):
+        if before.facts is None:
+            # A former agent has written all of them by the clock that it had
+            shift = facts.started - started
+        started = facts.started
+    left, _ = _set_by(shift, known.last_disconnect, moment.now)
+    came, is_ahead = _set_by(shift, known.last_connect, moment.now)
+    if is_ahead and left is not None and facts.clients == 0:
+        came = left  # the last one came before it left
+    return replace(known, started=started, last_connect=came, last_disconnect=left)
+
+
+def _set_by(shift: int, known: int | None, now: int) -> tuple[int | None, bool]:
+    """Return the moment ``known`` by the clock that was set by ``shift``, and whether it would be
+    ahead of that clock: then it is now."""
+    if known is None:
+        return None, False
+    moment = max(0, known + shift)
+    return (now, True) if moment > now and _is_set(moment - now) else (moment, False)
+
+
+def _is_set(by: int) -> bool:
+    """Whether a difference of so many milliseconds shows that the clock was set."""
+    return abs(by) > STEP_SECONDS * 1000
 
 
 def _traffic(before: Known, facts: Facts) -> tuple[bool, bool]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import EllipsisType
 from typing import NamedTuple
 
+from fastx_list.agent.clock import clock
 from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
 from fastx_list.agent.files import read_up_to
 from fastx_list.config import SESSION_PREFIX
@@ -135,8 +136,8 @@ class Process:
 
     @property
     def started(self) -> int:
-        """When it started, in milliseconds since the Unix epoch."""
-        return round((time.time() - self.age) * 1000)
+        """When it started, in milliseconds since the Unix epoch by the clock as it is set now."""
+        return round((clock.booted() + self.stat.start / TICKS) * 1000)
 
     @property
     def age(self) -> float:

@@ -59,7 +59,6 @@ class XSession:
         # Of its command line, by lower-case name.
         self.options = options
         login = machine.logins.of_new(process.uid) or process.uid
-        self._started = process.started
         # What explanations call it.
         self.subject = f"session :{display} of {login} (pid {process.pid})"
         # What its launcher said in the environment.
@@ -121,7 +120,7 @@ class XSession:
             server_pid=self.process.pid,
             geometry=self.screen.geometry,
             window_mode=self.window_mode,
-            started=self._started,
+            started=self.process.started,
             command=command,
             app_pid=app_pid,
             clients=None if connections is None else len(connections),

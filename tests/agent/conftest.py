@@ -8,10 +8,15 @@ import pytest
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Sets what time it is, in seconds: ``clock(100)``."""
+    """Sets what time it has become, in seconds: ``clock(100)``."""
+    gettime, passed = time.clock_gettime, 0.0
 
     def set_to(seconds: float) -> None:
+        nonlocal passed
+        passed = seconds - 1_800_000_000
         monkeypatch.setattr(time, "time", lambda: seconds)
+
+    monkeypatch.setattr(time, "clock_gettime", lambda kind: gettime(kind) + passed)
 
     set_to(1_800_000_000)
     return set_to

@@ -34,6 +34,7 @@ def moment(*processes: Process, **more: Any) -> Moment:
         "server_id": "here",
         "hostname": "here.example",
         "now": NOW,
+        "set_by": 0,
         "previous_look": NOW / 1000 - 1,
         "age": 3600.0,
         "all_answered": True,
@@ -228,7 +229,8 @@ def test_clients_of_a_session_that_has_just_started_have_come_just_now(
 
 
 @pytest.mark.parametrize(
-    ("known", "seen", "expected"), [(1000, 900, 1000), (0, 900, 0), (None, 900, 900)]
+    ("known", "seen", "expected"),
+    [(3000, 1000, 3000), (0, 2000, 0), (None, 900, 900), (3001, 1000, 1000), (0, 2001, 2001)],
 )
 def test_a_start_that_is_known_holds(known: int | None, seen: int, expected: int) -> None:
     assert after(facts(started=known), facts(started=seen)).started == expected
