@@ -290,7 +290,7 @@ class Operations:
             assert claims.jti is not None
             try:
                 with self._world.store() as store:
-                    store.revoke(claims.jti, claims.expires)
+                    store.revoke({claims.jti: claims.expires})
             except (StoreError, OSError):
                 continue
             self._to_revoke.remove(token)
