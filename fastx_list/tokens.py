@@ -7,6 +7,8 @@ its expiry and its revocation are looked at.
 
 from __future__ import annotations
 
+import logging
+import os
 import secrets
 import stat
 import time
@@ -27,7 +29,10 @@ from fastx_list.values import MIN_SECRET_BYTES
 AUDIENCE = "api"
 MAX_TOKEN_LENGTH = 4096
 CLOCKS_DIFFER = 60  # seconds; some portals' libraries set "nbf" to now
+LOOK_SECONDS = 1.0  # between two looks at the file of the secret
 MAX_REMEMBERED = 10_000  # verified tokens, of well under 1 KiB each as a rule
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,14 @@ class Tokens:
 
     def __init__(self, settings: Settings) -> None:
         """Raises :class:`ConfigError` if the secret or the public key cannot be used."""
-        # What our own tokens are signed with
+        # Where the secret is kept, if a file holds it; which one of that name it was at the last
+        # look, None if there was none, and when the next one is due, by the monotonic clock
+        self._file = None if settings.secret_key else settings.secret_file
+        self._version: tuple[int, ...] | None = ()
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        # What our own tokens are signed with, and how often that was replaced
         self._secret = settings.secret_key or read_secret(settings.secret_file)
+        self.replaced = 0
         self._server_id = settings.server_id  # who issues them
         # The algorithms that are taken, each with its key
         self._keys: dict[str, str | bytes] = {"HS256": self._secret}
@@ -75,6 +86,7 @@ class Tokens:
     def verify(self, token: str, revoked: Container[str]) -> Claims:
         """Return what ``token`` says. Raises :class:`AuthError` unless it is genuine, in time and
         not in ``revoked``."""
+        self.refresh()
         claims = self._verified.get(token)
         if claims is None:
             claims = self._decode(token)
@@ -86,6 +98,39 @@ class Tokens:
         if claims.jti in revoked:
             raise AuthError("token: it has been revoked; get a new one", is_guess=False)
         return claims
+
+    def refresh(self) -> None:
+        """Take the secret that is in its file now, once a second at most: whoever replaces it wants
+        no token to hold that was signed with the former one, and tokens are issued with it. While
+        there is none that can be used, the former one stays in force."""
+        now = time.monotonic()
+        if self._file is None or now < self._next_look:
+            return
+        self._next_look = now + LOOK_SECONDS
+        version = _version(self._file)
+        if version == self._version:
+            return
+        self._version = version
+        try:
+            secret = _secret_in(self._file)
+        except FileNotFoundError:
+            log.error(
+                "the secret %s is gone; the former one stays in force until there is another: put"
+                " it back, or whoever issues a token makes a new one, and those that are out end",
+                self._file,
+            )
+            return
+        except ConfigError as error:
+            log.error("%s; until then the former one stays in force", error)
+            return
+        if secret != self._secret:
+            log.warning(
+                "the secret %s was replaced; tokens signed with the former one no longer hold",
+                self._file,
+            )
+            self._secret = self._keys["HS256"] = secret
+            self._verified.clear()
+            self.replaced += 1
 
     def knows(self, token: str) -> bool:
         """Return whether ``token`` was verified not long ago, so that verifying it again costs next
@@ -160,17 +205,40 @@ def read_secret(path: Path) -> str:
     cannot be read or made, if others can read it, or if it is too short.
     """
     try:
+        return _secret_in(path)
+    except FileNotFoundError:
         try:
-            data, status = read_own(path)
-        except FileNotFoundError:
             write_new(path, secrets.token_hex(32) + "\n")
-            data, status = read_own(path)
+            return _secret_in(path)
+        except OSError as error:
+            raise _unusable(path, error) from None
+
+
+def _version(path: Path) -> tuple[int, ...] | None:
+    """Return what tells a file from what it was before; ``None`` if it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size, status.st_mode
+
+
+def _unusable(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"the secret {path} cannot be used: {getattr(error, 'strerror', None) or error}; run as"
+        f" the user that owns it, or set {PREFIX}STATE_DIR or {PREFIX}SECRET_KEY"
+    )
+
+
+def _secret_in(path: Path) -> str:
+    """Return the secret at ``path``. Raises ``FileNotFoundError``, else :class:`ConfigError`."""
+    try:
+        data, status = read_own(path)
         secret = data.decode().strip()
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"the secret {path} cannot be used: {getattr(error, 'strerror', None) or error}; run as"
-            f" the user that owns it, or set {PREFIX}STATE_DIR or {PREFIX}SECRET_KEY"
-        ) from None
+        raise _unusable(path, error) from None
     if status.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
         raise ConfigError(
             f"the secret {path} is open to other users; close it with: chmod 600 {path}"

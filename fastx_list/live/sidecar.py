@@ -61,6 +61,8 @@ class Live:
         self._news = Event()
         # Held by whichever connection of a login is sent a snapshot that takes long
         self._snapshots: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
+        # How often the secret of the tokens was replaced by when all were told to connect again
+        self._replaced = service.tokens.replaced
         # Whether a change may not have come to those it is for
         self._may_have_missed = False
         service.counts.update(connections=0, slowClientsDropped=0)
@@ -173,8 +175,12 @@ class Live:
             connection.close(CloseCode.GOING_AWAY, reason)
 
     def _tend(self) -> None:
-        settings = self._service.settings
+        settings, tokens = self._service.settings, self._service.tokens
         gevent.sleep(TEND_SECONDS)
+        tokens.refresh()
+        if tokens.replaced != self._replaced:
+            self._replaced = tokens.replaced
+            self._close_each("the secret was replaced; connect again")
         revoked = self._replica.revoked
         now, wall = time.monotonic(), time.time()
         for connection in list(self.connections):

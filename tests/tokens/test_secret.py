@@ -9,13 +9,16 @@ import secrets
 import stat
 import subprocess
 import sys
+import time
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
+from fastx_list import tokens
 from fastx_list.config import ConfigError, load
+from fastx_list.errors import AuthError
 from fastx_list.tokens import Tokens, read_secret
 from tests.support import let_others_in, ordinary_user
 from tests.tokens.common import HOUR, SECRET, make_tokens
@@ -214,3 +217,81 @@ def test_a_secret_that_is_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret").symlink_to(tmp_path / "nothing")
     assert "cannot be used" in config_error(tmp_path / "secret")
     assert os.listdir(tmp_path) == ["secret"]
+
+
+@pytest.fixture
+def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets each look at a token be one at the file of the secret, too."""
+    monkeypatch.setattr(tokens, "LOOK_SECONDS", 0.0)
+
+
+def replace_secret(path: Path, text: str, mode: int = 0o600) -> None:
+    write_secret(path.parent, text, mode).rename(path.with_name("new"))
+    path.with_name("new").rename(path)
+
+
+@pytest.mark.usefixtures("watchful")
+def test_a_secret_that_is_replaced_ends_the_tokens_of_the_former_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = load({"FASTX_LIST_STATE_DIR": str(tmp_path)})
+    running = Tokens(settings)
+    old = running.issue("alice", HOUR)
+    assert running.verify(old, ()).login == "alice" and running.knows(old)
+    replace_secret(settings.secret_file, "s" * 64)
+    with pytest.raises(AuthError, match="its signature is not of this server's key"):
+        running.verify(old, ())
+    assert running.verify(Tokens(settings).issue("bob", HOUR), ()).login == "bob"
+    assert running.replaced == 1
+    [record] = caplog.records
+    assert "was replaced" in record.getMessage() and "s" * 64 not in caplog.text
+
+
+@pytest.mark.usefixtures("watchful")
+def test_a_secret_that_is_gone_stays_in_force_until_there_is_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = load({"FASTX_LIST_STATE_DIR": str(tmp_path)})
+    running = Tokens(settings)
+    old, kept = running.issue("alice", HOUR), settings.secret_file.read_text()
+    settings.secret_file.unlink()
+    for _ in range(2):
+        assert running.verify(old, ()).login == "alice"
+    replace_secret(settings.secret_file, kept)
+    assert running.verify(old, ()).login == "alice" and running.replaced == 0
+    assert [
+        record.getMessage().count("is gone; the former one stays") for record in caplog.records
+    ] == [1]
+    settings.secret_file.unlink()
+    new = Tokens(settings).issue("bob", HOUR)  # makes another
+    assert running.verify(new, ()).login == "bob"
+    with pytest.raises(AuthError):
+        running.verify(old, ())
+
+
+@pytest.mark.usefixtures("watchful")
+@pytest.mark.parametrize(("text", "mode"), [("short", 0o600), ("x" * 64, 0o644), ("", 0o600)])
+def test_a_new_secret_that_cannot_be_used_is_reported_and_the_former_one_stays_in_force(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, mode: int
+) -> None:
+    settings = load({"FASTX_LIST_STATE_DIR": str(tmp_path)})
+    running = Tokens(settings)
+    old = running.issue("alice", HOUR)
+    replace_secret(settings.secret_file, text, mode)
+    for _ in range(2):
+        assert running.verify(old, ()).login == "alice"
+    [record] = caplog.records
+    assert "until then the former one stays in force" in record.getMessage()
+
+
+def test_the_file_of_the_secret_is_not_looked_at_for_each_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = Tokens(load({"FASTX_LIST_STATE_DIR": str(tmp_path)}))
+    token = running.issue("alice", HOUR)
+    looks: list[Path] = []
+    monkeypatch.setattr(tokens, "_version", looks.append)
+    monkeypatch.setattr(time, "monotonic", lambda: running._next_look - 0.001)
+    for _ in range(100):
+        running.verify(token, ())
+    assert not looks
