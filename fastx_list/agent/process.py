@@ -33,11 +33,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 _OURS = SESSION_PREFIX.encode()
 _CONCERNING_US = (b"DISPLAY", b"XAUTHORITY", b"XRDP_SESSION")
 NOBODY = -1  # whose a process is that has several users
-# X(7): "localhost:10" is a forwarded display of another machine, so only these forms mean a server
-# here.
-_DISPLAY = re.compile(
-    rf"(?:unix|{re.escape(socket.gethostname())})?:(?P<number>[0-9]{{1,5}})(?:\.[0-9]+)?"
-)
+_DISPLAY = re.compile(r"(?P<host>[^:]*):(?P<number>[0-9]{1,5})(?:\.[0-9]+)?")
 
 
 class Stat(NamedTuple):
@@ -196,7 +192,10 @@ class Process:
         # What else stands in the environments of so many processes is not kept.
         environ = self._read_environ() if self._environ is None else self._environ
         match = _DISPLAY.fullmatch(environ.get("DISPLAY", ""))
-        self._display = int(match["number"]) if match else None
+        # X(7): "localhost:10" is a forwarded display of another machine, so only these names mean a
+        # server here
+        is_here = match and match["host"] in ("", "unix", socket.gethostname())
+        self._display = int(match["number"]) if match and is_here else None
 
     def _read_environ(self) -> Mapping[str, str]:
         try:

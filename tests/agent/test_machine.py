@@ -77,6 +77,16 @@ def test_only_displays_of_this_machine_count(display: str, number: int | None) -
     assert Process(1, 0, stat, _environ={"DISPLAY": display}).display == number
 
 
+def test_after_a_host_was_renamed_its_new_name_means_its_displays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stat = read_stat(os.getpid())
+    assert stat is not None
+    monkeypatch.setattr(socket, "gethostname", lambda: "renamed.example")
+    process = Process(1, 0, stat, _environ={"DISPLAY": "renamed.example:1"})
+    assert process.display == 1
+
+
 def test_a_process_that_turns_into_another_program_is_seen_as_that(machine: Machine) -> None:
     with subprocess.Popen(
         ["/bin/sh", "-c", "read x; exec sleep 600"], stdin=subprocess.PIPE
