@@ -103,7 +103,7 @@ class Changes:
     # Revocations of tokens that expired before this, in seconds since the Unix epoch, are no longer
     # kept
     kept_from: int = 0
-    age: float = math.inf
+    age: float = field(default=math.inf, compare=False)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ local prefix = string.sub(KEYS[1], 1, -5)
 local LONGEST_STEP = 15000 -- ms; less if a lease is short
 local MAX_INSTANCES = 300 -- characters
 local TRIM_AT_ONCE = 100
+local AT_ONCE = 1000 -- sessions that end with their leases in one step
 
 local function key(rest)
   return prefix .. rest
@@ -105,11 +106,16 @@ local function forget()
   end
 end
 
+-- Ends no more sessions than make one step; whoever is next goes on.
 local function expire()
+  local room = AT_ONCE
   for _, server in ipairs(redis.call('ZRANGEBYSCORE', key('expires'), '-inf', integer(clock))) do
+    if room <= 0 then
+      return
+    end
     local digests = key('digests:' .. server)
     local gone, gone_params = key('gone:' .. server), key('gone-params:' .. server)
-    local known = redis.call('HGETALL', digests)
+    local known = redis.call('HRANDFIELD', digests, room, 'WITHVALUES')
     for index = 1, #known, 2 do
       local id, login = known[index], string.match(known[index + 1], '^%S+ (.*)$') or ''
       local text = redis.call('HGET', key('sessions'), id)
@@ -120,15 +126,20 @@ local function expire()
       end
       redis.call('HDEL', key('sessions'), id)
       redis.call('HDEL', key('params'), id)
+      redis.call('HDEL', digests, id)
       append('s', id, 'l', login, 'v', server)
     end
+    room = room - #known / 2
     redis.call('PERSIST', gone) -- an older version let them end by the machine's clock
     redis.call('PERSIST', gone_params)
     redis.call('ZADD', key('remembered'), integer(clock), server)
-    redis.call('DEL', digests, key('view:' .. server), key('lease:' .. server))
-    redis.call('HDEL', key('servers'), server)
-    redis.call('ZREM', key('expires'), server)
-    append('m', server)
+    redis.call('DEL', key('view:' .. server)) -- an agent that comes back writes all again
+    if redis.call('EXISTS', digests) == 0 then
+      redis.call('DEL', key('lease:' .. server))
+      redis.call('HDEL', key('servers'), server)
+      redis.call('ZREM', key('expires'), server)
+      append('m', server)
+    end
   end
 end
 

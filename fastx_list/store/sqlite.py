@@ -54,6 +54,7 @@ class SqliteStore:
         self._data_version: int | None = None
         self._last_revision: Revision | None = None  # the revision that the rows were at then
         self._beats = Beats()  # whose leases are renewed
+        self._has_more_ends = False  # whether it has carried out a part of an end
 
     def observe(
         self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None
@@ -243,7 +244,7 @@ class SqliteStore:
             db.execute("PRAGMA busy_timeout = 0")  # nobody who reads waits for one who writes
             db.execute("BEGIN IMMEDIATE")
             step = Step(db)
-            sqlite_leases.expire(db, step.next_revision, step.now)
+            self._has_more_ends = sqlite_leases.expire(db, step.next_revision, step.now)
             step.end()
             db.execute("COMMIT")
             self._data_version = None
@@ -280,6 +281,8 @@ class SqliteStore:
             )
             servers = tuple(record for row in rows for record in self._records.server(*row))
             self._beats.look(sqlite_leases.renewals(db), sqlite_leases.clock())
+            if self._has_more_ends:
+                self._beats.expect_news()
         self._last_revision = current
         names = [step.step for step in steps]
         return Changes(current, records, revoked, servers, names, current != head, kept_from)

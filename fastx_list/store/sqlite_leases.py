@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from fastx_list.store import MAX_REPLACED, Held, Lease
+from fastx_list.store import AT_ONCE, MAX_REPLACED, Held, Lease
 from fastx_list.store.beats import LATE, MAX_LEASE, Renewal
 
 UPGRADE_SECONDS = 60  # for the servers in a store that was made before there were leases
@@ -163,32 +163,38 @@ def _longest(db: sqlite3.Connection) -> float:
     return LATE * (MAX_LEASE if shortest is None else float(shortest))
 
 
-def expire(db: sqlite3.Connection, next_revision: Callable[[], int], now: float) -> None:
-    """End what has outlived its lease: the servers and their sessions, which are remembered.
-    ``now`` is by the store's own clock."""
-    clock_now = advance(db)
+def expire(db: sqlite3.Connection, next_revision: Callable[[], int], now: float) -> bool:
+    """End what has outlived its lease: servers and their sessions, which are remembered, no more
+    than make one step. Return whether there is more. ``now`` is by the store's own clock."""
+    clock_now, room = advance(db), AT_ONCE
     for (server_id,) in db.execute(
         "SELECT id FROM server WHERE expires <= ? ORDER BY id", (clock_now,)
     ).fetchall():
-        running = "FROM session WHERE server_id = ? AND ended IS NULL"
+        if room <= 0:
+            return True
+        running = "FROM session WHERE server_id = ? AND ended IS NULL ORDER BY id LIMIT ?"
         db.execute(
             "INSERT OR REPLACE INTO remembered SELECT id, server_id, login, params, text, ?"
             f" {running}",
-            (now, server_id),
+            (now, server_id, room),
         )
-        for (session_id,) in db.execute(
-            f"SELECT id {running} ORDER BY id", (server_id,)
-        ).fetchall():
-            db.execute(
-                "UPDATE session SET revision = ?, digest = NULL, params = '{}', text = NULL, ended"
-                " = ? WHERE id = ?",
-                (next_revision(), now, session_id),
-            )
+        ended = db.execute(f"SELECT id {running}", (server_id, room)).fetchall()
+        db.executemany(
+            "UPDATE session SET revision = ?, digest = NULL, params = '{}', text = NULL, ended = ?"
+            " WHERE id = ?",
+            ((next_revision(), now, session_id) for (session_id,) in ended),
+        )
+        room -= len(ended)
+        if db.execute(f"SELECT 1 {running}", (server_id, 1)).fetchone():
+            # An agent that comes back writes all again
+            db.execute("UPDATE server SET view = NULL WHERE id = ?", (server_id,))
+            return True
         db.execute(
             "UPDATE server SET revision = ?, text = NULL, ended = ?, view = NULL, holder = NULL,"
             " expires = NULL, rival = NULL WHERE id = ?",
             (next_revision(), now, server_id),
         )
+    return False
 
 
 def upgrade(db: sqlite3.Connection) -> None:

@@ -18,6 +18,7 @@ from tests.store.common import (
     params_in,
     running_in,
 )
+from tests.support import wait_for
 
 MANY = 3 * AT_ONCE + 10
 LAST_STEPS = [AT_ONCE, AT_ONCE, AT_ONCE, 10]
@@ -142,3 +143,32 @@ def test_a_list_that_cannot_catch_up_at_once_says_so_and_goes_on(
     _fill(writer)
     replica.refresh()
     assert replica.problem is None and len(replica.entries(Everything.SESSIONS)) == MANY
+
+
+def test_many_ends_of_a_lease_come_in_parts_and_a_server_that_is_back_meanwhile_has_all_again(
+    opened: OpenStore,
+) -> None:
+    writer, reader = opened(), opened()
+    _fill(writer)
+    writer.set_params("s1-0", "alice", {"a": 1})
+    edition = writer.observe("s1", by_id(*map(make_session, range(MANY))), make_lease(seconds=1))
+    revision = reader.snapshot().revision
+    changes = wait_for("the first ends", lambda: reader.changes(revision))
+    assert 0 < len(changes.records) <= 2 * AT_ONCE
+    assert len(running_in(writer)) < MANY and writer.edition("s1") != edition
+    writer.observe("s1", by_id(*map(make_session, range(MANY))), make_lease())
+    assert len(running_in(opened())) == MANY and params_in(reader, "s1-0") == {"a": 1}
+    assert len(writer.recall("s1")) == MANY
+
+
+def test_all_ends_of_a_lease_come_without_a_pause(opened: OpenStore) -> None:
+    writer, reader = opened(), opened()
+    _fill(writer)
+    writer.observe("s1", by_id(*map(make_session, range(MANY))), make_lease(seconds=1))
+    revision, sizes = reader.snapshot().revision, list[int]()
+    wait_for("the first ends", lambda: reader.changes(revision) is not None)
+    while (changes := reader.changes(revision)) is not None:
+        revision = changes.revision
+        sizes.append(len(changes.records))
+    assert sum(sizes) == MANY and max(sizes) <= 2 * AT_ONCE
+    assert not running_in(reader) and len(writer.recall("s1")) == MANY
