@@ -107,7 +107,7 @@ def working_as(owner: Owner | None) -> AbstractContextManager[None]:
     return _AS_WE_ARE if owner is None else _working_as(owner)
 
 
-def read_file(path: Path) -> tuple[bytes, os.stat_result]:
+def read_file(path: Path, limit: int = MAX_FILE_BYTES) -> tuple[bytes, os.stat_result]:
     """Return what is in the file at ``path``, and its status. It waits for nobody.
 
     Raises :class:`StateError` if it is no regular file, too long, or a link that is not root's;
@@ -130,19 +130,19 @@ def read_file(path: Path) -> tuple[bytes, os.stat_result]:
             raise StateError("it is no regular file; remove it")
         if not os.path.samestat(status, way[-1].status):
             raise StateError("it was exchanged while it was opened; try again")
-        data = os.read(file, MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise StateError(f"it is over {MAX_FILE_BYTES} bytes")
+        data = os.read(file, min(status.st_size, limit) + 1)
+        if len(data) > limit:
+            raise StateError(f"it is over {limit} bytes")
         return data, status
     finally:
         os.close(file)
 
 
-def read_own(path: Path) -> tuple[bytes, os.stat_result]:
+def read_own(path: Path, limit: int = MAX_FILE_BYTES) -> tuple[bytes, os.stat_result]:
     """Do as :func:`read_file` does with a file of ours, in whose directory nobody else may write.
     Raises the same."""
     owner_of(path.parent)
-    return read_file(path)
+    return read_file(path, limit)
 
 
 def write_new(path: Path, text: str) -> None:
@@ -173,10 +173,15 @@ def remove(path: Path) -> None:
 def _write_draft(path: Path, text: str) -> Path:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(draft, flags, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # a power failure is not to leave an empty one
+    try:
+        with open(os.open(draft, flags, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # a power failure is not to leave an empty one
+    except OSError:  # as a full disk leaves half of it
+        with suppress(OSError):
+            os.unlink(draft)
+        raise
     return draft
 
 

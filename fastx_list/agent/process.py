@@ -32,6 +32,7 @@ MAX_DISPLAYS_READ = 2000  # environments of one user that are read for a display
 TICKS = os.sysconf("SC_CLK_TCK")
 _OURS = SESSION_PREFIX.encode()
 _CONCERNING_US = (b"DISPLAY", b"XAUTHORITY", b"XRDP_SESSION")
+NO_PROCESS = ""  # the identity of none
 NOBODY = -1  # whose a process is that has several users
 _DISPLAY = re.compile(r"(?P<host>[^:]*):(?P<number>[0-9]{1,5})(?:\.[0-9]+)?")
 
@@ -49,6 +50,29 @@ class Stat(NamedTuple):
 def read_stat(pid: int) -> Stat | None:
     """Return what ``/proc/PID/stat`` says, or ``None`` if the process is gone or only waits to be
     reaped."""
+    stat = _read_any_stat(pid)
+    return None if stat is None or stat.state in "ZXx" else stat
+
+
+def identity_of(pid: int) -> str | None:
+    """Return the :attr:`Process.identity` of the process that has this ``pid`` now: ``NO_PROCESS``
+    if there is none, or if it only waits to be reaped; ``None`` if we may not know.
+
+    Raises :class:`fastx_list.agent.door.Unanswered` if it cannot be asked for now.
+    """
+    stat = _read_any_stat(pid)
+    if stat is not None:
+        return NO_PROCESS if stat.state in "ZXx" else f"{boot_id()}:{pid}:{stat.start}"
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return NO_PROCESS
+    except PermissionError:
+        pass
+    return None  # /proc is mounted with hidepid
+
+
+def _read_any_stat(pid: int) -> Stat | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             data = file.read()
@@ -57,13 +81,12 @@ def read_stat(pid: int) -> Stat | None:
             data[data.index(b"(") + 1 : data.rindex(b")")],
             data[data.rindex(b")") + 2 :].split(),
         )
-        stat = Stat(name.decode("utf-8", "replace"), rest[0].decode(), int(rest[1]), int(rest[19]))
+        return Stat(name.decode("utf-8", "replace"), rest[0].decode(), int(rest[1]), int(rest[19]))
     except OSError as error:
         _check_is_said(error)
         return None
     except (ValueError, IndexError):
         return None
-    return None if stat.state in "ZXx" else stat
 
 
 def _check_is_said(error: OSError) -> None:

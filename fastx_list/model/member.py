@@ -16,10 +16,22 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 MAX_NUMBER = 2**53  # up to which every whole number is one in JavaScript, too
 
+
+class _WholeNumber(fields.Integer):
+    """A whole number, however it is written: 7.0 is 7."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 _KINDS: dict[type, type[fields.Field[Any]]] = {
     bool: fields.Boolean,
     float: fields.Float,
-    int: fields.Integer,
+    int: _WholeNumber,
     str: fields.String,
 }
 

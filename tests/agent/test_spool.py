@@ -55,7 +55,7 @@ def test_a_file_is_a_session_for_as_long_as_it_is_there(
         directory / "a.json",
         {
             "login": ME,
-            "serverPid": 12,
+            "serverPid": os.getpid(),
             "geometry": "1280x720",
             "windowMode": "rootless",
             "started": 5,
@@ -74,7 +74,7 @@ def test_a_file_is_a_session_for_as_long_as_it_is_there(
         identity=f"spool:{b'a.json'.hex()}:{ME}:5",
         is_vouched=True,
         login=ME,
-        server_pid=12,
+        server_pid=os.getpid(),
         geometry="1280x720",
         window_mode="rootless",
         started=5,

@@ -38,6 +38,19 @@ def test_a_session_file_says_all_that_a_launcher_knows() -> None:
     assert {name: members[name] for name in FILE} == FILE
 
 
+@pytest.mark.parametrize("text", ["1700000000000.0", "1.7e12", "1700000000000"])
+def test_a_whole_number_is_one_however_it_is_written(text: str) -> None:
+    started = load_file(started=json.loads(text))["started"]
+    assert started == 1_700_000_000_000 and isinstance(started, int)
+    assert load_start({"videoRam": 8.0}).video_ram == 8
+
+
+@pytest.mark.parametrize("value", [1.5, -1.0, 1e300, float("inf"), float("nan"), True, "7"])
+def test_what_is_no_whole_number_is_none(value: Any) -> None:
+    with pytest.raises(ValidationError):
+        load_file(display=value)
+
+
 def test_a_session_file_needs_a_login_and_nothing_more() -> None:
     assert SpoolSchema().load({"login": "alice"}) == {"login": "alice"}
     with pytest.raises(ValidationError) as caught:

@@ -74,7 +74,7 @@ def load_sources(settings: Settings) -> dict[str, Source]:
     sources = ours(False) | _load(point for name, point in others.items() if name in wanted)
     sources |= ours(True)
     if SPOOL in wanted:
-        sources[SPOOL] = Spool(settings.spool)
+        sources[SPOOL] = Spool(settings.spool, settings.state_dir / "spool-processes.json")
     return sources
 
 

@@ -17,7 +17,6 @@ from contextlib import nullcontext, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 from marshmallow import ValidationError
 
@@ -26,6 +25,7 @@ from fastx_list.agent.facts import Facts
 from fastx_list.agent.files import FileBusy, FileDenied, FileError, read_regular
 from fastx_list.agent.logins import FRESH_SECONDS
 from fastx_list.agent.machine import Machine
+from fastx_list.agent.serving import NEVER, File, Serving
 from fastx_list.model.json import from_json, to_json
 from fastx_list.model.params import ParamsError, check_params
 from fastx_list.model.query import describe
@@ -40,7 +40,6 @@ QUIET_LISTINGS, MAX_LISTINGS = 8, 64
 READ_SECONDS = 1.0  # that one look waits for what may be on a dead network mount
 WRITING_SECONDS = 2.0  # a file that was written so recently may not be finished
 TICK_SECONDS = 0.1  # more than the kernel's, which is at most 0.01
-NEVER = -1
 
 
 class _Refused(Exception):
@@ -51,29 +50,18 @@ class _NotSaid(Exception):
     """Nobody says now whose the file is; the message says so."""
 
 
-class _File(NamedTuple):
-    """What was read: from which inode, as it was changed when (in nanoseconds; ``NEVER`` to have it
-    read again)."""
-
-    inode: int
-    changed: int
-    facts: Facts | None
-    owner: int
-    # The user who may only speak for themselves; None if this one may speak for everybody.
-    speaker: int | None = None
-    # Whether it could ever be read.
-    has_answered: bool = True
-
-
 class Spool:
     """Reads the session files of ``directory``; one that has not changed is not read again."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, kept: Path | None = None) -> None:
+        """What is to be known after a restart is kept at ``kept``."""
         self._directory = directory
+        # Which of the sessions have processes that serve them.
+        self._serving = Serving(kept)
         # What was read, by name.
-        self._files: dict[str, _File] = {}
-        # What the files say, together; None until they were read.
-        self._facts: list[Facts] | None = None
+        self._files: dict[str, File] = {}
+        # Whether they could be read at all.
+        self._has_answered = False
         # Whether others than the directory's owner could write to it at the last look.
         self._anyone_writes = False
         # Whose the directory is, and, where others can write to it, how many files each user has
@@ -93,10 +81,15 @@ class Spool:
         """
         with suppress(Unanswered):
             ask(f"spool {self._directory}", "its files", lambda: self._read(machine), READ_SECONDS)
-        if self._facts is None:
+        if not self._has_answered:
             raise Unanswered("its files")
         machine.unread |= self._unread
-        return self._facts
+        try:
+            return self._serving.running(self._files, machine)
+        finally:
+            if self._serving.problem is not None:
+                machine.explain(f"spool {self._directory}, processes", self._serving.problem)
+                self._tell(", processes", self._serving.problem, machine)
 
     def _read(self, machine: Machine) -> None:
         """Bring what is known of the files up to date."""
@@ -118,13 +111,11 @@ class Spool:
             return
         else:
             machine.settle(subject)
-        if files is not self._files or self._facts is None:
-            for name in self._files.keys() - files.keys():
-                machine.settle(self._subject(name))
-            self._files = files
-            self._facts = [file.facts for file in files.values() if file.facts is not None]
+        for name in self._files.keys() - files.keys() if files is not self._files else ():
+            machine.settle(self._subject(name))
+        self._files, self._has_answered = files, True
 
-    def _read_directory(self, directory: int, machine: Machine) -> dict[str, _File]:
+    def _read_directory(self, directory: int, machine: Machine) -> dict[str, File]:
         """Return the files in it; those that are known already if nothing has changed."""
         status = os.fstat(directory)
         anyone_writes = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
@@ -133,7 +124,7 @@ class Spool:
         self._numbers = (
             Counter(each.owner for each in known.values()) if anyone_writes else Counter()
         )
-        files: dict[str, _File] = {}
+        files: dict[str, File] = {}
         changed: list[str] = []
         new: list[str] = []
         for entry in self._list(directory, machine):
@@ -147,7 +138,7 @@ class Spool:
                 files[name] = file
             else:
                 changed.append(name)
-        if self._facts is None:
+        if not self._has_answered:
             new += _find_more(directory, status, new)
         # A listing leaves out what is renamed meanwhile: a name has not gone until it is asked for
         # itself.
@@ -192,7 +183,7 @@ class Spool:
         self._numbers[owner] += 1
         return False
 
-    def _is_unchanged(self, file: _File, entry: os.DirEntry[str]) -> bool:
+    def _is_unchanged(self, file: File, entry: os.DirEntry[str]) -> bool:
         try:
             status = entry.stat(follow_symlinks=False)
         except OSError:
@@ -210,9 +201,7 @@ class Spool:
     def _subject(self, name: str) -> str:
         return f"session file {self._directory / name}".encode("utf-8", "backslashreplace").decode()
 
-    def _look_at(
-        self, name: str, directory: int, files: dict[str, _File], machine: Machine
-    ) -> None:
+    def _look_at(self, name: str, directory: int, files: dict[str, File], machine: Machine) -> None:
         """Put what the file ``name`` says among ``files``; nothing if it has gone meanwhile."""
         known = self._files.get(name)
         try:
@@ -220,7 +209,7 @@ class Spool:
         except FileNotFoundError:
             return
         except OSError as error:
-            files[name] = self._unanswered(name, _File(0, NEVER, None, self._owner))
+            files[name] = self._unanswered(name, File(0, NEVER, None, self._owner))
             problem = _kept(FileBusy(f"cannot be asked for: {error.strerror}"))
             self._explain(name, problem, None, machine, is_read=False)
             return
@@ -229,7 +218,7 @@ class Spool:
         # The kernel dates changes by its tick, so a file that changed just now may change again
         # under the same date.
         is_fresh = abs(time.time() - status.st_ctime) < TICK_SECONDS
-        file = _File(status.st_ino, NEVER if is_fresh else status.st_ctime_ns, None, status.st_uid)
+        file = File(status.st_ino, NEVER if is_fresh else status.st_ctime_ns, None, status.st_uid)
         problem, is_read = "", True
         bounded = self._is_bounded(status.st_uid)
         try:
@@ -256,7 +245,7 @@ class Spool:
         files[name] = file
         self._explain(name, problem, status.st_uid if bounded else None, machine, is_read)
 
-    def _unanswered(self, name: str, file: _File) -> _File:
+    def _unanswered(self, name: str, file: File) -> File:
         """Return what holds of ``file``, which cannot be read now: what it said last."""
         known = self._files.get(name)
         facts, has_answered = (known.facts, known.has_answered) if known else (None, False)
@@ -273,7 +262,7 @@ class Spool:
         if not is_read:
             self._tell(", files", "some cannot be read now, as the log says", machine)
 
-    def _read_file(self, name: str, directory: int, file: _File) -> _File:
+    def _read_file(self, name: str, directory: int, file: File) -> File:
         data, opened = read_regular(name, MAX_FILE_BYTES, directory=directory)
         said = _parse(data)
         identity = f"spool:{os.fsencode(name).hex()}:{said.login}:{said.started}"
