@@ -158,6 +158,17 @@ def write_new(path: Path, text: str) -> None:
             os.unlink(draft)
 
 
+def create(path: Path, text: str) -> None:
+    """Make a file with mode 0600, whole at once. Raises ``FileExistsError`` if one is there, else
+    ``OSError``."""
+    with working_as(_in_whose_hands(path.parent, _way(path.parent))):
+        draft = _write_draft(path, text)
+        try:
+            os.link(draft, path)
+        finally:
+            os.unlink(draft)
+
+
 def replace(path: Path, text: str) -> None:
     """Make a file with mode 0600, whole at once, in place of what was there. Raises ``OSError``."""
     with working_as(_in_whose_hands(path.parent, _way(path.parent))):

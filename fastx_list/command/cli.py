@@ -12,7 +12,7 @@ import click
 
 from fastx_list import config, redaction
 from fastx_list.agent.machine import sees_everything
-from fastx_list.command import listing
+from fastx_list.command import backup, listing
 from fastx_list.command.stop import on_stop
 from fastx_list.config import ConfigError
 from fastx_list.errors import AuthError
@@ -176,5 +176,5 @@ def _log_to_stderr(level: int) -> None:
     logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
 
 
-for command in (listing.ls, listing.watch, listing.servers):
+for command in (listing.ls, listing.watch, listing.servers, backup.backup, backup.restore):
     main.add_command(command)

@@ -19,6 +19,7 @@ from fastx_list.replica.pages import Page, Pages
 from fastx_list.replica.topics import Change, Everything, Topic
 from fastx_list.replica.view import E, View
 from fastx_list.store import (
+    AT_ONCE,
     Changes,
     Followed,
     OrderLost,
@@ -71,8 +72,11 @@ class Replica(Generic[E]):
         self._revoked: dict[str, int] = {}
         # Those of them that the store has lost
         self._owed = Owed(store, apart)
-        # Whether more was written than was taken over
-        self._is_behind = False
+        # What was read of sessions and not taken over yet, up to where the store has been read once
+        # it is, and whether more was written than that
+        self._rest: Sequence[Record] = ()
+        self._goal: Revision | None = None
+        self._more = False
         # The answers that may be asked for again
         self._pages = Pages()
         # Held by who reads the store or makes a page for a request
@@ -126,6 +130,10 @@ class Replica(Generic[E]):
         if self._revision is None:
             raise StoreError(self.problem)
 
+    @property
+    def _is_behind(self) -> bool:
+        return self._more or bool(self._rest)
+
     def _catch_up(self) -> None:
         give_up = time.monotonic() + CATCH_UP_SECONDS
         self.follow(0)
@@ -142,7 +150,9 @@ class Replica(Generic[E]):
         """
         self._owed.pay()
         try:
-            if self._revision is None or self._lost_since is not None:
+            if self._rest:
+                changes = self._take_part()
+            elif self._revision is None or self._lost_since is not None:
                 changes = self._start_over()
             else:
                 try:
@@ -152,7 +162,7 @@ class Replica(Generic[E]):
                     changes = self._start_over()
                 else:
                     changes = [] if written is None else self._take_over(written)
-                    self._is_behind = written is not None and written.more
+                    self._more = written is not None and written.more
         except StoreError as error:
             self._next_attempt = time.monotonic() + self._pause
             self._pause = RETRY_SECONDS
@@ -216,7 +226,7 @@ class Replica(Generic[E]):
                     "the store has lost what it had, and agents have not written it again yet"
                 )
             self._lost_since = None
-        self._is_behind = False
+        self._more = False
         running = {record.id for record in snapshot.records}
         ended = [
             Record(entry.id, entry.login, "", None)
@@ -227,8 +237,18 @@ class Replica(Generic[E]):
         records, servers = [*ended, *snapshot.records], [*gone, *snapshot.servers]
         return self._take_over(replace(snapshot, records=records, servers=servers))
 
+    def _take_part(self, count: int = AT_ONCE) -> list[Change[E]]:
+        """Take over some of the sessions that wait for it."""
+        part, self._rest = self._rest[:count], self._rest[count:]
+        if not self._rest:
+            self._revision = self._goal
+        return list(self._change_sessions(part))
+
     def _take_over(self, written: Changes) -> list[Change[E]]:
-        changes = [*self._change_sessions(written.records), *self._change_servers(written.servers)]
+        self._rest, self._goal = written.records, written.revision
+        # Who has nothing yet needs all of it
+        changes = self._take_part(len(self._rest) if self._revision is None else AT_ONCE)
+        changes += self._change_servers(written.servers)
         if written.revoked:
             # The store judges, which has seen for how long its clock said so
             self._revoked = {
@@ -236,7 +256,6 @@ class Replica(Generic[E]):
                 for jti, expires in {**self._revoked, **written.revoked}.items()
                 if expires >= written.kept_from
             }
-        self._revision = written.revision
         return changes
 
     def _change_sessions(self, records: Iterable[Record]) -> Iterator[Change[E]]:

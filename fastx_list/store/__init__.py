@@ -197,6 +197,13 @@ class Store(Followed, Protocol):
         """Return the sessions of this server: those that run, and those that ended with its lease
         and are kept in mind."""
 
+    def remembered(self) -> Sequence[Record]:
+        """Return the sessions of all servers that ended with their lease and are kept in mind."""
+
+    def remember(self, records: Sequence[Record]) -> int:
+        """Keep sessions in mind that were in another store, as if they had just ended with their
+        lease, but for those that run here or are kept in mind already; return of how many."""
+
     def set_params(self, session_id: str, login: str, patch: Mapping[str, Any]) -> str | None:
         """Merge ``patch`` into the params of ``login``'s session; return its JSON, or ``None`` if
         there is no such session.

@@ -131,6 +131,11 @@ class Records:
             )
 
 
+def params_of(record: Record) -> str:
+    """Return the JSON of the params of a session that runs."""
+    return to_json(json.loads(str(record.text))["params"])
+
+
 def pairs(values: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Yield the names and values that Redis answers one after the other."""
     return zip(values[::2], values[1::2], strict=True)

@@ -250,6 +250,24 @@ function steps.params(id, old, new, params)
   return 1
 end
 
+-- Takes the ids, servers, JSON and params of sessions that were in another store.
+function steps.remember()
+  local count = 0
+  for index = FIRST, #ARGV, 4 do
+    local id, server, text, params = unpack(ARGV, index, index + 3)
+    local gone = key('gone:' .. server)
+    if
+      redis.call('HEXISTS', key('sessions'), id) == 0
+      and redis.call('HSETNX', gone, id, text) == 1
+    then
+      redis.call('HSETNX', key('gone-params:' .. server), id, params)
+      redis.call('ZADD', key('remembered'), 'NX', integer(clock), server)
+      count = count + 1
+    end
+  end
+  return count
+end
+
 -- Takes the ids of tokens, each with when it expires.
 function steps.revoke()
   for index = FIRST, #ARGV, 2 do

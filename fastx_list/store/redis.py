@@ -16,7 +16,7 @@ from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Session, encode
 from fastx_list.store import Changes, Held, Lease, Record, Revision, ServerTaken, StoreError
 from fastx_list.store.division import divide, parts
-from fastx_list.store.records import Records, pairs, readable
+from fastx_list.store.records import Records, pairs, params_of, readable
 from fastx_list.store.redis_address import Address
 from fastx_list.store.redis_link import Link
 from fastx_list.store.redis_reader import Reader
@@ -107,6 +107,24 @@ class RedisStore:
         return [
             record for name, text in pairs(found) for record in self._records.session(name, text)
         ]
+
+    def remembered(self) -> list[Record]:
+        [servers] = self._patient.ask(("ZRANGE", self._script.key("remembered"), 0, -1))
+        gone = self._script.key("gone:").encode()
+        return [
+            record
+            for server in servers
+            for name, text in pairs(self._patient.ask(("HGETALL", gone + server))[0])
+            for record in self._records.session(name, text)
+        ]
+
+    def remember(self, records: Sequence[Record]) -> int:
+        count = 0
+        for some in divide(records):
+            texts = ((each.id, each.server_id, str(each.text), params_of(each)) for each in some)
+            flat = (each for four in texts for each in four)
+            count += self._script.run(self._patient, "remember", *flat)
+        return count
 
     def set_params(self, session_id: str, login: str, patch: Mapping[str, Any]) -> str | None:
         for _ in range(TRIES):

@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ from fastx_list.store import (
 from fastx_list.store.beats import Beats
 from fastx_list.store.division import Part, divide, parts
 from fastx_list.store.records import Records
-from fastx_list.store.sqlite_file import BUSY_SECONDS, SqliteFile
-from fastx_list.store.sqlite_harm import Kept, remember
+from fastx_list.store.sqlite_file import BUSY_SECONDS, SqliteFile, one_state
+from fastx_list.store.sqlite_harm import Kept
 from fastx_list.store.sqlite_order import Step
 
 POLL_SECONDS = 0.01
@@ -83,7 +83,7 @@ class SqliteStore:
     def _read_server(self, server_id: str) -> tuple[str | None, dict[str, object]]:
         """Return the edition of a server, and the digests of its sessions. Nobody waits for it."""
         with self._file.reading() as db:
-            with _one_state(db):
+            with one_state(db):
                 running = "FROM session WHERE server_id = ? AND ended IS NULL"
                 rows = db.execute(f"SELECT id, digest {running}", (server_id,)).fetchall()
                 return _edition(db, server_id), dict(rows)
@@ -165,6 +165,18 @@ class SqliteStore:
                 for record in self._records.session(name, text)
             ]
 
+    def remembered(self) -> list[Record]:
+        with self._file.reading() as db:
+            rows = db.execute("SELECT id, text FROM remembered").fetchall()
+        return [record for row in rows for record in self._records.session(*row)]
+
+    def remember(self, records: Sequence[Record]) -> int:
+        count = 0
+        for some in divide(records):
+            with self._write() as step:
+                count += sqlite_leases.remember(step.db, some, step.now)
+        return count
+
     def set_params(self, session_id: str, login: str, patch: Mapping[str, Any]) -> str | None:
         with self._write() as step:
             row = step.db.execute(
@@ -193,7 +205,7 @@ class SqliteStore:
                 with file.writing() as db:
                     step = Step(db)
                     for jti, expires in some:
-                        _revoke(step, jti, expires)
+                        step.revoke(jti, expires)
                     step.end()
 
     def snapshot(self) -> Changes:
@@ -257,7 +269,7 @@ class SqliteStore:
 
     def _changes_since(self, db: sqlite3.Connection, revision: Revision | None) -> Changes:
         """Read what was written after ``revision``; ``None``: all that there is."""
-        with _one_state(db):
+        with one_state(db):
             head, kept_from = sqlite_order.head(db)
             steps = [] if revision is None else sqlite_order.steps_since(db, revision)
             after = -1 if revision is None else revision.number
@@ -313,36 +325,15 @@ def _make_anew(path: Path, kept: Kept) -> None:
     """Make a store at ``path`` of what could be read of a damaged one."""
     store, records = SqliteStore(path), Records(path)
     try:
-        with store._file.writing() as db:
-            remember(db, kept)
+        store.snapshot()  # makes it, also if there is nothing to keep
+        store.remember([each for row in kept.sessions for each in records.session(row[0], row[4])])
         store.revoke(dict(token for row in kept.revoked for token in records.revoked(*row)))
     finally:
         store.close()
 
 
-@contextmanager
-def _one_state(db: sqlite3.Connection) -> Iterator[None]:
-    """Let all that is read within be of one moment."""
-    db.execute("BEGIN")
-    try:
-        yield
-    except BaseException:
-        with suppress(sqlite3.Error):  # else it would hide what was wrong
-            db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
-
-
 def _data_version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA data_version").fetchone()[0])
-
-
-def _revoke(step: Step, jti: str, expires: int) -> None:
-    row = step.db.execute("SELECT expires FROM revoked WHERE jti = ?", (jti,)).fetchone()
-    if row is None or not isinstance(row[0], int) or row[0] < expires:
-        step.db.execute(
-            "INSERT OR REPLACE INTO revoked VALUES (?, ?, ?)", (jti, step.next_revision(), expires)
-        )
 
 
 def _edition(db: sqlite3.Connection, server_id: str) -> str | None:

@@ -171,6 +171,19 @@ class SqliteFile:
         self._owner = state.owner_of(self.path.parent)
 
 
+@contextmanager
+def one_state(db: sqlite3.Connection) -> Iterator[None]:
+    """Let all that is read within be of one moment."""
+    db.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        with suppress(sqlite3.Error):  # else it would hide what was wrong
+            db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
 def _check(file: Path) -> None:
     """Raise :class:`StoreError` if SQLite would follow a link there, or wait for a FIFO."""
     with suppress(FileNotFoundError):

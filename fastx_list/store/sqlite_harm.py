@@ -178,14 +178,6 @@ def set_aside(file: Path, which: tuple[int, int] | None, make: Callable[[Path, K
     )
 
 
-def remember(db: sqlite3.Connection, kept: Kept) -> None:
-    """Keep in mind the sessions that another store had, as if they had ended with their lease."""
-    db.executemany(
-        "INSERT OR IGNORE INTO remembered VALUES (?, ?, ?, ?, ?, ?)",
-        ((*session, int(time.time())) for session in kept.sessions),
-    )
-
-
 def aside(file: Path) -> list[Path]:
     """Return the damaged files that lie beside ``file``."""
     found = file.parent.glob(f"{file.name}.damaged-*")

@@ -14,12 +14,13 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
-from fastx_list.store import AT_ONCE, MAX_REPLACED, Held, Lease
+from fastx_list.store import AT_ONCE, MAX_REPLACED, Held, Lease, Record
 from fastx_list.store.beats import LATE, MAX_LEASE, Renewal
+from fastx_list.store.records import params_of
 
 UPGRADE_SECONDS = 60  # for the servers in a store that was made before there were leases
 
@@ -195,6 +196,19 @@ def expire(db: sqlite3.Connection, next_revision: Callable[[], int], now: float)
             (next_revision(), now, server_id),
         )
     return False
+
+
+def remember(db: sqlite3.Connection, records: Iterable[Record], now: float) -> int:
+    """Keep in mind sessions of another store that do not run here; return of how many. ``now`` is
+    by the store's own clock."""
+    return db.executemany(
+        "INSERT OR IGNORE INTO remembered SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (SELECT 1"
+        " FROM session WHERE id = ?1 AND ended IS NULL)",
+        (
+            (each.id, each.server_id, each.login, params_of(each), each.text, now)
+            for each in records
+        ),
+    ).rowcount
 
 
 def upgrade(db: sqlite3.Connection) -> None:

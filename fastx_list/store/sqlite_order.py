@@ -73,6 +73,15 @@ class Step:
         self._last += 1
         return self._last
 
+    def revoke(self, jti: str, expires: int) -> None:
+        """Revoke a token, unless it is, for as long."""
+        row = self.db.execute("SELECT expires FROM revoked WHERE jti = ?", (jti,)).fetchone()
+        if row is None or not isinstance(row[0], int) or row[0] < expires:
+            self.db.execute(
+                "INSERT OR REPLACE INTO revoked VALUES (?, ?, ?)",
+                (jti, self.next_revision(), expires),
+            )
+
     def end(self) -> None:
         """Name what was changed, if anything was, and forget what nobody needs any more."""
         if self._last == self._before:

@@ -15,7 +15,7 @@ from tests.support import Service, fetch
 
 
 def test_help_is_enough_to_get_by(command: Command) -> None:
-    names = {"up", "agent", "token", "ls", "watch", "servers"}
+    names = {"up", "agent", "token", "ls", "watch", "servers", "backup", "restore"}
     assert names <= set(re.findall(r"\w+", command("--help").stdout))
     for name in names:
         done = command(name, "--help")

@@ -1,0 +1,114 @@
+"""What of a store cannot be found out again, as text that any store takes back: one line of JSON
+for the file, and one for each session and each token that is revoked.
+
+Agents write anew what runs. What they cannot know is the params of sessions, what was known of
+those whose machine is away, and revocations. So a restore never takes the place of what is there:
+it adds what is missing, and readers and agents need not notice.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from fastx_list.model.json import to_json
+from fastx_list.model.params import ParamsError
+from fastx_list.store import Record, Store
+from fastx_list.store.records import Records
+
+FORMAT = "fastx-list backup"
+VERSION = 1
+
+
+class BackupError(ValueError):
+    """A text that is no backup; the message says why."""
+
+
+class Counts(NamedTuple):
+    """How many sessions and revoked tokens are meant."""
+
+    sessions: int
+    revoked: int
+
+
+def back_up(store: Store) -> tuple[str, Counts]:
+    """Return a backup, and what is in it. Raises :class:`fastx_list.store.StoreError`."""
+    snapshot = store.snapshot()
+    sessions = {record.id: record.text for record in store.remembered()}
+    sessions.update((record.id, record.text) for record in snapshot.records)
+    lines = [to_json({"format": FORMAT, "version": VERSION, "made": int(time.time() * 1000)})]
+    lines += [f'{{"session":{text}}}' for text in sessions.values()]
+    lines += [
+        to_json({"revoked": jti, "expires": expires}) for jti, expires in snapshot.revoked.items()
+    ]
+    return "\n".join(lines) + "\n", Counts(len(sessions), len(snapshot.revoked))
+
+
+def restore(store: Store, text: str) -> Counts:
+    """Add to ``store`` what it lacks of a backup; return of how many sessions and tokens.
+
+    Raises :class:`BackupError` before anything is written, and
+    :class:`fastx_list.store.StoreError`, after which it can be done again.
+    """
+    sessions, revoked = _read(text)
+    snapshot = store.snapshot()
+    lacked = {jti: end for jti, end in revoked.items() if jti not in snapshot.revoked}
+    store.revoke(lacked)  # first, since nothing else does harm if it is missing
+    running = {record.id: record for record in snapshot.records}
+    given = sum(
+        _add_params(store, running[each.id], each) for each in sessions if each.id in running
+    )
+    kept = store.remember([each for each in sessions if each.id not in running])
+    return Counts(given + kept, len(lacked))
+
+
+def _add_params(store: Store, now: Record, then: Record) -> bool:
+    """Give a running session the params that it lacks; return whether it lacked any. What was set
+    since stays."""
+    there, kept = _params(now), _params(then)
+    lacking = {name: value for name, value in kept.items() if name not in there}
+    if not lacking or now.login != then.login:
+        return False
+    try:
+        return store.set_params(now.id, now.login, lacking) is not None
+    except ParamsError:  # there would be too many
+        return False
+
+
+def _params(record: Record) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(str(record.text))["params"]
+    return found
+
+
+def _read(text: str) -> tuple[list[Record], dict[str, int]]:
+    lines = enumerate(text.splitlines(), 1)
+    head = next((_object(line, number) for number, line in lines), {})
+    if head.get("format") != FORMAT:
+        raise BackupError("it is no backup of fastx-list")
+    if head.get("version") != VERSION:
+        raise BackupError("it was made by a newer fastx-list; install that")
+    records, sessions, revoked = Records("the backup"), list[Record](), dict[str, int]()
+    for number, line in lines:
+        found = _object(line, number)
+        session = found.get("session")
+        if isinstance(session, dict):
+            sessions += records.session(session.get("id"), to_json(session))
+        elif "revoked" in found:
+            revoked.update(_revoked(records, found))
+    return sessions, revoked
+
+
+def _revoked(records: Records, found: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    return records.revoked(found["revoked"], found.get("expires"))
+
+
+def _object(line: str, number: int) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise BackupError(f"it is damaged in line {number}")
+    return found

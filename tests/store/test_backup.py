@@ -1,0 +1,132 @@
+"""What a backup holds, and what a restore adds to a store that goes on: run against each store."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+
+import pytest
+
+from fastx_list.store import Store, StoreError, open_store
+from fastx_list.store.backup import BackupError, Counts, back_up, restore
+from tests.redis_server import RedisServer
+from tests.store.common import (
+    FAR,
+    SHORT,
+    OpenStore,
+    address,
+    by_id,
+    make_lease,
+    make_server,
+    make_session,
+    params_in,
+    running_in,
+    until_it_ran_out,
+)
+
+
+@pytest.fixture
+def other(url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Store:
+    """A store of the other kind, which is empty."""
+    if url.startswith("sqlite"):
+        server: RedisServer = request.getfixturevalue("shared_redis")
+        return open_store(f"{server.socket_url}?prefix={secrets.token_hex(8)}")
+    return open_store(address(tmp_path / "other.db"))
+
+
+def _fill(store: Store) -> None:
+    store.observe("s1", by_id(make_session(1, started=5), make_session(2)), make_lease())
+    store.observe("s2", by_id(make_session(1, "s2")), make_lease("two", seconds=SHORT))
+    for name in ("s1-1", "s2-1"):
+        store.set_params(name, "alice", {"name": name})
+    store.revoke({"token": FAR})
+    until_it_ran_out(store, "s2-1")
+
+
+@pytest.mark.programs
+def test_a_store_of_the_other_kind_gets_all_that_agents_cannot_find_out(
+    store: Store, other: Store
+) -> None:
+    _fill(store)
+    text, counts = back_up(store)
+    assert counts == Counts(3, 1)
+    assert restore(other, text) == Counts(3, 1)
+    assert dict(other.snapshot().revoked) == {"token": FAR}
+    assert running_in(other) == {}  # who runs, agents say
+    recalled = {each.id: json.loads(str(each.text)) for each in other.recall("s1")}
+    assert recalled["s1-1"]["started"] == 5
+    other.observe("s1", by_id(make_session(1, started=5)), make_lease())
+    other.observe("s2", by_id(make_session(1, "s2")), make_lease())
+    assert params_in(other) == {"name": "s1-1"}
+    assert params_in(other, "s2-1") == {"name": "s2-1"}
+    assert running_in(other).keys() == {"s1-1", "s2-1"}
+    other.close()
+
+
+def test_what_was_done_since_the_backup_stays(store: Store) -> None:
+    _fill(store)
+    text, _ = back_up(store)
+    store.set_params("s1-1", "alice", {"name": "later", "more": 1})
+    store.revoke({"later": FAR, "token": FAR + 5})
+    store.observe("s1", by_id(make_session(1), make_session(3)), make_lease())
+    held, edition = store.holder("s1"), store.edition("s1")
+    restore(store, text)
+    assert dict(store.snapshot().revoked) == {"token": FAR + 5, "later": FAR}
+    assert running_in(store).keys() == {"s1-1", "s1-3"}
+    assert params_in(store) == {"name": "later", "more": 1}
+    assert (store.holder("s1"), store.edition("s1")) == (held, edition)
+
+
+def test_params_that_were_lost_come_back_to_sessions_that_run(
+    store: Store, opened: OpenStore
+) -> None:
+    _fill(store)
+    text, _ = back_up(store)
+    reader = opened()
+    store.set_params("s1-1", "alice", {"name": None, "new": 1})
+    revision = reader.snapshot().revision
+    assert restore(store, text) == Counts(1, 0)
+    assert params_in(store) == {"name": "s1-1", "new": 1}
+    changes = reader.changes(revision)  # no reader has to start over
+    assert changes is not None and [each.id for each in changes.records] == ["s1-1"]
+    assert restore(store, text) == Counts(0, 0)
+
+
+def test_a_session_of_another_login_gets_no_params(store: Store) -> None:
+    _fill(store)
+    text, _ = back_up(store)
+    store.observe("s1", by_id(make_session(1, login="bob")), make_lease())
+    store.set_params("s1-1", "bob", {"name": None})
+    restore(store, text)
+    assert params_in(store) == {}
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda text: "",
+        lambda text: "{}\n",
+        lambda text: "\x00" + text,
+        lambda text: text.replace('"version":1', '"version":2'),
+        lambda text: text[: len(text) // 2],
+        lambda text: text + "[" * 100_000,
+    ],
+)
+def test_what_is_no_whole_backup_is_refused_before_anything_is_written(
+    store: Store, harm: object
+) -> None:
+    _fill(store)
+    text, _ = back_up(store)
+    store.set_params("s1-1", "alice", {"name": None})
+    before = store.snapshot().revision
+    with pytest.raises(BackupError):
+        restore(store, harm(text))  # type: ignore[operator]
+    store.heartbeat(make_server(), make_lease())
+    assert store.snapshot().revision.number == before.number + 1
+
+
+def test_a_store_that_is_not_there_is_not_backed_up(opened: OpenStore, url: str) -> None:
+    if url.startswith("sqlite"):
+        with pytest.raises(StoreError):
+            back_up(opened(create=False))
