@@ -125,6 +125,15 @@ class Diag:
                 return int(_TCP_RECEIVED.unpack_from(info)[0])
         return 0
 
+    def is_established(self, key: bytes) -> bool:
+        """Return whether the TCP connection of this ``key`` is still there. Raises the same
+        errors."""
+        query = _tcp_query(key[0], 0, _NO_COOKIE, key[1:])
+        return any(
+            _TCP_ANSWER.unpack_from(data, position)[0] == ESTABLISHED
+            for data, position, _ in self._ask(query, _REQUEST)
+        )
+
     def unix(self) -> tuple[list[tuple[bytes, int, int | None]], list[tuple[bytes, int]]]:
         """Return address, inode and maker (``None`` before Linux 5.3) of each unix socket that
         accepts connections, and address and inode of each accepted one whose other end is still

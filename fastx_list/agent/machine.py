@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 
-from fastx_list.agent.door import Unanswered, ask
+from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.logins import Logins
 from fastx_list.agent.process import (
@@ -249,7 +249,9 @@ class Machine:
         try:
             with os.scandir(directory) as entries:
                 names = [entry.name for entry in islice(entries, MAX_DESCRIPTORS)]
-        except OSError:
+        except OSError as error:
+            if error.errno in EXHAUSTED:
+                raise Unanswered(f"what process {process.pid} has open") from None
             return None
         unproved = self.sockets(process).unproved
         opened = set()

@@ -61,6 +61,10 @@ class ProcNet:
         """Not to be known."""
         raise DiagError("proc(5) does not tell what has come in")
 
+    def is_established(self, key: bytes) -> bool:
+        """Not to be known: what proc(5) tells of has no key."""
+        raise DiagError("proc(5) cannot be asked for one connection")
+
     def unix(self) -> tuple[list[tuple[bytes, int, int | None]], list[tuple[bytes, int]]]:
         """As ``Diag.unix``; who made a socket is not told."""
         listening: list[tuple[bytes, int, int | None]] = []

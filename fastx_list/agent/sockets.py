@@ -25,6 +25,8 @@ class Heard:
         self.rests: dict[str, float] = {}
         # Keys of sockets, and how many bytes were asked for.
         self._spoken: set[tuple[bytes, int]] = set()
+        # The connections that were told last of each port that was asked for.
+        self.connections: dict[int, dict[int, bytes | None]] = {}
 
     def __contains__(self, spoken: tuple[bytes, int]) -> bool:
         return spoken in self._spoken
@@ -49,6 +51,8 @@ class Sockets:
     def __init__(self, pid: int | None = None, heard: Heard | None = None) -> None:
         self._pid = pid
         self._heard = Heard() if heard is None else heard
+        # What the last look told of connections.
+        self._before, self._heard.connections = self._heard.connections, {}
         # Why something cannot be known now that may be known another time; None if all can.
         self.unanswered: str | None = None
         # Which sockets are unix sockets only as far as somebody says who can be lied to.
@@ -61,10 +65,19 @@ class Sockets:
         ``None`` if it cannot be known. Of another namespace it may not be known who has spoken;
         then every connection counts.
         """
+        before = self._heard.connections[port] = self._before.get(port, {})
         if self._tcp is None:
             return None
         connections = self._tcp[0].get(port, {})
         try:
+            # The table may leave out one whose neighbour in it has gone while it was told
+            left_out = {
+                inode: key
+                for inode, key in before.items()
+                if inode not in connections and self._is_established(key)
+            }
+            connections = {**connections, **left_out} if left_out else connections
+            self._before[port] = self._heard.connections[port] = connections
             return frozenset(
                 inode for inode, key in connections.items() if self._has_spoken(key, least)
             )
@@ -172,6 +185,9 @@ class Sockets:
                 {inode for _, inode, _ in found[0]} | {inode for _, inode in found[1]}
             )
         return accepted, listening
+
+    def _is_established(self, key: bytes | None) -> bool:
+        return key is not None and bool(self._tell(lambda teller: teller.is_established(key)))
 
     def _has_spoken(self, key: bytes | None, least: int) -> bool:
         if key is None or (key, least) in self._heard:

@@ -105,5 +105,7 @@ def test_without_descriptors_nothing_is_seen_to_end() -> None:
         with pytest.raises(Unanswered):
             machine.still_runs(mine)
         with pytest.raises(Unanswered):
+            machine.own_sockets(mine, frozenset({1}))
+        with pytest.raises(Unanswered):
             assert mine.args
     assert machine.still_runs(mine) and mine.args

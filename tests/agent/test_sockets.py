@@ -258,6 +258,27 @@ def test_a_table_that_comes_in_parts_is_read_whole() -> None:
                 each.close()
 
 
+def test_a_connection_that_the_table_leaves_out_is_asked_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard = Heard()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(server.getsockname()) as client:
+            accepted, _ = server.accept()
+            with accepted:
+                client.send(b"x")
+                ours = frozenset({inode(accepted)})
+                assert Sockets(heard=heard).tcp_clients(port) == ours
+                monkeypatch.setattr(Diag, "tcp", lambda self: [])
+                for _ in range(2):
+                    assert Sockets(heard=heard).tcp_clients(port) == ours
+                client.shutdown(socket.SHUT_WR)
+                assert accepted.recv(10) == b"x" and accepted.recv(10) == b""
+                assert Sockets(heard=heard).tcp_clients(port) == frozenset()
+    assert Sockets(heard=heard).tcp_clients(port) == frozenset()
+
+
 def test_all_of_what_is_not_known_is_not_known() -> None:
     assert all_of(frozenset({1}), frozenset({2})) == frozenset({1, 2})
     assert all_of(frozenset({1}), None) is None
