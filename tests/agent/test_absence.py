@@ -22,8 +22,10 @@ from fastx_list.agent import files as files_module
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.merge import session_id
+from fastx_list.agent.process import Process, read_stat
 from fastx_list.agent.sources import spool as spool_module
 from fastx_list.agent.sources.spool import Spool
+from fastx_list.agent.sources.x2go import X2Go
 from fastx_list.config import Settings
 from fastx_list.store import Store
 from tests.agent.scripted import listed
@@ -268,3 +270,21 @@ def test_a_process_that_one_listing_leaves_out_has_not_gone(
     )
     machine.look()
     assert os.getpid() in machine.processes
+
+
+def test_x2gos_options_that_are_written_twice_at_a_time_are_read_twice(directory: Path) -> None:
+    options, stat = directory / "options", read_stat(os.getpid())
+    assert stat is not None
+    environ = {"DISPLAY": f"nx/nx,options={options}:50"}
+    process = Process(os.getpid(), os.geteuid(), stat, _environ=environ, _args=["x2goagent", ":50"])
+    machine = Machine()
+    session = X2Go().session(process, machine)
+    assert session is not None
+    options.write_text("nx/nx,listen=1111:50")
+    session.connections(machine.sockets(process))
+    before = options.stat()
+    for text, port in (("nx/nx,link=lan,liste", 1111), ("nx/nx,listen=2222:50", 2222)):
+        options.write_text(text)
+        os.utime(options, ns=(before.st_atime_ns, before.st_mtime_ns))
+        session.connections(machine.sockets(process))
+        assert session._port == port

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable, Mapping
 
 from fastx_list.agent.display import path_of
@@ -21,6 +22,7 @@ from fastx_list.agent.xserver import XServers, XSession, parse_args
 
 MAX_OPTIONS_BYTES = 64 * 1024
 MAX_NAMES = 4096
+TICK_SECONDS = 0.1  # more than the kernel's, which is at most 0.01
 _WRAPPERS = ("x2goruncommand", "dbus-run-sessio", "dbus-launch")  # TASK_COMM_LEN cuts names
 _HELPERS = ("x2go", "dbus-")  # such as x2gosetkeyboard, which runs beside the command for a moment
 
@@ -52,7 +54,7 @@ class _X2GoSession(XSession):
 
         def read() -> tuple[tuple[int, ...], bytes] | None:
             status = os.stat(path, follow_symlinks=False)
-            version = (status.st_ino, status.st_mtime_ns)
+            version = (status.st_ino, status.st_mtime_ns, status.st_size)
             if version == self._version:
                 return None
             return version, read_regular(path, MAX_OPTIONS_BYTES, owner=uid)[0]
@@ -62,10 +64,15 @@ class _X2GoSession(XSession):
         except (Unanswered, OSError, ValueError, FileError):
             return  # what was known last is the best there is
         if found is not None:
-            self._version, data = found
+            version, data = found
             text = data.decode("utf-8", "replace")
             match = re.search(r"(?:^|,)listen=([0-9]{1,5})(?:,|:|$)", text)
-            self._port = int(match[1]) if match else self._port
+            if match:  # else it may only be half written
+                self._port = int(match[1])
+            # The kernel dates changes by its tick: one that was written just now may be again under
+            # the same date.
+            is_fresh = abs(time.time() - version[1] / 1e9) < TICK_SECONDS
+            self._version = None if is_fresh or not match else version
 
     def applications(self, machine: Machine) -> Iterable[Process]:
         for process in machine.named(["x2goruncommand"]):
