@@ -143,6 +143,12 @@ class Diag:
             self._whole(_unix_query(ESTABLISHED, _SHOW_NAME | _SHOW_PEER), _read_accepted),
         )
 
+    def accepted(self, inode: int) -> list[tuple[bytes, int]]:
+        """Return the same of one accepted unix socket; nothing if it is none any more. Raises the
+        same errors."""
+        query = _unix_query(ESTABLISHED, _SHOW_NAME | _SHOW_PEER, inode)
+        return _read_accepted(self._ask(query, _REQUEST))
+
     def _whole(self, query: bytes, read: Callable[[Iterator[_Part]], T]) -> T:
         """Return what ``read`` makes of a whole table."""
         for _ in range(_ATTEMPTS):
@@ -237,8 +243,8 @@ def _tcp_query(family: int, extensions: int, states: int, key: bytes) -> bytes:
     return _TCP_QUERY.pack(family, socket.IPPROTO_TCP, extensions, states) + key
 
 
-def _unix_query(state: int, show: int) -> bytes:
-    return _UNIX_QUERY.pack(socket.AF_UNIX, 0, 0, 1 << state, 0, show, _NO_COOKIE, _NO_COOKIE)
+def _unix_query(state: int, show: int, inode: int = 0) -> bytes:
+    return _UNIX_QUERY.pack(socket.AF_UNIX, 0, 0, 1 << state, inode, show, _NO_COOKIE, _NO_COOKIE)
 
 
 def _attributes(data: bytes, position: int, end: int) -> Iterator[tuple[int, bytes]]:

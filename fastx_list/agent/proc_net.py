@@ -85,6 +85,10 @@ class ProcNet:
                         accepted.append((address, number))
         return listening, accepted
 
+    def accepted(self, inode: int) -> list[tuple[bytes, int]]:
+        """Not to be known but from the whole table."""
+        raise DiagError("proc(5) cannot be asked for one socket")
+
     def _lines(self, name: str) -> list[bytes]:
         """Return a table's lines. Raises :class:`DiagError`, and
         :class:`fastx_list.agent.door.Unanswered` if it cannot be read now."""

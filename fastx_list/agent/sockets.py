@@ -27,6 +27,8 @@ class Heard:
         self._spoken: set[tuple[bytes, int]] = set()
         # The connections that were told last of each port that was asked for.
         self.connections: dict[int, dict[int, bytes | None]] = {}
+        # Of the paths that were asked for, the accepted unix sockets that were told last.
+        self.accepted: dict[str, frozenset[int]] = {}
 
     def __contains__(self, spoken: tuple[bytes, int]) -> bool:
         return spoken in self._spoken
@@ -53,6 +55,7 @@ class Sockets:
         self._heard = Heard() if heard is None else heard
         # What the last look told of connections.
         self._before, self._heard.connections = self._heard.connections, {}
+        self._accepted_before, self._heard.accepted = self._heard.accepted, {}
         # Why something cannot be known now that may be known another time; None if all can.
         self.unanswered: str | None = None
         # Which sockets are unix sockets only as far as somebody says who can be lied to.
@@ -97,10 +100,18 @@ class Sockets:
         A socket's path is whatever its owner chose, so an inode says something about another
         user's process only if that process has it open: see ``Machine.own_sockets``.
         """
+        before = self._heard.accepted[path] = self._accepted_before.get(path, frozenset())
         if self._unix is None:
             return None
-        accepted = self._unix[0]
-        return frozenset().union(*(accepted.get(address, ()) for address in _addresses(path)))
+        accepted, addresses = self._unix[0], _addresses(path)
+        here = frozenset().union(*(accepted.get(address, ()) for address in addresses))
+        try:
+            here |= {inode for inode in before - here if self._is_accepted(inode, addresses)}
+        except Unanswered as error:
+            self.unanswered = str(error)
+            return None
+        self._accepted_before[path] = self._heard.accepted[path] = here
+        return here
 
     def unix_listeners(self, path: str) -> Mapping[int, int | None]:
         """Return the inodes of the sockets that accept connections at ``path``, with the users who
@@ -188,6 +199,10 @@ class Sockets:
 
     def _is_established(self, key: bytes | None) -> bool:
         return key is not None and bool(self._tell(lambda teller: teller.is_established(key)))
+
+    def _is_accepted(self, inode: int, addresses: list[bytes]) -> bool:
+        found = self._tell(lambda teller: teller.accepted(inode))
+        return any(each == inode and address in addresses for address, each in found or ())
 
     def _has_spoken(self, key: bytes | None, least: int) -> bool:
         if key is None or (key, least) in self._heard:

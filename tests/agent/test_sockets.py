@@ -279,6 +279,26 @@ def test_a_connection_that_the_table_leaves_out_is_asked_for_itself(
     assert Sockets(heard=heard).tcp_clients(port) == frozenset()
 
 
+def test_a_unix_connection_that_the_table_leaves_out_is_asked_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, path = Heard(), str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            accepted, _ = server.accept()
+            ours = frozenset({inode(accepted)})
+            assert Sockets(heard=heard).unix_clients(path) == ours
+            monkeypatch.setattr(Diag, "unix", lambda self: ([], []))
+            for _ in range(2):
+                assert Sockets(heard=heard).unix_clients(path) == ours
+        assert Sockets(heard=heard).unix_clients(path) == frozenset()
+        accepted.close()
+    assert Sockets(heard=heard).unix_clients(path) == frozenset()
+
+
 def test_all_of_what_is_not_known_is_not_known() -> None:
     assert all_of(frozenset({1}), frozenset({2})) == frozenset({1, 2})
     assert all_of(frozenset({1}), None) is None
