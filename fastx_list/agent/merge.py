@@ -106,15 +106,16 @@ def session_id(server_id: str, identity: str) -> str:
 
 
 def _may_still_be_found(known: Known, moment: Moment) -> bool:
-    """Whether a session that only a former agent saw runs on, as far as can be told from the
-    process that serves it."""
+    """Whether a session that was not seen runs on, as far as can be told from the process that
+    serves it: one that only a former agent saw, or one that no kind can be told of now."""
     session = known.session
+    processes = moment.processes or {}
+    process = processes.get(session.server_pid) if session.server_pid else None
+    if process is not None and process.identity in moment.unanswered:
+        return True
     if known.facts is not None:
         return False
     if moment.processes is None:
-        return True
-    process = moment.processes.get(session.server_pid) if session.server_pid else None
-    if process is not None and process.identity in moment.unanswered:
         return True
     all_answered = moment.all_answered and moment.unread.isdisjoint({None, session.login})
     if session.server_pid is None:
