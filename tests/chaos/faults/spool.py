@@ -43,7 +43,7 @@ def _unreadable(world: World, node: Node) -> Iterator[None]:
     if kind == "file":
         other.touch()
     else:
-        other.symlink_to(other)
+        other.symlink_to(node.spool)
     _exchange(str(node.spool), str(other))
     other.rename(aside)
     yield
