@@ -39,8 +39,8 @@ class Screen:
         """``process`` is the X server's, or that of a program that has the X server beside it;
         ``authority`` is the path of its authority file, ``size`` what the command line says.
         ``lingers``: it goes on when its last client has left it."""
-        # Whose it is.
-        self.uid = process.uid
+        # Who pays for it.
+        self.payer = process.payer
         self._process = process
         self._display = display
         self._authority = authority
@@ -87,7 +87,7 @@ class Screen:
 
     def _has_room(self, machine: Machine) -> bool:
         self._connections = machine.limits.connections
-        return self._connections.enter(self.uid, self._place, self)
+        return self._connections.enter(self.payer, self._place, self)
 
     def _fail(self, error: Exception, machine: Machine, subject: str) -> None:
         """Leave the server, and decide when to ask it again."""
@@ -159,7 +159,7 @@ class Screen:
             self._watch.close()
             self._watch = None
         if self._connections is not None:
-            self._connections.leave(self.uid, self._place, self)
+            self._connections.leave(self.payer, self._place, self)
             self._connections = None
 
 
@@ -171,7 +171,7 @@ def await_first_answers(
     waiting = [
         screen
         for screen in screens
-        if screen.is_new and screen.awaited and limits.may_wait(screen.uid)
+        if screen.is_new and screen.awaited and limits.may_wait(screen.payer)
     ]
     for screen in waiting:
         screen.is_new = False
@@ -191,7 +191,7 @@ def await_first_answers(
                     screen.close()  # the next scan meets it again, and says why
         waiting = [screen for screen in waiting if screen.awaited]
     for screen in waiting:
-        limits.waited(screen.uid)
+        limits.waited(screen.payer)
 
 
 def find_display(process: Process, machine: Machine) -> int | None:

@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+from fastx_list.agent.subordinates import Payer, payer
 
 # How long we wait for one owner, in seconds, and which part of the time since gives it back.
 OWNER_SECONDS, OWNER_SHARE = 0.25, 0.05
@@ -24,7 +26,6 @@ LEAST_SECONDS = 0.02  # with less left there is no asking
 MAX_WAITING = 32  # threads that are left to wait
 MAX_OWNERS = 1024  # that are kept in mind, unless they are waited for
 
-Owner: TypeAlias = int | str  # a user's id, or the name of what else may hang
 T = TypeVar("T")
 
 
@@ -109,22 +110,24 @@ class Door:
         # Has no call to make; None if there is none such.
         self._free: _Courier | None = None
         # Those that were left to wait, by owner.
-        self._waiting: dict[Owner, _Waiting] = {}
-        self._accounts: dict[Owner, _Account] = {}
+        self._waiting: dict[Payer, _Waiting] = {}
+        self._accounts: dict[Payer, _Account] = {}
         self._all = _Account(ALL_SECONDS, ALL_SHARE, time.monotonic())
         # One asks at a time.
         self._lock = threading.Lock()
 
     def ask(
-        self, owner: Owner, what: str, call: Callable[[], T], seconds: float | None = None
+        self, owner: Payer, what: str, call: Callable[[], T], seconds: float | None = None
     ) -> T:
         """Return what ``call`` returns, or raise what it raises. ``what`` it asks is said to
         people. It may not ask in turn.
 
         Raises :class:`Unanswered` if that takes longer than is left of the owner's time, or than
         the ``seconds`` that those who run the machine may take in each look; or if the owner still
-        has not answered an earlier call. An answer that is late is dropped.
+        has not answered an earlier call. An answer that is late is dropped. For subordinate users
+        their login is the owner.
         """
+        owner = payer(owner) if isinstance(owner, int) else owner
         with self._lock:
             began = time.monotonic()
             accounts = [] if seconds is not None else [self._account(owner, began), self._all]
@@ -146,7 +149,7 @@ class Door:
         value: T = outcome.value
         return value
 
-    def unanswered(self) -> dict[Owner, str]:
+    def unanswered(self) -> dict[Payer, str]:
         """Return what was asked of the owners that have not answered, and since when, for
         people."""
         with self._lock:
@@ -156,7 +159,7 @@ class Door:
                 if self._still_waits(owner)
             }
 
-    def _still_waits(self, owner: Owner) -> bool:
+    def _still_waits(self, owner: Payer) -> bool:
         waiting = self._waiting.get(owner)
         if waiting is None:
             return False
@@ -175,7 +178,7 @@ class Door:
             and sum(map(self._still_waits, list(self._waiting))) >= MAX_WAITING
         )
 
-    def _account(self, owner: Owner, now: float) -> _Account:
+    def _account(self, owner: Payer, now: float) -> _Account:
         account = self._accounts.get(owner)
         if account is None:
             if len(self._accounts) >= MAX_OWNERS:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.process import Process, by_age
+from fastx_list.agent.subordinates import Payer
 
 MAX_SESSIONS = 200
 # Of a login in a look, in seconds of processor time: so many, and more for each of its sessions. A
@@ -36,14 +37,14 @@ class Connections:
         self._most = most
         self._per_login = per_login
         # By the users whose servers they are, and by the displays, the oldest connection first.
-        self._held: dict[int, dict[Hashable, Connected]] = {}
+        self._held: dict[Payer, dict[Hashable, Connected]] = {}
         # Whether there was no room for somebody who has fewer than others.
         self.is_full = False
 
-    def enter(self, uid: int, display: Hashable, holder: Connected) -> bool:
-        """Return whether ``holder`` may connect to a server of ``uid``, and count it. Where there
+    def enter(self, payer: Payer, display: Hashable, holder: Connected) -> bool:
+        """Return whether ``holder`` may connect to a server of ``payer``, and count it. Where there
         is no room left, whoever holds most lets go of the youngest one."""
-        held = self._held.get(uid, {})
+        held = self._held.get(payer, {})
         if display in held or len(held) >= self._per_login:
             return False
         if sum(map(len, self._held.values())) >= self._most:
@@ -52,16 +53,16 @@ class Connections:
             if len(largest) <= len(held) + 1:
                 return False
             largest[next(reversed(largest))].close()
-        self._held.setdefault(uid, {})[display] = holder
+        self._held.setdefault(payer, {})[display] = holder
         return True
 
-    def leave(self, uid: int, display: Hashable, holder: Connected) -> None:
+    def leave(self, payer: Payer, display: Hashable, holder: Connected) -> None:
         """Count ``holder`` no longer, if it was."""
-        held = self._held.get(uid, {})
+        held = self._held.get(payer, {})
         if held.get(display) is holder:
             del held[display]
             if not held:
-                del self._held[uid]
+                del self._held[payer]
 
 
 class Limits:
@@ -75,21 +76,21 @@ class Limits:
         reserved = min(RESERVED_DESCRIPTORS, descriptors // 2)
         self.connections = Connections(descriptors - reserved, sessions)
         # The users who have more than is listed or looked at.
-        self.over: set[int] = set()
+        self.over: set[Payer] = set()
         # How many sessions of each user a source has, by the source.
-        self._sessions: dict[object, Counter[int]] = {}
+        self._sessions: dict[object, Counter[Payer]] = {}
         # How much of our time each user has had in this look; nothing in the first one, in which
         # nothing is to be missed.
-        self._spent: dict[int, float] = {}
+        self._spent: dict[Payer, float] = {}
         self._is_first = True
         # As of when the processor time is counted, by this thread's clock.
         self._since = 0.0
         # On what is whose our time is being spent; None if it is nobody's.
-        self.spends_on: int | None = None
+        self.spends_on: Payer | None = None
         # How much was said of what is each user's, and since when, by the monotonic clock.
-        self._said: dict[int, tuple[int, float]] = {}
+        self._said: dict[Payer, tuple[int, float]] = {}
         # When new X servers of a user were waited for last, by the monotonic clock.
-        self._waited: dict[int, float] = {}
+        self._waited: dict[Payer, float] = {}
 
     def begin(self, is_first: bool) -> None:
         """Begin a look."""
@@ -99,27 +100,27 @@ class Limits:
     def choose(self, processes: Iterable[Process]) -> set[int]:
         """Return the pids of those of ``processes``, which may all serve sessions, that are one too
         many: the oldest of each user are looked at."""
-        by_user: dict[int, list[Process]] = {}
+        by_user: dict[Payer, list[Process]] = {}
         for process in processes:
-            by_user.setdefault(process.uid, []).append(process)
+            by_user.setdefault(process.payer, []).append(process)
         most = 2 * self.sessions  # some serve none, or belong to a session that has another
         passed_over: set[int] = set()
-        for uid, theirs in by_user.items():
+        for payer, theirs in by_user.items():
             if len(theirs) > most:
-                self.over.add(uid)
+                self.over.add(payer)
                 theirs.sort(key=by_age)
                 passed_over.update(process.pid for process in theirs[most:])
         return passed_over
 
-    def has_room(self, uid: int, new: int) -> bool:
-        """Return whether user ``uid`` may have another session, beside those that the sources have
+    def has_room(self, payer: Payer, new: int) -> bool:
+        """Return whether ``payer`` may have another session, beside those that the sources have
         told of and ``new`` ones."""
-        if self._held(uid) + new < self.sessions:
+        if self._held(payer) + new < self.sessions:
             return True
-        self.over.add(uid)
+        self.over.add(payer)
         return False
 
-    def count(self, source: object, sessions: Counter[int]) -> None:
+    def count(self, source: object, sessions: Counter[Payer]) -> None:
         """Take note of how many ``sessions`` of each user ``source`` has."""
         self._sessions[source] = sessions
 
@@ -127,57 +128,59 @@ class Limits:
         """Begin to measure what :meth:`spend` counts."""
         self._since = time.thread_time()
 
-    def has_time(self, uid: int) -> bool:
-        """Return whether there is time left in this look for what is user ``uid``'s."""
-        spent = self._spent.get(uid, 0.0)
-        return spent <= LOGIN_SECONDS or spent <= LOGIN_SECONDS + SESSION_SECONDS * self._held(uid)
+    def has_time(self, payer: Payer) -> bool:
+        """Return whether there is time left in this look for what is ``payer``'s."""
+        spent = self._spent.get(payer, 0.0)
+        if spent <= LOGIN_SECONDS:
+            return True
+        return spent <= LOGIN_SECONDS + SESSION_SECONDS * self._held(payer)
 
-    def spend(self, uid: int) -> None:
-        """Take note that the processor time since the last call was user ``uid``'s."""
+    def spend(self, payer: Payer) -> None:
+        """Take note that the processor time since the last call was ``payer``'s."""
         now = time.thread_time()
         if not self._is_first:
-            self._spent[uid] = self._spent.get(uid, 0.0) + now - self._since
+            self._spent[payer] = self._spent.get(payer, 0.0) + now - self._since
         self._since = now
 
     @contextmanager
-    def spending(self, uid: int) -> Iterator[None]:
-        """Do what is user ``uid``'s. Raises :class:`fastx_list.agent.door.Unanswered` if there is
+    def spending(self, payer: Payer) -> Iterator[None]:
+        """Do what is ``payer``'s. Raises :class:`fastx_list.agent.door.Unanswered` if there is
         no time left for it in this look."""
-        if not self.has_time(uid):
-            raise Unanswered(f"what is user {uid}'s")
+        if not self.has_time(payer):
+            raise Unanswered(f"what is {payer}'s")
         self.start_clock()
-        self.spends_on = uid
+        self.spends_on = payer
         try:
             yield
         finally:
             self.spends_on = None
-            self.spend(uid)
+            self.spend(payer)
 
-    def may_say(self, uid: int | None) -> bool:
-        """Return whether there is room in the log for one more line about what is user ``uid``'s,
+    def may_say(self, payer: Payer | None) -> bool:
+        """Return whether there is room in the log for one more line about what is ``payer``'s,
         or about that on which our time is being spent; count it."""
-        uid = self.spends_on if uid is None else uid
-        if uid is None:
+        payer = self.spends_on if payer is None else payer
+        if payer is None:
             return True
         now = time.monotonic()
-        number, since = self._said.get(uid, (0, now))
+        number, since = self._said.get(payer, (0, now))
         if now - since > SAYING_SECONDS:
             self._said = {
                 each: said for each, said in self._said.items() if now - said[1] <= SAYING_SECONDS
             }
             number, since = 0, now
-        self._said[uid] = number + 1, since
+        self._said[payer] = number + 1, since
         return number < MAX_LINES
 
-    def may_wait(self, uid: int) -> bool:
-        """Return whether new X servers of user ``uid`` may be waited for."""
-        return time.monotonic() - self._waited.get(uid, -WAITING_PAUSE) >= WAITING_PAUSE
+    def may_wait(self, payer: Payer) -> bool:
+        """Return whether new X servers of ``payer`` may be waited for."""
+        return time.monotonic() - self._waited.get(payer, -WAITING_PAUSE) >= WAITING_PAUSE
 
-    def waited(self, uid: int) -> None:
-        """Take note that new X servers of user ``uid`` were waited for in vain."""
+    def waited(self, payer: Payer) -> None:
+        """Take note that new X servers of ``payer`` were waited for in vain."""
         now = time.monotonic()
         self._waited = {each: at for each, at in self._waited.items() if now - at < WAITING_PAUSE}
-        self._waited[uid] = now
+        self._waited[payer] = now
 
-    def _held(self, uid: int) -> int:
-        return sum(each[uid] for each in self._sessions.values())
+    def _held(self, payer: Payer) -> int:
+        return sum(each[payer] for each in self._sessions.values())

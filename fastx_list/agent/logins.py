@@ -12,6 +12,7 @@ import time
 from typing import NamedTuple
 
 from fastx_list.agent.door import Unanswered, ask
+from fastx_list.agent.subordinates import payer
 
 FRESH_SECONDS = 60.0  # an answer is good for
 RETRY_SECONDS = 5.0  # in which it is not asked again after a failure
@@ -39,10 +40,11 @@ class Logins:
     def of_new(self, uid: int) -> str | None:
         """Return the login of ``uid`` as it is now; if the name services hang, as it was within the
         last minute."""
-        now = time.monotonic()
+        now, owner = time.monotonic(), payer(uid)
+        owner = f"user {owner}" if isinstance(owner, int) else owner
         known = self._answers.pop(uid, _Answer(None, now, now))
         try:
-            login = ask(f"the name of user {uid}", "what it is", lambda: pwd.getpwuid(uid).pw_name)
+            login = ask(f"the name of {owner}", "what it is", lambda: pwd.getpwuid(uid).pw_name)
             answer = _Answer(login, now, now + FRESH_SECONDS)
         except Unanswered:
             is_fresh = now < known.answered + FRESH_SECONDS

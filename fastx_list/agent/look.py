@@ -175,7 +175,10 @@ class Look:
         so."""
         machine, now = self.machine, time.monotonic()
         limits = machine.limits
-        users = {machine.logins.of(uid) or str(uid) for uid in limits.over}
+        users = {
+            (machine.logins.of(payer) or str(payer)) if isinstance(payer, int) else payer
+            for payer in limits.over
+        }
         for login in self._too_many | users:
             subject = f"sessions of {login}"
             problem = (

@@ -32,6 +32,7 @@ from fastx_list.agent.process import (
     young_since,
 )
 from fastx_list.agent.sockets import Heard, Sockets
+from fastx_list.agent.subordinates import Payer, subordinates
 from fastx_list.agent.x11 import FIRST_PORT, socket_path
 
 MAX_EXPLAINED = 10_000  # subjects that are kept in mind
@@ -105,6 +106,7 @@ class Machine:
         self._turn = (self._turn + 1) % TURNS
         self._heard = {network: self._heard[network] for network in self._sockets}
         self._by_name, self._sockets, self._on_displays, self._children = None, {}, {}, None
+        subordinates.read()
         self.limits.begin(is_first=self.last_look is None)
         self.claimed, self._displays = set(), set()
         self.unanswered, self.unread, self.problems = set(), set(), {}
@@ -112,13 +114,13 @@ class Machine:
         # One that a listing has left out has not gone until it is asked for itself.
         pids += self.processes.keys() - set(pids)
         kept: dict[int, Process] = {}
-        since, young = young_since(), Counter[int]()
+        since, young = young_since(), Counter[Payer]()
         for pid in pids:
             process: Process | None = self.processes.get(pid)
             if process is None or pid % TURNS == self._turn:
                 process = self._look_at(pid, process)
-            elif process.stat.start > since and young[process.uid] < MAX_YOUNG:
-                young[process.uid] += 1
+            elif process.stat.start > since and young[process.payer] < MAX_YOUNG:
+                young[process.payer] += 1
                 process = self._look_at(pid, process)
             if process is not None:
                 kept[pid] = process

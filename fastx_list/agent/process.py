@@ -21,6 +21,7 @@ from typing import NamedTuple
 from fastx_list.agent.clock import clock
 from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
 from fastx_list.agent.files import read_up_to
+from fastx_list.agent.subordinates import Payer, payer
 from fastx_list.config import SESSION_PREFIX
 
 YOUNG_SECONDS = 5.0
@@ -152,6 +153,11 @@ class Process:
         """What no other process on any boot of this machine has: pids are used again, these are
         not."""
         return f"{boot_id()}:{self.pid}:{self.stat.start}"
+
+    @cached_property
+    def payer(self) -> Payer:
+        """Who pays for what it costs us."""
+        return payer(self.uid)
 
     @property
     def started(self) -> int:

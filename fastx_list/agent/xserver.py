@@ -21,6 +21,7 @@ from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.start import overrides
+from fastx_list.agent.subordinates import Payer
 from fastx_list.model.session import GEOMETRY, complete
 
 # As opposed to flags, these options take the next argument. Only those matter whose value could be
@@ -178,7 +179,7 @@ class XServers:
         # The identities of processes that are not of this kind.
         self._others: set[str] = set()
         # How many sessions of each user this look has found that are new.
-        self._new: Counter[int] = Counter()
+        self._new: Counter[Payer] = Counter()
         # The identities of sessions that had no turn in the last look, or failed.
         self._late: Set[str] = set()
 
@@ -240,10 +241,10 @@ class XServers:
         machine.claimed.add(identity)
         if session is not None or not self.listed:
             return session
-        if not machine.limits.has_room(process.uid, self._new[process.uid]):
+        if not machine.limits.has_room(process.payer, self._new[process.payer]):
             return None
         session = self._make(process, machine)
-        self._new[process.uid] += session is not None
+        self._new[process.payer] += session is not None
         return session
 
     def scan(self, machine: Machine) -> Iterable[Facts]:
@@ -251,7 +252,7 @@ class XServers:
         for identity in self._sessions.keys() - sessions.keys():
             self._sessions[identity].close(machine)
         self._sessions = sessions
-        machine.limits.count(self, Counter(each.process.uid for each in sessions.values()))
+        machine.limits.count(self, Counter(each.process.payer for each in sessions.values()))
         late = self._late  # and therefore first now
         waiting = sorted(sessions.values(), key=lambda each: each.process.identity not in late)
         asked = self._ask(waiting, methodcaller("follow", machine), machine)
@@ -277,7 +278,7 @@ class XServers:
                 if session is not None or identity in self._others:
                     session = self._take(process, others, machine)
                 else:
-                    with machine.limits.spending(process.uid):
+                    with machine.limits.spending(process.payer):
                         session = self._take(process, others, machine)
             except Unanswered:
                 # Nobody else is to take it for one of theirs meanwhile.
@@ -300,10 +301,10 @@ class XServers:
         limits, done = machine.limits, []
         limits.start_clock()
         for session in sessions:
-            uid = session.process.uid
-            if not limits.has_time(uid):
+            payer = session.process.payer
+            if not limits.has_time(payer):
                 continue
-            limits.spends_on = uid
+            limits.spends_on = payer
             try:
                 call(session)
                 done.append(session)
@@ -312,7 +313,7 @@ class XServers:
             except Exception:
                 problem = f"stays as it was: {traceback.format_exc(limit=-4)}"
                 machine.explain(session.subject, problem)
-            limits.spend(uid)
+            limits.spend(payer)
         limits.spends_on = None
         return done
 

@@ -26,6 +26,7 @@ from fastx_list.agent.files import FileBusy, FileDenied, FileError, read_regular
 from fastx_list.agent.logins import FRESH_SECONDS
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.serving import NEVER, File, Serving
+from fastx_list.agent.subordinates import Payer, payer
 from fastx_list.model.json import from_json, to_json
 from fastx_list.model.params import ParamsError, check_params
 from fastx_list.model.query import describe
@@ -67,7 +68,7 @@ class Spool:
         # Whose the directory is, and, where others can write to it, how many files each user has
         # there that are read.
         self._owner = 0
-        self._numbers: Counter[int] = Counter()
+        self._numbers: Counter[Payer] = Counter()
         # The logins of those who can, and until when they hold, by the monotonic clock.
         self._logins: dict[int, tuple[str, float]] = {}
         # The logins whose sessions may be in files that could not be read yet; None is anybody.
@@ -121,9 +122,7 @@ class Spool:
         anyone_writes = bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
         known = self._files if anyone_writes == self._anyone_writes else {}
         self._anyone_writes, self._owner = anyone_writes, status.st_uid
-        self._numbers = (
-            Counter(each.owner for each in known.values()) if anyone_writes else Counter()
-        )
+        self._numbers = Counter(payer(each.owner) for each in known.values() if anyone_writes)
         files: dict[str, File] = {}
         changed: list[str] = []
         new: list[str] = []
@@ -177,10 +176,11 @@ class Spool:
         write; otherwise count one more."""
         if not self._is_bounded(owner):
             return False
-        if self._numbers[owner] >= machine.limits.sessions:
-            machine.limits.over.add(owner)
+        pays = payer(owner)
+        if self._numbers[pays] >= machine.limits.sessions:
+            machine.limits.over.add(pays)
             return True
-        self._numbers[owner] += 1
+        self._numbers[pays] += 1
         return False
 
     def _is_unchanged(self, file: File, entry: os.DirEntry[str]) -> bool:
@@ -222,7 +222,7 @@ class Spool:
         problem, is_read = "", True
         bounded = self._is_bounded(status.st_uid)
         try:
-            with machine.limits.spending(status.st_uid) if bounded else nullcontext():
+            with machine.limits.spending(payer(status.st_uid)) if bounded else nullcontext():
                 file = self._read_file(name, directory, file)
         except Unanswered:  # its owner has no time left in this look
             files[name] = self._unanswered(name, file)
