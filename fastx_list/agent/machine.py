@@ -76,6 +76,9 @@ class Machine:
         self.last_look: float | None = None
         # The identities of the processes that a source has taken in this look.
         self.claimed: set[str] = set()
+        # The sources whose sessions processes are, in this look and in the last one.
+        self.kinds: dict[str, object] = {}
+        self.kinds_before: dict[str, object] = {}
         # The displays that one has taken, each with whose it is and where.
         self._displays: set[tuple[int, str | None, str | None, int]] = set()
         # Which older processes this look looks at again: those with this remainder of their pid.
@@ -109,6 +112,7 @@ class Machine:
         subordinates.read()
         self.limits.begin(is_first=self.last_look is None)
         self.claimed, self._displays = set(), set()
+        self.kinds_before, self.kinds = self.kinds, {}
         self.unanswered, self.unread, self.problems = set(), set(), {}
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
         # One that a listing has left out has not gone until it is asked for itself.

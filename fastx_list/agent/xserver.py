@@ -271,7 +271,8 @@ class XServers:
         self._new = Counter()
         for process in machine.named(self.programs):
             identity = process.identity
-            if identity in machine.claimed:
+            # What was one kind's stays so, whoever could not be asked whether it is theirs
+            if identity in machine.claimed or machine.kinds_before.get(identity, self) is not self:
                 continue
             session = self._sessions.get(identity)
             try:
@@ -288,6 +289,7 @@ class XServers:
                 self._explain_failure(process, machine)
             if session is not None:
                 sessions[identity] = session
+                machine.kinds[identity] = self
                 if session.owns_display:
                     machine.claim_display(process, session.display)
         self._others = others

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fastx_list.agent.door import Unanswered
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.limits import LOGIN_SECONDS, Limits
 from fastx_list.agent.machine import Machine
@@ -135,3 +136,17 @@ def test_the_oldest_sessions_of_a_login_have_its_room_and_others_are_not_looked_
     look(machine, *[HOSTILE] * 20, OTHER)
     del machine.processes[2], machine.processes[3]
     assert clients(kind, machine).keys() == {"1", "4", "5", "21"}
+
+
+def test_a_session_stays_its_kinds_while_another_kind_cannot_ask_whose_it_is(
+    kind: Kind, machine: Machine
+) -> None:
+    class Before(Kind):
+        def recognises(self, process: Process, machine: Machine) -> bool:
+            raise Unanswered("whose it is")
+
+    look(machine, OTHER)
+    assert clients(kind, machine) == {"1": 0}
+    machine.kinds_before, kind.clients = machine.kinds, 1
+    look(machine, OTHER)
+    assert clients(Before(), machine) == {} and clients(kind, machine) == {"1": 1}
