@@ -139,6 +139,7 @@ def test_what_ended_while_the_disk_is_full_is_not_shown_for_sure_and_nothing_els
         assert doctor.returncode != 0
         assert "cannot be written" in doctor.stdout and "make room" in doctor.stdout
         assert "agent: " in doctor.stdout and "none is running" not in doctor.stdout
+        assert "has written nothing" in full.service.run("ls", "--login", "alice").stderr
         assert full.told() == []
         filler.unlink()
         wait_for("the end", lambda: full.shows("two"))
