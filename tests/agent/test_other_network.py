@@ -1,0 +1,51 @@
+"""The sockets of a network namespace that is not ours, as root asks the kernel for them there."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fastx_list.agent import sockets
+from fastx_list.agent.diag import DiagError
+from fastx_list.agent.sockets import Sockets
+from tests.support import Processes, needs_root, program, wait_for
+
+LISTENS = """import signal, socket
+server = socket.socket(socket.AF_UNIX)
+server.bind("\\0fastx-list/inside")
+server.listen()
+print("ready", flush=True)
+signal.pause()"""
+
+
+def setns(descriptor: int, kind: int) -> None:
+    """Enter a namespace, setns(2), as ``os.setns`` of Python 3.12 does."""
+    if ctypes.CDLL(None, use_errno=True).setns(descriptor, kind):
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+def test_the_kernel_tells_of_another_namespace_and_we_stay_in_ours(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_root()
+    unshare = program("unshare", "util-linux")
+    if subprocess.run([unshare, "--net", "true"], capture_output=True).returncode:
+        pytest.skip("namespaces may not be made here")
+    if not hasattr(os, "setns"):
+        monkeypatch.setattr(os, "setns", setns, raising=False)
+
+    def refuse(pid: int | None) -> None:
+        raise DiagError("refused")
+
+    monkeypatch.setattr(sockets, "ProcNet", refuse)
+    inside = processes.start([unshare, "--net", "/usr/bin/python3", "-c", LISTENS], "inside")
+    wait_for("its socket", lambda: "ready" in processes.log("inside"))
+    ours = Path("/proc/thread-self/ns/net").readlink()
+    assert list(Sockets(inside.pid).listening_paths()) == ["\0fastx-list/inside"]
+    assert Path("/proc/thread-self/ns/net").readlink() == ours
+    assert "\0fastx-list/inside" not in Sockets().listening_paths()
+    assert Sockets(2**22 + 1).unix_clients("/tmp/x") is None  # there is no such process
