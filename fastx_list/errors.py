@@ -59,6 +59,7 @@ ERRORS = {
         "a mistake of ours; our log says more",
         "the server made a mistake; its log says more",
     ),
+    501: ErrorKind("ValidationError", "a Transfer-Encoding that is not chunked"),
     503: ErrorKind("Unavailable", "the list cannot be read or a change not be kept, for now"),
 }
 

@@ -38,7 +38,8 @@ def test_the_page_names_every_close_code_and_no_other() -> None:
         (401, "AuthError"),
         (417, "ValidationError"),
         (431, "ValidationError"),
-        (501, "InternalError"),
+        (501, "ValidationError"),  # RFC 9112 section 6.1: of a Transfer-Encoding of the client's
+        (505, "InternalError"),
     ],
 )
 def test_every_status_has_a_name_whoever_gives_it(status: int, name: str) -> None:

@@ -70,7 +70,9 @@ def parse_query_string(query_string: bytes) -> Query:
     try:
         # Without the others, so that a cache-buster costs little
         asked = tuple(
-            pair for pair in pairs_of(query_string) if meaning(pair[0], _NAMES) is not None
+            pair
+            for pair in pairs_of(query_string)
+            if pair[0] in _NAMES or meaning(pair[0], _NAMES) is not None
         )
         short = sum(len(name) + len(value) for name, value in asked) <= MAX_KEPT_QUESTION
         return _parse_kept(asked) if short else _parse(asked)

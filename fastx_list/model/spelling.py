@@ -82,6 +82,8 @@ def split_values(text: str) -> frozenset[str]:
     One that has a comma itself stands in double quotes, in which two of them stand for one (RFC
     4180 section 2). Around one without a comma they are a part of it.
     """
+    if '"' not in text:
+        return frozenset(value.strip() for value in text.split(","))
     values, place = set(), 0
     while place <= len(text):
         quoted = _QUOTED.match(text, place)
