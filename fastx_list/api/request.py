@@ -173,7 +173,11 @@ def pairs_of(text: bytes, charset: str = "utf-8") -> list[tuple[str, str]]:
     plain = text.decode(charset, "surrogateescape")
     if ";" in plain and _SEMICOLON.search(plain):
         raise ValidationError("parameters: takes & between them, and not ;")
-    return parse_qsl(plain, encoding=charset, errors="surrogateescape")
+    if "%" in plain or "+" in plain:
+        return parse_qsl(plain, encoding=charset, errors="surrogateescape")
+    # The same, where nothing is encoded
+    parts = [part.partition("=") for part in plain.split("&")]
+    return [(name, value) for name, _, value in parts if value]
 
 
 def json_object(mimetype: str, body: bytes, takes: Iterable[str] = FORMS) -> dict[str, Any]:

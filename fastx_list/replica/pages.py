@@ -74,11 +74,14 @@ class Pages:
         if kept is not None and kept.version == filtered.version:
             self._kept[topic, query] = kept._replace(topic_version=view.version)
             return kept.page
-        body = b"[" + b",".join([entry.text for entry in filtered.page(query)]) + b"]"
-        total = len(filtered.entries)
-        etag = hashlib.blake2b(body + b"%d" % total, digest_size=12).hexdigest()
+        entries, total = filtered.page(query), len(filtered.entries)
+        body = b"[" + b",".join([entry.text for entry in entries]) + b"]"
+        digests = b"".join([entry.digest for entry in entries])
+        etag = hashlib.blake2b(digests + b"%d" % total, digest_size=12).hexdigest()
         page = Page(body, total, etag)
         size = len(body) + query.size
+        if kept is not None:
+            self._drop(topic, query)
         self._keep(topic, query, _KeptPage(page, filtered.version, view.version, size))
         self._bound(topic, view)
         return page
@@ -88,10 +91,11 @@ class Pages:
         self._sorted_bytes -= self._sorted.pop(view, 0)
 
     def _keep(self, topic: Topic, query: Query, new: _KeptPage) -> None:
-        self._drop(topic, query)
         self._kept[topic, query] = new
         self._bytes += new.size
-        share = self._shares.setdefault(topic, _Share())
+        share = self._shares.get(topic)
+        if share is None:
+            share = self._shares[topic] = _Share()
         share.queries[query] = None
         share.size += new.size
         while (

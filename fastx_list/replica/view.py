@@ -7,6 +7,7 @@ much pays for it, and nobody else.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
@@ -45,6 +46,11 @@ class Entry:
         """What the JSON says, parsed when first needed."""
         members: Mapping[str, Any] = json.loads(self.text)
         return members
+
+    @cached_property
+    def digest(self) -> bytes:
+        """A fingerprint of the JSON, so that an answer's needs only these."""
+        return hashlib.blake2b(self.text, digest_size=16).digest()
 
 
 E = TypeVar("E", bound=Entry)
