@@ -124,7 +124,7 @@ def test_a_difference_of_the_short_cut_is_found(fuzzer: Fuzzer) -> None:
 
 def test_a_write_to_anothers_session_is_found(fuzzer: Fuzzer) -> None:
     store = fuzzer.here.plain.extensions["fastx-list"].store
-    patch = {"mark": world.canary("alice", "mark")}
+    patch = {"planted": world.canary("alice", "mark")}  # which nobody overwrites
     store.set_params(world.session_id("bob", 0), world.LOGINS["bob"], patch)
     assert found(fuzzer) == {"foreign write", "foreign canary"}
 
