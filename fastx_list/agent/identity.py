@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fastx_list.agent.process import NO_PROCESS, boot_id, identity_of, read_any_stat
 from fastx_list.config import PREFIX, ConfigError, Settings, given, read_server_id
 from fastx_list.state import (
     StateError,
@@ -31,7 +32,7 @@ from fastx_list.state import (
 from fastx_list.text import printable
 
 ANY = "any"  # the machine that one without a name takes itself for
-MAX_ID_BYTES = 128
+MAX_HOLDER_BYTES = 512
 
 
 def path(settings: Settings) -> Path:
@@ -102,16 +103,18 @@ def only_one(settings: Settings) -> Iterator[None]:
     try:
         _keep_server_id(settings)
         read(settings)
-        with suppress(OSError):  # it is for people to read
+        holder = settings.server_id, identity_of(os.getpid()) or NO_PROCESS
+        with suppress(OSError):
             os.ftruncate(lock, 0)
-            os.pwrite(lock, settings.server_id.encode(), 0)
+            os.pwrite(lock, "\n".join(holder).encode(), 0)
         yield
     finally:
         os.close(lock)
 
 
 def _locked(file: Path) -> int:
-    """Return ``file``, opened and locked until it is closed, also by the death of this process.
+    """Return ``file``, opened and locked until it is closed, also by the death of this process. A
+    process that was ended and still hangs is left a lock that counts no more.
 
     Raises ``BlockingIOError`` with the id of the agent that has it as the name of a file, else
     ``OSError``.
@@ -127,16 +130,45 @@ def _locked(file: Path) -> int:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                holder = os.pread(lock, MAX_ID_BYTES, 0).decode(errors="replace")
-                error.filename = printable(holder)
-                raise
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.stat(file, follow_symlinks=False), status):
-                    return lock
+                text = os.pread(lock, MAX_HOLDER_BYTES, 0).decode(errors="replace")
+                holder, process, *_ = *text.splitlines(), "", ""
+                if not _has_been_ended(process):
+                    error.filename = printable(holder)
+                    raise
+                _remove(file, status)
+            else:
+                with suppress(FileNotFoundError):
+                    if os.path.samestat(os.stat(file, follow_symlinks=False), status):
+                        return lock
         except BaseException:
             os.close(lock)
             raise
         os.close(lock)  # it was removed just then
+
+
+def _has_been_ended(identity: str) -> bool:
+    """Return whether the process with this :attr:`~fastx_list.agent.process.Process.identity` is
+    there but does nothing any more. While one of its threads waits in the kernel for what never
+    comes, all that it had open stays open."""
+    boot, _, rest = identity.partition(":")
+    pid, _, start = rest.partition(":")
+    if boot != boot_id() or not pid.isdecimal():
+        return False
+    stat = read_any_stat(int(pid))
+    return stat is not None and str(stat.start) == start and stat.state in "ZXx"
+
+
+def _remove(file: Path, status: os.stat_result) -> None:
+    """Remove ``file`` if it is still the one with this ``status``, and not what another agent has
+    made in its place just now."""
+    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)  # one at a time
+        with suppress(FileNotFoundError), working_as(owner_of(file.parent)):
+            if os.path.samestat(os.stat(file, follow_symlinks=False), status):
+                os.unlink(file)
+    finally:
+        os.close(directory)
 
 
 def _keep_server_id(settings: Settings) -> None:

@@ -51,7 +51,7 @@ class Stat(NamedTuple):
 def read_stat(pid: int) -> Stat | None:
     """Return what ``/proc/PID/stat`` says, or ``None`` if the process is gone or only waits to be
     reaped."""
-    stat = _read_any_stat(pid)
+    stat = read_any_stat(pid)
     return None if stat is None or stat.state in "ZXx" else stat
 
 
@@ -61,7 +61,7 @@ def identity_of(pid: int) -> str | None:
 
     Raises :class:`fastx_list.agent.door.Unanswered` if it cannot be asked for now.
     """
-    stat = _read_any_stat(pid)
+    stat = read_any_stat(pid)
     if stat is not None:
         return NO_PROCESS if stat.state in "ZXx" else f"{boot_id()}:{pid}:{stat.start}"
     try:
@@ -73,16 +73,15 @@ def identity_of(pid: int) -> str | None:
     return None  # /proc is mounted with hidepid
 
 
-def _read_any_stat(pid: int) -> Stat | None:
+def read_any_stat(pid: int) -> Stat | None:
+    """Return what ``/proc/PID/stat`` says, also of a process that only waits to be reaped."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             data = file.read()
         # The name is the process's own choice and may hold anything, also brackets and blanks.
-        name, rest = (
-            data[data.index(b"(") + 1 : data.rindex(b")")],
-            data[data.rindex(b")") + 2 :].split(),
-        )
-        return Stat(name.decode("utf-8", "replace"), rest[0].decode(), int(rest[1]), int(rest[19]))
+        name, _, rest = data.partition(b"(")[2].rpartition(b")")
+        state, parent, *fields = rest.split()
+        return Stat(name.decode("utf-8", "replace"), state.decode(), int(parent), int(fields[17]))
     except OSError as error:
         _check_is_said(error)
         return None

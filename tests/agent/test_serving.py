@@ -165,7 +165,7 @@ def test_a_process_that_cannot_be_asked_for_now_ends_nothing(
 def test_what_may_not_be_known_ends_nothing(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     here.say(os.getpid())
     with monkeypatch.context() as patch:  # as with hidepid
-        patch.setattr(process_module, "_read_any_stat", lambda pid: None)
+        patch.setattr(process_module, "read_any_stat", lambda pid: None)
         here.machine.processes = {}
         assert identity_of(os.getpid()) is None and identity_of(2**22 + 1) == NO_PROCESS
         assert len(list(here.spool.scan(here.machine))) == 1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import shutil
+import struct
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ from tests.support import Processes, wait_for
 from tests.system.sessions import User, free_display
 
 MNT_DETACH = 2
+FUSE_INIT, FUSE_READ_BYTES = 26, 1 << 20
 MOUNTED_SECONDS = 150.0  # at the most, so that a test which hangs fails
 
 
@@ -58,19 +61,24 @@ def start_impostor(
 
 
 @contextmanager
-def silent(directory: Path, owner: User | None = None) -> Iterator[None]:
+def silent(directory: Path, owner: User | None = None, listens: bool = False) -> Iterator[None]:
     """Mount at ``directory`` a file system of ``owner`` that never answers; in the end whoever
-    waits for it fails."""
+    waits for it fails. One that ``listens`` takes requests: who waits for it cannot be killed."""
     try:
-        kernel = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        kernel = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         pytest.skip(f"no file systems in user space here: {error}")
     answering = threading.Lock()
+    is_over = threading.Event()
+    listener = threading.Thread(target=_listen, args=(kernel, is_over), daemon=True)
 
     def give_up() -> None:
         """Close the file system, once: then whoever waits for it fails, also who ignores SIGKILL,
         such as a program that looks up a name that another one looks up already."""
         if answering.acquire(blocking=False):
+            is_over.set()
+            if listener.ident:
+                listener.join()
             os.close(kernel)
 
     watchdog = threading.Timer(MOUNTED_SECONDS, give_up)
@@ -82,11 +90,28 @@ def silent(directory: Path, owner: User | None = None) -> Iterator[None]:
         if library.mount(b"silent", os.fsencode(directory), b"fuse", 0, options.encode()):
             pytest.skip(f"nothing may be mounted here: {os.strerror(ctypes.get_errno())}")
         watchdog.start()
+        if listens:
+            listener.start()
         yield
     finally:
         watchdog.cancel()
         give_up()
         library.umount2(os.fsencode(directory), MNT_DETACH)
+
+
+def _listen(kernel: int, is_over: threading.Event) -> None:
+    """Read what is asked of a file system, and answer nothing but the first request, with which
+    the kernel introduces itself (linux/fuse.h)."""
+    poller = select.poll()
+    poller.register(kernel, select.POLLIN)
+    while not is_over.is_set():
+        if poller.poll(50):
+            request = os.read(kernel, FUSE_READ_BYTES)
+            operation, unique = struct.unpack_from("=4xIQ", request)
+            if operation == FUSE_INIT:
+                major, minor = struct.unpack_from("=40xII", request)
+                told = struct.pack("=IIIIHHIIHHI28x", major, minor, 0, 0, 12, 9, 65536, 1, 0, 0, 0)
+                os.write(kernel, struct.pack("=IiQ", 16 + len(told), 0, unique) + told)
 
 
 def memory(pid: int) -> int:

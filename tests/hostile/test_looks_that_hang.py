@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fastx_list.agent.process import read_any_stat
 from tests.hostile.hanging import memory, silent, start_impostor
 from tests.support import Processes, Service, let_others_in, needs_root, wait_for
 from tests.system.sessions import User, start_vnc
@@ -149,6 +150,35 @@ def test_a_look_that_hangs_ends_no_session_and_is_told(
         vnc.process.wait()
         agent.process.send_signal(signal.SIGTERM)
         assert agent.process.wait(SECONDS) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_agent_that_cannot_be_ended_gives_way_to_a_new_one(
+    service: Service, users: tuple[User, User], processes: Processes, number: signal.Signals
+) -> None:
+    hostile, other = users
+    agent = Agent(service)
+    vnc = start_vnc(processes, other)
+    wait_for("the session", lambda: agent.lists(other, vnc.process), SECONDS)
+    (hostile.home / "fuse").mkdir()
+    with silent(hostile.home / "fuse", hostile, listens=True):
+        path = str(hostile.home / "fuse" / "authority")
+        impostor = start_impostor(processes, hostile, "-auth", path)
+        wait_for("the wait", lambda: f"login {hostile.login}: no answer" in agent.problems())
+        before = agent.lists(other, vnc.process)
+        agent.process.send_signal(number)
+        wait_for("its end", lambda: _is_over(agent.process.pid))
+        assert agent.process.poll() is None, "it could be ended"
+        agent.process = service.start_agent()
+        second = start_vnc(processes, other)
+        wait_for("a new session", lambda: agent.lists(other, second.process), SECONDS)
+        assert agent.lists(other, vnc.process) == before
+    assert impostor.poll() is None
+
+
+def _is_over(pid: int) -> bool:
+    stat = read_any_stat(pid)
+    return stat is not None and stat.state == "Z"
 
 
 def _problems(service: Service) -> str:
