@@ -39,6 +39,7 @@ class Seen:
 
     version: int = -1
     note: int = 0
+    losses: int = 0  # how often its params had been lost by then
     has_ended: bool = False  # and that the session has ended in truth, too
 
 
@@ -117,11 +118,17 @@ class Judge:
         if version is None:
             return f"it never was so; at last it is {session.versions[-1]}"
         excuses = self.truth.excuses
+        if seen.losses != session.losses:
+            seen.losses, seen.note = session.losses, 0
         try:
             if not excuses.older:
                 if not session.is_real and version < seen.version:
                     return f"version {seen.version} was seen before"
-                if note_of(data) < seen.note and note_of(data) not in session.notes[1:]:
+                if (
+                    note_of(data) < seen.note
+                    and note_of(data) not in session.notes[1:]
+                    and session.node not in excuses.gone
+                ):
                     return f"note {seen.note} was seen before"
                 if seen.has_ended and session.node not in excuses.gone:
                     return "its end was told before, and it has ended"

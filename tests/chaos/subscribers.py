@@ -18,7 +18,7 @@ CONNECT_SECONDS = 60.0  # generous, since nothing here is about speed
 LISTEN_SECONDS = 0.25  # until it is seen whether to stop
 AGAIN_SECONDS = 0.1  # between two attempts to connect
 SLOW_SECONDS = 0.2  # between two messages of a slow one
-SMALL_BYTES = 2048  # of what the kernel keeps for a slow one
+SMALL_BYTES, MUCH_BYTES = 16384, 1 << 20  # that the kernel keeps for a slow one, also in a hurry
 ABNORMAL = 1006  # what a client says of a connection that was not closed (RFC 6455 section 7.1.5)
 TOKEN_ENDED = 4401
 
@@ -124,6 +124,8 @@ class Subscriber:
                 self._judge.message(self.history, message)
             if self.is_slow and not self.must_hurry.is_set():
                 self._stopped.wait(SLOW_SECONDS)
+            elif self.is_slow:
+                connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MUCH_BYTES)
 
     def _judge_close(self, code: int) -> None:
         if code in self._judge.truth.excuses.closes and not self.is_revoked:

@@ -38,6 +38,8 @@ class Session:
     touched: int | None = None
     is_started_anew: bool = False  # whether its params may be those it began with
 
+    losses: int = 0  # how often its params may have been lost
+
     @property
     def key(self) -> tuple[str | None, int | None]:
         return self.command, self.display
@@ -100,7 +102,7 @@ class Excuses:
     back: set[str] = field(default_factory=set)
     # The servers whose agents cannot see what is there now: what they said before stays
     blind: set[str] = field(default_factory=set)
-    # Whether the spool itself was taken away, and its sessions with it, by server
+    # The servers whose spools were taken away, and their sessions with them
     gone: set[str] = field(default_factory=set)
     closes: set[int] = field(default_factory=set)  # codes with which WebSockets may be closed
     statuses: set[int] = field(default_factory=set)  # that requests may be answered with
@@ -148,6 +150,8 @@ class Truth:
 
     def forget(self) -> None:
         """Begin anew: all have agreed."""
+        for session in self.running:
+            session.losses += self.excuses.older or session.node in self.excuses.gone
         self.excuses = Excuses()
 
 

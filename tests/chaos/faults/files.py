@@ -28,7 +28,9 @@ def _replace(path: Path, text: str) -> None:
 
 @fault()
 def secret_exchanged(world: World) -> Iterator[None]:
-    """Those that run go on with the one they have read."""
+    """Tokens hold no longer, until the one that they were signed with is back."""
+    world.truth.excuses.closes |= {1001, 4401}
+    world.truth.excuses.statuses |= {401}
     path = world.nodes["one"].state / "secret"
     was = path.read_text()
     _replace(path, secrets.token_hex(32))
@@ -39,6 +41,7 @@ def secret_exchanged(world: World) -> Iterator[None]:
 
 @fault()
 def secret_deleted(world: World) -> Iterator[None]:
+    """Those that run go on with the one they have read."""
     path = world.nodes["one"].state / "secret"
     was = path.read_text()
     path.unlink()
