@@ -1,9 +1,9 @@
-"""Who is told of which change: the bus knows the subscribers of each topic, and each of them has a
-mailbox.
+"""Who is told of which change: the bus knows the subscribers of each topic, and hands them news.
 
-A mailbox keeps only the newest state of each session, and nothing of a session that began and ended
-before the subscriber heard of it. So it never holds more than the sessions that there are and those
-that the subscriber knows. States in between may be skipped; the last one always arrives.
+What a subscriber cannot be sent at once is owed to it, in its mailbox. A mailbox keeps only the
+newest state of each session, and nothing of a session that began and ended before the subscriber
+heard of it. So it never holds more than the sessions that there are and those that the subscriber
+knows. States in between may be skipped; the last one always arrives.
 
 Telling the subscribers of a login may take long, and only they wait for it: topics take turns.
 """
@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -22,29 +23,46 @@ from fastx_list.model.query import Filter, matches
 from fastx_list.replica.topics import Change, Topic
 
 TURN_SECONDS = 0.002  # that telling subscribers takes, before all else has its turn
-# Subscribers between two looks at the clock
-_PUTS_AT_ONCE = 64
-_FLUSHES_AT_ONCE = 4
+CHANGES_AT_ONCE = 64  # that a subscriber is told of
+_TOLD_AT_ONCE = 4  # subscribers, between two looks at the clock
 Filters = tuple[Filter, ...]
 
 
-class _Unheard(NamedTuple):
-    """What is owed of a session that the subscriber has never heard of: it need not hear of its end
-    either."""
+class Told(NamedTuple):
+    """What a subscriber is told of one session."""
 
-    entry: FramedEntry
+    id: str
+    state: FramedEntry | bytes  # the newest; once it has ended, the frame that says so
+    is_known: bool  # whether the subscriber may have heard of it before
 
     @property
     def frame(self) -> bytes:
-        return self.entry.frame
+        return self.state if isinstance(self.state, bytes) else self.state.frame
 
 
-class Verdict(NamedTuple):
-    """Whether a session passes filters, and whether it did before a change. One that is not there
-    does not."""
+class News:
+    """What all subscribers with equal filters are told at once."""
 
-    now: bool
-    before: bool
+    def __init__(self, told: Sequence[Told]) -> None:
+        self.told = told
+
+    @cached_property
+    def data(self) -> bytes:
+        """All its frames, made when first needed and not while all wait."""
+        return b"".join([each.frame for each in self.told])
+
+    def after(self, sent: int) -> tuple[memoryview | None, Sequence[Told]]:
+        """Return what is left of ``data`` once ``sent`` bytes of it are out: the rest of a frame
+        that is partly out, if one is, and what comes behind it."""
+        if not sent:
+            return None, self.told
+        for index, each in enumerate(self.told):
+            if sent <= 0:
+                return None, self.told[index:]
+            sent -= len(each.frame)
+            if sent < 0:
+                return memoryview(each.frame)[sent:], self.told[index + 1 :]
+        return None, ()
 
 
 def passes(entry: FramedEntry | None, filters: Filters) -> bool:
@@ -52,78 +70,63 @@ def passes(entry: FramedEntry | None, filters: Filters) -> bool:
     return entry is not None and (not filters or matches(entry.members, filters))
 
 
-def judge(change: Change[FramedEntry], filters: Filters) -> Verdict:
-    """Return what all subscribers with these ``filters`` have to know of ``change``."""
-    return Verdict(passes(change.entry, filters), passes(change.before, filters))
+def news_of(changes: Iterable[Change[FramedEntry]], filters: Filters) -> News:
+    """Return what all subscribers with these ``filters`` are told of ``changes``: for them, what
+    does not pass is not there."""
+    told = []
+    for change in changes:
+        was_there = passes(change.before, filters)
+        if change.entry is not None and passes(change.entry, filters):
+            told.append(Told(change.id, change.entry, was_there))
+        elif was_there:
+            told.append(Told(change.id, session_frame(change.id, None), True))
+    return News(told)
+
+
+def snapshot_of(entries: Iterable[FramedEntry], filters: Filters) -> News:
+    """Return what a new subscriber with these ``filters`` is told of ``entries``, of which it may
+    know from elsewhere."""
+    return News([Told(entry.id, entry, True) for entry in entries if passes(entry, filters)])
 
 
 class Mailbox:
     """What one subscriber is owed, in the order in which the sessions first changed."""
 
-    __slots__ = ("filters", "_owed", "_matching")
+    __slots__ = ("_owed",)
 
-    def __init__(self, filters: Filters = ()) -> None:
-        # All of which a session has to pass
-        self.filters = filters
-        # By session: its newest state, or the frame of its end. The frame of an entry is made when
-        # it is sent, not while all wait
-        self._owed: dict[str, FramedEntry | _Unheard | bytes] = {}
-        # The sessions that the subscriber takes for matching; None if all do
-        self._matching: set[str] | None = set() if filters else None
+    def __init__(self) -> None:
+        # By session
+        self._owed: dict[str, Told] = {}
 
-    def fill(self, entries: Iterable[FramedEntry], send: bool) -> None:
-        """Start from the sessions there are; with ``send`` false the subscriber knows them
-        already."""
-        for entry in entries:
-            if passes(entry, self.filters):
-                if self._matching is not None:
-                    self._matching.add(entry.id)
-                if send:
-                    self._owed[entry.id] = entry
-
-    def put(self, change: Change[FramedEntry], verdict: Verdict, ended: bytes) -> None:
-        """Note ``change``, on which its filters give this ``verdict``; ``ended`` is the frame that
-        says its session is no longer there."""
-        owed: FramedEntry | _Unheard | bytes = ended
-        if change.entry is not None and verdict.now:
-            owed = change.entry
-        is_known = change.before is not None
-        if self._matching is not None:
-            if owed is ended:
-                if change.id not in self._matching:
-                    return
-                self._matching.discard(change.id)
-            elif change.id not in self._matching:
-                self._matching.add(change.id)
-                is_known = verdict.before
-        waiting = self._owed.get(change.id)
-        if isinstance(waiting, _Unheard) or (waiting is None and not is_known):
-            if isinstance(owed, FramedEntry):
-                owed = _Unheard(owed)
-            elif waiting is not None:
-                del self._owed[change.id]
-                return
-        self._owed[change.id] = owed
+    def put(self, told: Told) -> None:
+        """Owe it what ``told`` says."""
+        waiting = self._owed.get(told.id)
+        if waiting is not None:
+            told = told._replace(is_known=waiting.is_known)
+        if told.is_known or isinstance(told.state, FramedEntry):
+            self._owed[told.id] = told
+        else:
+            self._owed.pop(told.id, None)  # what it has never heard of need not end for it either
 
     def take(self, count: int) -> list[bytes]:
         """Remove and return the ``count`` oldest frames."""
-        if not self._owed:
-            return []
         if len(self._owed) <= count:
             taken = list(self._owed.values())
             self._owed.clear()
         else:
             taken = [self._owed.pop(session_id) for session_id in list(islice(self._owed, count))]
-        return [owed if isinstance(owed, bytes) else owed.frame for owed in taken]
+        return [told.frame for told in taken]
 
 
 class Subscriber(Protocol):
-    """Who has a mailbox and is told when there is something in it."""
+    """Who follows a topic."""
 
-    mailbox: Mailbox
+    @property
+    def filters(self) -> Filters:
+        """All of which a session has to pass."""
 
-    def flush(self) -> None:
-        """Send what can be sent now, without waiting."""
+    def tell(self, news: News) -> None:
+        """Send ``news`` without waiting, or owe what cannot be sent now."""
 
 
 class _Group(NamedTuple):
@@ -183,23 +186,20 @@ class _Followed:
 
 
 def _tell(told: _Round) -> Iterator[None]:
-    """Put the changes into the mailboxes, then have each sent once; yield where there may be a
-    break. Who has left meanwhile is passed over."""
-    for change in told.changes.values():
-        ended = session_frame(change.id, None)
+    """Tell everyone of the changes; yield where there may be a break. Who has left meanwhile is
+    passed over."""
+    changes = iter(told.changes.values())
+    while some := list(islice(changes, CHANGES_AT_ONCE)):
         for filters, then, now in told.audience:
-            verdict = judge(change, filters)
-            for start in range(0, len(then), _PUTS_AT_ONCE):
-                for subscriber in then[start : start + _PUTS_AT_ONCE]:
-                    if subscriber in now:
-                        subscriber.mailbox.put(change, verdict, ended)
+            news = news_of(some, filters)
+            if not news.told:
                 yield
-    for _, then, now in told.audience:
-        for start in range(0, len(then), _FLUSHES_AT_ONCE):
-            for subscriber in then[start : start + _FLUSHES_AT_ONCE]:
-                if subscriber in now:
-                    subscriber.flush()
-            yield
+                continue
+            for start in range(0, len(then), _TOLD_AT_ONCE):
+                for subscriber in then[start : start + _TOLD_AT_ONCE]:
+                    if subscriber in now:
+                        subscriber.tell(news)
+                yield
 
 
 class Bus:
@@ -217,14 +217,14 @@ class Bus:
     def subscribe(self, topic: Topic, subscriber: Subscriber) -> None:
         """Tell ``subscriber`` of what is published from now on."""
         followed = self._followed.setdefault(topic, _Followed())
-        followed.groups.setdefault(subscriber.mailbox.filters, {})[subscriber] = None
+        followed.groups.setdefault(subscriber.filters, {})[subscriber] = None
         followed.is_open = False
 
     def unsubscribe(self, topic: Topic, subscriber: Subscriber) -> None:
         followed = self._followed.get(topic)
         if followed is None:
             return
-        filters = subscriber.mailbox.filters
+        filters = subscriber.filters
         group = followed.groups.get(filters, {})
         group.pop(subscriber, None)
         if not group:

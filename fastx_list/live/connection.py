@@ -1,9 +1,10 @@
 """One WebSocket of the sidecar: what goes out, what comes in, when it ends.
 
 Nothing here waits, so a connection has no thread and no greenlet of its own, only the event loop's
-watchers of its socket. What the socket does not take at once stays in order, behind the frame that
-is partly out, and goes when the socket takes more. So no frame is ever torn, whoever else writes (a
-ping, a pong, a close), and what a slow reader costs is its mailbox.
+watchers of its socket. News goes straight into the socket. What that does not take at once is owed:
+the rest of the frame that is partly out first, then what is in the mailbox. It goes when the socket
+takes more. So no frame is ever torn, whoever else writes (a ping, a pong, a close), and what a slow
+reader costs is its mailbox.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Protocol, cast
 from wsproto.frame_protocol import CloseReason, Frame, FrameProtocol, Opcode, ParseFailed
 
 from fastx_list.api.protocol import MAX_CLIENT_FRAMES, MAX_CLIENT_MESSAGE, CloseCode
-from fastx_list.live.bus import Mailbox
+from fastx_list.live.bus import Filters, Mailbox, News
 from fastx_list.live.frames import close_frame, ping_frame, pong_frame
 from fastx_list.replica.topics import Topic
 from fastx_list.tokens import Claims
@@ -84,8 +85,9 @@ class Connection:
     # There are ten thousands of these.
     __slots__ = (
         "claims",
-        "mailbox",
+        "filters",
         "topic",
+        "_mailbox",
         "_sock",
         "_loop",
         "_on_gone",
@@ -107,7 +109,7 @@ class Connection:
         self,
         sock: socket.socket,
         claims: Claims,
-        mailbox: Mailbox,
+        filters: Filters,
         topic: Topic,
         loop: Loop,
         on_gone: Callable[[Connection], None],
@@ -116,10 +118,11 @@ class Connection:
         """Take over ``sock``, and close it in the end; ``on_gone`` is called then."""
         # What its token says
         self.claims = claims
-        # What it is owed
-        self.mailbox = mailbox
-        # What it follows
+        # What it follows, and the filters that all of it has to pass
         self.topic = topic
+        self.filters = filters
+        # What it is owed
+        self._mailbox = Mailbox()
         self._sock = sock
         # Calls back when the socket is ready
         self._loop = loop
@@ -151,14 +154,35 @@ class Connection:
 
     # What goes out
 
-    def flush(self) -> None:
-        """Send what the socket takes now of what is owed."""
+    def tell(self, news: News) -> None:
+        """Send ``news`` as far as the socket takes it now, and owe the rest."""
+        if self._state is not OPEN:
+            return
+        sent = 0
+        if self._room_watcher is None:  # else there is something that goes before it
+            try:
+                sent = self._sock.send(news.data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.drop()
+                return
+            if sent == len(news.data):
+                return
+        rest, owed = news.after(sent)
+        if rest is not None:
+            self._out.append(rest)
+        for told in owed:
+            self._mailbox.put(told)
+        self._wait_for_room(sent > 0)
+
+    def _flush(self) -> None:
         if self._room_watcher is None:  # else the loop calls when there is room
             self._write()
 
     def _send(self, frame: bytes) -> None:
         self._out.append(frame)
-        self.flush()
+        self._flush()
 
     def _write(self) -> None:
         has_sent = False
@@ -166,12 +190,11 @@ class Connection:
             out = self._out
             if not out:
                 if self._state is OPEN:
-                    out += self.mailbox.take(_FRAMES_PER_WRITE)
+                    out += self._mailbox.take(_FRAMES_PER_WRITE)
                 if not out:
                     break
             try:
-                # One alone goes out faster by itself
-                sent = self._sock.send(out[0]) if len(out) == 1 else self._sock.sendmsg(out)
+                sent = self._sock.sendmsg(out)
             except BlockingIOError:
                 self._wait_for_room(has_sent)
                 return
@@ -179,10 +202,7 @@ class Connection:
                 self.drop()
                 return
             has_sent = True
-            if len(out) == 1 and sent == len(out[0]):
-                out.clear()
-            else:
-                self._forget(sent)
+            self._forget(sent)
         self._stop_waiting()
         if self._state is ANSWERING:
             self.drop()
@@ -306,7 +326,7 @@ class Connection:
             self._say_goodbye(state, code, "")
         else:
             self._state = state
-            self.flush()
+            self._flush()
 
     def _say_goodbye(self, state: State, code: int, reason: str) -> None:
         self._state, self._waits_since = state, self._clock()

@@ -16,11 +16,10 @@ from gevent.monkey import get_original
 
 from fastx_list.api.protocol import CloseCode
 from fastx_list.api.services import Services
-from fastx_list.live.bus import Bus, Mailbox
+from fastx_list.live.bus import Bus, Filters, snapshot_of
 from fastx_list.live.connection import CLOSE_SECONDS, Connection
 from fastx_list.live.frames import FramedEntry
 from fastx_list.live.server import SPARE_FILES
-from fastx_list.model.query import Filter
 from fastx_list.replica.replica import RETRY_SECONDS, Replica
 from fastx_list.replica.topics import Topic
 from fastx_list.text import printable
@@ -80,7 +79,7 @@ class Live:
             self._first_read.wait(FIRST_READ_SECONDS)
 
     def serve(
-        self, fd: int, claims: Claims, filters: tuple[Filter, ...], topic: Topic, snapshot: bool
+        self, fd: int, claims: Claims, filters: Filters, topic: Topic, snapshot: bool
     ) -> None:
         """Take over the socket ``fd``: send what there is of ``topic`` (with ``snapshot``), and
         leave the rest to the loop."""
@@ -98,24 +97,21 @@ class Live:
         # Before the snapshot is read, so that nothing falls between
         self.bus.subscribe(connection.topic, connection)
         replica, topic = self._replica, connection.topic
-        ids = list(replica.entries(topic))
+        ids = list(replica.entries(topic)) if snapshot else []
         for start in range(0, len(ids), AT_ONCE):
             entries = replica.entries(topic)
             present = (entries[name] for name in ids[start : start + AT_ONCE] if name in entries)
-            connection.mailbox.fill(present, send=snapshot)
-            connection.flush()
+            connection.tell(snapshot_of(present, connection.filters))
             if len(ids) > AT_ONCE:
                 gevent.sleep(0)  # nobody's snapshot keeps everybody else waiting
                 if connection not in self.connections:
                     return
 
-    def _connect(
-        self, fd: int, claims: Claims, filters: tuple[Filter, ...], topic: Topic
-    ) -> Connection:
+    def _connect(self, fd: int, claims: Claims, filters: Filters, topic: Topic) -> Connection:
         sock = _plain_socket(fileno=fd)
         sock.setblocking(False)
         connection = Connection(
-            sock, claims, Mailbox(filters), topic, gevent.get_hub().loop, self._disconnect
+            sock, claims, filters, topic, gevent.get_hub().loop, self._disconnect
         )
         self.connections.add(connection)
         self.of_login[claims.login] += 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from fastx_list.live.bus import Bus, Mailbox, judge
-from fastx_list.live.frames import FramedEntry, session_frame
+from fastx_list.live.bus import Bus, Filters, Mailbox, News, news_of, snapshot_of
+from fastx_list.live.frames import FramedEntry
 from fastx_list.model.query import Filter
 from fastx_list.model.session import Session, encode
 from fastx_list.replica.topics import Change
@@ -18,15 +19,36 @@ IDLE = (Filter("clients", frozenset({"0"})),)
 PINK = (*IDLE, Filter("colour", frozenset({"pink"})))
 
 
+class Box(Mailbox):
+    """A mailbox, beside the filters of its owner and the sessions that there are."""
+
+    def __init__(self, filters: Filters = ()) -> None:
+        super().__init__()
+        self.filters = filters
+        self.now: dict[str, FramedEntry | None] = {}
+
+    def fill(self, entries: Iterable[FramedEntry], send: bool = True) -> None:
+        """Begin with ``entries``, of which a snapshot is owed or not."""
+        self.now |= {entry.id: entry for entry in entries}
+        if send:
+            self.owe(snapshot_of(entries, self.filters))
+
+    def owe(self, news: News) -> None:
+        for told in news.told:
+            self.put(told)
+
+
 class Reader:
-    """A subscriber that counts how often it is told to send."""
+    """A subscriber that is owed all, and counts how often it is told something."""
 
-    def __init__(self, filters: tuple[Filter, ...] = ()) -> None:
-        self.mailbox = Mailbox(filters)
-        self.flushed = 0
+    def __init__(self, filters: Filters = ()) -> None:
+        self.filters = filters
+        self.mailbox = Box(filters)
+        self.told = 0
 
-    def flush(self) -> None:
-        self.flushed += 1
+    def tell(self, news: News) -> None:
+        self.mailbox.owe(news)
+        self.told += 1
 
 
 def make_entry(
@@ -44,9 +66,12 @@ def end(entry: FramedEntry) -> Change[FramedEntry]:
     return Change(entry.id, entry.login, None, entry)
 
 
-def put(mailbox: Mailbox, *changes: Change[FramedEntry]) -> None:
+def put(box: Box, *changes: Change[FramedEntry]) -> None:
+    """Put in what the owner is told of ``changes``; what was before them need not be said."""
     for change in changes:
-        mailbox.put(change, judge(change, mailbox.filters), session_frame(change.id, None))
+        before = change.before or box.now.get(change.id)
+        box.now[change.id] = change.entry
+        box.owe(news_of([replace(change, before=before)], box.filters))
 
 
 def publish(bus: Bus, *changes: Change[FramedEntry]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastx_list.live.bus import Bus
+from fastx_list.live.bus import CHANGES_AT_ONCE, Bus, News
 from fastx_list.live.frames import FramedEntry, session_frame
 from fastx_list.model.query import Filter
 from fastx_list.replica.topics import Change, Everything
@@ -33,7 +33,7 @@ def test_a_subscriber_gets_the_changes_of_its_login_and_no_others() -> None:
     publish(bus, new(make_entry("a", "alice")), new(make_entry("c", "carol")))
     assert [name for name, _ in taken(alice.mailbox)] == ["a"]
     assert bob.mailbox.take(ENOUGH) == []
-    assert (alice.flushed, bob.flushed) == (1, 0)
+    assert (alice.told, bob.told) == (1, 0)
 
 
 def test_all_subscribers_of_a_login_get_its_changes() -> None:
@@ -46,33 +46,30 @@ def test_all_subscribers_of_a_login_get_its_changes() -> None:
     assert [clients_in(reader.mailbox) for reader in readers] == [[("s1", None)]] * 3
 
 
-def test_it_flushes_each_subscriber_once_a_batch() -> None:
+def test_it_tells_each_subscriber_once_a_batch() -> None:
     bus, readers = Bus(), [Reader(), Reader()]
     for reader in readers:
         bus.subscribe("alice", reader)
     publish(bus, *[new(make_entry(f"s{number}")) for number in range(10)])
-    assert [reader.flushed for reader in readers] == [1, 1]
+    assert [reader.told for reader in readers] == [1, 1]
     publish(bus, new(make_entry("s1")))
-    assert [reader.flushed for reader in readers] == [2, 2]
+    assert [reader.told for reader in readers] == [2, 2]
 
 
-def test_everything_is_in_the_mailbox_when_a_subscriber_is_flushed() -> None:
-    class Sending(Reader):
-        def flush(self) -> None:
-            sent.append([name for name, _ in taken(self.mailbox)])
-
-    sent: list[list[str]] = []
-    bus = Bus()
-    bus.subscribe("alice", Sending())
-    publish(bus, end(make_entry("s1")), new(make_entry("s2")), new(make_entry("s3")))
-    assert sent == [["s1", "s2", "s3"]]
+def test_a_subscriber_is_told_of_many_changes_at_once_in_their_order() -> None:
+    bus, reader = Bus(), Reader()
+    bus.subscribe("alice", reader)
+    names = [f"s{number}" for number in range(CHANGES_AT_ONCE + 1)]
+    publish(bus, end(make_entry("s0")), *[new(make_entry(name)) for name in names[1:]])
+    assert [name for name, _ in taken(reader.mailbox)] == names
+    assert reader.told == 2
 
 
-def test_publishing_nothing_flushes_nobody() -> None:
+def test_publishing_nothing_tells_nobody() -> None:
     bus, reader = Bus(), Reader()
     bus.subscribe("alice", reader)
     publish(bus)
-    assert reader.flushed == 0
+    assert reader.told == 0
 
 
 def test_one_who_has_unsubscribed_gets_nothing() -> None:
@@ -82,13 +79,13 @@ def test_one_who_has_unsubscribed_gets_nothing() -> None:
     bus.unsubscribe("alice", gone)
     publish(bus, new(make_entry()))
     assert gone.mailbox.take(ENOUGH) == []
-    assert (gone.flushed, there.flushed) == (0, 1)
+    assert (gone.told, there.told) == (0, 1)
 
 
-def test_a_subscriber_may_leave_while_it_is_flushed() -> None:
+def test_a_subscriber_may_leave_while_it_is_told() -> None:
     class Leaving(Reader):
-        def flush(self) -> None:
-            super().flush()
+        def tell(self, news: News) -> None:
+            super().tell(news)
             bus.unsubscribe("alice", self)
 
     bus, leaving, staying = Bus(), Leaving(), Reader()
@@ -96,7 +93,7 @@ def test_a_subscriber_may_leave_while_it_is_flushed() -> None:
     bus.subscribe("alice", staying)
     publish(bus, new(make_entry("s1")), new(make_entry("s2")))
     publish(bus, new(make_entry("s3")))
-    assert (leaving.flushed, staying.flushed) == (1, 2)
+    assert (leaving.told, staying.told) == (1, 2)
 
 
 def test_unsubscribing_twice_or_from_where_one_is_not_does_no_harm() -> None:
@@ -107,10 +104,10 @@ def test_unsubscribing_twice_or_from_where_one_is_not_does_no_harm() -> None:
         bus.unsubscribe("alice", reader)
         bus.unsubscribe("bob", other)
     publish(bus, new(make_entry("s1")))
-    assert (reader.flushed, other.flushed) == (0, 1)
+    assert (reader.told, other.told) == (0, 1)
     bus.unsubscribe("alice", other)
     publish(bus, new(make_entry("s2")))
-    assert (reader.flushed, other.flushed) == (0, 1)
+    assert (reader.told, other.told) == (0, 1)
 
 
 def test_nothing_is_kept_of_a_topic_that_nobody_follows_any_more() -> None:
@@ -132,10 +129,10 @@ def test_who_follows_all_logins_is_told_of_each() -> None:
     assert every.mailbox.take(10) == [mine.frame, theirs.frame] and alice.mailbox.take(10) == [
         mine.frame
     ]
-    assert (every.flushed, alice.flushed) == (1, 1)
+    assert (every.told, alice.told) == (1, 1)
     server = FramedEntry("here", "", b"{}")
     publish(bus, Change("here", Everything.SERVERS, server, None))
-    assert (every.flushed, alice.flushed) == (1, 1)
+    assert (every.told, alice.told) == (1, 1)
     given = make_entry("s1", login="bob")
     publish(bus, Change("s1", "bob", given, mine))
     assert every.mailbox.take(10) == [given.frame] and alice.mailbox.take(10) == [
@@ -152,7 +149,7 @@ def test_a_session_that_changes_hands_ends_for_whom_it_belonged_to() -> None:
     )
     assert clients_in(bob.mailbox) == [("s1", 2)]
     assert taken(alice.mailbox) == [("s1", None)]
-    assert (alice.flushed, bob.flushed) == (1, 1)
+    assert (alice.told, bob.told) == (1, 1)
 
 
 def test_whoever_was_not_shown_a_session_is_not_told_that_it_changed_hands() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastx_list.live import bus as bus_module
-from fastx_list.live.bus import Bus
+from fastx_list.live.bus import Bus, News
 from fastx_list.live.frames import FramedEntry
 from fastx_list.model.query import Filter
 from fastx_list.replica.topics import Change
@@ -42,11 +42,11 @@ def test_topics_take_turns() -> None:
     bus.publish([new(make_entry(f"s{number}")) for number in range(50)])
     bus.publish([new(make_entry("b", "bob"))])
     turns = 0
-    while not quick.flushed:
+    while not quick.told:
         assert bus.tell()
         turns += 1
     assert turns <= 5
-    assert not any(reader.flushed for reader in slow)
+    assert not all(reader.told for reader in slow)
     while bus.tell():
         pass
     assert {len(taken(reader.mailbox)) for reader in slow} == {50}
@@ -56,8 +56,8 @@ def test_a_turn_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
 
     class Slow(Reader):
-        def flush(self) -> None:
-            super().flush()
+        def tell(self, news: News) -> None:
+            super().tell(news)
             now[0] += bus_module.TURN_SECONDS / 10
 
     bus, readers = Bus(lambda: now[0]), [Slow() for _ in range(100)]
@@ -67,7 +67,7 @@ def test_a_turn_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     while bus.tell():
         assert now[0] <= 1.5 * bus_module.TURN_SECONDS
         now[0] = 0.0
-    assert {reader.flushed for reader in readers} == {1}
+    assert {reader.told for reader in readers} == {1}
 
 
 def test_equal_filters_are_tried_once_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_what_changes_while_others_are_told_is_told_as_one_change() -> None:
     while bus.tell():
         pass
     assert clients_in(reader.mailbox) == [("other", None), ("s1", 999)]
-    assert reader.flushed == 2
+    assert reader.told == 2
 
 
 def test_nobody_is_told_of_what_came_and_went_while_others_were_told() -> None:
@@ -134,13 +134,13 @@ def test_who_leaves_is_not_told_the_rest() -> None:
     bus.unsubscribe("alice", leaving)
     while bus.tell():
         pass
-    assert (staying.flushed, leaving.flushed) == (1, 0)
+    assert (staying.told, leaving.told) == (1, 0)
     assert leaving.mailbox.take(ENOUGH) == []
 
 
 def test_a_mistake_with_one_subscriber_leaves_the_bus_working() -> None:
     class Broken(Reader):
-        def flush(self) -> None:
+        def tell(self, news: News) -> None:
             raise RuntimeError
 
     bus, broken, alice, bob = Bus(), Broken(), Reader(), Reader()
@@ -151,7 +151,7 @@ def test_a_mistake_with_one_subscriber_leaves_the_bus_working() -> None:
         bus.tell()
     bus.unsubscribe("alice", broken)
     publish(bus, new(make_entry("s2")))
-    assert (alice.flushed, bob.flushed) == (1, 1)
+    assert (alice.told, bob.told) == (1, 1)
 
 
 _STEPS = st.lists(

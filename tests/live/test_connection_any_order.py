@@ -53,7 +53,7 @@ def _scribble(wire: Wire, choose: random.Random) -> None:
                 )
                 latest[name] = text and json.loads(text)
                 wire.put(name, text)
-            wire.connection.flush()
+            wire.tell()
         elif action == "reads":
             wire.reads(choose.randint(1, 5000))
         elif action == "writable":
@@ -78,7 +78,7 @@ def _scribble(wire: Wire, choose: random.Random) -> None:
     for _ in range(100):
         wire.reads(choose.randint(1, 5000))
         wire.lets_it_write()
-        wire.connection.flush()
+        wire.tell()
     frames = wire.reads_all()
     assert set(opcodes(frames)) <= {Opcode.TEXT, Opcode.PING, Opcode.PONG, Opcode.CLOSE}
     answers = iter(pings)

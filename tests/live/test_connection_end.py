@@ -67,7 +67,7 @@ def test_what_is_queued_behind_a_frame_that_is_partly_out_is_not_sent_any_more(
 ) -> None:
     for name in ("s1", "s2", "s3"):
         narrow.put(name, text_of(100_000))
-    narrow.connection.flush()
+    narrow.tell()
     narrow.connection.close(GOING_AWAY, "")
     assert opcodes(narrow.reads_all()) == [Opcode.TEXT, Opcode.CLOSE]
 
@@ -206,8 +206,8 @@ def test_a_client_that_resets_the_connection_while_it_is_refused_leaves_nothing_
     class Resetting(socket.socket):
         """Whoever is at the other end resets the connection once something has come."""
 
-        def send(self, data: Any, flags: int = 0, /) -> int:
-            sent = super().send(data, flags)
+        def sendmsg(self, *parts: Any) -> int:
+            sent = super().sendmsg(*parts)
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             peer.close()
             return sent

@@ -8,7 +8,7 @@ from tests.live.wire import GOING_AWAY, INTERVAL, Wire, fill, messages, text_of
 def test_it_sends_what_is_in_the_mailbox_and_waits_for_nothing(wire: Wire) -> None:
     wire.put("s2", b'{"a":1}')
     wire.put("s1", None)
-    wire.connection.flush()
+    wire.tell()
     assert messages(wire.reads_all()) == [("s2", {"a": 1}), ("s1", None)]
     assert wire.watching.starts == 0
 
@@ -18,14 +18,14 @@ def test_it_knows_whose_it_is_and_what_it_follows(wire: Wire) -> None:
 
 
 def test_flushing_an_empty_mailbox_sends_nothing(wire: Wire) -> None:
-    wire.connection.flush()
+    wire.tell()
     assert wire.reads_all() == []
 
 
 def test_it_sends_more_frames_than_fit_into_one_write(wire: Wire) -> None:
     for number in range(500):
         wire.put(f"s{number}", b"{}")
-    wire.connection.flush()
+    wire.tell()
     assert messages(wire.reads_all()) == [(f"s{number}", {}) for number in range(500)]
 
 
@@ -70,7 +70,7 @@ def test_what_waits_for_a_slow_reader_is_the_newest_state(narrow: Wire) -> None:
     for state in (1, 2):
         for number in range(500):
             narrow.put(f"s{number}", text_of(100, state=state))
-        narrow.connection.flush()
+        narrow.tell()
     states = [data["state"] for _, data in messages(narrow.reads_all())]
     assert states.count(2) == 500
     assert states.count(1) < 200  # no more than the socket held and one write was going to take

@@ -18,10 +18,9 @@ from typing import Any
 from websockets.frames import Close, Frame, Opcode
 from websockets.streams import StreamReader
 
-from fastx_list.live.bus import Mailbox, judge
+from fastx_list.live.bus import News, Told
 from fastx_list.live.connection import Connection
 from fastx_list.live.frames import FramedEntry, session_frame
-from fastx_list.replica.topics import Change
 from fastx_list.tokens import Claims
 
 INTERVAL = 25.0  # between pings
@@ -61,14 +60,14 @@ class Wire:
         self.now = 1000.0
         self.patience = PATIENCE
         self.reading, self.watching = Watching(), Watching()
-        self.mailbox = Mailbox()
+        self.changes: list[Told] = []
         self.sessions: dict[str, FramedEntry | None] = {}
         self.received = bytearray()
         self.ended = False  # whether the peer has read the end of the stream
         self.is_served = True
         claims = Claims("alice", 2**40, "jti", False)
         self.connection = Connection(
-            self.ours, claims, self.mailbox, "alice", self, self._end, lambda: self.now
+            self.ours, claims, (), "alice", self, self._end, lambda: self.now
         )
 
     def io(self, fd: int, events: int) -> Watching:
@@ -118,16 +117,21 @@ class Wire:
         return parse(bytes(self.received))
 
     def put(self, session_id: str, text: bytes | None) -> None:
-        """Note a change of a session, as the bus does before it flushes."""
+        """Note a change of a session, for the next :meth:`tell`."""
         entry = None if text is None else FramedEntry(session_id, "alice", text)
-        change = Change(session_id, "alice", entry, self.sessions.get(session_id))
-        ended = session_frame(session_id, None)
-        self.mailbox.put(change, judge(change, self.mailbox.filters), ended)
+        is_known = entry is None or self.sessions.get(session_id) is not None
+        state = entry or session_frame(session_id, None)
+        self.changes.append(Told(session_id, state, is_known))
         self.sessions[session_id] = entry
+
+    def tell(self) -> None:
+        """Tell of all changes that were noted."""
+        news, self.changes = News(self.changes), []
+        self.connection.tell(news)
 
     def publish(self, session_id: str, text: bytes | None) -> None:
         self.put(session_id, text)
-        self.connection.flush()
+        self.tell()
 
     def tend(self, seconds: float) -> bool:
         self.now += seconds

@@ -12,7 +12,7 @@ from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.look import Look, Looker, Seen
 from fastx_list.agent.machine import Machine
-from fastx_list.live.bus import Bus, Mailbox
+from fastx_list.live.bus import Bus, Mailbox, News, snapshot_of
 from fastx_list.live.frames import FramedEntry
 from fastx_list.model.server import Server
 from fastx_list.model.session import Session
@@ -210,10 +210,13 @@ class Subscriber:
 
     def __init__(self, world: World, topic: Topic) -> None:
         self.topic = topic
+        self.filters = ()
         self.mailbox = Mailbox()
         self.messages = Messages(f"subscriber {topic}", world.truth, topic)
 
-    def flush(self) -> None:
+    def tell(self, news: News) -> None:
+        for told in news.told:
+            self.mailbox.put(told)
         if not self.messages.is_slow:
             self.read(1_000_000)
 
@@ -260,8 +263,7 @@ class Sidecar(Reader):
             self.bus.subscribe(subscriber.topic, subscriber)
             entries = self.framed.entries(subscriber.topic)
             subscriber.messages.reconnect(entries)
-            subscriber.mailbox.fill(entries.values(), send=True)
-            subscriber.flush()
+            subscriber.tell(snapshot_of(entries.values(), subscriber.filters))
         self._waiting = []
 
     def turn(self) -> None:
