@@ -13,7 +13,7 @@ from fastx_list.store import StoreError
 from tests.chaos.judge import Question
 from tests.chaos.subscribers import Subscriber
 from tests.chaos.truth import LOGINS, OWNER, STARTED, Members, Session
-from tests.chaos.vnc import Desktop
+from tests.chaos.vnc import Desktop, spare_display
 from tests.chaos.world import LIVE_PORT, Node, World
 from tests.support import wait_for
 
@@ -181,7 +181,7 @@ class Operations:
         if len(self._desktops) >= MOST_DESKTOPS:
             return None
         self._count += 1
-        session = Session("one", OWNER, None, 1000 + self._count)
+        session = Session("one", OWNER, None, spare_display())
         geometry = f"{self._chance.randint(200, 900)}x300"
         session.change(login=OWNER, display=session.display, clients=0)
         self._truth.add(session)

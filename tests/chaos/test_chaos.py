@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,7 @@ def test_whatever_happens_every_worker_and_every_subscriber_says_the_truth(store
         capture_output=True,
         text=True,
         timeout=MOST_SECONDS,
+        cwd=Path(__file__).parents[2],
     )
     if done.returncode == 2:
         pytest.skip(done.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 from pathlib import Path
@@ -10,7 +11,21 @@ from pathlib import Path
 from tests.support import Processes, program, wait_for
 
 FIRST_PORT = 20_000
+FIRST_DISPLAY, MOST_DISPLAYS = 100, 40_000
 SECONDS = 60.0  # generous, since nothing here is about speed
+
+
+_used: set[int] = set()
+
+
+def spare_display() -> int:
+    """Return the number of a display that nobody has, and that was not given before. The locks are
+    shared with all that use this machine's /tmp."""
+    while True:
+        number = FIRST_DISPLAY + secrets.randbelow(MOST_DISPLAYS)
+        if number not in _used and not os.path.exists(f"/tmp/.X{number}-lock"):
+            _used.add(number)
+            return number
 
 
 class Desktop:

@@ -28,7 +28,7 @@ from tests.redis_server import RedisServer
 from tests.support import Answer, Processes, fetch, wait_for
 
 LIST_PORT, LIVE_PORT = 8000, 8001
-DISK_MEGABYTES = 16
+DISK_MEGABYTES = 128
 WORKERS = 2  # of the list
 START_SECONDS = 120.0  # generous, since nothing here is about speed
 ANSWER_SECONDS = 60.0  # likewise
