@@ -18,12 +18,12 @@ import pytest
 from fastx_list.agent import keep, load, look
 from fastx_list.agent.machine import Machine
 from fastx_list.model.session import Start
-from fastx_list.store import sqlite_leases, sqlite_order
+from fastx_list.store import sqlite_leases
 from tests.simulation import disk
 from tests.simulation.clock import clock
 
-# Of the package's own periods, in seconds, so that a short history sees the end of them
-HISTORY_SECONDS, REMEMBER_SECONDS = 40, 4000
+# What the package keeps, and for how many seconds, so that a short history sees the end of it
+KNOBS = {"HISTORY_SECONDS": 40, "REMEMBER_SECONDS": 4000, "MAX_CHANGES": 60, "AT_ONCE": 3}
 
 
 names: dict[str, str] = {}  # of the agents, by server
@@ -93,14 +93,15 @@ def simulated() -> Iterator[None]:
                 for attribute, (real, ours) in replaced.items():
                     if getattr(module, attribute, None) is real:
                         patch.setattr(module, attribute, ours)
+                for knob, value in KNOBS.items():
+                    if hasattr(module, knob):
+                        patch.setattr(module, knob, value)
         # Collecting garbage at each write takes longer than all else
         patch.setattr(keep, "gc", SimpleNamespace(collect=lambda: 0, freeze=lambda: None))
         patch.setattr(load, "_measured", lambda measure: None)
         patch.setattr(keep, "SessionJson", NoFile)
         patch.setattr(look, "Machine", StillMachine)
         patch.setattr(sqlite_leases, "boot", lambda: f"boot {clock.boot}")
-        patch.setattr(sqlite_order, "HISTORY_SECONDS", HISTORY_SECONDS)
-        patch.setattr(sqlite_order, "REMEMBER_SECONDS", REMEMBER_SECONDS)
         patch.setattr(keep, "identity", SimpleNamespace(read=lambda asked: names[asked.server_id]))
         logger, handler = logging.getLogger("fastx_list"), Mistakes()
         patch.setattr(logger, "level", logging.ERROR)

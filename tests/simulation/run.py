@@ -37,6 +37,7 @@ class Runner:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self.turns = 0  # that the last history took
         self._template = b""  # a database that nobody has written to
 
     def prepare(self) -> None:
@@ -47,8 +48,8 @@ class Runner:
         disk.current.close()
         self._template = disk.current.path.read_bytes()
 
-    def run(self, steps: Sequence[Step]) -> int:
-        """Take these steps; return how many turns were taken. Raises :class:`Violation`."""
+    def run(self, steps: Sequence[Step]) -> None:
+        """Take these steps. Raises :class:`Violation`."""
         directory = self._directory / "history"
         directory.mkdir()
         try:
@@ -56,8 +57,8 @@ class Runner:
             try:
                 for step in steps:
                     world.do(step)
-                return world.turns
             finally:
+                self.turns = world.turns
                 world.close()
         finally:
             shutil.rmtree(directory)
@@ -69,9 +70,10 @@ class Runner:
             seed = next(seeds)
             report.histories += 1
             try:
-                report.steps += self.run(history(seed, without))
+                self.run(history(seed, without))
             except Violation as violation:
                 report.failures[seed] = str(violation)
+            report.steps += self.turns
         return report
 
     def shrink(self, steps: Sequence[Step]) -> list[Step]:

@@ -1,0 +1,187 @@
+"""Faults that are planted, to see whether the simulation would find them.
+
+``python -m tests.simulation.faults`` plants each and says after how many histories it was found.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.simulation.run import Report, runner
+
+MOST_STEPS = 3_000_000  # that one fault is looked for
+
+
+class Fault(NamedTuple):
+    """A change of one function that makes it wrong."""
+
+    name: str  # for people
+    module: str  # below the package
+    function: str  # or Class.method
+    right: str  # what stands there once
+    wrong: str
+
+
+FAULTS = (
+    Fault(
+        "a reader skips one revision",
+        "store.sqlite",
+        "SqliteStore._changes_since",
+        "after = -1 if revision is None else revision.number",
+        "after = -1 if revision is None else revision.number + 1",
+    ),
+    Fault(
+        "a lease ends a tenth too early",
+        "store.sqlite_leases",
+        "claim",
+        "\n            now + lease.seconds,",
+        "\n            now + 0.9 * lease.seconds,",
+    ),
+    Fault(
+        "ends are forgotten before all have read them",
+        "store.sqlite_order",
+        "Step._forget",
+        "for table in (",
+        "horizon = self._last\n        for table in (",
+    ),
+    Fault(
+        "the agent overwrites params",
+        "store.sqlite",
+        "SqliteStore._put",
+        "session.params if kept is None else kept",
+        "session.params",
+    ),
+    Fault(
+        "sessions that come back after a lease have lost their params",
+        "store.sqlite",
+        "SqliteStore._put",
+        "remembered WHERE id = ?",
+        "remembered WHERE id = ? AND 0",
+    ),
+    Fault(
+        "revoked tokens are not written again to a store that has lost them",
+        "replica.replica",
+        "Replica._start_over",
+        "self._revoke_again(snapshot.revoked)",
+        "pass",
+    ),
+    Fault(
+        "revoked tokens are forgotten by the wall clock",
+        "store.sqlite_order",
+        "Step.__init__",
+        "min(time.time(), _real(row[3]) + 2 * passed)",
+        "time.time()",
+    ),
+    Fault(
+        "an end is told of a session that the subscriber has never heard of",
+        "live.bus",
+        "Mailbox.put",
+        "elif waiting is not None:",
+        "elif False:",
+    ),
+    Fault(
+        "a restored store is taken for the one that was followed",
+        "store.sqlite_order",
+        "steps_since",
+        "rows[0] == revision",
+        "rows[0][0] == revision.number",
+    ),
+    Fault(
+        "a step is written in parts",
+        "store.sqlite_file",
+        "SqliteFile.writing",
+        'db.execute("BEGIN IMMEDIATE")',
+        "pass",
+    ),
+    Fault(
+        "an agent takes for written what could not be written",
+        "agent.keep",
+        "Keeper._write",
+        "self._edition = self._store",
+        "self._is_unwritten = False\n    self._edition = self._store",
+    ),
+    Fault(
+        "an agent does not see that the store has become an older one",
+        "agent.keep",
+        "Keeper.keep",
+        "self._store.edition(self._server_id) != self._edition",
+        "self._store.edition(self._server_id) is None",
+    ),
+    Fault(
+        "a worker does not read what it has written itself",
+        "store.sqlite",
+        "SqliteStore._write",
+        "self._data_version = None",
+        "pass",
+    ),
+    Fault(
+        "a session whose agent starts anew has no former life",
+        "agent.keep",
+        "Agent._merge_and_keep",
+        "for name, session in recalled.items()",
+        "for name, session in ()",
+    ),
+    Fault(
+        "a reader that cannot read the store does not say so",
+        "replica.replica",
+        "Replica._note",
+        "self.problem = problem",
+        "self.problem = None",
+    ),
+)
+
+
+def _resolve(fault: Fault) -> tuple[Any, str, Any]:
+    """Return what holds the function, its name there, and its module's names."""
+    module = importlib.import_module(f"fastx_list.{fault.module}")
+    holder, _, name = fault.function.rpartition(".")
+    return (getattr(module, holder) if holder else module), name, vars(module)
+
+
+@contextmanager
+def planted(fault: Fault) -> Iterator[None]:
+    """Let the package have this fault."""
+    holder, name, names = _resolve(fault)
+    function = inspect.unwrap(getattr(holder, name))
+    source = textwrap.dedent(inspect.getsource(function))
+    right = fault.right
+    if source.count(right) != 1:
+        raise LookupError(f"{fault.function} has no longer one {fault.right!r}")
+    made: dict[str, Any] = {}
+    code = "from __future__ import annotations\n" + source.replace(right, fault.wrong)
+    exec(compile(code, fault.name, "exec"), names, made)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(holder, name, made[name])
+        yield
+
+
+def look_for(fault: Fault, seed: int, steps: int = MOST_STEPS) -> Report:
+    """Run histories until one fails; none does without ``fault``."""
+    with runner() as running, planted(fault):
+        return running.run_seeds(count(seed), steps, ())
+
+
+def main() -> int:
+    missed = 0
+    print("| planted fault | found after histories | steps |\n|---|---|---|")
+    for fault in FAULTS:
+        report = look_for(fault, 1)
+        missed += not report.failures
+        found = report.histories if report.failures else "not found"
+        print(f"| {fault.name} | {found} | {report.steps} |", flush=True)
+        for seed, why in report.failures.items():
+            print(f"  {seed}: {why[:300]}", file=sys.stderr)
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
