@@ -7,6 +7,7 @@ was. Only what was written is read.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -88,6 +89,10 @@ class Replica(Generic[E]):
         # When the store was found to have lost what it had, or could last not be read since then;
         # None unless its servers are waited for
         self._lost_since: float | None = None
+        # Whether it took writes then, as far as is known
+        self._takes_writes = True
+        # When this copy was last what the store said
+        self._right_at = -math.inf
         # When the store was begun, if it was new when it was first read: whose servers are missing
         # then nobody knows
         self._begun: float | None = None
@@ -168,7 +173,7 @@ class Replica(Generic[E]):
             self._pause = RETRY_SECONDS
             self._note(str(error))
             return []
-        self._next_attempt = 0.0
+        self._next_attempt, self._right_at = 0.0, time.monotonic()
         problem = self._doubt()
         if problem is not None or (self.problem is not None and not self._is_behind):
             self._note(problem)
@@ -200,10 +205,12 @@ class Replica(Generic[E]):
         """
         began = time.monotonic()
         try:
+            self._see_whether_agents_can_write()
             snapshot = self._store.snapshot()
         except StoreError:
             if self._lost_since is not None:
-                self._lost_since = time.monotonic()  # agents cannot write either
+                # So long agents could not write either
+                self._lost_since, self._takes_writes = time.monotonic(), False
             raise
         there = {server.id for server in snapshot.servers}
         now = time.monotonic()
@@ -220,8 +227,11 @@ class Replica(Generic[E]):
         if self._lost_since is not None:
             took = now - began
             left = self._lost_since + REFILL_SECONDS - now - took  # as the last reading takes time
-            if self._servers.entries.keys() - there and left > 0:
-                self._pause = min(max(RETRY_SECONDS, 10 * took), left)
+            is_missing = not self._servers.entries.keys() <= there
+            if (is_missing and left > 0) or self._may_be_old(snapshot):
+                self._pause = max(RETRY_SECONDS, 10 * took)
+                if left > 0:
+                    self._pause = min(self._pause, left)
                 raise StoreError(
                     "the store has lost what it had, and agents have not written it again yet"
                 )
@@ -243,6 +253,36 @@ class Replica(Generic[E]):
         if not self._rest:
             self._revision = self._goal
         return list(self._change_sessions(part))
+
+    def _see_whether_agents_can_write(self) -> None:
+        """Raise :class:`StoreError` while they cannot, before the servers are given up that they
+        have not written; if they could not before, they have their time from now on."""
+        now = time.monotonic()
+        if self._lost_since is not None and (
+            not self._takes_writes or now - self._lost_since >= REFILL_SECONDS
+        ):
+            self._store.end_leases()
+            if not self._takes_writes:
+                self._lost_since, self._takes_writes = now, True
+
+    def _may_be_old(self, snapshot: Changes) -> bool:
+        """Whether the store says something else of the sessions of a server than this copy, and its
+        agent has not written since this copy was right: an older store may have been restored."""
+        known = self._sessions.entries
+        same, others = set[str](), set[str]()
+        for record in snapshot.records:
+            entry = known.get(record.id)
+            if entry is not None and record.text is not None and entry.text == record.text.encode():
+                same.add(record.id)
+            else:
+                others.add(record.server_id)
+        others.update(known[name].members["serverId"] for name in known.keys() - same)
+        renewed = self._store.renewed
+        return any(
+            renewed.get(server.id, -math.inf) <= self._right_at
+            for server in snapshot.servers
+            if server.id in others
+        )
 
     def _take_over(self, written: Changes) -> list[Change[E]]:
         self._rest, self._goal = written.records, written.revision

@@ -152,12 +152,21 @@ class Followed(Protocol):
         clock, and whose end is not in the store: it takes no writes, or not all its writers have
         had the time to. They and their sessions may be over."""
 
+    @property
+    def renewed(self) -> Mapping[str, float]:
+        """When the lease of each server was renewed, by ``time.monotonic()``, as the store said
+        when it was last looked for."""
+
     def revoke(self, tokens: Mapping[str, int]) -> None:
         """Revoke the tokens with these ids, each with when it expires, in seconds since the Unix
         epoch. It is remembered for a day longer.
 
         Another thread may call this at any time; many tokens are written in several steps.
         """
+
+    def end_leases(self) -> None:
+        """Carry out the ends of the leases that have run out, and write even if there are none:
+        what cannot be written raises :class:`StoreError`."""
 
 
 class Store(Followed, Protocol):
@@ -210,10 +219,6 @@ class Store(Followed, Protocol):
 
         Raises :class:`fastx_list.model.params.ParamsError` if the result would be too much.
         """
-
-    def end_leases(self) -> None:
-        """Carry out the ends of the leases that have run out, and write even if there are none:
-        what cannot be written raises :class:`StoreError`."""
 
     def close(self) -> None:
         """Let go of the connection; the next call opens it again."""

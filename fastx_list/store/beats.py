@@ -10,7 +10,7 @@ what is read of that server may be over, and is only served with a warning.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 MAX_LEASE = 86_400.0  # seconds
@@ -42,8 +42,15 @@ class Beats:
         self.overdue: tuple[str, ...] = ()
         # When it last looked
         self._looked = -math.inf
-        # By server: the last renewal's name, and when it was
+        # By server: when it was renewed, as the store says; in one that was restored, long ago
+        self._renewed: dict[str, float] = {}
+        # By server: the last renewal's name, and when it was, which is after the look before
         self._seen: dict[str, tuple[object, float]] = {}
+
+    @property
+    def renewed(self) -> Mapping[str, float]:
+        """When each lease was renewed, as the store says."""
+        return dict(self._renewed)
 
     def expect_news(self) -> None:
         """Look again next time, since a server was written."""
@@ -52,6 +59,7 @@ class Beats:
     def look(self, renewals: Iterable[Renewal], now: float) -> None:
         """Take note of all ``renewals`` that are in the store ``now``."""
         seen: dict[str, tuple[object, float]] = {}
+        renewed: dict[str, float] = {}
         overdue: list[str] = []
         late_in: list[float] = []
         over_in: list[float] = []
@@ -59,6 +67,7 @@ class Beats:
         for server_id, name, lease, age in renewals:
             before = self._seen.get(server_id)
             age = max(0.0, age)
+            renewed[server_id] = now - age
             if before is None:
                 seen[server_id] = name, now - age
             elif before[0] == name:
@@ -73,7 +82,7 @@ class Beats:
                 overdue.append(server_id)
             else:
                 over_in.append(lease - silent)
-        self._seen, self._looked = seen, now
+        self._seen, self._renewed, self._looked = seen, renewed, now
         pause = min(late_in, default=math.inf)
         self.is_late = pause <= 0
         if self.is_late:

@@ -161,6 +161,10 @@ class RedisStore:
     def overdue(self) -> Sequence[str]:
         return self._reader.overdue
 
+    @property
+    def renewed(self) -> Mapping[str, float]:
+        return self._reader.renewed
+
     def end_leases(self) -> None:
         self._script.run(self._quick, "end_leases")
 

@@ -11,7 +11,7 @@ needed.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fastx_list.store import (
     AT_ONCE,
@@ -68,6 +68,11 @@ class Reader:
     def overdue(self) -> Sequence[str]:
         """See :meth:`fastx_list.store.Followed.overdue`."""
         return self._beats.overdue
+
+    @property
+    def renewed(self) -> Mapping[str, float]:
+        """See :meth:`fastx_list.store.Followed.renewed`."""
+        return self._beats.renewed
 
     def snapshot(self) -> Changes:
         """See :meth:`fastx_list.store.Followed.snapshot`."""

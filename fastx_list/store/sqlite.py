@@ -241,6 +241,10 @@ class SqliteStore:
     def overdue(self) -> Sequence[str]:
         return self._beats.overdue
 
+    @property
+    def renewed(self) -> Mapping[str, float]:
+        return self._beats.renewed
+
     def end_leases(self) -> None:
         with self._write() as step:
             sqlite_leases.expire(step.db, step.next_revision, step.now)

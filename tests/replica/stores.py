@@ -49,6 +49,15 @@ class Wrapped:
     def overdue(self) -> Sequence[str]:
         return self._store.overdue
 
+    @property
+    def renewed(self) -> Mapping[str, float]:
+        return self._store.renewed
+
+    def end_leases(self) -> None:
+        if self.is_full:
+            raise StoreError("the disk is full")
+        self._store.end_leases()
+
     def observe(self, server_id: str, sessions: Mapping[str, Session]) -> None:
         self._store.observe(server_id, sessions)
 

@@ -210,7 +210,7 @@ def test_servers_get_their_time_anew_after_the_store_could_not_be_read(
     clock.now += REFILL_SECONDS - 0.1
     replica.refresh()
     assert ids_of(replica, "alice") == {"s1"}
-    clock.now += RETRY_SECONDS
+    clock.now += REFILL_SECONDS
     replica.refresh()
     assert ids_of(replica, "alice") == set()
     assert replica.problem is None

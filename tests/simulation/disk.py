@@ -178,6 +178,8 @@ class Disk:
         that could be done."""
         source, target = sqlite3.connect(copy), self.open()
         try:
+            target.execute("BEGIN IMMEDIATE")  # the backup itself would wait for ever
+            target.execute("ROLLBACK")
             source.backup(target)
             return True
         except sqlite3.OperationalError:

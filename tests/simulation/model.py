@@ -105,7 +105,7 @@ class Silence:
 
     def said(self, at: float) -> None:
         self.is_over()
-        self.said_at, self._is_over = at, False
+        self.said_at, self._is_over, self._gap = at, False, 0.0
 
     def advance(self, seconds: float, is_gap: bool) -> None:
         if is_gap:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,11 @@ class NotedStore(SqliteStore):
 
     agent: AgentProcess
 
+    def edition(self, server_id: str) -> str | None:
+        edition = super().edition(server_id)
+        self.agent.has_asked = True
+        return edition
+
     def heartbeat(self, server: Server, lease: Lease) -> str | None:
         silence = self.agent.silence
         began, restores = silence.counted, self.agent.world.truth.restores
@@ -78,6 +83,7 @@ class NotedStore(SqliteStore):
         silence = self.agent.silence
         began, restores = silence.counted, self.agent.world.truth.restores
         edition = super().observe(server_id, sessions, lease)
+        self.agent.has_asked = True
         if restores == self.agent.world.truth.restores:
             silence.said(began)
         return edition
@@ -112,6 +118,7 @@ class AgentProcess(Process):
         self.holder = 0  # counts the names that the agent had; it has another one when it lost it
         self.hangs_until = 0.0
         self.is_blind = False  # whether its source fails
+        self.has_asked = False  # whether it asked the store in this turn
         self._instances = 0
 
     def start(self) -> None:
@@ -150,12 +157,13 @@ class AgentProcess(Process):
 
     def turn(self) -> None:
         self._greenlet.parent = getcurrent()
-        restores = self.world.truth.restores
+        restores, self.has_asked = self.world.truth.restores, False
         self._greenlet.switch()
         if self._greenlet.dead:
             self.end()
         elif (
-            self.agent.problem is None
+            self.has_asked
+            and self.agent.problem is None
             and self._looked is not None
             and restores == self.world.truth.restores
         ):
@@ -168,6 +176,11 @@ class AgentProcess(Process):
         if self._greenlet and getcurrent() is not self._greenlet:  # it has begun
             self._greenlet.parent = getcurrent()
             self._greenlet.throw(Killed)
+
+
+def at_once(call: Callable[[], None]) -> None:
+    """What a reader does in a thread of its own, which here is a part of its turn."""
+    call()
 
 
 class Reader(Process):
@@ -194,7 +207,7 @@ class ListWorker(Reader):
     def start(self) -> None:
         super().start()
         self.store = SqliteStore(self.world.disk.path)
-        self.replica = Replica(self.store, Entry)
+        self.replica = Replica(self.store, Entry, at_once)
 
     def turn(self) -> None:
         self.due = clock.now + self.world.random.choice((0.02, 0.2, 0.7, 2.0))
@@ -243,7 +256,7 @@ class Sidecar(Reader):
     def start(self) -> None:
         super().start()
         self.store = SqliteStore(self.world.disk.path)
-        self.replica = Replica(self.store, FramedEntry)
+        self.replica = Replica(self.store, FramedEntry, at_once)
         self.framed: Replica[FramedEntry] = self.replica
         self.bus = Bus(clock.monotonic)
         self._waiting = list(self.subscribers)
@@ -267,10 +280,12 @@ class Sidecar(Reader):
         self._waiting = []
 
     def turn(self) -> None:
-        changes = self.framed.follow(0)
-        self.bus.publish(changes)
-        while self.bus.tell():
-            pass
+        is_behind = True
+        while is_behind:
+            self.bus.publish(self.framed.follow(0))
+            is_behind = self.framed._is_behind and not self.warns
+            while self.bus.tell():
+                pass
         pause = self.world.random.choice((0.01, 0.1, 0.5, 1.0))
         self.due = clock.now + (RETRY_SECONDS if self.warns else pause)
         self._welcome()

@@ -30,6 +30,7 @@ class Copy(NamedTuple):
     path: Path
     params: dict[str, set[int]]
     revoked: dict[str, float]
+    holders: list[int]  # which names the agents had
 
 
 class World:
@@ -62,6 +63,7 @@ class World:
         # The revoked tokens that the store has lost, with who knows them still
         self._fragile: dict[str, set[str]] = {}
         self._until: dict[str, float] = {}  # when they expire
+        self._is_anew = False  # whether the store was made anew in this history
         self._number = 0  # the last param or token
         for process in self.processes:
             process.start()
@@ -127,6 +129,15 @@ class World:
 
     def set_clock(self, seconds: float) -> None:
         clock.ahead += seconds
+        self._excuse()
+
+    def _excuse(self) -> None:
+        """What a store that is made anew believes of the time may be wrong."""
+        if self._is_anew:
+            for token, until in list(self._until.items()):
+                if until < clock.time():
+                    self.truth.revoked.pop(token, None)
+                    self._fragile.pop(token, None)
 
     def reboot(self) -> None:
         if any(each.is_busy for each in self.processes):
@@ -187,13 +198,14 @@ class World:
             return
         self._number += 1
         token, restores = f"t{self._number}", self.truth.restores
-        until = round(clock.true_time()) + TOKEN_SECONDS
+        self._until[token] = until = round(clock.true_time()) + TOKEN_SECONDS
         with Acting(self, process):
             try:
                 process.store.revoke({token: until})
             except StoreError:
                 return
-            if restores == self.truth.restores:
+            # The clock may say that it has expired long ago
+            if restores == self.truth.restores and clock.time() < until:
                 self.truth.revoked[token] = until
 
     # Processes
@@ -275,7 +287,9 @@ class World:
     def copy(self) -> None:
         params = {name: set(each.params) for name, each in self.truth.sessions.items()}
         if self.disk.condition is None:
-            self._copies.append(Copy(self.disk.copy(), params, dict(self.truth.revoked)))
+            holders = [each.holder for each in self.agents]
+            copy = Copy(self.disk.copy(), params, dict(self.truth.revoked), holders)
+            self._copies.append(copy)
 
     def restore(self, number: int, in_place: bool) -> None:
         if self._copies and self.disk.condition is None:
@@ -285,11 +299,16 @@ class World:
             elif not self.disk.restore(copy.path):
                 return
             self._lose(copy.params, copy.revoked)
+            for agent, holder in zip(self.agents, copy.holders, strict=True):
+                if agent.holder != holder:  # it has to wait for the end of its own old lease
+                    agent.silence.lapses += 1
 
     def wipe(self) -> None:
         if self.disk.condition is None:
             self.disk.remove()
             self._lose({}, {})
+            self._is_anew = True
+            self._excuse()
 
     def _lose(self, params: dict[str, set[int]], revoked: dict[str, float]) -> None:
         """Note what the store has lost, or has again."""
@@ -299,7 +318,6 @@ class World:
             session.params = set(params.get(session.id, {0}))
         for server in self.servers:
             truth.written[server] = None
-        self._until.update(truth.revoked)
         known = truth.revoked.keys() | self._fragile.keys()
         truth.revoked = {each: self._until[each] for each in known & revoked.keys()}
         holders = [each for each in self.readers if each.is_alive]

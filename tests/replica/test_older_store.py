@@ -1,0 +1,88 @@
+"""The replica and a store that has become an older one."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fastx_list.model.session import Session
+from fastx_list.replica.replica import REFILL_SECONDS, Replica
+from fastx_list.replica.topics import Change
+from fastx_list.replica.view import Entry
+from fastx_list.store import Store
+from tests.replica.stores import Wrapped, beat, entry_of, ids_of, numbered, observe, remove_database
+
+
+def _back_up(database: Path, to: Path) -> None:
+    source, target = sqlite3.connect(database), sqlite3.connect(to)
+    source.backup(target)
+    source.close()
+    target.close()
+
+
+def _write(agent: Store, *sessions: Session) -> None:
+    observe(agent, *sessions)
+    beat(agent)
+
+
+@pytest.fixture
+def restored(agent: Store, replica: Replica[Entry], database: Path, tmp_path: Path) -> None:
+    """The replica knows sessions 1 and 3, and the store has become one with 1 and 2."""
+    _write(agent, numbered(1), numbered(2))
+    _back_up(database, tmp_path / "copy")
+    _write(agent, numbered(1), numbered(3))
+    replica.follow(0)
+    _back_up(tmp_path / "copy", database)
+
+
+@pytest.mark.usefixtures("restored")
+def test_what_an_older_store_says_of_sessions_is_not_believed_until_their_agent_has_written(
+    agent: Store, replica: Replica[Entry]
+) -> None:
+    for _ in range(2):
+        assert replica.follow(0) == []
+        assert "lost what it had" in str(replica.problem)
+        assert ids_of(replica, "alice") == {"s1", "s3"}
+    _write(agent, numbered(1), numbered(3), numbered(4))
+    assert replica.follow(0) == [Change("s4", "alice", entry_of(numbered(4)), None)]
+    assert replica.problem is None
+
+
+@pytest.mark.usefixtures("restored")
+def test_an_older_store_is_not_believed_if_one_that_is_older_still_takes_its_place(
+    agent: Store, replica: Replica[Entry], database: Path, tmp_path: Path
+) -> None:
+    _back_up(database, tmp_path / "copy")
+    beat(agent)  # the copy's last beat is another one than that which the replica saw
+    _back_up(database, tmp_path / "later copy")
+    replica.follow(0)
+    _back_up(tmp_path / "copy", database)
+    assert ids_of(replica, "alice") == {"s1", "s2"}  # its agent says that it is so
+    _write(agent, numbered(1), numbered(3))
+    replica.follow(0)
+    _back_up(tmp_path / "later copy", database)
+    assert replica.follow(0) == []
+    _back_up(tmp_path / "copy", database)
+    assert replica.follow(0) == []
+    assert ids_of(replica, "alice") == {"s1", "s3"}
+
+
+def test_servers_are_waited_for_while_the_store_takes_no_writes(
+    agent: Store, store: Wrapped, replica: Replica[Entry], database: Path, clock: SimpleNamespace
+) -> None:
+    _write(agent, numbered(1))
+    replica.refresh()
+    remove_database(database)
+    store.is_full = True
+    for _ in range(3):
+        replica.refresh()
+        assert ids_of(replica, "alice") == {"s1"}
+        clock.now += REFILL_SECONDS
+    store.is_full = False
+    for expected in ({"s1"}, set()):
+        replica.refresh()
+        assert ids_of(replica, "alice") == expected
+        clock.now += REFILL_SECONDS
