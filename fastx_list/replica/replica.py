@@ -154,8 +154,9 @@ class Replica(Generic[E]):
         For one follower, which publishes the changes; everyone else calls :meth:`refresh`.
         """
         self._owed.pay()
+        reads = not self._rest
         try:
-            if self._rest:
+            if not reads:
                 changes = self._take_part()
             elif self._revision is None or self._lost_since is not None:
                 changes = self._start_over()
@@ -173,7 +174,9 @@ class Replica(Generic[E]):
             self._pause = RETRY_SECONDS
             self._note(str(error))
             return []
-        self._next_attempt, self._right_at = 0.0, time.monotonic()
+        self._next_attempt = 0.0
+        if reads:
+            self._right_at = time.monotonic()
         problem = self._doubt()
         if problem is not None or (self.problem is not None and not self._is_behind):
             self._note(problem)
