@@ -28,8 +28,8 @@ def within(command: Sequence[str]) -> list[str]:
     ]
 
 
-def enter() -> None:
-    """Start this program again in a part of its own, unless it runs there already."""
+def enter(module: str = "tests.chaos") -> None:
+    """Start this program, ``module``, again in a part of its own, unless it runs there already."""
     if INSIDE not in os.environ:
-        command = within([sys.executable, "-m", "tests.chaos", *sys.argv[1:]])
+        command = within([sys.executable, "-m", module, *sys.argv[1:]])
         os.execve(command[0], command, {**os.environ, INSIDE: "1"})

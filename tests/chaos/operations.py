@@ -29,7 +29,7 @@ LIVE_URL = f"ws://127.0.0.1:{LIVE_PORT}"
 JSON = {"Content-Type": "application/json"}
 # The kinds of operations, and how often each comes beside the others
 KINDS = {
-    "begin": 12,
+    "begin_session": 12,
     "change": 24,
     "end": 7,
     "set_params": 16,
@@ -89,9 +89,12 @@ class Operations:
         """Have something to start with."""
         for question in QUESTIONS:
             self._subscribe(question)
-        for _ in range(8):
-            self._begin()
+        self.begin_sessions()
         self._begin_desktop()
+
+    def begin_sessions(self, count: int = 8) -> None:
+        for _ in range(count):
+            self._begin_session()
 
     def close(self) -> None:
         for subscriber in self.subscribers:
@@ -111,7 +114,7 @@ class Operations:
 
     # Sessions.
 
-    def _begin(self) -> str | None:
+    def _begin_session(self) -> str | None:
         node = self._node()
         if len(self._registered(node)) >= MOST_SESSIONS:
             return None
