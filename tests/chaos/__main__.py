@@ -17,6 +17,7 @@ import time
 
 import pytest
 
+from tests.chaos.agreement import PATIENCE_SECONDS
 from tests.chaos.faults import FAULTS
 from tests.chaos.namespace import enter
 from tests.chaos.run import run
@@ -29,6 +30,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="another one each time, unless it is given")
     parser.add_argument("--faults", default="", help="only these, joined with commas")
     parser.add_argument("--quick", action="store_true", help="no faults that last long")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE_SECONDS,
+        help="seconds in which all have to agree after a round (%(default)s)",
+    )
     parser.add_argument("--list", action="store_true", help="print the faults' names, and no more")
     options = parser.parse_args()
     if options.list:
@@ -52,6 +59,7 @@ def main() -> int:
             lambda text: print(text, flush=True),
             names=[name for name in options.faults.split(",") if name],
             is_quick=options.quick,
+            patience=options.patience,
         )
     except AssertionError as error:
         print(error, file=sys.stderr)

@@ -13,14 +13,15 @@ from tests.chaos.truth import Members, differs
 from tests.chaos.world import LIVE_PORT, World
 from tests.support import Answer, wait_for
 
-CONVERGE_SECONDS = 240.0  # generous, since nothing here is about speed
+PATIENCE_SECONDS = 240.0  # generous, since nothing here is about speed
 
 
 class Agreement:
     """Compares lists, subscribers and the truth."""
 
-    def __init__(self, world: World, operations: Operations) -> None:
+    def __init__(self, world: World, operations: Operations, patience: float) -> None:
         self._world = world
+        self._patience = patience  # for how many seconds agreement is waited for
         self._operations = operations
         self._difference: str | None = None
 
@@ -36,11 +37,11 @@ class Agreement:
         for subscriber in self._operations.subscribers:
             subscriber.must_hurry.set()
         try:
-            wait_for("agreement", is_reached, CONVERGE_SECONDS)
+            wait_for("agreement", is_reached, self._patience)
         except AssertionError as error:
             if self._difference is None or self._world.judge.wrong:
                 raise
-            raise AssertionError(f"after {CONVERGE_SECONDS:g} s, {self._difference}") from error
+            raise AssertionError(f"after {self._patience:g} s, {self._difference}") from error
         for subscriber in self._operations.subscribers:
             subscriber.must_hurry.clear()
         self._operations.tidy()

@@ -17,7 +17,7 @@ from tests.chaos.vnc import Desktop, spare_display
 from tests.chaos.world import LIVE_PORT, Node, World
 from tests.support import wait_for
 
-MOST_SESSIONS = 12  # registered on one machine
+LEAST_SESSIONS, MOST_SESSIONS = 6, 12  # registered, of all and on one machine
 MOST_DESKTOPS = 2
 MOST_SUBSCRIBERS = 14
 LEAST_SUBSCRIBERS = 6
@@ -139,9 +139,10 @@ class Operations:
         return f"{session.command} to version {len(session.versions)}"
 
     def _end(self) -> str | None:
-        session = self._one_of(self._registered())
-        if session is None:
+        sessions = self._registered()
+        if len(sessions) < LEAST_SESSIONS:
             return None
+        session = self._chance.choice(sessions)
         session.ended = time.monotonic()
         self._file(session).unlink(missing_ok=True)
         return f"{session.command}"

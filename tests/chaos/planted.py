@@ -114,7 +114,7 @@ def rounds_until(planted: Planted, store: str, rounds: int, seed: int) -> tuple[
         text = file.read_text(encoding="utf-8")
         assert text.count(planted.right) == 1, f"{planted.file} has changed: {planted.what}"
         file.write_text(text.replace(planted.right, planted.wrong), encoding="utf-8")
-        command = [sys.executable, "-m", "tests.chaos", "--store", store]
+        command = [sys.executable, "-m", "tests.chaos", "--store", store, "--patience", "60"]
         done = subprocess.run(
             [*command, "--rounds", str(rounds), "--seed", str(seed)],
             cwd=place,

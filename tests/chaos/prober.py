@@ -44,15 +44,15 @@ class Prober:
                 return
 
     def _ask(self, question: Question) -> None:
-        asked = time.monotonic()
+        asked, before = time.monotonic(), self._world.truth.excuses
+        was_silent = before.silent
         token = self._operations.tokens[question]
         answer = self._world.ask(f"{question.path}/{token}?{question.parameters}")
         status = None if answer is None else answer.status
         self.counts[status] = self.counts.get(status, 0) + 1
         if answer is None:
-            if not self._world.truth.excuses.deaths & {"list", "workers"} and not (
-                self._world.truth.excuses.silent
-            ):
+            excused = was_silent or before.silent or before.deaths & {"list", "workers"}
+            if not excused and not self._world.truth.excuses.deaths & {"list", "workers"}:
                 self._world.judge.blame("the list does not answer")
             return
         if status not in FINE | self._world.truth.excuses.statuses:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.agreement import Agreement
+from tests.chaos.agreement import PATIENCE_SECONDS, Agreement
 from tests.chaos.faults import FAULTS, Fault, fitting
 from tests.chaos.operations import Operations
 from tests.chaos.pace import lease_seconds
@@ -36,7 +36,7 @@ class Figures:
 class Run:
     """One run; ``steps`` is what it did."""
 
-    def __init__(self, world: World, seed: int, faults: Sequence[Fault]) -> None:
+    def __init__(self, world: World, seed: int, faults: Sequence[Fault], patience: float) -> None:
         self.steps: list[str] = []
         self.figures = Figures()
         self._world = world
@@ -45,7 +45,7 @@ class Run:
         # Each once, before they come by chance
         self._deck = self._random.sample(faults, len(faults))
         self._operations = Operations(world)
-        self._agreement = Agreement(world, self._operations)
+        self._agreement = Agreement(world, self._operations, patience)
         self._operations.begin()
         self._agreement.converge()
         self._prober = Prober(world, self._operations, seed)
@@ -94,6 +94,7 @@ def run(
     *,
     names: Sequence[str] = (),
     is_quick: bool = False,
+    patience: float = PATIENCE_SECONDS,
 ) -> Figures:
     """Do ``rounds`` rounds of the sequence ``seed``, with the faults ``names``, or all that fit the
     ``store``.
@@ -108,7 +109,7 @@ def run(
     steps: list[str] = []
     try:
         with world(place, store, random.Random(seed), lease) as made:
-            made_run = Run(made, seed, faults)
+            made_run = Run(made, seed, faults, patience)
             steps = made_run.steps
             try:
                 for number in range(rounds):

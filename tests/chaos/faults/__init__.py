@@ -7,9 +7,19 @@ wrong.
 
 from __future__ import annotations
 
-from tests.chaos.faults import clocks, database, disk, files, limits, processes, redis, spool
+from tests.chaos.faults import (
+    backups,
+    clocks,
+    database,
+    disk,
+    files,
+    limits,
+    processes,
+    redis,
+    spool,
+)
 from tests.chaos.faults.table import FAULTS, Fault, fitting
 
 __all__ = ["FAULTS", "Fault", "fitting"]
 
-assert all((clocks, database, disk, files, limits, processes, redis, spool))
+assert all((backups, clocks, database, disk, files, limits, processes, redis, spool))

@@ -17,7 +17,7 @@ BUSY_SECONDS = 60.0
 PAGE = 4096
 
 
-def _files(world: World) -> list[Path]:
+def database_files(world: World) -> list[Path]:
     return [
         path
         for suffix in ("", "-wal", "-shm")
@@ -43,7 +43,7 @@ def _copy(world: World) -> Path:
 def database_deleted(world: World) -> Iterator[None]:
     """Params are lost."""
     world.knows_less()
-    for path in _files(world):
+    for path in database_files(world):
         path.unlink()
     yield
 
@@ -60,7 +60,7 @@ def database_exchanged_for_an_older_one(world: World) -> Iterator[None]:
     draft = world.database.with_name("draft")
     shutil.copy(copy, draft)
     os.chmod(draft, 0o600)
-    for path in _files(world)[1:]:
+    for path in database_files(world)[1:]:
         path.unlink()
     draft.rename(world.database)
 
@@ -111,7 +111,7 @@ def _damaged(world: World) -> Iterator[None]:
     world.truth.excuses.statuses |= {500}
     yield
     hold(world, UNDER)
-    for path in _files(world):
+    for path in database_files(world):
         path.unlink()
 
 
