@@ -141,11 +141,14 @@ class Replica(Generic[E]):
 
     def _catch_up(self) -> None:
         give_up = time.monotonic() + CATCH_UP_SECONDS
-        self.follow(0)
-        while self._is_behind and self.pause <= 0 and time.monotonic() < give_up:
+        while True:
+            reads = not self._rest
             self.follow(0)
-        if self._is_behind and self.pause <= 0:
-            self._note("more was written to the store than could be read yet")
+            if self.pause > 0 or (reads and not self._is_behind):
+                return
+            if time.monotonic() >= give_up:  # the last part may be of a reading long ago
+                self._note("more was written to the store than could be read yet")
+                return
 
     def follow(self, timeout: float) -> list[Change[E]]:
         """Wait up to ``timeout`` seconds for something to be written, take it over, and return what

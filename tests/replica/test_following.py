@@ -224,3 +224,20 @@ def test_many_changes_at_once_are_sorted_anew_and_few_put_in_place(
     replica.refresh()
     replica.page(Everything.SESSIONS, ALL)
     assert len(looks) == looked_at
+
+
+def test_the_last_part_of_an_earlier_reading_is_not_yet_what_the_store_says(
+    agent: Store, replica: Replica[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_module, "AT_ONCE", 1)
+    monkeypatch.setattr(replica_module, "CATCH_UP_SECONDS", 0)
+    observe(agent, numbered(1))
+    replica.refresh()
+    observe(agent, numbered(1), numbered(2), numbered(3))
+    replica.refresh()
+    observe(agent, numbered(1))
+    replica.refresh()
+    assert ids_of(replica, "alice") == {"s1", "s2", "s3"} and replica.problem is not None
+    while replica.problem is not None:
+        replica.refresh()
+    assert ids_of(replica, "alice") == {"s1"}

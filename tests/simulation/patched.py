@@ -23,7 +23,13 @@ from tests.simulation import disk
 from tests.simulation.clock import clock
 
 # What the package keeps, and for how many seconds, so that a short history sees the end of it
-KNOBS = {"HISTORY_SECONDS": 40, "REMEMBER_SECONDS": 4000, "MAX_CHANGES": 60, "AT_ONCE": 3}
+KNOBS = {
+    "HISTORY_SECONDS": 40,
+    "REMEMBER_SECONDS": 4000,
+    "MAX_CHANGES": 60,
+    "AT_ONCE": 3,
+    "CATCH_UP_SECONDS": 0.0,
+}
 
 
 names: dict[str, str] = {}  # of the agents, by server

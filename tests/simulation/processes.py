@@ -280,10 +280,11 @@ class Sidecar(Reader):
         self._waiting = []
 
     def turn(self) -> None:
-        is_behind = True
-        while is_behind:
+        more = True
+        while more:
+            was_behind = self.framed._is_behind
             self.bus.publish(self.framed.follow(0))
-            is_behind = self.framed._is_behind and not self.warns
+            more = (was_behind or self.framed._is_behind) and self.framed.pause <= 0
             while self.bus.tell():
                 pass
         pause = self.world.random.choice((0.01, 0.1, 0.5, 1.0))

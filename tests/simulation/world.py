@@ -149,6 +149,7 @@ class World:
         clock.reboot()
         for session in self.truth.running():
             session.has_ended = True
+        self.truth.written = dict.fromkeys(self.servers)
         for process in self.processes:
             process.start()
         for agent in self.agents:
