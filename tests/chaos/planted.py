@@ -61,14 +61,14 @@ PLANTED = [
     Planted(
         "a session that leaves a filter is not told to have left",
         "live/bus.py",
-        "                self._matching.discard(change.id)\n",
-        "                self._matching.discard(change.id)\n                return\n",
+        "        elif was_there:\n",
+        "        elif was_there and change.entry is None:\n",
     ),
     Planted(
         "a slow client keeps the oldest state of a session, not the newest",
         "live/bus.py",
-        "        self._owed[change.id] = owed\n",
-        "        self._owed.setdefault(change.id, owed)\n",
+        "            self._owed[told.id] = told\n",
+        "            self._owed.setdefault(told.id, told)\n",
     ),
     Planted(
         "a server that is silent is not doubted, and neither is a store that takes no writes",
