@@ -121,19 +121,19 @@ class Judge:
         if seen.losses != session.losses:
             seen.losses, seen.note = session.losses, 0
         try:
-            if not excuses.older:
-                if not session.is_real and version < seen.version:
-                    return f"version {seen.version} was seen before"
-                if (
-                    note_of(data) < seen.note
-                    and note_of(data) not in session.notes[1:]
-                    and session.node not in excuses.gone
-                ):
-                    return f"note {seen.note} was seen before"
-                if seen.has_ended and session.node not in excuses.gone:
-                    return "its end was told before, and it has ended"
+            if not session.is_real and version < seen.version:
+                return f"version {seen.version} was seen before"
+            if (
+                note_of(data) < seen.note
+                and note_of(data) not in session.notes[1:]
+                and not excuses.older
+                and session.node not in excuses.gone
+            ):
+                return f"note {seen.note} was seen before"
+            if seen.has_ended and session.node not in excuses.gone:
+                return "its end was told before, and it has ended"
         finally:
-            seen.version = max(version, seen.version) if not excuses.older else version
+            seen.version = max(version, seen.version)
             seen.note = note_of(data)
             seen.has_ended = False
         return None
@@ -175,8 +175,6 @@ class Judge:
             else:
                 sessions[session] = members
         excuses = self.truth.excuses
-        if excuses.older:
-            return
         for session, members in sessions.items():
             if wrong := self._is_old(session, members, asked):
                 self.blame(f"{who} shows {session.key} as current, though {wrong}: {members}")

@@ -106,9 +106,7 @@ class Excuses:
     gone: set[str] = field(default_factory=set)
     closes: set[int] = field(default_factory=set)  # codes with which WebSockets may be closed
     statuses: set[int] = field(default_factory=set)  # that requests may be answered with
-    older: bool = False  # whether a store was put in place that knows less, and older things
-    # When what it knows is of, by our clock; 0 if it knows nothing
-    restored: float = 0.0
+    older: bool = False  # whether the store has lost params, or has older ones
     silent: bool = False  # whether nobody answers who is asked
     deaths: set[str] = field(default_factory=set)  # the processes that may end
     complaints: bool = False  # whether logs may hold tracebacks
@@ -142,8 +140,6 @@ class Truth:
     def may_end(self, session: Session, at: float) -> bool:
         """Whether anybody may be told at ``at`` that it has ended."""
         if session.ended is not None or session.node in self.excuses.gone:
-            return True
-        if self.excuses.restored and session.written[0] > self.excuses.restored - self.stale:
             return True
         since = self.excuses.away.get(session.node)
         return since is not None and at - since > EARLY * self.lease

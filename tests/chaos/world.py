@@ -241,13 +241,11 @@ class World:
         """Note that nothing is heard of the agent of ``node`` from now on."""
         self.truth.excuses.away.setdefault(node, time.monotonic())
 
-    def knows_less(self, since: float = 0.0) -> None:
-        """Note that the store is about to know only what it did at ``since``, by our clock, or
-        nothing: params are lost. Of a restored one sessions may end for a moment that have begun
-        since. Whoever knows of revoked tokens tells it, so somebody has to know."""
+    def knows_less(self) -> None:
+        """Note that the store is about to lose params, if not all that it had. Whoever knows of
+        revoked tokens tells it, so somebody has to know."""
         self.await_revocations()
         self.truth.excuses.older = True
-        self.truth.excuses.restored = since
         for session in self.truth.running:
             session.is_started_anew = True
 

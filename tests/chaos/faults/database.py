@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -51,10 +50,10 @@ def database_deleted(world: World) -> Iterator[None]:
 @fault("sqlite")
 def database_exchanged_for_an_older_one(world: World) -> Iterator[None]:
     """Put in its place with one step, as rename(2) does."""
-    since, copy = time.monotonic(), _copy(world)
+    copy = _copy(world)
     notes = {session: list(session.notes or [0]) for session in world.truth.running}
     yield
-    world.knows_less(since)
+    world.knows_less()
     for session, before in notes.items():
         session.notes += before
     draft = world.database.with_name("draft")
@@ -68,10 +67,10 @@ def database_exchanged_for_an_older_one(world: World) -> Iterator[None]:
 @fault("sqlite")
 def database_restored_online(world: World) -> Iterator[None]:
     """By SQLite's own way to do so."""
-    since, copy = time.monotonic(), _copy(world)
+    copy = _copy(world)
     notes = {session: list(session.notes or [0]) for session in world.truth.running}
     yield
-    world.knows_less(since)
+    world.knows_less()
     for session, before in notes.items():
         session.notes += before
     with closing(_connect(copy)) as source, closing(_connect(world.database)) as target:
