@@ -61,10 +61,8 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     check_worker()
     app, service, replica = _create("live", environ, FramedEntry, sidecar.in_a_thread)
     app.extensions[sidecar.EXTENSION] = sidecar.Live(service, replica)
-    app.config["SOCK_SERVER_OPTIONS"] = handshake.SOCK_SERVER_OPTIONS
     for error in (WebsocketMismatch, NotFound, MethodNotAllowed):
         app.register_error_handler(error, elsewhere.is_list)
-    app.register_error_handler(ConnectionError, handshake.gone)
     for module in (handshake, health):
         app.register_blueprint(module.blueprint)
     app.wsgi_app = behind_proxies(app.wsgi_app, service.settings.trusted_proxies)  # type: ignore[method-assign, assignment]

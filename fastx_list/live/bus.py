@@ -83,10 +83,10 @@ def news_of(changes: Iterable[Change[FramedEntry]], filters: Filters) -> News:
     return News(told)
 
 
-def snapshot_of(entries: Iterable[FramedEntry], filters: Filters) -> News:
+def snapshot_of(entries: Iterable[FramedEntry], filters: Filters) -> list[Told]:
     """Return what a new subscriber with these ``filters`` is told of ``entries``, of which it may
     know from elsewhere."""
-    return News([Told(entry.id, entry, True) for entry in entries if passes(entry, filters)])
+    return [Told(entry.id, entry, True) for entry in entries if passes(entry, filters)]
 
 
 class Mailbox:

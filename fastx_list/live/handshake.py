@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, current_app, g, request
-from flask_sock import Sock
+import flask_sock
+from flask import Blueprint, current_app, g, request
 from gevent.monkey import is_module_patched
-from simple_websocket import Server
+from greenlet import GreenletExit
+from wsproto.utilities import generate_accept_token
 
 from fastx_list.api.addresses import IN_PATH, LISTINGS, Listing
 from fastx_list.api.authentication import authenticate
@@ -37,23 +38,22 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("live", __name__)
 _schema = LiveQuerySchema()
-sock = Sock()
+_SWITCHING = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: "
+)
+sock = flask_sock.Sock()
 
 
-class _NoThread:
-    """In place of simple_websocket's reader thread: :class:`Connection` reads what the loop tells
-    it of."""
+class _Socket:
+    """In place of simple_websocket's server, which would read the request a second time and keep
+    a thread, a parser and a buffer: the socket of a request that :func:`admit` has looked at."""
 
-    name = ""
-
-    def __init__(self, target: Callable[[], None]) -> None:
-        pass
-
-    def start(self) -> None:
-        pass
+    def __init__(self, environ: WSGIEnvironment) -> None:
+        self.sock = environ["gunicorn.socket"]
 
 
-SOCK_SERVER_OPTIONS = {"thread_class": _NoThread}
+flask_sock.Server = _Socket  # which its routes make for each request
 
 
 def live_of_app() -> Live:
@@ -85,16 +85,14 @@ def admit() -> None:
         raise Unavailable(
             "this sidecar has as many connections as it may have open files; try again soon"
         )
-    _leave_the_handshake_alone(request.environ)
 
 
-def follow(ws: Server, token: str | None = None) -> None:
+def follow(ws: _Socket, token: str | None = None) -> None:
     """Give the socket to the sidecar. The request ends here with all that it took: a connection
     needs none of it. :func:`admit` has looked at the ``token`` of the path."""
-    # From here on the connection is ours: simple_websocket has nothing more to send on it
-    ws.connected = False
     topic = _listing().topic(g.claims)
-    live_of_app().serve(ws.sock.detach(), g.claims, g.filters, topic, g.snapshot)
+    live_of_app().serve(ws.sock.detach(), _answer(), g.claims, g.filters, topic, g.snapshot)
+    raise GreenletExit  # there is nothing more to answer
 
 
 for listing in LISTINGS.values():
@@ -103,34 +101,19 @@ for listing in LISTINGS.values():
     sock.route(listing.address + IN_PATH, endpoint=f"{listing.name}ByPath", bp=blueprint)(follow)
 
 
-def gone(error: ConnectionError) -> Response:
-    """Give up on a client that left before its handshake was answered, as one does that waited too
-    long; nobody reads this."""
-    return Response(status=400)
-
-
 def _listing() -> Listing:
     assert request.url_rule is not None  # else nobody would ask
     return LISTINGS[request.url_rule.rule.removesuffix(IN_PATH)]
 
 
-def _leave_the_handshake_alone(environ: WSGIEnvironment) -> None:
-    """Take all headers from the request but those of the handshake, which is checked by now.
-    simple_websocket would fail on many an odd value of another one.
+def _answer() -> bytes:
+    """Return the answer that accepts the handshake (RFC 6455 section 4.2.2).
 
-    Compression is not negotiated either: a frame is shared by all it goes to, and a compressor
-    costs each connection 100 KiB.
+    Compression is not negotiated: a frame is shared by all it goes to, and a compressor costs each
+    connection 100 KiB.
     """
-    key = request.headers["Sec-WebSocket-Key"]
-    for name in [name for name in environ if name.startswith("HTTP_")]:
-        del environ[name]
-    environ |= {
-        "HTTP_HOST": "localhost",
-        "HTTP_UPGRADE": "websocket",
-        "HTTP_CONNECTION": "Upgrade",
-        "HTTP_SEC_WEBSOCKET_KEY": key,
-        "HTTP_SEC_WEBSOCKET_VERSION": WEBSOCKET_VERSION,
-    }
+    accept = generate_accept_token(request.headers["Sec-WebSocket-Key"].encode())
+    return _SWITCHING + accept + b"\r\n\r\n"
 
 
 def _check_handshake() -> None:

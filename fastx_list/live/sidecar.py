@@ -16,7 +16,7 @@ from gevent.monkey import get_original
 
 from fastx_list.api.protocol import CloseCode
 from fastx_list.api.services import Services
-from fastx_list.live.bus import Bus, Filters, snapshot_of
+from fastx_list.live.bus import Bus, Filters, News, Told, snapshot_of
 from fastx_list.live.connection import CLOSE_SECONDS, Connection
 from fastx_list.live.frames import FramedEntry
 from fastx_list.live.server import SPARE_FILES
@@ -30,6 +30,7 @@ FOLLOW_SECONDS = 1.0  # that the store is waited for to change, at a time
 TEND_SECONDS = 0.5  # between two looks at each connection
 FIRST_READ_SECONDS = 5.0  # that handshakes wait for the store to be read for the first time
 AT_ONCE = 100  # sessions of a snapshot, before others have their turn
+_ANSWER = ""  # to the handshake, which no session is called
 
 log = logging.getLogger(__name__)
 # gevent's own sockets carry two watchers each, and wait.
@@ -79,29 +80,31 @@ class Live:
             self._first_read.wait(FIRST_READ_SECONDS)
 
     def serve(
-        self, fd: int, claims: Claims, filters: Filters, topic: Topic, snapshot: bool
+        self, fd: int, answer: bytes, claims: Claims, filters: Filters, topic: Topic, snapshot: bool
     ) -> None:
-        """Take over the socket ``fd``: send what there is of ``topic`` (with ``snapshot``), and
-        leave the rest to the loop."""
+        """Take over the socket ``fd``: send the ``answer`` to its handshake and what there is of
+        ``topic`` (with ``snapshot``), and leave the rest to the loop."""
         connection = self._connect(fd, claims, filters, topic)
+        told = [Told(_ANSWER, answer, True)]
         if len(self._replica.entries(topic)) <= AT_ONCE:
-            self._subscribe(connection, snapshot)
+            self._subscribe(connection, snapshot, told)
             return
+        connection.tell(News(told))
         # All connections of a login together have one turn: who opens a hundred waits for them
         with self._snapshots.setdefault(claims.login, BoundedSemaphore()):
-            self._subscribe(connection, snapshot)
+            self._subscribe(connection, snapshot, [])
 
-    def _subscribe(self, connection: Connection, snapshot: bool) -> None:
+    def _subscribe(self, connection: Connection, snapshot: bool, told: list[Told]) -> None:
         if connection not in self.connections:
             return  # it has gone while it waited
         # Before the snapshot is read, so that nothing falls between
         self.bus.subscribe(connection.topic, connection)
         replica, topic = self._replica, connection.topic
         ids = list(replica.entries(topic)) if snapshot else []
-        for start in range(0, len(ids), AT_ONCE):
+        for start in range(0, len(ids) or 1, AT_ONCE):
             entries = replica.entries(topic)
             present = (entries[name] for name in ids[start : start + AT_ONCE] if name in entries)
-            connection.tell(snapshot_of(present, connection.filters))
+            connection.tell(News([*told, *snapshot_of(present, connection.filters)]))
             if len(ids) > AT_ONCE:
                 gevent.sleep(0)  # nobody's snapshot keeps everybody else waiting
                 if connection not in self.connections:

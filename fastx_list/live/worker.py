@@ -102,6 +102,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._half_open.discard(sock)
         req.force_close()  # what is no WebSocket is asked once
         super().handle_request(listener_name, req, sock.whole, addr)
+        raise StopIteration  # and no more is asked of a socket that was given to the sidecar
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer with an error, ours or gunicorn's."""

@@ -31,7 +31,7 @@ class Box(Mailbox):
         """Begin with ``entries``, of which a snapshot is owed or not."""
         self.now |= {entry.id: entry for entry in entries}
         if send:
-            self.owe(snapshot_of(entries, self.filters))
+            self.owe(News(snapshot_of(entries, self.filters)))
 
     def owe(self, news: News) -> None:
         for told in news.told:

@@ -276,7 +276,7 @@ class Sidecar(Reader):
             self.bus.subscribe(subscriber.topic, subscriber)
             entries = self.framed.entries(subscriber.topic)
             subscriber.messages.reconnect(entries)
-            subscriber.tell(snapshot_of(entries.values(), subscriber.filters))
+            subscriber.tell(News(snapshot_of(entries.values(), subscriber.filters)))
         self._waiting = []
 
     def turn(self) -> None:
