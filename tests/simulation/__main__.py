@@ -13,9 +13,7 @@ from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from itertools import count
 
-from tests.simulation.model import Violation
-from tests.simulation.run import Report, Runner, runner
-from tests.simulation.steps import history
+from tests.simulation.run import Report, explain, runner
 
 TELL_SECONDS = 60.0
 
@@ -46,22 +44,6 @@ def _rate(report: Report, seconds: float) -> str:
         f"{report.steps} steps in {report.histories} histories and {seconds:.0f} s,"
         f" {report.steps / seconds:.0f} steps/s"
     )
-
-
-def explain(running: Runner, seed: int, without: Collection[str] = ()) -> str | None:
-    """Return the shortest history that fails as that of ``seed`` does, with what it violates."""
-    steps = history(seed, without)
-    try:
-        running.run(steps)
-        return None
-    except Violation:
-        shorter = running.shrink(steps)
-    try:
-        running.run(shorter)
-    except Violation as violation:
-        lines = [f"{number:3}. {step}" for number, step in enumerate(shorter, 1)]
-        return "\n".join([f"history {seed}, in {len(shorter)} steps:", *lines, str(violation)])
-    raise RuntimeError(f"history {seed} does not fail each time")
 
 
 def main() -> int:

@@ -28,6 +28,7 @@ class Said(NamedTuple):
     server: str
     version: int
     param: int
+    was_used: bool  # whether a client is known to have connected
 
     def __repr__(self) -> str:
         return f"{self.id[:6]} of {self.login}, version {self.version}, param {self.param}"
@@ -39,7 +40,8 @@ def read(text: bytes) -> Said:
     members = json.loads(text)
     version = int(members["geometry"].partition("x")[0])
     param = members["params"].get(PARAM, 0)
-    return Said(members["id"], members["login"], members["serverId"], version, param)
+    was_used = members["lastConnect"] is not None
+    return Said(members["id"], members["login"], members["serverId"], version, param, was_used)
 
 
 @dataclass(repr=False)
@@ -193,7 +195,8 @@ class Messages:
         self._truth = truth
         self._topic = topic
         self.heard: dict[str, Heard] = {}
-        self._newest: dict[str, tuple[int, int]] = {}  # version and param, over reconnections
+        # Version, param and whether it was used, over reconnections
+        self._newest: dict[str, tuple[int, int, bool]] = {}
         self._restores: dict[str, int] = {}  # after how many of them an older state was told
         self._lapses = dict.fromkeys(truth.silence, 0)  # at the last connection
         self.is_slow = False
@@ -224,9 +227,9 @@ class Messages:
         session = self._truth.sessions[said.id]
         if self._topic is not Everything.SESSIONS and said.login != self._topic:
             raise self._fail("told of another login's", said.id)
-        before, newest = self.heard.get(said.id), (said.version, said.param)
-        old = self._newest.get(said.id, (0, 0))
-        if newest[0] < old[0] or newest[1] < old[1]:
+        before, newest = self.heard.get(said.id), (said.version, said.param, said.was_used)
+        old = self._newest.get(said.id, (0, 0, False))
+        if any(now < then for now, then in zip(newest, old, strict=True)):
             if self._restores.get(said.id, 0) == self._truth.restores:
                 raise self._fail(f"{said} is older than {old}", said.id)
             self._restores[said.id] = self._truth.restores  # of the store, once for each

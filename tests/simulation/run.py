@@ -99,6 +99,24 @@ class Runner:
         return False
 
 
+def explain(
+    running: Runner, seed: int, without: Collection[str] = (), shrinks: bool = True
+) -> str | None:
+    """Return the history of ``seed`` with what it violates, if it does; made short as a rule."""
+    steps = history(seed, without)
+    try:
+        running.run(steps)
+        return None
+    except Violation:
+        shorter = running.shrink(steps) if shrinks else steps
+    try:
+        running.run(shorter)
+    except Violation as violation:
+        lines = [f"{number:3}. {step}" for number, step in enumerate(shorter, 1)]
+        return "\n".join([f"history {seed}, in {len(shorter)} steps:", *lines, str(violation)])
+    raise RuntimeError(f"history {seed} does not fail each time")
+
+
 @contextmanager
 def runner() -> Iterator[Runner]:
     """Lend one that runs histories in memory."""

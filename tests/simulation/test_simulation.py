@@ -4,30 +4,45 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.__main__ import explain, simulate
-from tests.simulation.run import runner
+from tests.simulation.__main__ import simulate
+from tests.simulation.faults import FAULTS, Fault, look_for
+from tests.simulation.run import explain, runner
 from tests.simulation.steps import history
 
-SEED, STEPS, WORKERS = 1, 20_000, 4
-# Steps that do harm which is not mended yet
-NOT_YET: tuple[str, ...] = ()
+SEED, STEPS, WORKERS = 1, 1_000_000, 8
+FEW = 10_000
 
 
+def _run(seed: int, steps: int, worker: int = 0) -> None:
+    report = simulate(seed, steps, (), worker, WORKERS)
+    with runner() as running:
+        for failed in report.failures:
+            pytest.fail(str(explain(running, failed)))
+    assert report.steps >= steps
+
+
+def test_no_history_of_a_few_breaks_a_promise() -> None:
+    _run(SEED, FEW)
+
+
+@pytest.mark.programs  # not that it starts any: it takes a minute of two processors
 @pytest.mark.parametrize("worker", range(WORKERS))
 def test_no_history_breaks_a_promise(worker: int) -> None:
-    report = simulate(SEED, STEPS // WORKERS, NOT_YET, worker, WORKERS)
-    with runner() as running:
-        for seed in report.failures:
-            pytest.fail(str(explain(running, seed, NOT_YET)))
-    assert report.steps >= STEPS // WORKERS
+    _run(SEED, STEPS // WORKERS, worker)
 
 
 def test_a_history_follows_from_its_seed() -> None:
     with runner() as running:
         for seed in range(100, 110):
-            steps = history(seed, NOT_YET)
-            assert steps == history(seed, NOT_YET) != history(seed + 1, NOT_YET)
+            steps = history(seed)
+            assert steps == history(seed) != history(seed + 1)
             running.run(steps)
             turns = running.turns
             running.run(steps)
             assert running.turns == turns
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
+def test_a_planted_fault_is_found(fault: Fault) -> None:
+    assert look_for(fault, fault.seed).failures
