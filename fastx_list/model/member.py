@@ -6,13 +6,17 @@ may be ``null`` and whether it has to be said are those of the field, where mypy
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from dataclasses import fields as attributes_of
+from functools import lru_cache
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from marshmallow import Schema, ValidationError, fields, validate
+
+from fastx_list.model.json import to_json
 
 MAX_NUMBER = 2**53  # up to which every whole number is one in JavaScript, too
 
@@ -140,6 +144,48 @@ def _field(
     return _KINDS[each.type](**options)
 
 
+# JSON as it is written as a rule, of numbers that are within bounds
+_PLAIN = r'[^"\\\x00-\x1f]*'
+_TEXT = r'"[^"\\\x00-\x1f]*(?:\\["\\/bfnrt][^"\\\x00-\x1f]*)*"'
+_WHOLE = r"-?(?:0|[1-9][0-9]{0,14})"
+_REAL = _WHOLE + r"(?:\.[0-9]{1,17})?"
+_PAIR = f"{_TEXT}:(?:{_TEXT}|{_REAL}|true|false|null)"
+_PATTERNS = {
+    bool: "(?:true|false)",
+    float: _REAL,
+    int: _WHOLE,
+    str: _TEXT,
+    Mapping: rf"\{{(?:{_PAIR}(?:,{_PAIR})*)?\}}",
+}
+
+
+def plain_form(
+    declared: Iterable[Declared], order: Iterable[str], groups: Sequence[str] = ()
+) -> str:
+    """Return a regular expression of the members ``order`` in JSON, as they are written as a rule.
+
+    What fits is well-formed, and what :func:`check_members` takes; that costs a tenth of finding it
+    out by parsing. Not all that is well-formed fits. The texts of ``groups`` are groups, in the
+    order of the members.
+    """
+    patterns = {}
+    for each in declared:
+        pattern = f'"({_PLAIN})"' if each.member.name in groups else _plain_value(each)
+        patterns[each.member.name] = patterns[each.member.also] = pattern
+    return ",".join(f'"{name}":{patterns[name]}' for name in order)
+
+
+def _plain_value(each: Declared) -> str:
+    form = each.member.form
+    if isinstance(form, validate.OneOf):
+        pattern = "|".join(re.escape(to_json(choice)) for choice in form.choices)
+    elif isinstance(form, validate.Regexp):  # of what stands in JSON as it is
+        pattern = '"(?:' + str(form.regex.pattern).removesuffix(r"\Z") + ')"'
+    else:
+        pattern = _PATTERNS[get_origin(each.type) or each.type]
+    return f"(?:{pattern}|null)" if each.nullable else f"(?:{pattern})"
+
+
 def check_members(members: Mapping[str, Any], declared: Iterable[Declared]) -> None:
     """Raise ``ValueError`` unless ``members``, which were read somewhere, are what is declared.
 
@@ -160,10 +206,15 @@ def check_members(members: Mapping[str, Any], declared: Iterable[Declared]) -> N
                 raise ValueError(f"its {name} has a wrong form") from None
 
 
+@lru_cache
+def _origin(kind: Any) -> Any:
+    return get_origin(kind)
+
+
 def _is(value: object, kind: Any) -> bool:
     """Whether ``value``, which JSON said, is of this type, and a number one that everybody can
     read."""
-    if get_origin(kind) is tuple:
+    if _origin(kind) is tuple:
         kinds = get_args(kind)
         if not isinstance(value, list):
             return False
@@ -176,4 +227,4 @@ def _is(value: object, kind: Any) -> bool:
             and not isinstance(value, bool)
             and abs(value) <= MAX_NUMBER
         )
-    return isinstance(value, get_origin(kind) or kind)
+    return isinstance(value, _origin(kind) or kind)

@@ -8,6 +8,7 @@ page ``/api/list/:token``. A fact that can't be known is ``None``.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from fastx_list.model.json import from_json, to_json
-from fastx_list.model.member import Member, check_members, declared, writing_schema
+from fastx_list.model.member import Member, check_members, declared, plain_form, writing_schema
 
 # Xvnc sizes run to five digits; the bound keeps a wrong number from a spool file out of every
 # client.
@@ -241,6 +242,24 @@ def decode(text: str) -> Session:
     left out is unknown."""
     members = from_json(text)
     return Session(**{each.attribute: members.get(each.member.name) for each in _declared})
+
+
+# The JSON of a session as it is written as a rule, with its id, login and serverId
+PLAIN = re.compile(r"\{" + plain_form(_declared, MEMBERS, ("id", "login", "serverId")) + r"\}")
+_ORDER = list(MEMBERS)
+_BEGINNING = re.compile(
+    (
+        r"\{"
+        + plain_form(_declared, _ORDER[: _ORDER.index("started")])
+        + r',"started":([0-9]{1,15}),'
+    ).encode()
+)
+
+
+def started_of(text: bytes) -> int | None:
+    """Return when the session whose JSON is ``text`` started, if a look at its beginning tells."""
+    found = _BEGINNING.match(text)
+    return int(found[1]) if found else None
 
 
 def check_session(members: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Generic
 
 from fastx_list.model.query import Query
+from fastx_list.replica.many import kept_at_once
 from fastx_list.replica.owed import Owed, in_a_thread
 from fastx_list.replica.pages import Page, Pages
 from fastx_list.replica.topics import Change, Everything, Topic
@@ -212,7 +213,8 @@ class Replica(Generic[E]):
         began = time.monotonic()
         try:
             self._see_whether_agents_can_write()
-            snapshot = self._store.snapshot()
+            with kept_at_once():
+                snapshot = self._store.snapshot()
         except StoreError:
             if self._lost_since is not None:
                 # So long agents could not write either
@@ -253,9 +255,26 @@ class Replica(Generic[E]):
         records, servers = [*ended, *snapshot.records], [*gone, *snapshot.servers]
         return self._take_over(replace(snapshot, records=records, servers=servers))
 
-    def _take_part(self, count: int = AT_ONCE) -> list[Change[E]]:
+    def _fill(self) -> list[Change[E]]:
+        """Take over all sessions that there are: none is known yet."""
+        logins: dict[str, list[E]] = {}
+        with kept_at_once():
+            for name, login, _, text in self._rest:
+                if text is not None:
+                    logins.setdefault(login, []).append(self._entry(name, login, text.encode()))
+            self._sessions = View(entry for entries in logins.values() for entry in entries)
+            self._views |= {login: View(entries) for login, entries in logins.items()}
+            self._views[Everything.SESSIONS] = self._sessions
+            changes = [
+                Change(name, each.login, each, None)
+                for name, each in self._sessions.entries.items()
+            ]
+        self._rest, self._revision = (), self._goal
+        return changes
+
+    def _take_part(self) -> list[Change[E]]:
         """Take over some of the sessions that wait for it."""
-        part, self._rest = self._rest[:count], self._rest[count:]
+        part, self._rest = self._rest[:AT_ONCE], self._rest[AT_ONCE:]
         if not self._rest:
             self._revision = self._goal
         return list(self._change_sessions(part))
@@ -292,8 +311,7 @@ class Replica(Generic[E]):
 
     def _take_over(self, written: Changes) -> list[Change[E]]:
         self._rest, self._goal = written.records, written.revision
-        # Who has nothing yet needs all of it
-        changes = self._take_part(len(self._rest) if self._revision is None else AT_ONCE)
+        changes = self._fill() if self._revision is None else self._take_part()
         changes += self._change_servers(written.servers)
         if written.revoked:
             # The store judges, which has seen for how long its clock said so
@@ -312,7 +330,7 @@ class Replica(Generic[E]):
                 if record.text is None
                 else self._entry(record.id, record.login, record.text.encode())
             )
-            if entry == before:
+            if before == entry:
                 continue
             self._sessions.update(before, entry)
             if before is not None and before.login != record.login:
@@ -323,7 +341,9 @@ class Replica(Generic[E]):
             yield Change(record.id, record.login, entry, before)
 
     def _update_login(self, login: str, before: E | None, entry: E | None) -> None:
-        view = self._views.setdefault(login, View())
+        view = self._views.get(login)
+        if view is None:
+            view = self._views[login] = View()
         view.update(before, entry)
         if not view.entries:
             del self._views[login]

@@ -18,6 +18,8 @@ from itertools import count
 from typing import Any, Generic, TypeVar
 
 from fastx_list.model.query import Filter, Query, look_up, matches, sort_key
+from fastx_list.model.session import started_of
+from fastx_list.replica.many import kept_at_once
 
 MAX_ORDERS = 8  # that one view keeps
 MAX_NARROWED = 8
@@ -28,6 +30,7 @@ PLACE_BYTES = 170  # about what a place in an order takes, without the text that
 ENTRY_BYTES = 120  # about what being in one more view takes
 
 _versions = count(1)
+_decode = json.JSONDecoder().decode
 
 _Item = tuple[int, Any, str]  # a sort key of two parts, and an id
 
@@ -44,8 +47,13 @@ class Entry:
     @cached_property
     def members(self) -> Mapping[str, Any]:
         """What the JSON says, parsed when first needed."""
-        members: Mapping[str, Any] = json.loads(self.text)
+        members: Mapping[str, Any] = _decode(self.text.decode())
         return members
+
+    def value(self, name: str) -> Any:
+        """Return what ``name`` stands for. The default order needs no parsing, as a rule."""
+        started = started_of(self.text) if name == "started" else None
+        return look_up(self.members, name) if started is None else started
 
     @cached_property
     def digest(self) -> bytes:
@@ -69,18 +77,19 @@ class Order:
         self._last: list[str] = []
         # Of the texts that are sorted by, in characters
         self._length = 0
-        for entry in entries:
-            item = self._item(entry)
-            if item is None:
-                self._last.append(entry.id)
-            else:
-                self._placed.append(item)
-                self._length += _length(item)
+        with kept_at_once():
+            for entry in entries:
+                item = self._item(entry)
+                if item is None:
+                    self._last.append(entry.id)
+                else:
+                    self._placed.append(item)
+                    self._length += _length(item)
         self._placed.sort()
         self._last.sort()
 
     def _item(self, entry: Entry) -> _Item | None:
-        key = sort_key(look_up(entry.members, self._name))
+        key = sort_key(entry.value(self._name))
         return None if key is None else (*key, entry.id)
 
     @property
@@ -149,7 +158,8 @@ class View(Generic[E]):
         # All of which an entry has to pass
         self._filters = filters
         # What is in the view, by id
-        self.entries = {entry.id: entry for entry in entries if self._passes(entry)}
+        with kept_at_once():
+            self.entries = {entry.id: entry for entry in entries if self._passes(entry)}
         # Another number after each change of the entries; no two views ever have the same
         self.version = next(_versions)
         # Its ids as they were sorted last, by name of the member; the one used last at the end

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from fastx_list.model.json import to_json
 from fastx_list.model.params import MAX_PARAMS_DEPTH, is_deeper
 from fastx_list.model.server import check_server
-from fastx_list.model.session import check_session
+from fastx_list.model.session import PLAIN, check_session
 from fastx_list.store import Changes, Record, Revision, ServerRecord
 
 MAX_BYTES = 256 * 1024  # of a session or a server, several times what one can have
@@ -32,9 +32,14 @@ class Records:
     def session(self, name: object, text: object) -> Iterator[Record]:
         """Yield the session ``name`` whose JSON is ``text``."""
         try:
-            members, found = _members(text)
+            session_id, written = _text(name), _text(text)
+            plain = PLAIN.fullmatch(written)
+            if plain is not None and plain[1] == session_id and len(written) <= MAX_BYTES:
+                yield Record(session_id, plain[2], plain[3], written)
+                return
+            members, found = _members(written)
             check_session(members)
-            if members["id"] != _text(name) or "params" not in members:
+            if members["id"] != session_id or "params" not in members:
                 raise ValueError("it is another one, or has no params")
             yield Record(members["id"], members["login"], members["serverId"], found)
         except (ValueError, KeyError, RecursionError) as error:
@@ -167,8 +172,9 @@ def _members(value: object) -> tuple[dict[str, Any], str]:
     text = _text(value)
     if len(text) > MAX_BYTES:
         raise ValueError(f"it is over {MAX_BYTES} bytes")
-    members = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    if not isinstance(members, dict) or is_deeper(members, MAX_PARAMS_DEPTH + 1):
+    members = _decode(text)
+    may_be_deep = text.count("{") + text.count("[") > MAX_PARAMS_DEPTH + 1
+    if not isinstance(members, dict) or (may_be_deep and is_deeper(members, MAX_PARAMS_DEPTH + 1)):
         raise ValueError("it is no object, or nested too deep")
     if "\\u" in text:  # half a pair of surrogates, which could not be written again
         to_json(members).encode()
@@ -182,3 +188,6 @@ def _finite(text: str) -> float:
 
 def _refuse(text: str) -> NoReturn:
     raise ValueError(f"{text[:20]} is no number")
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite).decode

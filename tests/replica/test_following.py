@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from fastx_list.model.query import look_up
 from fastx_list.replica import replica as replica_module
-from fastx_list.replica import view as view_module
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Change, Everything
 from fastx_list.replica.view import Entry
@@ -215,11 +213,13 @@ def test_many_changes_at_once_are_sorted_anew_and_few_put_in_place(
     replica.page(Everything.SESSIONS, ALL)
     looks: list[str] = []
 
-    def counted(members: Any, name: str) -> Any:
-        looks.append(name)
-        return look_up(members, name)
+    look = Entry.value
 
-    monkeypatch.setattr(view_module, "look_up", counted)
+    def counted(entry: Entry, name: str) -> Any:
+        looks.append(name)
+        return look(entry, name)
+
+    monkeypatch.setattr(Entry, "value", counted)
     observe(agent, *(numbered(number, clients=int(number < changed)) for number in range(80)))
     replica.refresh()
     replica.page(Everything.SESSIONS, ALL)

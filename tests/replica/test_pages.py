@@ -11,7 +11,6 @@ import pytest
 from fastx_list.model import query as query_module
 from fastx_list.model.query import Filter, Query
 from fastx_list.replica import pages as pages_module
-from fastx_list.replica import view as view_module
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Everything, Topic
 from fastx_list.replica.view import Entry, View
@@ -335,7 +334,7 @@ def test_a_change_costs_nothing_before_its_login_asks_again(
     replica.refresh()
     _ask_all(replica, "mallory")
     looks: list[str] = []
-    monkeypatch.setattr(view_module, "look_up", lambda members, name: looks.append(name))
+    monkeypatch.setattr(Entry, "value", lambda entry, name: looks.append(name))
     monkeypatch.setattr(query_module, "look_up", lambda members, name: looks.append(name))
     observe(agent, numbered(1000), *sessions[1:], numbered(0, "mallory", clients=1))
     replica.refresh()
