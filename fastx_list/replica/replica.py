@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Generic
 
 from fastx_list.model.query import Query
+from fastx_list.replica.doubt import is_silent, may_be_old
 from fastx_list.replica.many import kept_at_once
 from fastx_list.replica.owed import Owed, in_a_thread
 from fastx_list.replica.pages import Page, Pages
@@ -31,10 +32,8 @@ from fastx_list.store import (
     SnapshotNeeded,
     StoreError,
 )
-from fastx_list.text import printable
 
 RETRY_SECONDS = 1.0  # between attempts to reach a store that could not be reached
-MAX_NAMED = 3  # servers in a message
 CATCH_UP_SECONDS = 0.1  # that one request may read what others have written
 REFILL_SECONDS = 10.0  # that servers have to come back to a store that has lost what it had
 
@@ -189,7 +188,7 @@ class Replica(Generic[E]):
     def _doubt(self) -> str | None:
         """Return why what could be read may not be what there is."""
         if self._store.overdue:
-            return _is_silent(self._store.overdue)
+            return is_silent(self._store.overdue)
         if self._begun is not None:
             if time.monotonic() - self._begun < REFILL_SECONDS:
                 return "the store has just been begun, and agents may not have written it yet"
@@ -236,7 +235,9 @@ class Replica(Generic[E]):
             took = now - began
             left = self._lost_since + REFILL_SECONDS - now - took  # as the last reading takes time
             is_missing = not self._servers.entries.keys() <= there
-            if (is_missing and left > 0) or self._may_be_old(snapshot):
+            if (is_missing and left > 0) or may_be_old(
+                self._sessions.entries, snapshot, self._store.renewed, self._right_at
+            ):
                 self._pause = max(RETRY_SECONDS, 10 * took)
                 if left > 0:
                     self._pause = min(self._pause, left)
@@ -290,25 +291,6 @@ class Replica(Generic[E]):
             if not self._takes_writes:
                 self._lost_since, self._takes_writes = now, True
 
-    def _may_be_old(self, snapshot: Changes) -> bool:
-        """Whether the store says something else of the sessions of a server than this copy, and its
-        agent has not written since this copy was right: an older store may have been restored."""
-        known = self._sessions.entries
-        same, others = set[str](), set[str]()
-        for record in snapshot.records:
-            entry = known.get(record.id)
-            if entry is not None and record.text is not None and entry.text == record.text.encode():
-                same.add(record.id)
-            else:
-                others.add(record.server_id)
-        others.update(known[name].members["serverId"] for name in known.keys() - same)
-        renewed = self._store.renewed
-        return any(
-            renewed.get(server.id, -math.inf) <= self._right_at
-            for server in snapshot.servers
-            if server.id in others
-        )
-
     def _take_over(self, written: Changes) -> list[Change[E]]:
         self._rest, self._goal = written.records, written.revision
         changes = self._fill() if self._revision is None else self._take_part()
@@ -356,11 +338,3 @@ class Replica(Generic[E]):
             if entry != before:
                 self._servers.update(before, entry)
                 yield Change(name, Everything.SERVERS, entry, before)
-
-
-def _is_silent(servers: Sequence[str]) -> str:
-    named = ", ".join(map(printable, servers[:MAX_NAMED]))
-    return (
-        f"the agent of {named}{', …' if len(servers) > MAX_NAMED else ''} has written nothing for"
-        " longer than its lease: it has stopped, or the store cannot be written"
-    )
