@@ -40,10 +40,13 @@ class Told(NamedTuple):
         return self.state if isinstance(self.state, bytes) else self.state.frame
 
 
+Tellable = Told | FramedEntry  # an entry alone is one that the subscriber may have heard of
+
+
 class News:
     """What all subscribers with equal filters are told at once."""
 
-    def __init__(self, told: Sequence[Told]) -> None:
+    def __init__(self, told: Sequence[Tellable]) -> None:
         self.told = told
 
     @cached_property
@@ -51,7 +54,7 @@ class News:
         """All its frames, made when first needed and not while all wait."""
         return b"".join([each.frame for each in self.told])
 
-    def after(self, sent: int) -> tuple[memoryview | None, Sequence[Told]]:
+    def after(self, sent: int) -> tuple[memoryview | None, Sequence[Tellable]]:
         """Return what is left of ``data`` once ``sent`` bytes of it are out: the rest of a frame
         that is partly out, if one is, and what comes behind it."""
         if not sent:
@@ -83,10 +86,10 @@ def news_of(changes: Iterable[Change[FramedEntry]], filters: Filters) -> News:
     return News(told)
 
 
-def snapshot_of(entries: Iterable[FramedEntry], filters: Filters) -> list[Told]:
+def snapshot_of(entries: Iterable[FramedEntry], filters: Filters) -> list[FramedEntry]:
     """Return what a new subscriber with these ``filters`` is told of ``entries``, of which it may
     know from elsewhere."""
-    return [Told(entry.id, entry, True) for entry in entries if passes(entry, filters)]
+    return [entry for entry in entries if passes(entry, filters)] if filters else list(entries)
 
 
 class Mailbox:
@@ -96,13 +99,13 @@ class Mailbox:
 
     def __init__(self) -> None:
         # By session
-        self._owed: dict[str, Told] = {}
+        self._owed: dict[str, Tellable] = {}
 
-    def put(self, told: Told) -> None:
+    def put(self, told: Tellable) -> None:
         """Owe it what ``told`` says."""
         waiting = self._owed.get(told.id)
         if waiting is not None:
-            told = told._replace(is_known=waiting.is_known)
+            told = Told(told.id, told.state, waiting.is_known)
         if told.is_known or isinstance(told.state, FramedEntry):
             self._owed[told.id] = told
         else:

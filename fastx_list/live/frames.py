@@ -15,7 +15,16 @@ _encoder = FrameProtocol(client=False, extensions=[])
 
 
 class FramedEntry(Entry):
-    """A session or server of the sidecar's replica, with the message about it."""
+    """A session or server of the sidecar's replica, with the message about it.
+
+    It stands for itself where a subscriber is told of it that may know it.
+    """
+
+    is_known = True
+
+    @property
+    def state(self) -> FramedEntry:
+        return self
 
     @cached_property
     def frame(self) -> bytes:

@@ -15,6 +15,7 @@ import flask_sock
 from flask import Blueprint, current_app, g, request
 from gevent.monkey import is_module_patched
 from greenlet import GreenletExit
+from werkzeug.datastructures import Headers
 from wsproto.utilities import generate_accept_token
 
 from fastx_list.api.addresses import IN_PATH, LISTINGS, Listing
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("live", __name__)
 _schema = LiveQuerySchema()
+_ASKS_NOTHING = _schema.load({})
 _SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: "
@@ -70,13 +72,15 @@ def admit() -> None:
     if not is_module_patched("socket"):
         raise Unavailable(NEEDS_GEVENT)
     live.start()
-    _check_handshake()
-    _check_origin(service.settings.allowed_origins)
+    _check_handshake(request.headers)
+    _check_origin(request.headers.get("Origin"), service.settings.allowed_origins)
     live.await_first_read()
     service.refresh()
     token = (request.view_args or {}).get("token")
     g.claims = authenticate(service, token, _listing().admin)
-    asked = parser.parse(_schema, request, location="anywhere")
+    asked = _ASKS_NOTHING
+    if request.args.keys() - {"token"}:
+        asked = parser.parse(_schema, request, location="anywhere")
     g.filters, g.snapshot = asked["filter"], asked["snapshot"]
     cap = service.settings.max_subscribers_per_login
     if live.of_login[g.claims.login] >= cap:
@@ -116,20 +120,19 @@ def _answer() -> bytes:
     return _SWITCHING + accept + b"\r\n\r\n"
 
 
-def _check_handshake() -> None:
-    if request.headers.get("Sec-WebSocket-Version") != WEBSOCKET_VERSION:
+def _check_handshake(headers: Headers) -> None:
+    if headers.get("Sec-WebSocket-Version") != WEBSOCKET_VERSION:
         raise UpgradeRequired(f"Sec-WebSocket-Version: takes {WEBSOCKET_VERSION}")
     try:
-        key = base64.b64decode(request.headers.get("Sec-WebSocket-Key", ""), validate=True)
+        key = base64.b64decode(headers.get("Sec-WebSocket-Key", ""), validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != 16:  # RFC 6455 section 4.2.1
         raise ValidationError("Sec-WebSocket-Key: takes 16 bytes in base64")
 
 
-def _check_origin(allowed: Collection[str]) -> None:
+def _check_origin(origin: str | None, allowed: Collection[str]) -> None:
     """Refuse pages of other hosts: RFC 6455 section 10.2. What is no browser sends no Origin."""
-    origin = request.headers.get("Origin")
     if origin is None or origin in allowed:
         return
     host = _host_name(origin)
