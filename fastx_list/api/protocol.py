@@ -22,7 +22,7 @@ class CloseCode(IntEnum):
 
     GOING_AWAY = 1001, "the server restarts, or may have missed a change: connect again"
     PROTOCOL_ERROR = 1002, "the client broke the protocol (RFC 6455)"
-    INVALID_TEXT = 1007, "the client sent text that is not UTF-8"
+    INVALID_TEXT = 1007, "the client sent text that is not UTF-8, or no compressed data"
     TOO_MANY_FRAMES = 1008, f"the client sent more than {MAX_CLIENT_FRAMES} frames in half a second"
     MESSAGE_TOO_LONG = (
         1009,

@@ -39,6 +39,11 @@ class Told(NamedTuple):
     def frame(self) -> bytes:
         return self.state if isinstance(self.state, bytes) else self.state.frame
 
+    @property
+    def deflated(self) -> bytes:
+        """The frame for who takes compressed ones. The end of a session is too short for that."""
+        return self.state if isinstance(self.state, bytes) else self.state.deflated
+
 
 Tellable = Told | FramedEntry  # an entry alone is one that the subscriber may have heard of
 
@@ -54,17 +59,23 @@ class News:
         """All its frames, made when first needed and not while all wait."""
         return b"".join([each.frame for each in self.told])
 
-    def after(self, sent: int) -> tuple[memoryview | None, Sequence[Tellable]]:
-        """Return what is left of ``data`` once ``sent`` bytes of it are out: the rest of a frame
-        that is partly out, if one is, and what comes behind it."""
+    @cached_property
+    def deflated(self) -> bytes:
+        """The same for who takes compressed frames."""
+        return b"".join([each.deflated for each in self.told])
+
+    def after(self, sent: int, deflated: bool) -> tuple[memoryview | None, Sequence[Tellable]]:
+        """Return what is left of ``data``, or of ``deflated``, once ``sent`` bytes of it are out:
+        the rest of a frame that is partly out, if one is, and what comes behind it."""
         if not sent:
             return None, self.told
         for index, each in enumerate(self.told):
             if sent <= 0:
                 return None, self.told[index:]
-            sent -= len(each.frame)
+            frame = each.deflated if deflated else each.frame
+            sent -= len(frame)
             if sent < 0:
-                return memoryview(each.frame)[sent:], self.told[index + 1 :]
+                return memoryview(frame)[sent:], self.told[index + 1 :]
         return None, ()
 
 
@@ -111,14 +122,18 @@ class Mailbox:
         else:
             self._owed.pop(told.id, None)  # what it has never heard of need not end for it either
 
-    def take(self, count: int) -> list[bytes]:
-        """Remove and return the ``count`` oldest frames."""
+    def forget(self, session_id: str) -> None:
+        """Owe nothing of this session: its newest state is on its way."""
+        self._owed.pop(session_id, None)
+
+    def take(self, count: int, deflated: bool = False) -> list[bytes]:
+        """Remove and return the ``count`` oldest frames, in the form that its owner takes."""
         if len(self._owed) <= count:
             taken = list(self._owed.values())
             self._owed.clear()
         else:
             taken = [self._owed.pop(session_id) for session_id in list(islice(self._owed, count))]
-        return [told.frame for told in taken]
+        return [told.deflated if deflated else told.frame for told in taken]
 
 
 class Subscriber(Protocol):

@@ -13,39 +13,25 @@ import socket
 import time
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Protocol, cast
+from typing import cast
 
 from wsproto.frame_protocol import CloseReason, Frame, FrameProtocol, Opcode, ParseFailed
 
 from fastx_list.api.protocol import MAX_CLIENT_FRAMES, MAX_CLIENT_MESSAGE, CloseCode
 from fastx_list.live.bus import Filters, Mailbox, News
+from fastx_list.live.deflate import Inflater, Snapshot
 from fastx_list.live.frames import close_frame, ping_frame, pong_frame
+from fastx_list.live.loop import READABLE, WRITABLE, Loop, Watcher
 from fastx_list.replica.topics import Topic
 from fastx_list.tokens import Claims
 
 CLOSE_SECONDS = 2.0  # that a peer has to answer a close
 _FRAMES_PER_WRITE = 64  # that are taken at a time; the kernel takes up to 1,024
+_MAX_AHEAD = 256 * 1024  # bytes of a snapshot that are compressed before the socket takes them
 _READ_SIZE = 4096
 _READS_TO_THE_END = 256  # of what a peer has sent that is not listened to any more
 # RFC 6455 section 7.4.1: these say that a close has no code, and are never in a frame
 _ABSENT = {CloseReason.NO_STATUS_RCVD, CloseReason.ABNORMAL_CLOSURE}
-_READABLE, _WRITABLE = 1, 2  # libev's EV_READ and EV_WRITE
-
-
-class Watcher(Protocol):
-    """Calls back, on the loop, while a socket can be read or written."""
-
-    def start(self, callback: Callable[[], None]) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Loop(Protocol):
-    """The event loop; gevent's is one."""
-
-    def io(self, fd: int, events: int) -> Watcher: ...
 
 
 class State(Enum):
@@ -87,6 +73,7 @@ class Connection:
         "claims",
         "filters",
         "topic",
+        "deflates",
         "_mailbox",
         "_sock",
         "_loop",
@@ -113,14 +100,17 @@ class Connection:
         topic: Topic,
         loop: Loop,
         on_gone: Callable[[Connection], None],
+        inflates: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take over ``sock``, and close it in the end; ``on_gone`` is called then."""
+        """Take over ``sock``, and close it in the end; ``on_gone`` is called then. ``inflates``
+        says whether the client may compress what it sends."""
         # What its token says
         self.claims = claims
         # What it follows, and the filters that all of it has to pass
-        self.topic = topic
-        self.filters = filters
+        self.topic, self.filters = topic, filters
+        # Whether news goes out compressed; false while a snapshot's messages refer to each other
+        self.deflates = False
         # What it is owed
         self._mailbox = Mailbox()
         self._sock = sock
@@ -137,7 +127,7 @@ class Connection:
         # Frames that are not out yet; of the first there may be only the rest
         self._out: list[bytes | memoryview] = []
         # Parses what comes in
-        self._parser = FrameProtocol(client=False, extensions=[])
+        self._parser = FrameProtocol(client=False, extensions=[Inflater()] if inflates else [])
         # Of the client's message that has not ended yet, in bytes
         self._message_size = 0
         # How many frames have come in since tend() was called
@@ -149,7 +139,7 @@ class Connection:
         # Calls back when there is room in the socket; None unless that is full
         self._room_watcher: Watcher | None = None
         # Calls back when there is something to read, until the end
-        self._read_watcher = loop.io(sock.fileno(), _READABLE)
+        self._read_watcher = loop.io(sock.fileno(), READABLE)
         self._read_watcher.start(self._receive)
 
     # What goes out
@@ -159,22 +149,32 @@ class Connection:
         if self._state is not OPEN:
             return
         sent = 0
+        data = news.deflated if self.deflates else news.data
         if self._room_watcher is None:  # else there is something that goes before it
             try:
-                sent = self._sock.send(news.data)
+                sent = self._sock.send(data)
             except BlockingIOError:
                 pass
             except OSError:
                 self.drop()
                 return
-            if sent == len(news.data):
+            if sent == len(data):
                 return
-        rest, owed = news.after(sent)
+        rest, owed = news.after(sent, self.deflates)
         if rest is not None:
             self._out.append(rest)
         for told in owed:
             self._mailbox.put(told)
         self._wait_for_room(sent > 0)
+
+    def tell_together(self, news: News, snapshot: Snapshot) -> None:
+        """Send ``news`` compressed by ``snapshot``; ``deflates`` may be set once that is over."""
+        if sum(map(len, self._out)) > _MAX_AHEAD:
+            self.tell(news)  # costs a slow reader bytes rather than us memory
+        elif self._state is OPEN and news.told:
+            for told in news.told:
+                self._mailbox.forget(told.id)
+            self._send(snapshot.frames(told.frame for told in news.told))
 
     def _flush(self) -> None:
         if self._room_watcher is None:  # else the loop calls when there is room
@@ -190,7 +190,7 @@ class Connection:
             out = self._out
             if not out:
                 if self._state is OPEN:
-                    out += self._mailbox.take(_FRAMES_PER_WRITE)
+                    out += self._mailbox.take(_FRAMES_PER_WRITE, self.deflates)
                 if not out:
                     break
             try:
@@ -220,7 +220,7 @@ class Connection:
     def _wait_for_room(self, has_sent: bool) -> None:
         is_new = self._room_watcher is None
         if self._room_watcher is None:
-            self._room_watcher = self._loop.io(self._sock.fileno(), _WRITABLE)
+            self._room_watcher = self._loop.io(self._sock.fileno(), WRITABLE)
             self._room_watcher.start(self._write)
         if self._state is OPEN and (is_new or has_sent):
             self._waits_since = self._clock()

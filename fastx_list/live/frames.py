@@ -7,11 +7,14 @@ from functools import cached_property
 
 from wsproto.frame_protocol import FrameProtocol
 
+from fastx_list.live.deflate import LEAST_BITS, deflating, text_of
 from fastx_list.replica.view import Entry
 
-# A server's frames are not masked and nothing is compressed here, so a frame depends on its payload
+# A server's frames are not masked, and none refers to another, so a frame depends on its payload
 # alone.
 _encoder = FrameProtocol(client=False, extensions=[])
+# So that one frame will do for every client, whatever window it has
+_deflating = deflating(LEAST_BITS, keeps_context=False)
 
 
 class FramedEntry(Entry):
@@ -30,6 +33,11 @@ class FramedEntry(Entry):
     def frame(self) -> bytes:
         """The published message, made when first needed."""
         return session_frame(self.id, self.text)
+
+    @cached_property
+    def deflated(self) -> bytes:
+        """The same for clients that take compressed messages: compressed, unless that is longer."""
+        return min(self.frame, bytes(_deflating.send_data(text_of(self.frame))), key=len)
 
 
 def session_frame(session_id: str, text: bytes | None) -> bytes:

@@ -30,6 +30,7 @@ from fastx_list.errors import (
     UpgradeRequired,
     ValidationError,
 )
+from fastx_list.live.deflate import agree
 from fastx_list.live.server import NEEDS_GEVENT
 from fastx_list.live.sidecar import EXTENSION, Live
 from fastx_list.model.query import LiveQuerySchema
@@ -89,13 +90,16 @@ def admit() -> None:
         raise Unavailable(
             "this sidecar has as many connections as it may have open files; try again soon"
         )
+    g.deflate = agree(request.headers.get("Sec-WebSocket-Extensions", ""))
 
 
 def follow(ws: _Socket, token: str | None = None) -> None:
     """Give the socket to the sidecar. The request ends here with all that it took: a connection
     needs none of it. :func:`admit` has looked at the ``token`` of the path."""
     topic = _listing().topic(g.claims)
-    live_of_app().serve(ws.sock.detach(), _answer(), g.claims, g.filters, topic, g.snapshot)
+    live_of_app().serve(
+        ws.sock.detach(), _answer(), g.claims, g.filters, topic, g.snapshot, g.deflate
+    )
     raise GreenletExit  # there is nothing more to answer
 
 
@@ -111,13 +115,11 @@ def _listing() -> Listing:
 
 
 def _answer() -> bytes:
-    """Return the answer that accepts the handshake (RFC 6455 section 4.2.2).
-
-    Compression is not negotiated: a frame is shared by all it goes to, and a compressor costs each
-    connection 100 KiB.
-    """
-    accept = generate_accept_token(request.headers["Sec-WebSocket-Key"].encode())
-    return _SWITCHING + accept + b"\r\n\r\n"
+    """Return the answer that accepts the handshake (RFC 6455 section 4.2.2)."""
+    answer = _SWITCHING + generate_accept_token(request.headers["Sec-WebSocket-Key"].encode())
+    if g.deflate is not None:
+        answer += b"\r\nSec-WebSocket-Extensions: " + g.deflate.answer.encode()
+    return answer + b"\r\n\r\n"
 
 
 def _check_handshake(headers: Headers) -> None:

@@ -18,6 +18,7 @@ from fastx_list.api.protocol import CloseCode
 from fastx_list.api.services import Services
 from fastx_list.live.bus import Bus, Filters, News, Told, snapshot_of
 from fastx_list.live.connection import CLOSE_SECONDS, Connection
+from fastx_list.live.deflate import Deflate
 from fastx_list.live.frames import FramedEntry
 from fastx_list.live.server import SPARE_FILES
 from fastx_list.replica.replica import RETRY_SECONDS, Replica
@@ -80,41 +81,63 @@ class Live:
             self._first_read.wait(FIRST_READ_SECONDS)
 
     def serve(
-        self, fd: int, answer: bytes, claims: Claims, filters: Filters, topic: Topic, snapshot: bool
+        self,
+        fd: int,
+        answer: bytes,
+        claims: Claims,
+        filters: Filters,
+        topic: Topic,
+        snapshot: bool,
+        deflate: Deflate | None,
     ) -> None:
         """Take over the socket ``fd``: send the ``answer`` to its handshake and what there is of
         ``topic`` (with ``snapshot``), and leave the rest to the loop."""
-        connection = self._connect(fd, claims, filters, topic)
+        connection = self._connect(fd, claims, filters, topic, deflate is not None)
         told = [Told(_ANSWER, answer, True)]
         if len(self._replica.entries(topic)) <= AT_ONCE:
-            self._subscribe(connection, snapshot, told)
+            self._subscribe(connection, snapshot, told, deflate)
             return
         connection.tell(News(told))
         # All connections of a login together have one turn: who opens a hundred waits for them
         with self._snapshots.setdefault(claims.login, BoundedSemaphore()):
-            self._subscribe(connection, snapshot, [])
+            self._subscribe(connection, snapshot, [], deflate)
 
-    def _subscribe(self, connection: Connection, snapshot: bool, told: list[Told]) -> None:
+    def _subscribe(
+        self, connection: Connection, snapshot: bool, told: list[Told], deflate: Deflate | None
+    ) -> None:
         if connection not in self.connections:
             return  # it has gone while it waited
         # Before the snapshot is read, so that nothing falls between
         self.bus.subscribe(connection.topic, connection)
         replica, topic = self._replica, connection.topic
         ids = list(replica.entries(topic)) if snapshot else []
+        together = None
+        # One user's sessions never stand in a context with another's: the lengths would tell what
+        # they have in common to who can read those only (RFC 7692 section 8)
+        if deflate is not None and len(ids) > AT_ONCE and topic == connection.claims.login:
+            together = deflate.snapshot()
+        connection.deflates = deflate is not None and together is None
         for start in range(0, len(ids) or 1, AT_ONCE):
             entries = replica.entries(topic)
             present = (entries[name] for name in ids[start : start + AT_ONCE] if name in entries)
-            connection.tell(News([*told, *snapshot_of(present, connection.filters)]))
+            news = News([*told, *snapshot_of(present, connection.filters)])
+            if together is None:
+                connection.tell(news)
+            else:
+                connection.tell_together(news, together)
             if len(ids) > AT_ONCE:
                 gevent.sleep(0)  # nobody's snapshot keeps everybody else waiting
                 if connection not in self.connections:
                     return
+        connection.deflates = deflate is not None
 
-    def _connect(self, fd: int, claims: Claims, filters: Filters, topic: Topic) -> Connection:
+    def _connect(
+        self, fd: int, claims: Claims, filters: Filters, topic: Topic, inflates: bool
+    ) -> Connection:
         sock = _plain_socket(fileno=fd)
         sock.setblocking(False)
         connection = Connection(
-            sock, claims, filters, topic, gevent.get_hub().loop, self._disconnect
+            sock, claims, filters, topic, gevent.get_hub().loop, self._disconnect, inflates
         )
         self.connections.add(connection)
         self.of_login[claims.login] += 1

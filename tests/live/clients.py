@@ -59,6 +59,16 @@ def upgrade(service: Service, token: str, **headers: str) -> bytes:
     return f"GET /api/list?token={token} HTTP/1.1\r\n{head}\r\n".encode()
 
 
+def head_of_answer(service: Service, request: bytes) -> str:
+    """Return the head of the answer to ``request``, however it goes on."""
+    with socket.create_connection(("127.0.0.1", service.live_port), timeout=20) as connection:
+        connection.sendall(request)
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += connection.recv(65536)
+    return answer.partition(b"\r\n\r\n")[0].decode()
+
+
 def raw_answer(service: Service, request: bytes) -> tuple[str, str]:
     """Return the head of the answer to ``request``, which is an error, and its message."""
     with socket.create_connection(("127.0.0.1", service.live_port), timeout=20) as connection:

@@ -108,10 +108,14 @@ def test_no_news_is_nothing(wire: Wire) -> None:
     assert is_open(wire) and len(opcodes(wire.reads_all())) == 1
 
 
-def test_the_rest_of_news_is_all_that_is_not_out() -> None:
-    told = [Told(name, FramedEntry(name, "alice", OLD), True) for name in NAMES]
+@pytest.mark.parametrize("deflated", [False, True])
+def test_the_rest_of_news_is_all_that_is_not_out(deflated: bool) -> None:
+    told = [Told(name, FramedEntry(name, "alice", OLD * 9), True) for name in NAMES]
     news = News([*told, Told("s4", session_frame("s4", None), True)])
-    for sent in range(len(news.data) + 1):
-        rest, owed = news.after(sent)
-        assert bytes(rest or b"") + b"".join(each.frame for each in owed) == news.data[sent:]
+    data = news.deflated if deflated else news.data
+    assert (len(news.deflated) < len(news.data) / 2) and news.told[3].deflated in data
+    for sent in range(len(data) + 1):
+        rest, owed = news.after(sent, deflated)
+        frames = [each.deflated if deflated else each.frame for each in owed]
+        assert bytes(rest or b"") + b"".join(frames) == data[sent:]
         assert rest is None or owed == news.told[len(news.told) - len(owed) :]

@@ -10,7 +10,16 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.conftest import session
-from tests.live.clients import Observe, first_id, follow, raw_answer, refused, take, upgrade
+from tests.live.clients import (
+    Observe,
+    first_id,
+    follow,
+    head_of_answer,
+    raw_answer,
+    refused,
+    take,
+    upgrade,
+)
 from tests.support import Service, fetch, wait_for
 
 
@@ -135,12 +144,35 @@ def test_a_body_that_never_comes_is_not_waited_for(
                 assert connection.recv(65536).startswith(b"HTTP/1.1 101")
 
 
-def test_compression_is_not_negotiated(live: Service, alice: str) -> None:
-    with follow(live, alice, compression="deflate") as connection:
-        assert (
-            connection.response is not None
-            and "Sec-WebSocket-Extensions" not in connection.response.headers
-        )
+@pytest.mark.parametrize(
+    ("offers", "answer"),
+    [
+        ("permessage-deflate; client_max_window_bits", "client_no_context_takeover"),
+        (
+            "permessage-deflate; x, permessage-deflate; server_max_window_bits=10",
+            "client_no_context_takeover; server_max_window_bits=10",
+        ),
+        (
+            "permessage-deflate; server_no_context_takeover",
+            "client_no_context_takeover; server_no_context_takeover",
+        ),
+    ],
+)
+def test_compression_is_agreed_on_as_it_was_offered(
+    live: Service, alice: str, offers: str, answer: str
+) -> None:
+    request = upgrade(live, alice, **{"Sec-WebSocket-Extensions": offers})
+    lines = head_of_answer(live, request).splitlines()
+    assert f"Sec-WebSocket-Extensions: permessage-deflate; {answer}" in lines
+
+
+@pytest.mark.parametrize("offers", [None, "permessage-deflate; server_max_window_bits=1", "\xff;="])
+def test_who_offers_no_compression_that_can_be_kept_gets_none(
+    live: Service, alice: str, offers: str | None
+) -> None:
+    headers = {} if offers is None else {"Sec-WebSocket-Extensions": offers}
+    head = head_of_answer(live, upgrade(live, alice, **headers))
+    assert head.startswith("HTTP/1.1 101") and "extensions" not in head.lower()
 
 
 def test_a_wrong_handshake_is_refused(live: Service, alice: str) -> None:

@@ -28,7 +28,8 @@ def live(environ: dict[str, str], observe: Observe) -> Iterator[Live]:
 
 def test_who_leaves_while_others_of_the_login_are_sent_theirs_is_forgotten(live: Live) -> None:
     def serve(name: str, sock: socket.socket) -> None:
-        live.serve(sock.detach(), b"", Claims("alice", 2**40, name, False), (), "alice", True)
+        claims = Claims("alice", 2**40, name, False)
+        live.serve(sock.detach(), b"", claims, (), "alice", True, None)
 
     def leave() -> None:
         [waiting] = [each for each in live.connections if each.claims.jti == "waits"]

@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from websockets.extensions.base import Extension
 from websockets.frames import Close, Frame, Opcode
 from websockets.streams import StreamReader
 
@@ -50,7 +51,10 @@ class Wire:
     """A connection and its peer; the names of methods say what the peer does."""
 
     def __init__(
-        self, send_buffer: int = 0, pair: tuple[socket.socket, socket.socket] | None = None
+        self,
+        send_buffer: int = 0,
+        pair: tuple[socket.socket, socket.socket] | None = None,
+        inflates: bool = False,
     ) -> None:
         self.ours, self.peer = pair or socket.socketpair()
         if send_buffer:
@@ -67,7 +71,7 @@ class Wire:
         self.is_served = True
         claims = Claims("alice", 2**40, "jti", False)
         self.connection = Connection(
-            self.ours, claims, (), "alice", self, self._end, lambda: self.now
+            self.ours, claims, (), "alice", self, self._end, inflates, lambda: self.now
         )
 
     def io(self, fd: int, events: int) -> Watching:
@@ -109,12 +113,12 @@ class Wire:
         if self.watching.callback is not None and select.select([], [self.ours], [], 0)[1]:
             self.watching.callback()
 
-    def reads_all(self) -> list[Frame]:
+    def reads_all(self, *extensions: Extension) -> list[Frame]:
         """Read until nothing more comes, and return all that has ever come."""
         while self.reads() or (self.watching.callback is not None and not self.ended):
             self.lets_it_write()
         self.reads()
-        return parse(bytes(self.received))
+        return parse(bytes(self.received), extensions)
 
     def put(self, session_id: str, text: bytes | None) -> None:
         """Note a change of a session, for the next :meth:`tell`."""
@@ -151,9 +155,9 @@ class Wire:
         )
 
 
-def parse(data: bytes) -> list[Frame]:
-    """Return the frames that ``data`` is; fails unless they are well-formed, whole, and nothing
-    follows a close."""
+def parse(data: bytes, extensions: Sequence[Extension] = ()) -> list[Frame]:
+    """Return the frames that ``data`` is, as ``extensions`` read them; fails unless they are
+    well-formed, whole, and nothing follows a close."""
     stream = StreamReader()
     frames: list[Frame] = []
     stream.feed_data(data)
@@ -162,7 +166,7 @@ def parse(data: bytes) -> list[Frame]:
             f"sent after the close: {bytes(stream.buffer)!r}"
         )
         try:
-            next(Frame.parse(stream.read_exact, mask=False))
+            next(Frame.parse(stream.read_exact, mask=False, extensions=extensions))
         except StopIteration as end:
             frames.append(end.value)
         else:
