@@ -102,7 +102,11 @@ class World:
             "FASTX_LIST_SCAN_INTERVAL": "0.1",
             "FASTX_LIST_STATE_DIR": str(self.nodes["one"].state),
         }
-        self.tokens = Tokens(load(self.environ))
+        # With a secret that stays, whatever is done to its file
+        made = Tokens(load(self.environ))
+        secret = (self.nodes["one"].state / "secret").read_text(encoding="utf-8").strip()
+        self.tokens = Tokens(load({**self.environ, "FASTX_LIST_SECRET_KEY": secret}))
+        assert self.tokens.verify(made.issue("any", TTL), ()).login == "any"
         for name in (*AGENTS, "list", "live"):
             self.start(name)
         self.await_servers()

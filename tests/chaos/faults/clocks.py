@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,10 @@ def _jumping(world: World, name: str, at_start: bool) -> Iterator[None]:
     if name in AGENTS:
         world.away(name)
         world.back(name)
+        # By a clock that is behind, times of the right one are ahead, and are not believed
+        for session in world.truth.running:
+            if session.node == name:
+                session.touched = session.touched or round(time.time() * 1000)
     else:
         excuses.closes |= {1001, 1006, 4401}
     clock = world.place / "clock"
