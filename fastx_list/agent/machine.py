@@ -158,7 +158,10 @@ class Machine:
         found: dict[str, list[Process]] = {}
         for process in self.processes.values():
             if process.uid != NOBODY:
-                found.setdefault(process.stat.name, []).append(process)
+                # One that gave itself a title may have its command line for a name
+                name, blank, _ = process.stat.name.partition(" ")
+                name = os.path.basename(name) if blank else name
+                found.setdefault(name, []).append(process)
         programs = found.keys() & self._programs
         passed_over = self.limits.choose(each for name in programs for each in found[name])
         for name in programs if passed_over else ():
@@ -206,9 +209,17 @@ class Machine:
     def sockets(self, process: Process) -> Sockets:
         """Return the sockets of the network namespace that ``process`` is in; those of ours, which
         it likely is, if we may not know."""
-        network = process.network or own_namespace("net")
+        if process.network in (None, own_namespace("net")):
+            return self.own_network
+        return self._sockets_in(process.network, process.pid)
+
+    @property
+    def own_network(self) -> Sockets:
+        """The sockets of the network namespace that we are in."""
+        return self._sockets_in(own_namespace("net"), None)
+
+    def _sockets_in(self, network: str | None, pid: int | None) -> Sockets:
         if network not in self._sockets:
-            pid = None if network == own_namespace("net") else process.pid
             self._sockets[network] = Sockets(pid, self._heard.setdefault(network, Heard()))
         return self._sockets[network]
 
@@ -240,15 +251,15 @@ class Machine:
         if process.network is None or not self.sockets(process).unix_is_known:
             return None
         made = frozenset(inode for inode, uid in makers.items() if uid in (None, process.uid))
-        return self._opened(process, made) if made else made
+        return self.opened(process, made) if made else made
 
     def own_sockets(self, process: Process, inodes: frozenset[int]) -> frozenset[int]:
         """Return those of ``inodes`` that ``process`` really has open; all of them if we may not
         know."""
-        opened = self._opened(process, inodes)
+        opened = self.opened(process, inodes)
         return inodes if opened is None else opened
 
-    def _opened(self, process: Process, inodes: frozenset[int]) -> frozenset[int] | None:
+    def opened(self, process: Process, inodes: frozenset[int]) -> frozenset[int] | None:
         """Return those of the sockets ``inodes`` that ``process`` has open; ``None`` if we may not
         know."""
         directory = f"/proc/{process.pid}/fd"

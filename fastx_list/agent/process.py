@@ -297,7 +297,7 @@ def _split(data: bytes) -> list[bytes]:
     """Return the arguments that a command line consists of."""
     args = data.split(b"\0", MAX_ARGS)[:MAX_ARGS]
     # A program that writes a title of its own there may leave out the zeros.
-    if len(args) <= 2 and not any(args[1:]) and b" " in data:
+    if not any(args[1:]) and b" " in data:
         args = data.rstrip(b"\0").split(b" ", MAX_ARGS)[:MAX_ARGS]
     elif args[-1] == b"" and len(data) < MAX_ARGS_BYTES:
         args.pop()

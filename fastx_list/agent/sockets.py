@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from fastx_list.agent.diag import LISTEN, Diag, DiagError, TooMany
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.proc_net import ProcNet
 
 T = TypeVar("T")
+_Tcp: TypeAlias = tuple[
+    dict[int, dict[int, bytes | None]],
+    dict[int, dict[int, int]],
+    dict[int, tuple[int, int, bytes | None]],
+]
 REST_SECONDS = 30.0  # that a table has in which there are too many sockets
 
 
@@ -25,8 +31,8 @@ class Heard:
         self.rests: dict[str, float] = {}
         # Keys of sockets, and how many bytes were asked for.
         self._spoken: set[tuple[bytes, int]] = set()
-        # The connections that were told last of each port that was asked for.
-        self.connections: dict[int, dict[int, bytes | None]] = {}
+        # The connections that were told last of each port, or name, that was asked for.
+        self.connections: dict[int | str, Mapping[int, bytes | None]] = {}
         # Of the paths that were asked for, the accepted unix sockets that were told last.
         self.accepted: dict[str, frozenset[int]] = {}
 
@@ -58,6 +64,8 @@ class Sockets:
         self._accepted_before, self._heard.accepted = self._heard.accepted, {}
         # Why something cannot be known now that may be known another time; None if all can.
         self.unanswered: str | None = None
+        # The connections that were made from here, by maker; None until asked for.
+        self._made: dict[int, frozenset[int]] | None = None
         # Which sockets are unix sockets only as far as somebody says who can be lied to.
         self.unproved: frozenset[int] = frozenset()
 
@@ -68,10 +76,43 @@ class Sockets:
         ``None`` if it cannot be known. Of another namespace it may not be known who has spoken;
         then every connection counts.
         """
-        before = self._heard.connections[port] = self._before.get(port, {})
+        return self._spoken(port, {} if self._tcp is None else self._tcp[0].get(port, {}), least)
+
+    def tcp_spoken(self, name: str, inodes: frozenset[int], least: int) -> frozenset[int] | None:
+        """Return those of ``inodes`` that are connections over TCP, and over which so many bytes
+        have come in; ``None`` if it cannot be known. ``name`` is whose they are."""
+        keys = {} if self._tcp is None else self._tcp[2]
+        return self._spoken(name, {each: keys[each][2] for each in inodes if each in keys}, least)
+
+    def tcp_made(self, uid: int) -> frozenset[int] | None:
+        """Return the inodes of the connections over TCP that user ``uid`` has made from here to
+        somewhere; ``None`` if it cannot be known."""
         if self._tcp is None:
             return None
-        connections = self._tcp[0].get(port, {})
+        if self._made is None:
+            made: dict[int, set[int]] = {}
+            for inode, (maker, port, _) in self._tcp[2].items():
+                if port not in self._tcp[1]:
+                    made.setdefault(maker, set()).add(inode)
+            self._made = {maker: frozenset(inodes) for maker, inodes in made.items()}
+        return self._made.get(uid, frozenset())
+
+    def tcp_inodes(self) -> Mapping[int, int] | None:
+        """Return the local ports of all TCP sockets, established and listening ones, by inode;
+        ``None`` if they cannot be known."""
+        if self._tcp is None:
+            return None
+        established = {inode: port for inode, (_, port, _) in self._tcp[2].items()}
+        return established | {
+            inode: port for port, inodes in self._tcp[1].items() for inode in inodes
+        }
+
+    def _spoken(
+        self, name: int | str, connections: Mapping[int, bytes | None], least: int
+    ) -> frozenset[int] | None:
+        before = self._heard.connections[name] = self._before.get(name, {})
+        if self._tcp is None:
+            return None
         try:
             # The table may leave out one whose neighbour in it has gone while it was told
             left_out = {
@@ -80,7 +121,7 @@ class Sockets:
                 if inode not in connections and self._is_established(key)
             }
             connections = {**connections, **left_out} if left_out else connections
-            self._before[port] = self._heard.connections[port] = connections
+            self._before[name] = self._heard.connections[name] = connections
             return frozenset(
                 inode for inode, key in connections.items() if self._has_spoken(key, least)
             )
@@ -129,6 +170,15 @@ class Sockets:
         listening = self._unix[1] if self._unix is not None else {}
         return [os.fsdecode(each if each[:1] == b"\0" else each[:-1]) for each in listening]
 
+    def unix_listeners_at(self, pattern: re.Pattern[str]) -> dict[str, Mapping[int, int | None]]:
+        """Return the paths, all of which ``pattern`` matches, at which unix sockets accept
+        connections, each with what :meth:`unix_listeners` says of it."""
+        return {
+            path: self.unix_listeners(path)
+            for path in self.listening_paths()
+            if pattern.fullmatch(path)
+        }
+
     @property
     def unix_is_known(self) -> bool:
         """Whether it can be known who listens at unix sockets."""
@@ -162,21 +212,24 @@ class Sockets:
         return None
 
     @cached_property
-    def _tcp(self) -> tuple[dict[int, dict[int, bytes | None]], dict[int, dict[int, int]]] | None:
-        """Inodes and keys of the established connections by local port, and inodes and makers of
-        the listening sockets by port. Without a key, nothing more can be asked of a connection."""
+    def _tcp(self) -> _Tcp | None:
+        """Inodes and keys of the established connections by local port, inodes and makers of the
+        listening sockets by port, and makers, ports and keys of the established connections by
+        inode. Without a key, nothing more can be asked of a connection."""
         found = self._table("tcp", lambda teller: teller.tcp())
         if found is None:
             return None
         connections: dict[int, dict[int, bytes | None]] = {}
         listening: dict[int, dict[int, int]] = {}
+        established: dict[int, tuple[int, int, bytes | None]] = {}
         for state, port, key, uid, inode in found:
             if state == LISTEN:
                 listening.setdefault(port, {})[inode] = uid
             else:
                 connections.setdefault(port, {})[inode] = key
+                established[inode] = uid, port, key
         self._heard.keep(key for sockets in connections.values() for key in sockets.values() if key)
-        return connections, listening
+        return connections, listening, established
 
     @cached_property
     def _unix(self) -> tuple[dict[bytes, set[int]], dict[bytes, dict[int, int | None]]] | None:

@@ -35,7 +35,7 @@ _VALUED = {
 class XSession:
     """One X server that is a session."""
 
-    window_mode = "desktop"  # or "rootless"
+    window_mode: str | None = "desktop"  # or "rootless"
     owns_display = True  # as opposed to one that shows another session's display
     is_x_server = True  # as opposed to a program that has one beside it
 
@@ -183,9 +183,13 @@ class XServers:
         # The identities of sessions that had no turn in the last look, or failed.
         self._late: Set[str] = set()
 
+    def candidates(self, machine: Machine) -> Iterable[Process]:
+        """Return the processes that may serve a session of this kind."""
+        return machine.named(self.programs)
+
     def recognises(self, process: Process, machine: Machine) -> bool:
-        """Return whether ``process``, which runs one of :attr:`programs`, belongs to a session of
-        this kind. For each to say."""
+        """Return whether ``process``, one of :meth:`candidates`, belongs to a session of this kind.
+        For each to say."""
         raise NotImplementedError
 
     def session(self, process: Process, machine: Machine) -> XSession | None:
@@ -269,7 +273,7 @@ class XServers:
         sessions: dict[str, XSession] = {}
         others: set[str] = set()
         self._new = Counter()
-        for process in machine.named(self.programs):
+        for process in self.candidates(machine):
             identity = process.identity
             # What was one kind's stays so, whoever could not be asked whether it is theirs
             if identity in machine.claimed or machine.kinds_before.get(identity, self) is not self:

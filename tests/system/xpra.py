@@ -36,6 +36,13 @@ SCREEN = (
     " $XAUTHORITY"
 )
 
+# As xpra 4 and later do it themselves where python3-setproctitle is installed.
+_WITH_TITLE = """import runpy, sys
+from setproctitle import setproctitle
+title, *sys.argv = sys.argv[1:]
+setproctitle(title.replace("{}", " ".join(sys.argv)))
+runpy.run_path(sys.argv[0], run_name="__main__")"""
+
 
 class Xpra:
     """Starts xpra's servers; they leave their parent and are known by their display."""
@@ -52,11 +59,22 @@ class Xpra:
         (self._settings / "xpra.conf").touch()
         self._clients = 0
 
-    def start(self, user: Account, mode: str, *options: str, usual_settings: bool = False) -> None:
-        """Start a server in ``mode``: start, start-desktop or shadow."""
+    def start(
+        self,
+        user: Account,
+        mode: str,
+        *options: str,
+        usual_settings: bool = False,
+        title: str | None = None,
+    ) -> None:
+        """Start a server in ``mode``: start, start-desktop or shadow. One with a ``title`` calls
+        itself so; "{}" stands for its command line."""
         environ = {} if usual_settings else {"XPRA_SYSTEM_CONF_DIRS": str(self._settings)}
         screen = [f"--xvfb={SCREEN}"] if mode == "start-desktop" else []
         command = [self.program, mode, *QUIET, f"--log-dir={user.home}", *screen, *options]
+        if title is not None:
+            needs_python_module("setproctitle", "python3-setproctitle")
+            command = ["/usr/bin/python3", "-c", _WITH_TITLE, title, *command]
         user.start(self._processes, command, f"xpra-{user.login}", **environ).wait(SECONDS)
 
     def attach(

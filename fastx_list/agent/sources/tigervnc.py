@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 from fastx_list.agent.display import find_display
 from fastx_list.agent.machine import Machine
-from fastx_list.agent.process import Process, socket_inode
+from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets, all_of
+from fastx_list.agent.x11 import FIRST_PORT
 from fastx_list.agent.xserver import XServers, XSession, parse_args
 
 PROGRAMS = ("Xvnc", "Xtigervnc")
@@ -35,15 +36,63 @@ class VncSession(XSession):
         if self._port == 0:
             self._port = 5900 + display
         self._path = options.get("rfbunixpath")
-        # The one connection of an Xvnc that was started for it.
-        self._inetd = _socket_of(process) if "inetd" in options else frozenset()
+        # What one has open that inetd(8) has started, with the ports: its client's connection, or,
+        # with "wait", what it listens at. None if we may not know.
+        self._handed: Mapping[int, int] | None = {}
+        self._take_handed(machine)
+        # Connections that its user has made, and those of them that are its own; None if we may not
+        # know.
+        self._called: tuple[frozenset[int], frozenset[int] | None] = (frozenset(), frozenset())
+
+    def _take_handed(self, machine: Machine) -> None:
+        ports = machine.sockets(self.process).tcp_inodes() if "inetd" in self.options else {}
+        opened = None if ports is None else machine.opened(self.process, frozenset(ports))
+        self._handed = (
+            None
+            if ports is None or opened is None
+            else {
+                inode: port
+                for inode, port in ports.items()
+                if inode in opened and port != FIRST_PORT + self.display
+            }
+        )
+
+    def follow(self, machine: Machine) -> None:
+        if "inetd" in self.options and (self._handed is None or self.process.is_young):
+            self._take_handed(machine)
+        super().follow(machine)
 
     def connections(self, sockets: Sockets) -> frozenset[int] | None:
+        if self._handed is None:
+            return None
+        listening = sockets.tcp_listeners()
+        ports = {self._port, *(port for port in self._handed.values() if port in listening)}
         return all_of(
-            sockets.tcp_clients(self._port, LEAST_BYTES),
+            *(sockets.tcp_clients(port, LEAST_BYTES) for port in ports),
             sockets.unix_clients(self._path) if self._path else frozenset(),
-            self._inetd,
+            self._spoken(frozenset(self._handed), sockets),
         )
+
+    def _own_connections(self, machine: Machine) -> frozenset[int] | None:
+        """Return also those to viewers that the server was told to call, vncconfig(1)."""
+        sockets = machine.sockets(self.process)
+        made = sockets.tcp_made(self.process.uid)
+        if made is None:
+            return None
+        if made != self._called[0] or self._called[1] is None:
+            self._called = (made, machine.opened(self.process, made) if made else made)
+        called = self._called[1]
+        return all_of(
+            super()._own_connections(machine),
+            None if called is None else self._spoken(called, sockets, "called"),
+        )
+
+    def _spoken(
+        self, inodes: frozenset[int], sockets: Sockets, what: str = "handed"
+    ) -> frozenset[int] | None:
+        if not inodes:
+            return inodes
+        return sockets.tcp_spoken(f"{what} {self.process.identity}", inodes, LEAST_BYTES)
 
 
 class TigerVnc(XServers):
@@ -59,9 +108,3 @@ class TigerVnc(XServers):
         if display is None:
             display = find_display(process, machine)
         return None if display is None else VncSession(process, display, options, machine)
-
-
-def _socket_of(process: Process) -> frozenset[int]:
-    """Return the connection that a server for a single client was started with (``-inetd``)."""
-    inode = socket_inode(f"/proc/{process.pid}/fd/0")
-    return frozenset() if inode is None else frozenset({inode})

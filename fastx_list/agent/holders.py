@@ -1,0 +1,85 @@
+"""The way from a socket to the program behind it, whatever that calls itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from fastx_list.agent.door import Unanswered
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.process import Process, by_age
+from fastx_list.agent.subordinates import payer
+
+AGAIN_LOOKS = 10  # after so many looks a socket whose holder was not found is looked for again
+
+
+class Holders:
+    """Finds the processes that have sockets open, each once."""
+
+    def __init__(self, likely: Collection[str] = ()) -> None:
+        """Programs whose names begin with one of ``likely`` are asked first."""
+        self._likely = tuple(likely)
+        # By inode: who has it, and until that is found in how many looks nobody is asked.
+        self._found: dict[int, Process | int] = {}
+
+    def find(self, listeners: Mapping[int, int | None], machine: Machine) -> dict[int, Process]:
+        """Return who has each of ``listeners`` open, which are sockets of our own network, with the
+        users who made them: a process of that user alone. Of no user more sockets are looked at
+        than may serve sessions. A socket without a maker, and one that cannot be found now, is left
+        out."""
+        found: dict[int, Process] = {}
+        known, self._found = self._found, {}
+        by_user: dict[int, list[int]] = {}
+        for inode, uid in listeners.items():
+            if uid is not None:
+                by_user.setdefault(uid, []).append(inode)
+        for uid, inodes in by_user.items():
+            most, new = 2 * machine.limits.sessions, set[int]()
+            if len(inodes) > most:
+                machine.limits.over.add(payer(uid))
+            for inode in sorted(inodes)[:most]:
+                before = known.get(inode, 0)
+                holder = self._as_now(before, machine) if isinstance(before, Process) else None
+                if holder is not None:
+                    found[inode] = self._found[inode] = holder
+                elif isinstance(before, int) and before > 0:
+                    self._found[inode] = before - 1
+                else:
+                    new.add(inode)
+            if new:
+                self._seek(new, uid, machine)
+                found |= {
+                    inode: sought
+                    for inode in new
+                    if isinstance(sought := self._found.get(inode), Process)
+                }
+        return found
+
+    def _as_now(self, holder: Process, machine: Machine) -> Process | None:
+        process = machine.processes.get(holder.pid)
+        return process if process is not None and process.identity == holder.identity else None
+
+    def _seek(self, inodes: set[int], uid: int, machine: Machine) -> None:
+        theirs = {each.pid: each for each in machine.processes.values() if each.uid == uid}
+        likely = self._likely
+
+        def holds(process: Process, sought: Collection[int]) -> frozenset[int]:
+            return machine.own_listeners(process, dict.fromkeys(sought, uid)) or frozenset()
+
+        left = set(inodes)
+        youngest = sorted(theirs.values(), key=by_age, reverse=True)
+        for process in sorted(youngest, key=lambda each: not each.stat.name.startswith(likely)):
+            if not left:
+                break
+            try:
+                with machine.limits.spending(process.payer):
+                    held = holds(process, left)
+                    for inode in held:
+                        holder = process
+                        # Who has started a program may have it open as well, and serves then
+                        while (above := theirs.get(holder.stat.parent)) and holds(above, {inode}):
+                            holder = above
+                        self._found[inode] = holder
+            except Unanswered:
+                return  # the next look goes on
+            left -= held
+        self._found.update(dict.fromkeys(left, AGAIN_LOOKS))
