@@ -103,13 +103,13 @@ class Connection:
         inflates: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take over ``sock``, and close it in the end; ``on_gone`` is called then. ``inflates``
-        says whether the client may compress what it sends."""
+        """Take over ``sock``, and close it in the end; ``on_gone`` is called then. With
+        ``inflates`` it takes compressed messages."""
         # What its token says
         self.claims = claims
         # What it follows, and the filters that all of it has to pass
         self.topic, self.filters = topic, filters
-        # Whether news goes out compressed; false while a snapshot's messages refer to each other
+        # Whether news goes out compressed; not while a snapshot's messages refer to each other
         self.deflates = False
         # What it is owed
         self._mailbox = Mailbox()
@@ -132,10 +132,8 @@ class Connection:
         self._message_size = 0
         # How many frames have come in since tend() was called
         self._frames_taken = 0
-        # When it was last pinged, or last had all that it was owed
-        self._last_ping = clock()
-        # Whether the last ping was answered, if there was one
-        self._is_ping_answered = True
+        # When it was last pinged, or last had all that it was owed, and whether that was answered
+        self._last_ping, self._is_ping_answered = clock(), True
         # Calls back when there is room in the socket; None unless that is full
         self._room_watcher: Watcher | None = None
         # Calls back when there is something to read, until the end
@@ -174,14 +172,15 @@ class Connection:
         elif self._state is OPEN and news.told:
             for told in news.told:
                 self._mailbox.forget(told.id)
-            self._send(snapshot.frames(told.frame for told in news.told))
+            self.send(snapshot.frames(told.frame for told in news.told))
 
     def _flush(self) -> None:
         if self._room_watcher is None:  # else the loop calls when there is room
             self._write()
 
-    def _send(self, frame: bytes) -> None:
-        self._out.append(frame)
+    def send(self, data: bytes) -> None:
+        """Send ``data`` before all that is owed."""
+        self._out.append(data)
         self._flush()
 
     def _write(self) -> None:
@@ -269,7 +268,7 @@ class Connection:
             self._is_ping_answered = True
         elif frame.opcode is Opcode.PING:
             if self._state is OPEN and len(self._out) < _FRAMES_PER_WRITE:
-                self._send(pong_frame(cast(bytes, frame.payload)))
+                self.send(pong_frame(cast(bytes, frame.payload)))
         else:
             self._ignore(cast("str | bytes", frame.payload), frame.message_finished)
 
@@ -301,7 +300,7 @@ class Connection:
         elif now - self._last_ping >= ping_interval:
             if self._is_ping_answered:
                 self._last_ping, self._is_ping_answered = now, False
-                self._send(ping_frame())
+                self.send(ping_frame())
             else:
                 self.drop()
         return False
@@ -332,7 +331,7 @@ class Connection:
         self._state, self._waits_since = state, self._clock()
         # A frame that is partly out has to be finished; what stands behind it is obsolete.
         self._out = [rest for rest in self._out if isinstance(rest, memoryview)]
-        self._send(close_frame(code, reason))
+        self.send(close_frame(code, reason))
 
     def _end_our_side(self) -> None:
         try:

@@ -93,11 +93,10 @@ class Live:
         """Take over the socket ``fd``: send the ``answer`` to its handshake and what there is of
         ``topic`` (with ``snapshot``), and leave the rest to the loop."""
         connection = self._connect(fd, claims, filters, topic, deflate is not None)
-        told = [Told(_ANSWER, answer, True)]
         if len(self._replica.entries(topic)) <= AT_ONCE:
-            self._subscribe(connection, snapshot, told, deflate)
+            self._subscribe(connection, snapshot, [Told(_ANSWER, answer, True)], deflate)
             return
-        connection.tell(News(told))
+        connection.send(answer)
         # All connections of a login together have one turn: who opens a hundred waits for them
         with self._snapshots.setdefault(claims.login, BoundedSemaphore()):
             self._subscribe(connection, snapshot, [], deflate)

@@ -44,7 +44,7 @@ class Client:
 
     number: int
     sock: socket.socket
-    target: str
+    request: bytes
     due: int  # messages until it is served
     sessions: dict[str, Any] | None
     rest: bytes = b""
@@ -62,6 +62,7 @@ class Opening:
     first: int
     keep: bool
     narrow: bool
+    deflates: bool
     began: float = field(default_factory=time.monotonic)
     started: int = 0
     seconds: list[float] = field(default_factory=list)
@@ -86,7 +87,11 @@ class Opening:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW_BUFFER)
         sock.connect_ex(("127.0.0.1", self.port))
         client = Client(
-            self.started, sock, self.targets[self.started], self.first, {} if self.keep else None
+            self.started,
+            sock,
+            handshake(self.targets[self.started], self.deflates and not self.keep),
+            self.first,
+            {} if self.keep else None,
         )
         self.started += 1
         return client
@@ -189,7 +194,7 @@ class Clients:
     def _serve(self, client: Client, events: int) -> None:
         try:
             if events & select.EPOLLOUT:
-                client.sock.send(handshake(client.target))
+                client.sock.send(client.request)
                 self._epoll.modify(client.sock, select.EPOLLIN)
                 return
             data, notes, _, _ = client.sock.recvmsg(65536, 64)
@@ -289,11 +294,13 @@ class Clients:
             self._lost[reason] += 1
 
 
-def handshake(target: str) -> bytes:
-    """Return the request that a browser would send for ``target``."""
+def handshake(target: str, deflates: bool) -> bytes:
+    """Return the request that a browser would send for ``target``; one that ``deflates`` offers
+    compression."""
     key = base64.b64encode(os.urandom(16)).decode()
+    offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
     return (
         f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade:"
         " websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key:"
-        f" {key}\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+        f" {key}\r\n{offer if deflates else ''}\r\n"
     ).encode()

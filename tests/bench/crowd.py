@@ -46,8 +46,7 @@ def allow_files() -> None:
 
 
 class Crowd:
-    """Clients on loopback that offer compression as browsers do, and answer pings. Each goes by its
-    place in ``connect``."""
+    """Clients on loopback that answer pings. Each goes by its place in ``connect``."""
 
     def __init__(self) -> None:
         allow_files()
@@ -73,13 +72,15 @@ class Crowd:
         first: int = 0,
         keep: bool = False,
         narrow: bool = False,
+        deflates: bool = True,
     ) -> Connected:
         """Open a WebSocket to each of ``targets``, paths on ``port``, of which ``at_once`` may be
         under way. To be called once.
 
         One is served when it has got ``first`` messages. With ``keep`` it remembers the sessions
         that messages tell of. With ``narrow`` the kernel holds little for one that does not read;
-        for it loopback would hold megabytes.
+        for it loopback would hold megabytes. Compression is offered unless it keeps sessions, or
+        ``deflates`` is false.
         """
         return Connected(
             *self._ask(
@@ -90,6 +91,7 @@ class Crowd:
                 first,
                 keep,
                 narrow,
+                deflates,
                 within=clients.CONNECT_SECONDS,
             )
         )

@@ -29,6 +29,7 @@ MAX_KIB = 32.0
 
 SERVERS: Mapping[str, tuple[str, Callable[[Path], AbstractContextManager[peers.Peer]]]] = {
     "ours": ("the sidecar", peers.ours),
+    "ours-plain": ("the sidecar, to clients that offer no compression", peers.ours),
     "websockets": ("websockets, as it comes", peers.websockets),
     "websockets-plain": ("websockets without compression", peers.websockets_plain),
     "nchan": ("Nchan", peers.nchan),
@@ -54,7 +55,9 @@ class Subject:
         self._peer, self._crowd, self._clients = peer, crowd, clients
         self._before = peers.settled_memory(peer.pid)
         self.seconds = max(
-            crowd.connect_all(peer.port, [peer.target] * clients, first=peer.first).seconds
+            crowd.connect_all(
+                peer.port, [peer.target] * clients, first=peer.first, deflates=name != "ours-plain"
+            ).seconds
         )
         self.connected = self.kib()
         self._number = 0
@@ -160,7 +163,7 @@ def hold(report: common.Report, options: argparse.Namespace) -> None:
         while time.monotonic() < deadline:
             began = peer.publish(number)
             arrivals = crowd.collect(options.connections, MESSAGE_SECONDS)
-            missed += options.connections - arrivals.numbers.count(number)
+            missed += options.connections - len(set(arrivals.clients))
             worst.append(max(arrivals.times, default=began) / 1e6 - began / 1e6)
             number += 1
             time.sleep(max(0.0, min(HOLD_CHANGE_SECONDS, deadline - time.monotonic())))
