@@ -15,8 +15,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from fastx_list.store.redis_address import Address
+from fastx_list.store.redis_errors import TooLong
 
 CONNECT_SECONDS = 3.0  # that making a connection may take
+# Of a value, which is four times what Records takes, and of an answer with many: of all sessions of
+# a machine
+MAX_VALUE_BYTES, MAX_ANSWER_BYTES = 1 << 20, 1 << 28
+READ_BYTES = 1 << 16
 
 # Parts of redis-py that are public, but have no types or not the right ones.
 Connection: TypeAlias = Any
@@ -24,6 +29,24 @@ _TcpConnection: Any = connections.Connection
 _TlsConnection: Any = connections.SSLConnection
 _UnixConnection: Any = connections.UnixDomainSocketConnection
 _Sentinel: Any = sentinel.Sentinel
+_Parser: Any = connections.DefaultParser
+
+
+class BoundedParser(_Parser):  # type: ignore[misc]
+    """hiredis' parser, which keeps of an answer no more than we may be answered: anybody may have
+    written it."""
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        self._reads = 0
+        return super().read_response(*args, **options)
+
+    def read_from_socket(self, *args: Any, **options: Any) -> Any:
+        """Read more of an answer. What of it is whole has left the reader's buffer."""
+        self._reads += 1
+        kept = self._reader.len() if self._reader is not None else 0
+        if kept > MAX_VALUE_BYTES or self._reads * READ_BYTES > MAX_ANSWER_BYTES:
+            raise TooLong
+        return super().read_from_socket(*args, **options)
 
 
 class Attempt:
@@ -52,6 +75,8 @@ def _connect(address: Address, seconds: float) -> Connection:
         "socket_timeout": seconds,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
+        "parser_class": BoundedParser,
+        "socket_read_size": READ_BYTES,
     }
     tls = (
         {"ssl_ca_certs": address.ca, "ssl_certfile": address.cert, "ssl_keyfile": address.key}

@@ -14,6 +14,10 @@ class StoreFull(StoreError):
     """Redis takes no changes, for want of memory or disk; what it has can be read."""
 
 
+class TooLong(exceptions.InvalidResponse):
+    """An answer is longer than any to what stores write."""
+
+
 def store_error(error: BaseException | None, address: Address) -> StoreError:
     """Return the error to tell of the store at ``address``, where ``error`` (``None``: unknown)
     has happened. It holds no password."""
@@ -44,6 +48,7 @@ def _reason(error: BaseException | None, address: Address) -> str:
         ),
         ((exceptions.OutOfMemoryError,), "has no memory left for changes: raise its maxmemory"),
         ((exceptions.TimeoutError,), "does not answer"),
+        ((TooLong,), "holds more than stores write"),
     ):
         if isinstance(error, kinds):
             return reason

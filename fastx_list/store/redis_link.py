@@ -15,10 +15,11 @@ from redis import exceptions
 from fastx_list.store import StoreError
 from fastx_list.store.redis_address import Address
 from fastx_list.store.redis_connect import Attempt, Connection
-from fastx_list.store.redis_errors import store_error
+from fastx_list.store.redis_errors import TooLong, store_error
 
 AGAIN_SECONDS = 0.5  # after no answer, until anybody waits for one again
 
+_WITHOUT_KEY = {"MULTI", "EXEC", "EVAL", "EVALSHA"}  # as their first argument
 WRONG_TYPE = "WRONGTYPE"  # the first word of Redis when a key is another kind's
 
 Command = Sequence[str | bytes | int]
@@ -57,7 +58,7 @@ class Link:
             # does harm when asked twice.
             if was_there and type(error) is exceptions.ConnectionError:
                 return self.ask(*commands, more=more)
-            raise self._fail(error, commands[0] if len(commands) == 1 else ()) from error
+            raise self._fail(error, *commands) from error
 
     def transaction(self, *commands: Command) -> list[Any]:
         """Return the answers to ``commands``, between which nothing happens."""
@@ -125,10 +126,15 @@ class Link:
         self._connection = attempt.connection
         return self._connection
 
-    def _fail(self, error: BaseException | None, command: Command = ()) -> StoreError:
+    def _fail(self, error: BaseException | None, *commands: Command) -> StoreError:
         failure = store_error(error, self._address)
-        if str(error).startswith(WRONG_TYPE) and command and command[0] not in ("EVAL", "EVALSHA"):
-            failure = StoreError(f"{failure}: {command[1]!r}; remove that key")
+        keys = " or ".join(repr(each[1]) for each in commands if each[0] not in _WITHOUT_KEY)
+        if isinstance(error, TooLong):
+            failure = StoreError(
+                f"{failure}; look at {keys or 'its keys'}, and remove what somebody else wrote"
+            )
+        elif str(error).startswith(WRONG_TYPE) and len(commands) == 1 and keys:
+            failure = StoreError(f"{failure}: {keys}; remove that key")
         if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError)):
             self._failure = failure, time.monotonic() + AGAIN_SECONDS
         return failure

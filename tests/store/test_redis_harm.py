@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -193,3 +195,46 @@ def test_a_prefix_that_holds_something_else_is_an_error_that_names_the_store(
     ):
         with pytest.raises(StoreError, match="the store, Redis at 127.0.0.1:[0-9]+, database 3"):
             call()
+
+
+HUGE = 256 << 20  # bytes of one value
+READ = """
+import resource, sys
+from fastx_list.store import StoreError, open_store
+store = open_store(sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for call in (store.snapshot, lambda: store.recall("s1"), lambda: store.edition("s1")):
+    try:
+        call()
+    except StoreError as error:
+        print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("head", "'SET', KEYS[2], it"),
+        ("view:s1", "'SET', KEYS[2], it"),
+        ("sessions", "'HSET', KEYS[2], 's1-1', it"),
+        ("servers", "'HSET', KEYS[2], it, ''"),
+    ],
+)
+def test_a_huge_value_costs_no_reader_its_size(
+    opened: OpenStore, url: str, raw: Raw, name: str, write: str
+) -> None:
+    opened().observe("s1", by_id(make_session(1)))
+    raw.client.setrange(raw.key("it"), HUGE - 1, "x")
+    script = f"local it = redis.call('GET', KEYS[1]); redis.call({write})"
+    raw.client.eval(script, 2, raw.key("it"), raw.key(name))
+    try:
+        command = [sys.executable, "-c", READ, url]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    finally:
+        raw.empty()
+    *said, grown = done.stdout.splitlines()
+    assert int(grown) < 32 * 1024  # KiB
+    assert any("more than stores write" in each for each in said), said
+    assert any(raw.key(name) in each for each in said), said
