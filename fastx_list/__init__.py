@@ -57,9 +57,10 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     from fastx_list.live import handshake, sidecar
     from fastx_list.live.frames import FramedEntry
     from fastx_list.live.server import check_worker
+    from fastx_list.live.tally import tally
 
     check_worker()
-    app, service, replica = _create("live", environ, FramedEntry, sidecar.in_a_thread)
+    app, service, replica = _create("live", environ, FramedEntry, sidecar.in_a_thread, tally)
     app.extensions[sidecar.EXTENSION] = sidecar.Live(service, replica)
     for error in (WebsocketMismatch, NotFound, MethodNotAllowed):
         app.register_error_handler(error, elsewhere.is_list)
@@ -74,6 +75,7 @@ def _create(
     environ: Mapping[str, str] | None,
     entry: type[E],
     apart: Callable[[Callable[[], None]], object],
+    counts: Mapping[str, int] = {},
 ) -> tuple[Flask, Services, Replica[E]]:
     from flask import Flask
 
@@ -100,7 +102,8 @@ def _create(
     app.request_class = ApiRequest
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     replica = Replica(store, entry, apart)
-    service = Services(settings, store, replica, Tokens(settings), follows=name == "live")
+    tokens, follows = Tokens(settings), name == "live"
+    service = Services(settings, store, replica, tokens, follows, counts)
     app.extensions[EXTENSION] = service
     error_response.register(app)
     return app, service, replica

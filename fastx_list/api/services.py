@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,8 +28,8 @@ class Services:
     tokens: Tokens
     # Whether somebody in this process follows the store for all requests
     follows: bool = False
-    # What /health tells of this process
-    counts: dict[str, int] = field(default_factory=dict)
+    # What /health tells beside that this process answers
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def refresh(self) -> None:
         """Bring the replica up to date; raises :class:`Unavailable` if there never was a store to

@@ -18,6 +18,8 @@ import gunicorn.util
 from fastx_list import redaction
 from fastx_list.errors import ApiError, error_body
 
+# One would leave the rest of the machine idle; each more takes memory for a copy of the list
+workers = int(os.environ.get("WEB_CONCURRENCY") or min(2, len(os.sched_getaffinity(0))))
 backlog = 4096
 # Gunicorn's highest: a token and filters of 4 KiB, percent-encoded, make a long one
 limit_request_line = 8190

@@ -84,7 +84,7 @@ def admit() -> None:
         asked = parser.parse(_schema, request, location="anywhere")
     g.filters, g.snapshot = asked["filter"], asked["snapshot"]
     cap = service.settings.max_subscribers_per_login
-    if live.of_login[g.claims.login] >= cap:
+    if live.of_login(g.claims.login) >= cap:
         raise TooManyRequests(f"your login has {cap} connections already; close one first")
     if len(live.connections) >= live.room:
         raise Unavailable(

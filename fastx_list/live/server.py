@@ -2,7 +2,7 @@
 
     gunicorn -c python:fastx_list.live.server 'fastx_list:create_live_app()'
 
-One gevent worker holds all connections. More of them work too, each with its own copy of the list.
+Each worker has a copy of the list and tells its own connections; a login's are counted over all.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from gunicorn.errors import AppImportError
 
 from fastx_list.api import serving
 from fastx_list.api.serving import *  # noqa: F403
+from fastx_list.live.tally import WORKERS, tally
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -49,6 +50,20 @@ def on_starting(server: Arbiter) -> None:
     # A file a connection, and a service manager's default may be 1,024
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+
+def pre_fork(server: Arbiter, worker: Worker) -> None:
+    """Give ``worker`` a part of the tally."""
+    taken = {each.part for each in server.WORKERS.values()}
+    worker.part = min(set(range(WORKERS)) - taken, default=WORKERS - 1)
+
+
+def post_fork(server: Arbiter, worker: Worker) -> None:
+    tally.part = worker.part
+
+
+def child_exit(server: Arbiter, worker: Worker) -> None:
+    tally.clear(worker.part)
 
 
 def post_worker_init(worker: Worker) -> None:

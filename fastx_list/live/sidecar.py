@@ -21,6 +21,7 @@ from fastx_list.live.connection import CLOSE_SECONDS, Connection
 from fastx_list.live.deflate import Deflate
 from fastx_list.live.frames import FramedEntry
 from fastx_list.live.server import SPARE_FILES
+from fastx_list.live.tally import tally
 from fastx_list.replica.replica import RETRY_SECONDS, Replica
 from fastx_list.replica.topics import Topic
 from fastx_list.text import printable
@@ -47,10 +48,10 @@ class Live:
         # All connections that are not gone
         self.connections: set[Connection] = set()
         # How many of them each login has; no login stands here with none
-        self.of_login: Counter[str] = Counter()
+        self._of_login: Counter[str] = Counter()
         # How many connections there may be
         self.room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES
-        # Settings and counts of this process
+        # The settings, and who has revoked what
         self._service = service
         # What the connections are sent
         self._replica = replica
@@ -64,9 +65,10 @@ class Live:
         self._snapshots: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
         # How often the secret of the tokens was replaced by when all were told to connect again
         self._replaced = service.tokens.replaced
+        # How many clients were dropped that read nothing
+        self._dropped = 0
         # Whether a change may not have come to those it is for
         self._may_have_missed = False
-        service.counts.update(connections=0, slowClientsDropped=0)
 
     def start(self) -> None:
         """Begin to follow the store, once per process; to be called after the last fork."""
@@ -139,18 +141,26 @@ class Live:
             sock, claims, filters, topic, gevent.get_hub().loop, self._disconnect, inflates
         )
         self.connections.add(connection)
-        self.of_login[claims.login] += 1
-        self._service.counts["connections"] = len(self.connections)
+        self._of_login[claims.login] += 1
+        self._count(claims.login)
         return connection
 
     def _disconnect(self, connection: Connection) -> None:
         login = connection.claims.login
         self.bus.unsubscribe(connection.topic, connection)
         self.connections.discard(connection)
-        self.of_login[login] -= 1
-        if not self.of_login[login]:
-            del self.of_login[login]
-        self._service.counts["connections"] = len(self.connections)
+        self._of_login[login] -= 1
+        self._count(login)
+        if not self._of_login[login]:
+            del self._of_login[login]
+
+    def _count(self, login: str) -> None:
+        tally.count("connections", len(self.connections))
+        tally.note(login, self._of_login[login])
+
+    def of_login(self, login: str) -> int:
+        """Return how many connections ``login`` has, at all workers."""
+        return self._of_login[login] + tally.elsewhere(login)
 
     def close_all(self) -> None:
         """Tell every client that the server goes away, and wait until they have taken it, or for as
@@ -210,7 +220,8 @@ class Live:
             elif connection.claims.expires <= wall:
                 connection.close(CloseCode.TOKEN_ENDED, "the token has expired")
             if connection.tend(now, settings.ping_interval, settings.slow_client_timeout):
-                self._service.counts["slowClientsDropped"] += 1
+                self._dropped += 1
+                tally.count("slowClientsDropped", self._dropped)
                 login = printable(connection.claims.login)
                 log.warning(
                     "dropped a connection of %s: it had read nothing for %g s",

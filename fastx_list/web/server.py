@@ -7,7 +7,6 @@ A request computes for well under a millisecond; so each worker answers one afte
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from fastx_list.api import serving
@@ -20,7 +19,6 @@ proc_name = "fastx-list"
 bind = "127.0.0.1:8000"
 worker_class = "fastx_list.web.worker.Worker"
 sendfile = False  # it would wait for the client
-workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 
 
 def on_starting(server: Arbiter) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from fastx_list.store import Store
 from tests.conftest import session
-from tests.live.clients import Observe, follow, take, upgrade
+from tests.live.clients import Observe, follow, refused, take, upgrade
 from tests.support import Service, end, fetch, wait_for
 
 
@@ -68,6 +69,25 @@ def test_each_worker_tells_its_own_clients(live: Service, observe: Observe) -> N
             with pytest.raises(ConnectionClosed) as closed:
                 client.recv(timeout=20)
             assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
+
+
+@pytest.mark.settings(WEB_CONCURRENCY="2", FASTX_LIST_MAX_SUBSCRIBERS_PER_LOGIN="20")
+def test_two_workers_count_as_one(live: Service) -> None:
+    alice = live.token("alice")
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(follow(live, alice))
+        for _ in range(20):  # whichever worker takes it
+            assert refused(live, f"?token={alice}")[0] == 429
+            assert health(live)["connections"] == 20
+        workers = psutil.Process(live.running["live"].pid).children()
+        max(workers, key=lambda worker: worker.num_fds()).kill()
+        wait_for("its end", lambda: health(live)["connections"] < 20)
+        left = health(live)["connections"]
+        for _ in range(20 - left):
+            stack.enter_context(follow(live, alice))
+        assert refused(live, f"?token={alice}")[0] == 429
+    wait_for("their end", lambda: health(live)["connections"] == 0)
 
 
 @pytest.mark.settings(FASTX_LIST_MAX_SUBSCRIBERS_PER_LOGIN="1000")

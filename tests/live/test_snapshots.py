@@ -47,4 +47,6 @@ def test_who_leaves_while_others_of_the_login_are_sent_theirs_is_forgotten(live:
         [stayed] = live.connections
         assert other.recv(1) == b"" and one.recv(1)
         stayed.drop()
-    assert not live.of_login and not live.bus._followed  # there is nobody to be told any more
+    assert (
+        not live.of_login("alice") and not live.bus._followed
+    )  # there is nobody to be told any more
