@@ -117,6 +117,15 @@ class Replica(Generic[E]):
         """Return the present sessions or servers of ``topic`` by id, in no particular order."""
         return self._views.get(topic, self._empty).entries
 
+    def takes_long(self, topic: Topic, query: Query) -> bool:
+        """Whether the answer to ``query`` over ``topic`` is better prepared in parts."""
+        return self._views.get(topic, self._empty).takes_long(query)
+
+    def prepare(self, topic: Topic, query: Query) -> Iterator[None]:
+        """Work out in parts what :meth:`page` needs; between them this may be asked and may follow
+        the store, by the same thread."""
+        return self._views.get(topic, self._empty).prepare(query)
+
     def page(self, topic: Topic, query: Query) -> Page:
         """Return the answer to ``query`` over ``topic``."""
         with self._lock:

@@ -11,8 +11,8 @@ import hashlib
 import json
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from typing import Any, Generic, TypeVar
@@ -25,6 +25,8 @@ MAX_ORDERS = 8  # that one view keeps
 MAX_NARROWED = 8
 # Where more of the sessions have changed, sorting anew is quicker than putting each in place
 SORT_ANEW_SHARE = 1 / 8
+MANY = 1024  # entries, of which what is sorted or filtered is better done in parts
+PART = 256  # of them at once
 FEW = 8  # changes, of which none is worth sorting anew
 PLACE_BYTES = 170  # about what a place in an order takes, without the text that is sorted by
 ENTRY_BYTES = 120  # about what being in one more view takes
@@ -70,13 +72,18 @@ class Order:
 
     def __init__(self, name: str, entries: Iterable[Entry]) -> None:
         # The member or param that is sorted by
-        self._name = name
+        self.name = name
         # Those that have a sort key, from low to high
         self._placed: list[_Item] = []
         # The ids of those that have none
         self._last: list[str] = []
         # Of the texts that are sorted by, in characters
         self._length = 0
+        self.collect(entries)
+        self.sort()
+
+    def collect(self, entries: Iterable[Entry]) -> None:
+        """Take in ``entries``, which are in no order before :meth:`sort`."""
         with kept_at_once():
             for entry in entries:
                 item = self._item(entry)
@@ -85,11 +92,13 @@ class Order:
                 else:
                     self._placed.append(item)
                     self._length += _length(item)
+
+    def sort(self) -> None:
         self._placed.sort()
         self._last.sort()
 
     def _item(self, entry: Entry) -> _Item | None:
-        key = sort_key(entry.value(self._name))
+        key = sort_key(entry.value(self.name))
         return None if key is None else (*key, entry.id)
 
     @property
@@ -112,6 +121,12 @@ class Order:
         else:
             del self._placed[bisect_left(self._placed, item)]
             self._length -= _length(item)
+
+    def update(self, before: Entry | None, after: Entry | None) -> None:
+        if before is not None:
+            self.remove(before)
+        if after is not None:
+            self.add(after)
 
     def ids(self, start: int, stop: int, reverse: bool) -> list[str]:
         """Return the ids at these positions; ``reverse`` turns the order of the keys, not that of
@@ -151,15 +166,27 @@ def _length(item: _Item) -> int:
     return len(item[1]) if isinstance(item[1], str) else 0
 
 
+_Changes = dict[str, tuple[E | None, E | None]]  # what a session was, and what it is, by id
+
+
+def _note(changes: _Changes[E], name: str, before: E | None, after: E | None) -> None:
+    first, _ = changes.get(name, (before, None))
+    changes[name] = first, after
+
+
+def _order_of(query: Query) -> str:
+    return query.sort_by or "started"
+
+
 class View(Generic[E]):
     """Those sessions of a topic that pass ``filters``."""
 
     def __init__(self, entries: Iterable[E] = (), filters: tuple[Filter, ...] = ()) -> None:
         # All of which an entry has to pass
-        self._filters = filters
+        self.filters = filters
         # What is in the view, by id
-        with kept_at_once():
-            self.entries = {entry.id: entry for entry in entries if self._passes(entry)}
+        self.entries: dict[str, E] = {}
+        self.collect(entries)
         # Another number after each change of the entries; no two views ever have the same
         self.version = next(_versions)
         # Its ids as they were sorted last, by name of the member; the one used last at the end
@@ -167,10 +194,12 @@ class View(Generic[E]):
         # Views of those that pass more filters; the one used last at the end
         self._narrowed: OrderedDict[tuple[Filter, ...], View[E]] = OrderedDict()
         # Which changes those two have not taken over yet: what a session was, and what it is
-        self._late: dict[str, tuple[E | None, E | None]] = {}
+        self._late: _Changes[E] = {}
+        # Those that what is prepared now has not taken over yet
+        self._meanwhile: list[_Changes[E]] = []
 
     def _passes(self, entry: E) -> bool:
-        return not self._filters or matches(entry.members, self._filters)
+        return not self.filters or matches(entry.members, self.filters)
 
     def update(self, before: E | None, after: E | None) -> None:
         """Take over that session ``before`` is now ``after``: ``None`` before it began, or once it
@@ -185,9 +214,10 @@ class View(Generic[E]):
         if changed is None:
             return
         self.version = next(_versions)
+        for changes in self._meanwhile:
+            _note(changes, changed.id, before, after)
         if self._orders or self._narrowed:
-            first, _ = self._late.get(changed.id, (before, None))
-            self._late[changed.id] = first, after
+            _note(self._late, changed.id, before, after)
             if len(self._late) > max(FEW, len(self.entries) * SORT_ANEW_SHARE):
                 self.forget()
 
@@ -196,10 +226,7 @@ class View(Generic[E]):
             for view in self._narrowed.values():
                 view.update(before, after)
             for order in self._orders.values():
-                if before is not None:
-                    order.remove(before)
-                if after is not None:
-                    order.add(after)
+                order.update(before, after)
         self._late.clear()
 
     @property
@@ -225,6 +252,67 @@ class View(Generic[E]):
         self._narrowed.clear()
         self._late.clear()
 
+    def takes_long(self, query: Query) -> bool:
+        """Whether there is much to sort or to filter for ``query``."""
+        if len(self.entries) < MANY:
+            return False
+        if query.filters:
+            view = self._narrowed.get(query.filters)
+            return view is None or view.takes_long(replace(query, filters=()))
+        return _order_of(query) not in self._orders
+
+    def prepare(self, query: Query) -> Iterator[None]:
+        """Sort and filter in parts what there is to for ``query``, and yield after each; there may
+        be changes meanwhile. Then :meth:`narrow` and :meth:`page` find it done."""
+        if query.filters:
+            if query.filters not in self._narrowed:
+                view: View[E] = View((), query.filters)
+                yield from self._go_through(view.collect, view.update)
+                self._keep_narrowed(view)
+            narrowed = self._narrowed.get(query.filters)
+            if narrowed is not None:
+                yield from narrowed.prepare(replace(query, filters=()))
+        elif (name := _order_of(query)) not in self._orders:
+            order = Order(name, ())
+            yield from self._go_through(order.collect, order.update, order.sort)
+            self._keep_order(order)
+
+    def _go_through(
+        self,
+        collect: Callable[[Iterable[E]], None],
+        update: Callable[[E | None, E | None], None],
+        at_end: Callable[[], None] = lambda: None,
+    ) -> Iterator[None]:
+        changes: _Changes[E] = {}
+        self._meanwhile.append(changes)
+        try:
+            entries = list(self.entries.values())
+            for start in range(0, len(entries), PART):
+                collect(entries[start : start + PART])
+                yield
+        finally:
+            self._meanwhile = [each for each in self._meanwhile if each is not changes]
+        at_end()
+        # What it takes over now, the others that are kept are still to
+        self._catch_up()
+        for before, after in changes.values():
+            update(before, after)
+
+    def collect(self, entries: Iterable[E]) -> None:
+        """Take in those of ``entries`` that pass the filters; none is in it yet."""
+        with kept_at_once():
+            self.entries.update((entry.id, entry) for entry in entries if self._passes(entry))
+
+    def _keep_narrowed(self, view: View[E]) -> None:
+        self._narrowed[view.filters] = view
+        if len(self._narrowed) > MAX_NARROWED:
+            self._narrowed.popitem(last=False)
+
+    def _keep_order(self, order: Order) -> None:
+        self._orders[order.name] = order
+        if len(self._orders) > MAX_ORDERS:
+            self._orders.popitem(last=False)
+
     def narrow(self, filters: tuple[Filter, ...]) -> View[E]:
         """Return the view of those sessions that pass ``filters`` as well."""
         if not filters:
@@ -232,9 +320,8 @@ class View(Generic[E]):
         self._catch_up()
         view = self._narrowed.get(filters)
         if view is None:
-            view = self._narrowed[filters] = View(self.entries.values(), filters)
-            if len(self._narrowed) > MAX_NARROWED:
-                self._narrowed.popitem(last=False)
+            view = View(self.entries.values(), filters)
+            self._keep_narrowed(view)
         self._narrowed.move_to_end(filters)
         return view
 
@@ -242,12 +329,11 @@ class View(Generic[E]):
         """Return the sessions that ``query`` sorts to its page; its filters are for
         :meth:`narrow`."""
         self._catch_up()
-        name = query.sort_by or "started"
+        name = _order_of(query)
         order = self._orders.get(name)
         if order is None:
-            order = self._orders[name] = Order(name, self.entries.values())
-            if len(self._orders) > MAX_ORDERS:
-                self._orders.popitem(last=False)
+            order = Order(name, self.entries.values())
+            self._keep_order(order)
         self._orders.move_to_end(name)
         stop = len(self.entries) if query.limit is None else query.start + query.limit
         return [self.entries[name] for name in order.ids(query.start, stop, query.sort_reverse)]

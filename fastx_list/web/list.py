@@ -14,6 +14,7 @@ from fastx_list.api.parameters import read_query
 from fastx_list.api.services import STALE, Services, services
 from fastx_list.model.query import Query
 from fastx_list.replica.topics import Topic
+from fastx_list.web.turns import in_parts
 
 blueprint = Blueprint("list", __name__)
 # What proxies that compress put behind our entity tag, such as Apache's -gzip and Jetty's --gzip
@@ -44,6 +45,8 @@ def answer(
     The status is 304 if ``condition``, the If-None-Match of the request, says that the client has
     it already.
     """
+    if service.replica.takes_long(topic, query):
+        in_parts(topic, service.replica.prepare(topic, query))
     page = service.replica.page(topic, query)
     headers = [
         ("ETag", f'"{page.etag}"'),

@@ -12,6 +12,7 @@ import os
 import resource
 import socket
 import time
+from collections import deque
 from contextlib import suppress
 from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLONESHOT, EPOLLOUT, epoll
 from typing import Any
@@ -23,6 +24,7 @@ from fastx_list.api.arrival import ARRIVAL_SECONDS, MAX_REQUEST_BYTES, WaitingRo
 from fastx_list.api.services import EXTENSION
 from fastx_list.api.serving import refuse
 from fastx_list.errors import ApiError, PayloadTooLarge, RequestTimeout
+from fastx_list.web.turns import Turn
 
 MAX_HELD_BYTES = 128 * 2**20  # for all clients that are waited for: of 1,000, or some long answers
 SPARE_FILES = 64  # that are no connections
@@ -160,6 +162,8 @@ class Worker(SyncWorker):  # type: ignore[misc]
         # Who is waited for, and in which greenlet each of them is handled, by its descriptor
         self._waiting: WaitingRoom[Client] = WaitingRoom()
         self._greenlets: dict[int, greenlet] = {}
+        # Those that have more to work out; the one whose turn it is comes first
+        self._working: deque[greenlet] = deque()
         # What tells whose socket is ready; a greenlet that waits goes on with the hub
         self._epoll = epoll()
         self._hub = getcurrent()
@@ -182,17 +186,20 @@ class Worker(SyncWorker):  # type: ignore[misc]
         for client in self._waiting:
             if client.arriving:
                 client.deadline = min(client.deadline, now + STOP_SECONDS)
-        while self._waiting and time.monotonic() < now + self.cfg.graceful_timeout - STOP_SECONDS:
+        end = now + self.cfg.graceful_timeout - STOP_SECONDS
+        while (self._waiting or self._working) and time.monotonic() < end:
             self._serve()
 
     def _serve(self) -> None:
-        for fd, _ in self._epoll.poll(TURN_SECONDS, AT_ONCE):
+        for fd, _ in self._epoll.poll(0 if self._working else TURN_SECONDS, AT_ONCE):
             if fd in self._listeners:
                 self._accept(self._listeners[fd])
             elif fd == self.PIPE[0]:
                 os.read(fd, 4096)  # a signal has come
             elif fd in self._greenlets:  # else it was given up a moment ago
                 self._greenlets[fd].switch()
+        if self._working:
+            self._working.popleft().switch()
         now = time.monotonic()
         if now - self._looked >= TURN_SECONDS:
             self._looked = now
@@ -221,11 +228,15 @@ class Worker(SyncWorker):  # type: ignore[misc]
                 if error.errno != errno.EAGAIN and self._waiting:
                     self._give_up(self._waiting.first_to_go())  # there is no file left
                 return
-            greenlet(self.handle).switch(listener, Client(self, sock, peer), peer)
+            Turn(self.handle, self._let_others).switch(listener, Client(self, sock, peer), peer)
             while len(self._waiting) > self._max_waiting or self._waiting.size > MAX_HELD_BYTES:
                 self._give_up(self._waiting.first_to_go())
             if not self.alive:
                 return
+
+    def _let_others(self) -> None:
+        self._working.append(getcurrent())
+        self._hub.switch()
 
     def wait_for(self, client: Client, event: int, size: int) -> None:
         """Let others be served until ``client`` is ready for ``event``; it holds up to ``size``
