@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.extensions import Extension
 
 from tests.support import Answer, wait_for
 from tests.system.feed import Feed
@@ -49,7 +50,7 @@ class Follower:
             raise TimeoutError from None
 
     @property
-    def extensions(self) -> Sequence[object]:
+    def extensions(self) -> Sequence[Extension]:
         return self._connection.protocol.extensions
 
     def __enter__(self) -> Follower:
