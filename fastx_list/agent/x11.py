@@ -1,10 +1,10 @@
 """The size of an X server's screen, as it is now, asked of the server itself.
 
 This speaks the X11 protocol (https://www.x.org/releases/current/doc/xproto/x11protocol.html) for
-three things: the connection's setup (section 8), one request for events about the root window
-(section 9, ChangeWindowAttributes), and the events that tell its size (section 11,
-ConfigureNotify). A library would wait for the server; a server that hangs must not stop the agent,
-so nothing here waits.
+four things: the connection's setup (section 8), one request for events about the root window
+(section 9, ChangeWindowAttributes), one for its size (GetGeometry), since that may have changed
+between the two, and the events that tell its size (section 11, ConfigureNotify). A library would
+wait for the server; a server that hangs must not stop the agent, so nothing here waits.
 
 Two dangers shape the rest. A server may be set to end when its last client leaves, so ours must
 never be the last: see :meth:`DisplayWatch.close`. And a server's command line is its owner's
@@ -188,13 +188,18 @@ class ScreenSize:
         self.size = (width, height)
         self._skip, self._need, self._take = self._setup_bytes, 32, self._take_event
         # ChangeWindowAttributes of the root window: its event mask for this client becomes
-        # StructureNotify
-        return struct.pack("<BxHIII", 2, 4, self._root, 1 << 11, _STRUCTURE_NOTIFY)
+        # StructureNotify. Then GetGeometry
+        return struct.pack("<BxHIII", 2, 4, self._root, 1 << 11, _STRUCTURE_NOTIFY) + struct.pack(
+            "<BxHI", 14, 2, self._root
+        )
 
     def _take_event(self, data: bytes) -> bytes:
         kind = data[0] & 0x7F
         if kind in (1, 35):  # a reply or a generic event, of which more follows
             self._skip = 4 * int.from_bytes(data[4:8], "little")
+            window, width, height = struct.unpack("<8xI4xHH12x", data)
+            if kind == 1 and window == self._root and width and height:
+                self.size = (width, height)
         elif kind == _CONFIGURE_NOTIFY:
             window, width, height = struct.unpack("<8xI8xHH8x", data)
             if window == self._root and width and height:

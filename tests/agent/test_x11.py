@@ -60,15 +60,29 @@ def configure_notify(window: int, width: int, height: int) -> bytes:
     )
 
 
+def geometry_reply(window: int, width: int, height: int) -> bytes:
+    return struct.pack("<BBHIIhhHH12x", 1, 24, 2, 0, window, 0, 0, width, height)
+
+
 def test_the_size_comes_with_the_setup_and_then_with_events() -> None:
     screen = ScreenSize()
     asked = screen.receive(setup_reply(1280, 720))
     assert screen.size == (1280, 720)
-    # ChangeWindowAttributes: event mask StructureNotify
-    assert asked == struct.pack("<BxHIII", 2, 4, 77, 2048, 1 << 17)
+    # ChangeWindowAttributes: event mask StructureNotify. GetGeometry
+    events, size = struct.pack("<BxHIII", 2, 4, 77, 2048, 1 << 17), struct.pack("<BxHI", 14, 2, 77)
+    assert asked == events + size
     screen.receive(configure_notify(77, 800, 600))
     assert screen.size == (800, 600)
     screen.receive(configure_notify(5, 1, 1))  # another window
+    assert screen.size == (800, 600)
+
+
+def test_a_size_that_changed_before_events_were_asked_for_is_noticed() -> None:
+    screen = ScreenSize()
+    screen.receive(setup_reply(1280, 720))
+    screen.receive(geometry_reply(5, 1, 1))  # another window's
+    assert screen.size == (1280, 720)
+    screen.receive(geometry_reply(77, 800, 600))
     assert screen.size == (800, 600)
 
 
@@ -88,7 +102,7 @@ def test_it_matters_nothing_how_the_bytes_are_cut(
     for cut in [*cuts, len(data)]:
         asked += screen.receive(data[position : position + cut])
         position += cut
-    assert screen.size == (1024, 768) and len(asked) == 16
+    assert screen.size == (1024, 768) and len(asked) == 24
 
 
 @given(st.binary(max_size=300))
@@ -196,7 +210,7 @@ def test_a_server_that_never_answers_is_not_waited_for(listener: socket.socket) 
         server.sendall(setup_reply(300, 200))
         asked.poll()
         assert asked.size == (300, 200)
-        assert len(server.recv(100)) == 16
+        assert len(server.recv(100)) == 24
     with pytest.raises(X11Error, match="closed the connection"):
         asked.poll()
     asked.close()
