@@ -114,10 +114,16 @@ class Judge:
             return "it is not for this one to see"
         if name in history.state and history.state[name] == data:
             return "it was told so before"
+        excuses = self.truth.excuses
         version = session.version_of(data)
+        if version is None and session.is_real and data["clients"] is None:
+            # Nobody can say how many clients one has whose end could not be seen yet, or that is
+            # new
+            was = history.state.get(name, data)["clients"]
+            if session.ended is not None or (was is None and session.node in excuses.blind):
+                version = seen.version
         if version is None:
             return f"it never was so; at last it is {session.versions[-1]}"
-        excuses = self.truth.excuses
         if seen.losses != session.losses:
             seen.losses, seen.note = session.losses, 0
         try:
@@ -203,9 +209,9 @@ class Judge:
         if session.ended is not None and asked - session.ended > stale:
             return f"it ended {asked - session.ended:.1f} s ago"
         version = session.version_of(members)
-        if version is None:
+        if version is None and not (session.is_real and members["clients"] is None):
             return f"it never was so; at last it is {session.versions[-1]}"
-        if not session.is_real and version + 1 < len(session.versions):
+        if version is not None and not session.is_real and version + 1 < len(session.versions):
             age = asked - session.written[version + 1]
             if age > stale:
                 return f"there is a newer state since {age:.1f} s"
