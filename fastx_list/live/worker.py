@@ -70,8 +70,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._too_late: list[_Arriving] = []
 
     def run(self) -> None:
-        # Else it takes connections quicker than it looks at them
-        StreamServer.max_accept = AT_ONCE
+        # Else it takes connections quicker than it looks at them; or, of several workers, each goes
+        # round its loop for every single one
+        accepts = property(lambda server: AT_ONCE, lambda server, one: None)
+        StreamServer.max_accept = accepts  # type: ignore[assignment]
         super().run()
 
     def timeout_ctx(self) -> Any:

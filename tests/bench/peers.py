@@ -24,6 +24,8 @@ from tests.bench import common
 
 SESSIONS = 20  # of the one login
 SETTLE_SECONDS = 15.0
+SETTLE_PAUSE = 1.0
+IDLE = 0.1  # of a processor
 NCHAN_MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 
 Publish = Callable[[int], int]
@@ -63,7 +65,11 @@ def sidecar(directory: Path, port: int, **settings: str) -> Iterator[int]:
     with common.running(
         common.gunicorn("live", f"127.0.0.1:{port}"), environ, common.listens(port)
     ) as pid:
-        time.sleep(1)  # it reads its store before it lets anyone in
+        # It reads its store before it lets anyone in, and one worker may be later than the other
+        used = 0.0
+        while common.used(pid, children=True) - used > IDLE * SETTLE_PAUSE:
+            used = common.used(pid, children=True)
+            time.sleep(SETTLE_PAUSE)
         yield pid
 
 
@@ -80,7 +86,7 @@ def http_list(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def ours(directory: Path) -> Iterator[Peer]:
+def ours(directory: Path, workers: int = 1) -> Iterator[Peer]:
     sessions = list(common.fill(directory, SESSIONS).values())
     store = open_store(config.load(common.environment(directory)).store)
     port = common.free_port()
@@ -92,7 +98,7 @@ def ours(directory: Path) -> Iterator[Peer]:
         return time.time_ns()
 
     try:
-        with sidecar(directory, port) as pid:
+        with sidecar(directory, port, WEB_CONCURRENCY=str(workers)) as pid:
             yield Peer(port, target, pid, publish, SESSIONS)
     finally:
         store.close()

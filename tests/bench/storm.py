@@ -21,7 +21,9 @@ from tests.bench import common, peers
 from tests.bench.crowd import MAX_CLIENTS, Crowd
 from tests.bench.fanout import SERVERS
 
-NAMES = ("ours", "websockets-plain", "nchan")
+NAMES = ("ours", "ours-2", "websockets-plain", "nchan")
+MAX_OF_WEBSOCKETS = 1.0
+MAX_OF_ONE_WORKER = 0.6
 LIST_EVERY_SECONDS = 0.05
 QUIET_SECONDS = 2.0
 WARM_UP = 20  # requests, so that each worker has answered one
@@ -29,13 +31,15 @@ WARM_UP = 20  # requests, so that each worker has answered one
 
 class Storm(NamedTuple):
     """How one storm went: seconds until half, 99 of 100 and all were served, failures, and
-    milliseconds of each list meanwhile."""
+    microseconds of the server's processor time for each client, and milliseconds of each list
+    meanwhile."""
 
     p50: float
     p99: float
     all: float
     failed: int
     overflows: int
+    cost: float
     quiet: list[float]
     lists: list[float]
 
@@ -94,7 +98,7 @@ def storm(name: str, options: argparse.Namespace) -> Storm:
             with asking(url) as quiet:
                 time.sleep(QUIET_SECONDS)
             beside = asking(url)
-        before = overflows()
+        before, used = overflows(), common.used(peer.pid, children=True)
         with beside as lists:
             connected = crowd.connect(
                 peer.port,
@@ -111,6 +115,7 @@ def storm(name: str, options: argparse.Namespace) -> Storm:
             max(seconds),
             connected.failed.total(),
             overflows() - before,
+            (common.used(peer.pid, children=True) - used) / options.connections * 1e6,
             quiet,
             lists,
         )
@@ -132,6 +137,7 @@ def run(options: argparse.Namespace) -> int:
         report.figure("half of them are served within", [each.p50 for each in storms], "s")
         report.figure("99 of 100", [each.p99 for each in storms], "s")
         report.figure("all", [each.all for each in storms], "s")
+        report.figure("processor time of the server", [each.cost for each in storms], "µs a client")
         report.figure(
             "connections that the backlog turned away at first",
             [each.overflows for each in storms],
@@ -150,6 +156,16 @@ def run(options: argparse.Namespace) -> int:
         sum(each.failed for each in storms),
         at_most=0,
     )
+    for of, beside, at_most in (
+        ("ours", "websockets-plain", MAX_OF_WEBSOCKETS),
+        ("ours-2", "ours", MAX_OF_ONE_WORKER),
+    ):
+        times = ([each.all for each in found[name]] for name in (of, beside))
+        report.target(
+            f"all served, {SERVERS[of][0]} : {SERVERS[beside][0]}",
+            statistics.median(common.ratios(*times)),
+            at_most=at_most,
+        )
     return report.status()
 
 
