@@ -9,6 +9,7 @@ from itertools import count
 
 from playwright.sync_api import expect
 
+from fastx_list.live.sidecar import AT_ONCE
 from tests.page.conftest import Tab, User
 from tests.support import end
 
@@ -203,3 +204,20 @@ def test_answers_in_an_envelope_are_understood(tab: Tab, own: User) -> None:
     tab.page.get_by_label("POST JSON").check()
     expect(tab.page.locator("#response")).to_contain_text('"result": [')
     end(own.service.running["list"])
+
+
+LONG = """(url) => new Promise((resolve) => {
+    const socket = new WebSocket(url), ids = new Set();
+    socket.onmessage = (event) => {
+        ids.add(JSON.parse(event.data).id);
+        if (ids.size === %d) resolve(socket.extensions);
+    };
+})"""
+
+
+def test_a_browser_inflates_a_long_snapshot(tab: Tab, alice: User) -> None:
+    alice.has({f"s{number}": {"display": number} for number in range(2 * AT_ONCE)})
+    tab.open(alice)
+    url = f"{alice.service.live_url}?token={alice.token()}"
+    extensions = tab.page.evaluate(LONG % (2 * AT_ONCE), url)
+    assert extensions == "permessage-deflate; client_no_context_takeover"
