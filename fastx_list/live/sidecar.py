@@ -113,8 +113,8 @@ class Live:
         replica, topic = self._replica, connection.topic
         ids = list(replica.entries(topic)) if snapshot else []
         together = None
-        # One user's sessions never stand in a context with another's: the lengths would tell what
-        # they have in common to who can read those only (RFC 7692 section 8)
+        # Sessions of several logins never refer to each other: who sees no more than how long the
+        # frames are could tell what they have in common (RFC 7692 section 8)
         if deflate is not None and len(ids) > AT_ONCE and topic == connection.claims.login:
             together = deflate.snapshot()
         connection.deflates = deflate is not None and together is None

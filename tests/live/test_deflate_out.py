@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
 from fastx_list.live.bus import News, Told
 from fastx_list.live.deflate import Deflate, Snapshot
 from fastx_list.live.frames import FramedEntry, session_frame
+from tests.live.inflating import Inflating
 from tests.live.wire import Wire, messages, text_of
 
 MANY = 2000
@@ -25,19 +25,6 @@ def wire() -> Iterator[Wire]:
     wire = Wire(inflates=True)
     yield wire
     wire.close()
-
-
-class Inflating(PerMessageDeflate):
-    """Reads frames as a client does with whom this was agreed on, and notes the compressed ones."""
-
-    def __init__(self, bits: int = 15, keeps_context: bool = True) -> None:
-        super().__init__(not keeps_context, True, bits, 15)
-        self.compressed: list[bytes] = []
-
-    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
-        if frame.rsv1:
-            self.compressed.append(bytes(frame.data))
-        return super().decode(frame, max_size=max_size)
 
 
 def entry(number: int, clients: int = 0) -> FramedEntry:

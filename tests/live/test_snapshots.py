@@ -7,12 +7,17 @@ from collections.abc import Iterator
 
 import gevent
 import pytest
+from websockets.exceptions import ProtocolError
 
 from fastx_list import create_live_app
+from fastx_list.live.deflate import Deflate
 from fastx_list.live.sidecar import AT_ONCE, EXTENSION, Live
+from fastx_list.replica.topics import Everything, Topic
 from fastx_list.tokens import Claims
 from tests.conftest import session
 from tests.live.clients import Observe
+from tests.live.inflating import Inflating
+from tests.live.wire import messages, parse
 
 
 @pytest.fixture
@@ -24,6 +29,33 @@ def live(environ: dict[str, str], observe: Observe) -> Iterator[Live]:
     service.replica.refresh()
     yield app.extensions[EXTENSION]
     service.store.close()
+
+
+@pytest.mark.parametrize(
+    ("topic", "agreed", "refers"),
+    [
+        ("alice", Deflate(None, True), True),
+        ("alice", Deflate(None, False), False),
+        # Who has several logins' sessions could otherwise be told on by how long the frames are
+        (Everything.SESSIONS, Deflate(None, True), False),
+    ],
+)
+def test_messages_refer_to_each_other_within_one_login_and_if_the_client_agreed(
+    live: Live, topic: Topic, agreed: Deflate, refers: bool
+) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        claims = Claims("alice", 2**40, "jti", True)
+        live.serve(ours.detach(), b"", claims, (), topic, True, agreed)
+        data = theirs.recv(1 << 20)
+        assert len(messages(parse(data, [Inflating()]))) == AT_ONCE + 1
+        if refers:
+            with pytest.raises(ProtocolError):
+                parse(data, [Inflating(keeps_context=False)])
+        else:
+            assert len(messages(parse(data, [Inflating(9, keeps_context=False)]))) == AT_ONCE + 1
+        for each in list(live.connections):
+            each.drop()
 
 
 def test_who_leaves_while_others_of_the_login_are_sent_theirs_is_forgotten(live: Live) -> None:
