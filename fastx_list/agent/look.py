@@ -17,6 +17,7 @@ from fastx_list.agent.limits import Limits
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.start import SessionJson
+from fastx_list.agent.unclaimed import explain_unclaimed
 from fastx_list.agent.xserver import XServers
 from fastx_list.config import PREFIX
 from fastx_list.model.session import Start
@@ -97,6 +98,7 @@ class Look:
         if self._seen != seen:
             self._listed = self._choose(self._seen)
         self.machine.report_sockets()
+        self._succeeds("what is of no kind", partial(explain_unclaimed, machine))
         self._report_unanswered()
         self._report_limits()
         self._last = Seen(

@@ -31,6 +31,7 @@ from fastx_list.agent.process import (
     socket_inode,
     young_since,
 )
+from fastx_list.agent.rfb import MIRRORS, Mirrors
 from fastx_list.agent.sockets import Heard, Sockets
 from fastx_list.agent.subordinates import Payer, subordinates
 from fastx_list.agent.x11 import FIRST_PORT, socket_path
@@ -69,7 +70,7 @@ class Machine:
         not all are looked at."""
         # What each login may cost.
         self.limits = limits or Limits()
-        self._programs = {_cut(name) for name in programs}
+        self._programs = {_cut(name) for name in (*programs, *MIRRORS)}
         # Those that run, by pid, as of the last look.
         self.processes: dict[int, Process] = {}
         # When that was, in seconds since the Unix epoch.
@@ -92,6 +93,8 @@ class Machine:
         self._children: dict[int, list[Process]] | None = None
         # Which TCP connections have spoken, by network namespace.
         self._heard: dict[str | None, Heard] = {}
+        # What shows displays to viewers.
+        self.mirrors = Mirrors()
         # Whose processes they are.
         self.logins = Logins()
         # The identities of processes that could not be looked into in this look, so that it is not
@@ -110,6 +113,7 @@ class Machine:
         self._heard = {network: self._heard[network] for network in self._sockets}
         self._by_name, self._sockets, self._on_displays, self._children = None, {}, {}, None
         subordinates.read()
+        self.mirrors.begin()
         self.limits.begin(is_first=self.last_look is None)
         self.claimed, self._displays = set(), set()
         self.kinds_before, self.kinds = self.kinds, {}
@@ -252,6 +256,16 @@ class Machine:
             return None
         made = frozenset(inode for inode, uid in makers.items() if uid in (None, process.uid))
         return self.opened(process, made) if made else made
+
+    def waits_at(self, process: Process) -> frozenset[int] | None:
+        """Return the TCP ports at which ``process`` itself waits for connections; ``None`` if we
+        may not know."""
+        ports = self.sockets(process).tcp_listeners()
+        makers = {inode: uid for each in ports.values() for inode, uid in each.items()}
+        own = self.own_listeners(process, makers)
+        if own is None:
+            return None
+        return frozenset(port for port, inodes in ports.items() if inodes.keys() & own)
 
     def own_sockets(self, process: Process, inodes: frozenset[int]) -> frozenset[int]:
         """Return those of ``inodes`` that ``process`` really has open; all of them if we may not

@@ -17,8 +17,9 @@ T = TypeVar("T")
 _Tcp: TypeAlias = tuple[
     dict[int, dict[int, bytes | None]],
     dict[int, dict[int, int]],
-    dict[int, tuple[int, int, bytes | None]],
+    list[tuple[int, int, bytes | None, int, int]],
 ]
+_NONE: frozenset[int] = frozenset()
 REST_SECONDS = 30.0  # that a table has in which there are too many sockets
 
 
@@ -33,6 +34,10 @@ class Heard:
         self._spoken: set[tuple[bytes, int]] = set()
         # The connections that were told last of each port, or name, that was asked for.
         self.connections: dict[int | str, Mapping[int, bytes | None]] = {}
+        # The connections that were made from here, by maker, as they were told last, None if they
+        # never were; and those of them that were told twice.
+        self.made: dict[int, set[int]] | None = None
+        self.lasting: dict[int, frozenset[int]] = {}
         # Of the paths that were asked for, the accepted unix sockets that were told last.
         self.accepted: dict[str, frozenset[int]] = {}
 
@@ -81,28 +86,35 @@ class Sockets:
     def tcp_spoken(self, name: str, inodes: frozenset[int], least: int) -> frozenset[int] | None:
         """Return those of ``inodes`` that are connections over TCP, and over which so many bytes
         have come in; ``None`` if it cannot be known. ``name`` is whose they are."""
-        keys = {} if self._tcp is None else self._tcp[2]
+        keys = self._established
         return self._spoken(name, {each: keys[each][2] for each in inodes if each in keys}, least)
 
     def tcp_made(self, uid: int) -> frozenset[int] | None:
         """Return the inodes of the connections over TCP that user ``uid`` has made from here to
-        somewhere; ``None`` if it cannot be known."""
+        somewhere; ``None`` if it cannot be known. One that the look before did not see is left out,
+        for many are short. The same object as in that look if they are the same."""
         if self._tcp is None:
             return None
         if self._made is None:
             made: dict[int, set[int]] = {}
-            for inode, (maker, port, _) in self._tcp[2].items():
+            for inode, (maker, port, _) in self._established.items():
                 if port not in self._tcp[1]:
                     made.setdefault(maker, set()).add(inode)
-            self._made = {maker: frozenset(inodes) for maker, inodes in made.items()}
-        return self._made.get(uid, frozenset())
+            before, kept = self._heard.made, self._heard.lasting
+            self._heard.made = made
+            self._made = {}
+            for maker, inodes in made.items():
+                lasting = frozenset(inodes if before is None else inodes & before.get(maker, set()))
+                self._made[maker] = kept[maker] if kept.get(maker) == lasting else lasting
+            self._heard.lasting = self._made
+        return self._made.get(uid, _NONE)
 
     def tcp_inodes(self) -> Mapping[int, int] | None:
         """Return the local ports of all TCP sockets, established and listening ones, by inode;
         ``None`` if they cannot be known."""
         if self._tcp is None:
             return None
-        established = {inode: port for inode, (_, port, _) in self._tcp[2].items()}
+        established = {inode: port for inode, (_, port, _) in self._established.items()}
         return established | {
             inode: port for port, inodes in self._tcp[1].items() for inode in inodes
         }
@@ -214,22 +226,28 @@ class Sockets:
     @cached_property
     def _tcp(self) -> _Tcp | None:
         """Inodes and keys of the established connections by local port, inodes and makers of the
-        listening sockets by port, and makers, ports and keys of the established connections by
-        inode. Without a key, nothing more can be asked of a connection."""
+        listening sockets by port, and all as they were told. Without a key, nothing more can be
+        asked of a connection."""
         found = self._table("tcp", lambda teller: teller.tcp())
         if found is None:
             return None
         connections: dict[int, dict[int, bytes | None]] = {}
         listening: dict[int, dict[int, int]] = {}
-        established: dict[int, tuple[int, int, bytes | None]] = {}
         for state, port, key, uid, inode in found:
             if state == LISTEN:
                 listening.setdefault(port, {})[inode] = uid
             else:
                 connections.setdefault(port, {})[inode] = key
-                established[inode] = uid, port, key
         self._heard.keep(key for sockets in connections.values() for key in sockets.values() if key)
-        return connections, listening, established
+        return connections, listening, found
+
+    @cached_property
+    def _established(self) -> dict[int, tuple[int, int, bytes | None]]:
+        """Makers, ports and keys of the established connections, by inode."""
+        found = () if self._tcp is None else self._tcp[2]
+        return {
+            inode: (uid, port, key) for state, port, key, uid, inode in found if state != LISTEN
+        }
 
     @cached_property
     def _unix(self) -> tuple[dict[bytes, set[int]], dict[bytes, dict[int, int | None]]] | None:

@@ -1,7 +1,5 @@
 """Sessions that are X servers: what is the same for every kind of them. A kind is a file in
 ``sources/``.
-
-Options are those of Xserver(1) and Xvnc(1).
 """
 
 from __future__ import annotations
@@ -14,22 +12,16 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from functools import partial
 from operator import methodcaller
 
+from fastx_list.agent.arguments import parse_args as parse_args
 from fastx_list.agent.display import Application, Screen, await_first_answers, path_of
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
-from fastx_list.agent.sockets import Sockets
+from fastx_list.agent.sockets import Sockets, all_of
 from fastx_list.agent.start import overrides
 from fastx_list.agent.subordinates import Payer
 from fastx_list.model.session import GEOMETRY, complete
-
-# As opposed to flags, these options take the next argument. Only those matter whose value could be
-# mistaken for something else.
-_VALUED = {
-    *("auth", "config", "desktop", "displayfd", "geometry", "logfile", "name", "options"),
-    *("rfbauth", "rfbport", "rfbunixpath", "screen"),
-}
 
 
 class XSession:
@@ -37,6 +29,7 @@ class XSession:
 
     window_mode: str | None = "desktop"  # or "rootless"
     owns_display = True  # as opposed to one that shows another session's display
+    serves_viewers = True  # as opposed to one whose screen nobody but others shows to viewers
     is_x_server = True  # as opposed to a program that has one beside it
 
     def __init__(
@@ -111,7 +104,7 @@ class XSession:
         command, app_pid = self._application.look(
             lambda: (each for each in self.applications(machine) if each.uid == self.process.uid)
         )
-        connections = self._own_connections(machine)
+        connections = self._all_connections(machine)
         login = machine.logins.of(self.process.uid)
         tell = partial(
             Facts,
@@ -149,6 +142,16 @@ class XSession:
             machine.explain(
                 f"{self.subject}, {' and '.join(unknown)}", f"unknown, since {why}", logging.DEBUG
             )
+
+    def _all_connections(self, machine: Machine) -> frozenset[int] | None:
+        """Return also those of viewers of programs that show its display."""
+        mirrors = machine.mirrors.of(self.process, self.display, machine)
+        if not mirrors:
+            return self._own_connections(machine)
+        viewers = all_of(*(mirror.connections(machine) for mirror in mirrors))
+        if not self.serves_viewers:
+            return viewers
+        return all_of(self._own_connections(machine), viewers)
 
     def _own_connections(self, machine: Machine) -> frozenset[int] | None:
         connections = self.connections(machine.sockets(self.process))
@@ -191,6 +194,10 @@ class XServers:
         """Return whether ``process``, one of :meth:`candidates`, belongs to a session of this kind.
         For each to say."""
         raise NotImplementedError
+
+    def wants(self, process: Process, machine: Machine) -> bool:
+        """Return whether the session of ``process``, which was recognised, is to be listed."""
+        return self.listed
 
     def session(self, process: Process, machine: Machine) -> XSession | None:
         """Return the session that ``process``, which was recognised, serves; ``None`` if it serves
@@ -243,7 +250,7 @@ class XServers:
         if not machine.still_runs(process):
             return None
         machine.claimed.add(identity)
-        if session is not None or not self.listed:
+        if session is not None or not self.wants(process, machine):
             return session
         if not machine.limits.has_room(process.payer, self._new[process.payer]):
             return None
@@ -322,29 +329,3 @@ class XServers:
             limits.spend(payer)
         limits.spends_on = None
         return done
-
-
-def parse_args(args: Iterable[str]) -> tuple[int | None, dict[str, str]]:
-    """Return the display number, if it is given, and the options by lower-case name, of an X
-    server's command line.
-
-    Xvnc's parameters are written ``-name value``, ``-name=value``, ``--name=value`` or
-    ``name=value``, in any case.
-    """
-    display: int | None = None
-    options: dict[str, str] = {}
-    rest = iter(args)
-    next(rest, None)
-    for arg in rest:
-        name, equals, value = arg.lstrip("-").partition("=")
-        name = name.lower()
-        if re.fullmatch(r":[0-9]{1,5}", arg):
-            display = int(arg[1:])
-        elif equals:
-            options[name] = value
-        elif arg.startswith("-"):
-            options[name] = next(rest, "") if name in _VALUED else ""
-            # Xvfb(1): -screen NUMBER WIDTHxHEIGHTxDEPTH
-            if name == "screen" and options[name].isdigit():
-                options[name] = next(rest, "")
-    return display, options

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastx_list.agent import identity
+from fastx_list.agent.door import Unanswered
 from fastx_list.agent.facts import Source
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.machine import Machine, sees_everything
 from fastx_list.agent.process import login_of
 from fastx_list.agent.sources import load_sources
+from fastx_list.agent.unclaimed import find_unclaimed
 from fastx_list.agent.xserver import XServers
 from fastx_list.config import PREFIX, ConfigError, Settings, unknown
 from fastx_list.model.json import from_json
@@ -110,6 +112,11 @@ def _sources(settings: Settings, machine: Machine) -> Iterator[Finding]:
             finding = Finding(False, f"{name}: it fails, and its sessions are not seen: {error!r}")
         if finding is not None:
             yield finding
+    try:
+        for text in find_unclaimed(machine):
+            yield Finding(None, f"{text}; a package or a session file can add it")
+    except Unanswered as error:
+        yield Finding(None, f"sockets: {error}")
 
 
 def _source(name: str, source: Source, machine: Machine) -> Finding | None:

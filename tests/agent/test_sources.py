@@ -45,13 +45,14 @@ def listed(settings: Settings) -> set[str]:
 
 
 def test_the_usual_kinds_are_looked_for(settings: Settings) -> None:
-    assert listed(settings) == {"xrdp", "xpra", "x2go", "tigervnc", "spool"}
+    assert listed(settings) == {"xrdp", "xpra", "x2go", "tigervnc", "other", "spool"}
 
 
 def test_a_setting_says_which_kinds_are_wanted(settings: Settings) -> None:
     assert listed(replace(settings, sources=("xrdp", "xvfb"))) == {"xrdp", "xvfb"}
     with pytest.raises(
-        ConfigError, match="FASTX_LIST_SOURCES takes names out of spool tigervnc .*, not nonsense"
+        ConfigError,
+        match="FASTX_LIST_SOURCES takes names out of other spool tigervnc .*, not nonsense",
     ):
         load_sources(replace(settings, sources=("xrdp", "nonsense")))
 
@@ -61,7 +62,7 @@ def test_a_source_that_cannot_be_loaded_costs_the_rest_nothing(
 ) -> None:
     broken = EntryPoint("broken", "no_such_module:Source", sources.GROUP)
     monkeypatch.setattr(sources, "entry_points", lambda group: EntryPoints([broken]))
-    assert listed(settings) == {"xrdp", "xpra", "x2go", "tigervnc", "spool"}
+    assert listed(settings) == {"xrdp", "xpra", "x2go", "tigervnc", "other", "spool"}
     assert "the source broken (no_such_module:Source) cannot be loaded" in caplog.text
 
 
@@ -72,7 +73,18 @@ def test_another_packages_source_is_asked_before_those_that_take_any_server(
     monkeypatch.setattr(sources, "entry_points", lambda group: EntryPoints([theirs]))
     loaded = load_sources(settings)
     assert list(loaded) == (
-        ["xrdp", "xpra", "x2go", "nomachine", "tigervnc", "xvfb", "xephyr", "xorg", "spool"]
+        [
+            "xrdp",
+            "xpra",
+            "x2go",
+            "nomachine",
+            "tigervnc",
+            "other",
+            "xvfb",
+            "xephyr",
+            "xorg",
+            "spool",
+        ]
     )
     assert isinstance(loaded["nomachine"], Named)
     assert "nomachine" not in load_sources(replace(settings, sources=("xrdp",)))

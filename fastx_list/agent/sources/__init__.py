@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple
 
 from fastx_list.agent.facts import Source
+from fastx_list.agent.sources.other import Other
 from fastx_list.agent.sources.plain import Xephyr, Xorg, Xvfb
 from fastx_list.agent.sources.spool import Spool
 from fastx_list.agent.sources.tigervnc import TigerVnc
@@ -41,6 +42,7 @@ KINDS = {
     "xpra": Kind(Xpra, is_usual=True, takes_any=False),
     "x2go": Kind(X2Go, is_usual=True, takes_any=False),
     "tigervnc": Kind(TigerVnc, is_usual=True, takes_any=True),
+    "other": Kind(Other, is_usual=True, takes_any=True),
     "xvfb": Kind(Xvfb, is_usual=False, takes_any=True),
     "xephyr": Kind(Xephyr, is_usual=False, takes_any=True),
     "xorg": Kind(Xorg, is_usual=False, takes_any=True),

@@ -42,6 +42,7 @@ GREETERS = {
     "greeter",
     "gnome-initial-setup",
 }
+XORG = ("Xorg", "Xorg.bin", "X")
 # Where display managers keep the cookies of the servers that they start: these go on when their
 # parent was killed. GDM's are not told by that, for its users' own sessions have theirs there, too.
 _COOKIES = re.compile(r"/(?:var/)?(?:run|lib)/(?:lightdm|sddm|xdm|lxdm|slim|wdm|nodm|kdm)\b.*")
@@ -50,22 +51,40 @@ _SIZES = {"Xvfb": "1280x1024", "Xephyr": "640x480"}
 
 
 class _Plain(XSession):
+    serves_viewers = False
+
     def connections(self, sockets: Sockets) -> None:
         return None  # who looks at the screen, if anybody, the kernel does not know
 
 
+def _display_of(process: Process, machine: Machine) -> int | None:
+    display = parse_args(process.args)[0]
+    return find_display(process, machine) if display is None else display
+
+
+def is_for_people(process: Process, machine: Machine) -> bool:
+    """Return whether the X server ``process`` shows something else than a login screen."""
+    return (
+        machine.parent_name(process) not in DISPLAY_MANAGERS
+        and not _COOKIES.fullmatch(parse_args(process.args)[1].get("auth", ""))
+        and machine.logins.of(process.uid) not in GREETERS
+    )
+
+
 class _PlainSource(XServers):
     def recognises(self, process: Process, machine: Machine) -> bool:
-        return (
-            machine.parent_name(process) not in DISPLAY_MANAGERS
-            and not _COOKIES.fullmatch(parse_args(process.args)[1].get("auth", ""))
-            and machine.logins.of(process.uid) not in GREETERS
-        )
+        return is_for_people(process, machine)
+
+    def wants(self, process: Process, machine: Machine) -> bool:
+        """Whether it was asked for, or its display is shown to viewers."""
+        if self.listed:
+            return True
+        display = _display_of(process, machine)
+        return display is not None and bool(machine.mirrors.of(process, display, machine))
 
     def session(self, process: Process, machine: Machine) -> _Plain | None:
-        display, options = parse_args(process.args)
-        if display is None:
-            display = find_display(process, machine)
+        options = parse_args(process.args)[1]
+        display = _display_of(process, machine)
         if display is None or machine.is_claimed(process, display):
             return None
         screen = options.get("screen", "").partition("x")
@@ -87,4 +106,4 @@ class Xephyr(_PlainSource):
 
 
 class Xorg(_PlainSource):
-    programs = ("Xorg", "Xorg.bin", "X")
+    programs = XORG

@@ -9,15 +9,13 @@ from collections.abc import Mapping
 from fastx_list.agent.display import find_display
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
+from fastx_list.agent.rfb import LEAST_BYTES, Called
 from fastx_list.agent.sockets import Sockets, all_of
 from fastx_list.agent.x11 import FIRST_PORT
 from fastx_list.agent.xserver import XServers, XSession, parse_args
 
 PROGRAMS = ("Xvnc", "Xtigervnc")
 DEFAULT_GEOMETRY = "1024x768"
-# RFC 6143, section 7.1: who has sent the version (12 bytes) and the security type (1) may be a
-# probe; a client goes on.
-LEAST_BYTES = 12 + 1 + 1
 
 
 class VncSession(XSession):
@@ -30,19 +28,18 @@ class VncSession(XSession):
         super().__init__(
             process, display, options, machine, geometry=DEFAULT_GEOMETRY, lingers=lingers
         )
-        # Where clients connect: a TCP port, -1 for none, and the path of a unix socket.
-        port = options.get("rfbport", "0")
-        self._port = int(port) if re.fullmatch(r"[0-9]{1,5}", port) else -1
-        if self._port == 0:
-            self._port = 5900 + display
+        # Where clients connect: TCP ports, of which KasmVNC has one for browsers, and the path of a
+        # unix socket.
+        said = (options.get("rfbport", "0"), options.get("websocketport", ""))
+        self._ports = {int(port) for port in said if re.fullmatch(r"[0-9]{1,5}", port)}
+        if 0 in self._ports:
+            self._ports = self._ports - {0} | {5900 + display}
         self._path = options.get("rfbunixpath")
         # What one has open that inetd(8) has started, with the ports: its client's connection, or,
         # with "wait", what it listens at. None if we may not know.
         self._handed: Mapping[int, int] | None = {}
         self._take_handed(machine)
-        # Connections that its user has made, and those of them that are its own; None if we may not
-        # know.
-        self._called: tuple[frozenset[int], frozenset[int] | None] = (frozenset(), frozenset())
+        self._called = Called(process)
 
     def _take_handed(self, machine: Machine) -> None:
         ports = machine.sockets(self.process).tcp_inodes() if "inetd" in self.options else {}
@@ -65,34 +62,22 @@ class VncSession(XSession):
     def connections(self, sockets: Sockets) -> frozenset[int] | None:
         if self._handed is None:
             return None
+        if not self._handed and not self._path and len(self._ports) == 1:
+            [port] = self._ports
+            return sockets.tcp_clients(port, LEAST_BYTES)
         listening = sockets.tcp_listeners()
-        ports = {self._port, *(port for port in self._handed.values() if port in listening)}
+        ports = {*self._ports, *(port for port in self._handed.values() if port in listening)}
         return all_of(
             *(sockets.tcp_clients(port, LEAST_BYTES) for port in ports),
             sockets.unix_clients(self._path) if self._path else frozenset(),
-            self._spoken(frozenset(self._handed), sockets),
+            sockets.tcp_spoken(
+                f"handed {self.process.identity}", frozenset(self._handed), LEAST_BYTES
+            ),
         )
 
     def _own_connections(self, machine: Machine) -> frozenset[int] | None:
         """Return also those to viewers that the server was told to call, vncconfig(1)."""
-        sockets = machine.sockets(self.process)
-        made = sockets.tcp_made(self.process.uid)
-        if made is None:
-            return None
-        if made != self._called[0] or self._called[1] is None:
-            self._called = (made, machine.opened(self.process, made) if made else made)
-        called = self._called[1]
-        return all_of(
-            super()._own_connections(machine),
-            None if called is None else self._spoken(called, sockets, "called"),
-        )
-
-    def _spoken(
-        self, inodes: frozenset[int], sockets: Sockets, what: str = "handed"
-    ) -> frozenset[int] | None:
-        if not inodes:
-            return inodes
-        return sockets.tcp_spoken(f"{what} {self.process.identity}", inodes, LEAST_BYTES)
+        return all_of(super()._own_connections(machine), self._called.connections(machine))
 
 
 class TigerVnc(XServers):
