@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
-@contextmanager
-def kept_at_once() -> Iterator[None]:
-    """Make very many objects that all stay: Python's collector would look at those that are there
-    already again and again, which takes longer than making them."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
+class kept_at_once:
+    """While very many objects are made that all stay: Python's collector would look at those that
+    are there already again and again, which takes longer than making them."""
+
+    def __enter__(self) -> None:
+        self._was_on = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        if self._was_on:
             gc.enable()

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from threading import Lock
 from typing import Generic
 
@@ -152,7 +153,7 @@ class Replica(Generic[E]):
         give_up = time.monotonic() + CATCH_UP_SECONDS
         while True:
             reads = not self._rest
-            self.follow(0)
+            self._follow(0)
             if self.pause > 0 or (reads and not self._is_behind):
                 return
             if time.monotonic() >= give_up:  # the last part may be of a reading long ago
@@ -165,8 +166,12 @@ class Replica(Generic[E]):
 
         For one follower, which publishes the changes; everyone else calls :meth:`refresh`.
         """
+        return list(self._follow(timeout))
+
+    def _follow(self, timeout: float) -> Iterable[Change[E]]:
         self._owed.pay()
         reads = not self._rest
+        changes: Iterable[Change[E]]
         try:
             if not reads:
                 changes = self._take_part()
@@ -211,7 +216,7 @@ class Replica(Generic[E]):
             log.warning("the store is up to date again")
         self.problem = problem
 
-    def _start_over(self) -> list[Change[E]]:
+    def _start_over(self) -> Iterable[Change[E]]:
         """Make the copy what the store says now; return how it differs from what it was.
 
         Of a store that has lost what it had only this copy knows which tokens are revoked, and for
@@ -265,7 +270,7 @@ class Replica(Generic[E]):
         records, servers = [*ended, *snapshot.records], [*gone, *snapshot.servers]
         return self._take_over(replace(snapshot, records=records, servers=servers))
 
-    def _fill(self) -> list[Change[E]]:
+    def _fill(self) -> Iterable[Change[E]]:
         """Take over all sessions that there are: none is known yet."""
         logins: dict[str, list[E]] = {}
         with kept_at_once():
@@ -275,12 +280,8 @@ class Replica(Generic[E]):
             self._sessions = View(entry for entries in logins.values() for entry in entries)
             self._views |= {login: View(entries) for login, entries in logins.items()}
             self._views[Everything.SESSIONS] = self._sessions
-            changes = [
-                Change(name, each.login, each, None)
-                for name, each in self._sessions.entries.items()
-            ]
         self._rest, self._revision = (), self._goal
-        return changes
+        return (Change(each.id, each.login, each, None) for each in self._sessions.entries.values())
 
     def _take_part(self) -> list[Change[E]]:
         """Take over some of the sessions that wait for it."""
@@ -300,10 +301,10 @@ class Replica(Generic[E]):
             if not self._takes_writes:
                 self._lost_since, self._takes_writes = now, True
 
-    def _take_over(self, written: Changes) -> list[Change[E]]:
+    def _take_over(self, written: Changes) -> Iterable[Change[E]]:
         self._rest, self._goal = written.records, written.revision
-        changes = self._fill() if self._revision is None else self._take_part()
-        changes += self._change_servers(written.servers)
+        changes: Iterable[Change[E]] = self._fill() if self._revision is None else self._take_part()
+        servers = list(self._change_servers(written.servers))
         if written.revoked:
             # The store judges, which has seen for how long its clock said so
             self._revoked = {
@@ -311,7 +312,7 @@ class Replica(Generic[E]):
                 for jti, expires in {**self._revoked, **written.revoked}.items()
                 if expires >= written.kept_from
             }
-        return changes
+        return chain(changes, servers)
 
     def _change_sessions(self, records: Iterable[Record]) -> Iterator[Change[E]]:
         for record in records:

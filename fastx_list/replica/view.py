@@ -86,12 +86,13 @@ class Order:
         """Take in ``entries``, which are in no order before :meth:`sort`."""
         with kept_at_once():
             for entry in entries:
-                item = self._item(entry)
-                if item is None:
+                key = sort_key(entry.value(self.name))
+                if key is None:
                     self._last.append(entry.id)
                 else:
-                    self._placed.append(item)
-                    self._length += _length(item)
+                    self._placed.append((*key, entry.id))
+                    if key[0]:
+                        self._length += len(key[1])
 
     def sort(self) -> None:
         self._placed.sort()

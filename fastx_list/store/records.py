@@ -29,6 +29,19 @@ class Records:
         self._where = where  # where the store is, for people
         self._reported: set[str] = set()  # the names of what was left out
 
+    def sessions(self, rows: Iterable[tuple[object, object, object, object]]) -> Iterator[Record]:
+        """Yield the sessions whose ids, logins, servers and JSON these are, or their ends where
+        there is no JSON."""
+        for name, login, server_id, text in rows:
+            plain = PLAIN.fullmatch(text) if isinstance(text, str) else None
+            # As it is as a rule
+            if plain is not None and plain[1] == name and len(plain[0]) <= MAX_BYTES:
+                yield Record(plain[1], plain[2], plain[3], plain[0])
+            elif text is None:
+                yield from self.ended(name, login, server_id)
+            else:
+                yield from self.session(name, text)
+
     def session(self, name: object, text: object) -> Iterator[Record]:
         """Yield the session ``name`` whose JSON is ``text``."""
         try:

@@ -280,12 +280,14 @@ class SqliteStore:
             current = head if revision is None else steps[-1] if steps else revision
             span = after, current.number
             running = "AND ended IS NULL" if revision is None else ""
+            # Those of a session that runs are in its text
+            whose = "NULL, NULL" if revision is None else "login, server_id"
             rows = db.execute(
-                "SELECT id, login, server_id, text FROM session WHERE revision > ? AND revision <="
+                f"SELECT id, {whose}, text FROM session WHERE revision > ? AND revision <="
                 f" ? {running} ORDER BY revision",
                 span,
             )
-            records = [record for row in rows for record in self._record(*row)]
+            records = list(self._records.sessions(rows))
             rows = db.execute(
                 "SELECT jti, expires FROM revoked WHERE revision > ? AND revision <= ?", span
             )
@@ -302,13 +304,6 @@ class SqliteStore:
         self._last_revision = current
         names = [step.step for step in steps]
         return Changes(current, records, revoked, servers, names, current != head, kept_from)
-
-    def _record(
-        self, name: object, login: object, server_id: object, text: object
-    ) -> Iterator[Record]:
-        if text is None:
-            return self._records.ended(name, login, server_id)
-        return self._records.session(name, text)
 
     def close(self) -> None:
         self._file.close()

@@ -8,6 +8,7 @@ greenlet, and where it would wait for the client, others have their turn instead
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import resource
 import socket
@@ -171,6 +172,7 @@ class Worker(SyncWorker):  # type: ignore[misc]
         self._looked = time.monotonic()
         self._listeners = {listener.fileno(): listener for listener in self.sockets}
         self._read_store()
+        gc.freeze()  # what stays for long, so that Python's collector need not walk over it
         for fd, listener in self._listeners.items():
             listener.setblocking(False)
             self._epoll.register(fd, EPOLLIN | EPOLLEXCLUSIVE)
