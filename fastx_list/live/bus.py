@@ -29,9 +29,9 @@ Filters = tuple[Filter, ...]
 
 
 class Told(NamedTuple):
-    """What a subscriber is told of one session."""
+    """What a subscriber is told of one session; under the id ``None``, of all before."""
 
-    id: str
+    id: str | None
     state: FramedEntry | bytes  # the newest; once it has ended, the frame that says so
     is_known: bool  # whether the subscriber may have heard of it before
 
@@ -110,7 +110,10 @@ class Mailbox:
 
     def __init__(self) -> None:
         # By session
-        self._owed: dict[str, Tellable] = {}
+        self._owed: dict[str | None, Tellable] = {}
+
+    def __contains__(self, session_id: str | None) -> bool:
+        return session_id in self._owed
 
     def put(self, told: Tellable) -> None:
         """Owe it what ``told`` says."""
@@ -122,7 +125,7 @@ class Mailbox:
         else:
             self._owed.pop(told.id, None)  # what it has never heard of need not end for it either
 
-    def forget(self, session_id: str) -> None:
+    def forget(self, session_id: str | None) -> None:
         """Owe nothing of this session: its newest state is on its way."""
         self._owed.pop(session_id, None)
 
@@ -249,6 +252,11 @@ class Bus:
             followed.groups.pop(filters, None)
         if not followed.groups:
             del self._followed[topic]
+
+    def has_told(self, topic: Topic) -> bool:
+        """Whether the subscribers of ``topic`` have been told of all that was published."""
+        followed = self._followed.get(topic)
+        return followed is None or (not followed.rounds and followed.telling is None)
 
     def publish(self, changes: Iterable[Change[FramedEntry]]) -> None:
         """Note ``changes``, of which :meth:`tell` tells."""

@@ -74,7 +74,7 @@ class Connection:
         "filters",
         "topic",
         "deflates",
-        "_mailbox",
+        "mailbox",
         "_sock",
         "_loop",
         "_on_gone",
@@ -112,7 +112,7 @@ class Connection:
         # Whether news goes out compressed; not while a snapshot's messages refer to each other
         self.deflates = False
         # What it is owed
-        self._mailbox = Mailbox()
+        self.mailbox = Mailbox()
         self._sock = sock
         # Calls back when the socket is ready
         self._loop = loop
@@ -162,7 +162,7 @@ class Connection:
         if rest is not None:
             self._out.append(rest)
         for told in owed:
-            self._mailbox.put(told)
+            self.mailbox.put(told)
         self._wait_for_room(sent > 0)
 
     def tell_together(self, news: News, snapshot: Snapshot) -> None:
@@ -171,7 +171,7 @@ class Connection:
             self.tell(news)  # costs a slow reader bytes rather than us memory
         elif self._state is OPEN and news.told:
             for told in news.told:
-                self._mailbox.forget(told.id)
+                self.mailbox.forget(told.id)
             self.send(snapshot.frames(told.frame for told in news.told))
 
     def _flush(self) -> None:
@@ -189,7 +189,7 @@ class Connection:
             out = self._out
             if not out:
                 if self._state is OPEN:
-                    out += self._mailbox.take(_FRAMES_PER_WRITE, self.deflates)
+                    out += self.mailbox.take(_FRAMES_PER_WRITE, self.deflates)
                 if not out:
                     break
             try:

@@ -50,6 +50,12 @@ def session_frame(session_id: str, text: bytes | None) -> bytes:
     return bytes(_encoder.send_data(payload.decode(), fin=True))
 
 
+def revision_frame(revision: str | None) -> bytes:
+    """Return the message ``{"revision"}`` as a frame; ``None`` says that what the client has is
+    not known."""
+    return bytes(_encoder.send_data(json.dumps({"revision": revision}), fin=True))
+
+
 def close_frame(code: int, reason: str = "") -> bytes:
     """Return a close frame with this status code (RFC 6455 section 7.4) and reason."""
     return bytes(FrameProtocol(client=False, extensions=[]).close(code, reason))

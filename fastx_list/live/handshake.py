@@ -33,6 +33,7 @@ from fastx_list.errors import (
 from fastx_list.live.deflate import agree
 from fastx_list.live.server import NEEDS_GEVENT
 from fastx_list.live.sidecar import EXTENSION, Live
+from fastx_list.live.start import Asked
 from fastx_list.model.query import LiveQuerySchema
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def admit() -> None:
     asked = _ASKS_NOTHING
     if request.args.keys() - {"token"}:
         asked = parser.parse(_schema, request, location="anywhere")
-    g.filters, g.snapshot = asked["filter"], asked["snapshot"]
+    g.filters = asked["filter"]
+    g.asked = Asked(asked["snapshot"], asked["since"], asked["bookmarks"])
     cap = service.settings.max_subscribers_per_login
     if live.of_login(g.claims.login) >= cap:
         raise TooManyRequests(f"your login has {cap} connections already; close one first")
@@ -97,9 +99,7 @@ def follow(ws: _Socket, token: str | None = None) -> None:
     """Give the socket to the sidecar. The request ends here with all that it took: a connection
     needs none of it. :func:`admit` has looked at the ``token`` of the path."""
     topic = _listing().topic(g.claims)
-    live_of_app().serve(
-        ws.sock.detach(), _answer(), g.claims, g.filters, topic, g.snapshot, g.deflate
-    )
+    live_of_app().serve(ws.sock.detach(), _answer(), g.claims, g.filters, topic, g.asked, g.deflate)
     raise GreenletExit  # there is nothing more to answer
 
 

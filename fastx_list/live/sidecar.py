@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import resource
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ from fastx_list.live.connection import CLOSE_SECONDS, Connection
 from fastx_list.live.deflate import Deflate
 from fastx_list.live.frames import FramedEntry
 from fastx_list.live.server import SPARE_FILES
+from fastx_list.live.start import Asked, mark, start
 from fastx_list.live.tally import tally
 from fastx_list.replica.replica import RETRY_SECONDS, Replica
 from fastx_list.replica.topics import Topic
@@ -32,6 +34,7 @@ FOLLOW_SECONDS = 1.0  # that the store is waited for to change, at a time
 TEND_SECONDS = 0.5  # between two looks at each connection
 FIRST_READ_SECONDS = 5.0  # that handshakes wait for the store to be read for the first time
 AT_ONCE = 100  # sessions of a snapshot, before others have their turn
+BOOKMARK_SECONDS = 5.0  # between two bookmarks of a connection
 _ANSWER = ""  # to the handshake, which no session is called
 
 log = logging.getLogger(__name__)
@@ -55,7 +58,8 @@ class Live:
         self._service = service
         # What the connections are sent
         self._replica = replica
-        # One that follows the store, one that tells of it and one that tends; none before start()
+        # One that follows the store, one that tells of it, one that tends, and one for bookmarks;
+        # none before start()
         self._greenlets: list[gevent.Greenlet[..., None]] = []
         # Set once the store has been read
         self._first_read = Event()
@@ -69,11 +73,13 @@ class Live:
         self._dropped = 0
         # Whether a change may not have come to those it is for
         self._may_have_missed = False
+        # Of those who want bookmarks: the last one, and when the next one is due
+        self._bookmarks: dict[Connection, tuple[str | None, float]] = {}
 
     def start(self) -> None:
         """Begin to follow the store, once per process; to be called after the last fork."""
         if not self._greenlets:
-            steps = (self._follow, self._tell, self._tend)
+            steps = (self._follow, self._tell, self._tend, self._bookmark_each)
             self._greenlets = [gevent.spawn(_for_ever, step) for step in steps]
 
     def await_first_read(self) -> None:
@@ -89,39 +95,39 @@ class Live:
         claims: Claims,
         filters: Filters,
         topic: Topic,
-        snapshot: bool,
+        asked: Asked,
         deflate: Deflate | None,
     ) -> None:
-        """Take over the socket ``fd``: send the ``answer`` to its handshake and what there is of
-        ``topic`` (with ``snapshot``), and leave the rest to the loop."""
+        """Take over the socket ``fd``: send the ``answer`` to its handshake and what is ``asked``
+        of ``topic``, and leave the rest to the loop."""
         connection = self._connect(fd, claims, filters, topic, deflate is not None)
         if len(self._replica.entries(topic)) <= AT_ONCE:
-            self._subscribe(connection, snapshot, [Told(_ANSWER, answer, True)], deflate)
+            self._subscribe(connection, asked, [Told(_ANSWER, answer, True)], deflate)
             return
         connection.send(answer)
         # All connections of a login together have one turn: who opens a hundred waits for them
         with self._snapshots.setdefault(claims.login, BoundedSemaphore()):
-            self._subscribe(connection, snapshot, [], deflate)
+            self._subscribe(connection, asked, [], deflate)
 
     def _subscribe(
-        self, connection: Connection, snapshot: bool, told: list[Told], deflate: Deflate | None
+        self, connection: Connection, asked: Asked, told: list[Told], deflate: Deflate | None
     ) -> None:
         if connection not in self.connections:
             return  # it has gone while it waited
-        # Before the snapshot is read, so that nothing falls between
-        self.bus.subscribe(connection.topic, connection)
         replica, topic = self._replica, connection.topic
-        ids = list(replica.entries(topic)) if snapshot else []
+        first, ids = start(connection, topic, asked, self.bus, replica)
+        told += first
         together = None
         # Sessions of several logins never refer to each other: who sees no more than how long the
         # frames are could tell what they have in common (RFC 7692 section 8)
         if deflate is not None and len(ids) > AT_ONCE and topic == connection.claims.login:
             together = deflate.snapshot()
         connection.deflates = deflate is not None and together is None
-        for start in range(0, len(ids) or 1, AT_ONCE):
+        for begin in range(0, len(ids) or 1, AT_ONCE):
             entries = replica.entries(topic)
-            present = (entries[name] for name in ids[start : start + AT_ONCE] if name in entries)
+            present = (entries[name] for name in ids[begin : begin + AT_ONCE] if name in entries)
             news = News([*told, *snapshot_of(present, connection.filters)])
+            told = []
             if together is None:
                 connection.tell(news)
             else:
@@ -131,6 +137,9 @@ class Live:
                 if connection not in self.connections:
                     return
         connection.deflates = deflate is not None
+        if asked.bookmarks:
+            self._bookmarks[connection] = None, 0.0
+            self._bookmark(connection)
 
     def _connect(
         self, fd: int, claims: Claims, filters: Filters, topic: Topic, inflates: bool
@@ -148,6 +157,7 @@ class Live:
     def _disconnect(self, connection: Connection) -> None:
         login = connection.claims.login
         self.bus.unsubscribe(connection.topic, connection)
+        self._bookmarks.pop(connection, None)
         self.connections.discard(connection)
         self._of_login[login] -= 1
         self._count(login)
@@ -204,6 +214,24 @@ class Live:
     def _close_each(self, reason: str) -> None:
         for connection in list(self.connections):
             connection.close(CloseCode.GOING_AWAY, reason)
+
+    def _bookmark_each(self) -> None:
+        gevent.sleep(TEND_SECONDS)
+        for number, connection in enumerate(list(self._bookmarks), start=1):
+            self._bookmark(connection)
+            if number % AT_ONCE == 0:
+                gevent.sleep(0)
+
+    def _bookmark(self, connection: Connection) -> None:
+        """Say up to where it has been told all, if that is due and known."""
+        last, due = self._bookmarks.get(connection, (None, math.inf))
+        now, topic = time.monotonic(), connection.topic
+        revision = self._replica.history.revision(topic)
+        if now < due or revision == last or None in connection.mailbox:
+            return
+        if self.bus.has_told(topic) and not self._may_have_missed:
+            connection.tell(News([mark(revision)]))
+            self._bookmarks[connection] = revision, now + BOOKMARK_SECONDS
 
     def _tend(self) -> None:
         settings, tokens = self._service.settings, self._service.tokens

@@ -20,6 +20,7 @@ from fastx_list.text import FALSE, TRUE
 
 MAX_FILTERS = 32
 MAX_FILTER_BYTES = 4096
+MAX_REVISION = 256  # characters; ours are much shorter
 
 Members = Mapping[str, Any]
 
@@ -265,9 +266,20 @@ def _flat(texts: Any) -> str:
     return " ".join(map(str, texts)) if isinstance(texts, list) else str(texts)
 
 
+class _Revision(fields.Field[str]):
+    takes: ClassVar[list[JsonSchema]] = [{"type": "string", "maxLength": MAX_REVISION}]
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> str:
+        # What it looks like is nobody's business: one that is none is one that nobody knows
+        if not isinstance(value, str) or len(value) > MAX_REVISION:
+            raise ValidationError(f"takes a revision, at most {MAX_REVISION} characters")
+        return value
+
+
 class LiveQuerySchema(Schema):
-    """The parameters of the WebSocket. A change feed has no order and no pages, so it takes only
-    these two."""
+    """The parameters of the WebSocket. A change feed has no order and no pages."""
 
     class Meta:
         unknown = EXCLUDE
@@ -277,4 +289,22 @@ class LiveQuerySchema(Schema):
     )
     snapshot = _Boolean(
         load_default=True, metadata={"description": "0 leaves out what there is on connecting"}
+    )
+    since = _Revision(
+        load_default=None,
+        metadata={
+            "description": (
+                "a revision: what has changed after it comes first, in place of what there is; of"
+                ' one that is not known (any more) {"revision": null}, then what there is'
+            )
+        },
+    )
+    bookmarks = _Boolean(
+        load_default=False,
+        metadata={
+            "description": (
+                '1 adds messages {"revision": "…"}: that all has been sent up to there, first once'
+                " that is so, then every few seconds if it is another one"
+            )
+        },
     )

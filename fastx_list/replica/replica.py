@@ -17,6 +17,7 @@ from typing import Generic
 
 from fastx_list.model.query import Query
 from fastx_list.replica.doubt import is_silent, may_be_old
+from fastx_list.replica.history import History
 from fastx_list.replica.many import kept_at_once
 from fastx_list.replica.owed import Owed, in_a_thread
 from fastx_list.replica.pages import Page, Pages
@@ -54,6 +55,8 @@ class Replica(Generic[E]):
         in a thread of its own."""
         # Why this may not be what the store should say now; None while it is
         self.problem: str | None = None
+        # After which step what has changed
+        self.history = History()
         # What it follows
         self._store = store
         # Makes an entry of each session and server
@@ -115,7 +118,7 @@ class Replica(Generic[E]):
         return self._revision is not None
 
     def entries(self, topic: Topic) -> Mapping[str, E]:
-        """Return the present sessions or servers of ``topic`` by id, in no particular order."""
+        """Return what there is of ``topic`` by id, in the order in which it last changed."""
         return self._views.get(topic, self._empty).entries
 
     def takes_long(self, topic: Topic, query: Query) -> bool:
@@ -184,8 +187,8 @@ class Replica(Generic[E]):
                     self._lost_since = time.monotonic() if isinstance(reason, OrderLost) else None
                     changes = self._start_over()
                 else:
-                    changes = [] if written is None else self._take_over(written)
                     self._more = written is not None and written.more
+                    changes = [] if written is None else self._take_over(written)
         except StoreError as error:
             self._next_attempt = time.monotonic() + self._pause
             self._pause = RETRY_SECONDS
@@ -238,13 +241,8 @@ class Replica(Generic[E]):
         if self._revision is None and snapshot.age < REFILL_SECONDS:
             self._begun = now - snapshot.age
         # A store that has lost what it had may also look like one whose history was left
-        self._owed.add(
-            {
-                jti: expires
-                for jti, expires in self._revoked.items()
-                if jti not in snapshot.revoked and expires >= snapshot.kept_from
-            }
-        )
+        lost = {jti: end for jti, end in self._revoked.items() if jti not in snapshot.revoked}
+        self._owed.add({jti: end for jti, end in lost.items() if end >= snapshot.kept_from})
         if self._lost_since is not None:
             took = now - began
             left = self._lost_since + REFILL_SECONDS - now - took  # as the last reading takes time
@@ -259,13 +257,11 @@ class Replica(Generic[E]):
                     "the store has lost what it had, and agents have not written it again yet"
                 )
             self._lost_since = None
+            self.history.restart()
         self._more = False
         running = {record.id for record in snapshot.records}
-        ended = [
-            Record(entry.id, entry.login, "", None)
-            for entry in self._sessions.entries.values()
-            if entry.id not in running
-        ]
+        known = self._sessions.entries.values()
+        ended = [Record(each.id, each.login, "", None) for each in known if each.id not in running]
         gone = [ServerRecord(name, None) for name in self._servers.entries if name not in there]
         records, servers = [*ended, *snapshot.records], [*gone, *snapshot.servers]
         return self._take_over(replace(snapshot, records=records, servers=servers))
@@ -280,15 +276,22 @@ class Replica(Generic[E]):
             self._sessions = View(entry for entries in logins.values() for entry in entries)
             self._views |= {login: View(entries) for login, entries in logins.items()}
             self._views[Everything.SESSIONS] = self._sessions
-        self._rest, self._revision = (), self._goal
+        self._rest = ()
+        self._end_reading()
         return (Change(each.id, each.login, each, None) for each in self._sessions.entries.values())
 
     def _take_part(self) -> list[Change[E]]:
         """Take over some of the sessions that wait for it."""
         part, self._rest = self._rest[:AT_ONCE], self._rest[AT_ONCE:]
+        changes = list(self._change_sessions(part))
         if not self._rest:
-            self._revision = self._goal
-        return list(self._change_sessions(part))
+            self._end_reading()
+        return changes
+
+    def _end_reading(self) -> None:
+        self._revision = self._goal
+        if not self._more:  # else it is not what the store was like at one moment
+            self.history.end()
 
     def _see_whether_agents_can_write(self) -> None:
         """Raise :class:`StoreError` while they cannot, before the servers are given up that they
@@ -303,25 +306,19 @@ class Replica(Generic[E]):
 
     def _take_over(self, written: Changes) -> Iterable[Change[E]]:
         self._rest, self._goal = written.records, written.revision
-        changes: Iterable[Change[E]] = self._fill() if self._revision is None else self._take_part()
+        self.history.read(written.steps or [written.revision.step])
         servers = list(self._change_servers(written.servers))
+        changes: Iterable[Change[E]] = self._fill() if self._revision is None else self._take_part()
         if written.revoked:
             # The store judges, which has seen for how long its clock said so
-            self._revoked = {
-                jti: expires
-                for jti, expires in {**self._revoked, **written.revoked}.items()
-                if expires >= written.kept_from
-            }
+            revoked = {**self._revoked, **written.revoked}.items()
+            self._revoked = {jti: end for jti, end in revoked if end >= written.kept_from}
         return chain(changes, servers)
 
     def _change_sessions(self, records: Iterable[Record]) -> Iterator[Change[E]]:
         for record in records:
             before = self._sessions.entries.get(record.id)
-            entry = (
-                None
-                if record.text is None
-                else self._entry(record.id, record.login, record.text.encode())
-            )
+            entry = self._make_entry(record.id, record.login, record.text)
             if before == entry:
                 continue
             self._sessions.update(before, entry)
@@ -330,7 +327,10 @@ class Replica(Generic[E]):
                 self._update_login(record.login, None, entry)
             else:
                 self._update_login(record.login, before, entry)
-            yield Change(record.id, record.login, entry, before)
+            yield self.history.noted(Change(record.id, record.login, entry, before))
+
+    def _make_entry(self, name: str, login: str, text: str | None) -> E | None:
+        return None if text is None else self._entry(name, login, text.encode(), self.history.place)
 
     def _update_login(self, login: str, before: E | None, entry: E | None) -> None:
         view = self._views.get(login)
@@ -344,7 +344,7 @@ class Replica(Generic[E]):
     def _change_servers(self, records: Iterable[ServerRecord]) -> Iterator[Change[E]]:
         for name, text in records:
             before = self._servers.entries.get(name)
-            entry = None if text is None else self._entry(name, "", text.encode())
+            entry = self._make_entry(name, "", text)
             if entry != before:
                 self._servers.update(before, entry)
-                yield Change(name, Everything.SERVERS, entry, before)
+                yield self.history.noted(Change(name, Everything.SERVERS, entry, before))

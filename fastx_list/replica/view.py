@@ -12,7 +12,7 @@ import json
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
 from typing import Any, Generic, TypeVar
@@ -45,6 +45,7 @@ class Entry:
     id: str
     login: str  # whose session it is; "" for a server
     text: bytes  # its JSON, in UTF-8
+    place: int = field(default=0, compare=False)  # where it last changed: see :mod:`history`
 
     @cached_property
     def members(self) -> Mapping[str, Any]:
@@ -185,7 +186,7 @@ class View(Generic[E]):
     def __init__(self, entries: Iterable[E] = (), filters: tuple[Filter, ...] = ()) -> None:
         # All of which an entry has to pass
         self.filters = filters
-        # What is in the view, by id
+        # What is in the view, by id, in the order in which it last changed
         self.entries: dict[str, E] = {}
         self.collect(entries)
         # Another number after each change of the entries; no two views ever have the same

@@ -25,6 +25,30 @@ REFUSALS = {
 }
 
 
+_REVISION: Document = {
+    "summary": "for who asks for since or bookmarks: up to where all has been sent",
+    "payload": {
+        "type": "object",
+        "required": ["revision"],
+        "properties": {
+            "revision": {
+                "type": ["string", "null"],
+                "description": (
+                    "to be given as since on connecting again; null: the one that was given is not"
+                    " known (any more), so what the client has is to be dropped, and what there is"
+                    " comes next"
+                ),
+            }
+        },
+        "additionalProperties": True,
+    },
+    "examples": [
+        {"name": "bookmark", "payload": {"revision": "9f86d081884c7d65"}},
+        {"name": "unknown", "payload": {"revision": None}},
+    ],
+}
+
+
 @cache
 def asyncapi() -> Document:
     """Return the document."""
@@ -37,7 +61,8 @@ def asyncapi() -> Document:
         "components": {
             "schemas": items(),
             "messages": {
-                name: _message(name, schema["examples"][0]) for name, schema in items().items()
+                **{name: _message(name, each["examples"][0]) for name, each in items().items()},
+                "Revision": _REVISION,
             },
             "securitySchemes": {
                 name: _security_scheme(scheme) for name, scheme in SECURITY_SCHEMES.items()
@@ -55,7 +80,9 @@ def _channel(listing: Listing) -> Document:
             " begun and ended meanwhile; the last state always arrives. A refused connection gets"
             " an error over HTTP. The token may also stand in the path, behind the address."
         ),
-        "messages": {listing.item: {"$ref": f"#/components/messages/{listing.item}"}},
+        "messages": {
+            name: {"$ref": f"#/components/messages/{name}"} for name in (listing.item, "Revision")
+        },
         "bindings": {
             "ws": {
                 "method": "GET",
@@ -73,7 +100,7 @@ def _operation(listing: Listing) -> Document:
         "action": "send",
         "summary": f"Send {listing.what}, then every change",
         "channel": {"$ref": channel},
-        "messages": [{"$ref": f"{channel}/messages/{listing.item}"}],
+        "messages": [{"$ref": f"{channel}/messages/{name}"} for name in (listing.item, "Revision")],
         "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in SECURITY_SCHEMES],
     }
 

@@ -21,5 +21,5 @@ def allow(app: Flask, origins: Iterable[str]) -> None:
             methods=["GET", "POST"],
             max_age=600,
             allow_headers=["Authorization", "Content-Type", "If-None-Match", "X-FASTX-TOKEN"],
-            expose_headers=["ETag", "Warning", "X-Total-Count"],
+            expose_headers=["ETag", "Warning", "X-Revision", "X-Total-Count"],
         )

@@ -36,6 +36,14 @@ HEADERS: dict[str, Document] = {
             "names this answer; sent back in If-None-Match, it gets 304 if nothing has changed"
         ),
     },
+    "X-Revision": {
+        "required": True,
+        "schema": {"type": "string"},
+        "description": (
+            "names the state of the list before filters and pages; given to a WebSocket as since,"
+            " it is sent what has changed after it"
+        ),
+    },
     "X-Total-Count": {
         "required": True,
         "schema": {"type": "integer", "minimum": 0},
@@ -166,7 +174,9 @@ def _addresses(address: str) -> Iterator[tuple[str, str, Document]]:
 
 def _list_operations(listing: Listing, suffix: str, common: Document, envelope: bool) -> Document:
     array = {"type": "array", "items": _ref(listing.item)}
-    success = _success(listing.what, array, envelope, "ETag", "X-Total-Count", "Warning")
+    success = _success(
+        listing.what, array, envelope, "ETag", "X-Revision", "X-Total-Count", "Warning"
+    )
     unchanged = _response("nothing has changed", None, *success["headers"])
     operation = {
         **common,

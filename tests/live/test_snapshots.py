@@ -12,6 +12,7 @@ from websockets.exceptions import ProtocolError
 from fastx_list import create_live_app
 from fastx_list.live.deflate import Deflate
 from fastx_list.live.sidecar import AT_ONCE, EXTENSION, Live
+from fastx_list.live.start import Asked
 from fastx_list.replica.topics import Everything, Topic
 from fastx_list.tokens import Claims
 from tests.conftest import session
@@ -46,7 +47,7 @@ def test_messages_refer_to_each_other_within_one_login_and_if_the_client_agreed(
     ours, theirs = socket.socketpair()
     with theirs:
         claims = Claims("alice", 2**40, "jti", True)
-        live.serve(ours.detach(), b"", claims, (), topic, True, agreed)
+        live.serve(ours.detach(), b"", claims, (), topic, Asked(), agreed)
         data = theirs.recv(1 << 20)
         assert len(messages(parse(data, [Inflating()]))) == AT_ONCE + 1
         if refers:
@@ -61,7 +62,7 @@ def test_messages_refer_to_each_other_within_one_login_and_if_the_client_agreed(
 def test_who_leaves_while_others_of_the_login_are_sent_theirs_is_forgotten(live: Live) -> None:
     def serve(name: str, sock: socket.socket) -> None:
         claims = Claims("alice", 2**40, name, False)
-        live.serve(sock.detach(), b"", claims, (), "alice", True, None)
+        live.serve(sock.detach(), b"", claims, (), "alice", Asked(), None)
 
     def leave() -> None:
         [waiting] = [each for each in live.connections if each.claims.jti == "waits"]

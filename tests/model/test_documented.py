@@ -49,6 +49,16 @@ DOCUMENTED: list[tuple[type[Schema], dict[str, tuple[Any, str]]]] = [
         {
             "filter": (FILTERS, "as over HTTP; what stops matching gets null"),
             "snapshot": (BOOLEAN, "0 leaves out what there is on connecting"),
+            "since": (
+                [{"type": "string", "maxLength": 256}],
+                "a revision: what has changed after it comes first, in place of what there is; of"
+                ' one that is not known (any more) {"revision": null}, then what there is',
+            ),
+            "bookmarks": (
+                BOOLEAN,
+                '1 adds messages {"revision": "…"}: that all has been sent up to there, first once'
+                " that is so, then every few seconds if it is another one",
+            ),
         },
     ),
     (

@@ -59,7 +59,13 @@ def test_the_feed_takes_whether_to_send_a_snapshot(value: str, wanted: bool) -> 
 
 
 def test_the_feed_sends_a_snapshot_of_everything_unless_told_otherwise() -> None:
-    assert LiveQuerySchema().load({}) == {"snapshot": True, "filter": ()}
+    nothing = {"snapshot": True, "filter": (), "since": None, "bookmarks": False}
+    assert LiveQuerySchema().load({}) == nothing
+
+
+def test_the_feed_takes_any_short_text_for_a_revision() -> None:
+    for text in ("", "no revision", "é", "f" * 256):
+        assert LiveQuerySchema().load({"since": text})["since"] == text
 
 
 def test_the_feed_filters_as_the_list_does() -> None:
@@ -71,10 +77,8 @@ def test_the_feed_filters_as_the_list_does() -> None:
 
 
 def test_the_feed_ignores_what_orders_and_pages_a_list() -> None:
-    assert LiveQuerySchema().load({"limit": "none", "start": "-1", "sortBy": "id"}) == {
-        "snapshot": True,
-        "filter": (),
-    }
+    asked = LiveQuerySchema().load({"limit": "none", "start": "-1", "sortBy": "id"})
+    assert asked == LiveQuerySchema().load({})
 
 
 @pytest.mark.parametrize(
@@ -82,6 +86,8 @@ def test_the_feed_ignores_what_orders_and_pages_a_list() -> None:
     [
         ({"snapshot": "maybe"}, "snapshot: takes true or false"),
         ({"filter": "clients"}, "filter: takes name==value1,value2"),
+        ({"since": "f" * 257}, "since: takes a revision, at most 256 characters"),
+        ({"bookmarks": "often"}, "bookmarks: takes true or false"),
     ],
 )
 def test_the_feed_refuses_what_the_list_refuses(parameters: dict[str, str], message: str) -> None:

@@ -48,7 +48,8 @@ def test_the_sidecar_sends_what_the_document_says(
     store: Store = open_store(f"sqlite:///{served.state / 'sessions.db'}")
     token = served.token("alice", admin=True)
     for name, channel in document["channels"].items():
-        [message] = (follow(document, each["$ref"]) for each in channel["messages"].values())
+        messages = [follow(document, each["$ref"]) for each in channel["messages"].values()]
+        message, bookmark = messages
         conforms = Draft202012Validator(
             {**message["payload"], "components": document["components"]}
         )
@@ -70,6 +71,10 @@ def test_the_sidecar_sends_what_the_document_says(
             store.observe(name, {})
             while received[-1]["data"] is not None:
                 received.append(json.loads(socket.recv(timeout=20)))
+        with connect(f"{url}&since=unknown&bookmarks=1") as socket:
+            for revision in (None, json.loads(socket.recv(timeout=20))["revision"]):
+                assert Draft202012Validator(bookmark["payload"]).is_valid({"revision": revision})
+            assert json.loads(socket.recv(timeout=20))["revision"]
         assert len(received) > 2
         for each in received:
             conforms.validate(each)

@@ -31,7 +31,9 @@ def test_a_named_origin_may_read(
             "Origin" in answer.headers["Vary"]
             and "Access-Control-Allow-Credentials" not in answer.headers
         )
-        assert answer.headers["Access-Control-Expose-Headers"] == "ETag, Warning, X-Total-Count"
+        assert answer.headers["Access-Control-Expose-Headers"] == (
+            "ETag, Warning, X-Revision, X-Total-Count"
+        )
 
 
 def test_its_browser_may_ask_before(client: FlaskClient) -> None:

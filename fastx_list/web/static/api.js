@@ -52,13 +52,14 @@ function toJson(pairs) {
     `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
-/** The WebSocket that tells of changes to what the question finds; what there is, only with `snapshot`: as a rule the list tells. */
+/** The WebSocket that tells of changes to what the question finds; what there is, only with `snapshot` (and then bookmarks, too):
+ * as a rule the list tells. */
 export function liveAddress(path, token, query, snapshot = false) {
   const url = new URL(path, document.baseURI);
   const port = document.body.dataset.livePort;
   if (port) url.port = port;
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  const told = [["token", token], ...(snapshot ? [] : [["snapshot", "0"]])];
+  const told = [["token", token], snapshot ? ["bookmarks", "1"] : ["snapshot", "0"]];
   url.search = new URLSearchParams([...told, ...query.filter.map((text) => ["filter", text])]).toString();
   if (url.href.length > MAX_ADDRESS) url.search = new URLSearchParams(told).toString(); // then it tells of more than need be
   return url.href;

@@ -7,7 +7,7 @@ import { count, visible } from "./words.js";
 const MOST_CHARACTERS = 100_000; // of a response's JSON, so that the page stays quick
 const BETWEEN_ANSWERS = 1000; // milliseconds, for the same reason and so that somebody can read
 const MOST_MESSAGES = 200;
-const HEADERS = ["Content-Type", "ETag", "X-Total-Count", "Cache-Control", "Warning", "WWW-Authenticate", "Retry-After"];
+const HEADERS = ["Content-Type", "ETag", "X-Revision", "X-Total-Count", "Cache-Control", "Warning", "WWW-Authenticate", "Retry-After"];
 /** @type {(id: string) => any} An element that the page has. */
 const $ = (id) => document.getElementById(id);
 

@@ -27,6 +27,8 @@ export class Live {
   /** @type {number | null} */
   nextAt = null; // when the next attempt is due, in milliseconds as Date.now() counts
   /** @type {string | null} */
+  since = null; // the revision of what is known already, so that only what has changed since is sent
+  /** @type {string | null} */
   #address = null;
   /** @type {WebSocket | null} */
   #socket = null;
@@ -35,7 +37,7 @@ export class Live {
   #backoff = new Backoff();
   #on;
 
-  /** `on` has opened(), message(text), closed(code, reason) and tokenEnded(reason). */
+  /** `on` has opened(resumes), message(text), closed(code, reason) and tokenEnded(reason). */
   constructor(on) {
     this.#on = on;
   }
@@ -43,6 +45,7 @@ export class Live {
   follow(address) {
     if (address === this.#address) return;
     this.#address = address;
+    this.since = null;
     this.tryNow();
   }
 
@@ -56,7 +59,7 @@ export class Live {
   stop() {
     clearTimeout(this.#timer);
     this.#socket?.close();
-    this.#socket = this.#address = this.nextAt = null;
+    this.#socket = this.#address = this.nextAt = this.since = null;
     this.open = this.failed = false;
   }
 
@@ -64,7 +67,10 @@ export class Live {
     clearTimeout(this.#timer);
     this.nextAt = null;
     const before = this.#socket;
-    const socket = this.#socket = new WebSocket(/** @type {string} */ (this.#address));
+    const url = new URL(/** @type {string} */ (this.#address));
+    const resumes = this.since !== null;
+    if (this.since !== null) url.searchParams.set("since", this.since);
+    const socket = this.#socket = new WebSocket(url);
     const late = setTimeout(() => socket.close(), OPEN_MILLISECONDS);
     socket.onopen = () => {
       clearTimeout(late);
@@ -73,7 +79,7 @@ export class Live {
       this.open = true;
       this.failed = false;
       this.#backoff.reset();
-      this.#on.opened();
+      this.#on.opened(resumes);
     };
     socket.onmessage = ({ data }) => {
       if (socket === this.#socket) this.#on.message(data);

@@ -19,13 +19,16 @@ export class Servers {
   #drawing = false;
   #repeater = new Repeater((signal) => this.#ask(signal));
   #live = new Live({
-    opened: () => {
-      this.#servers.clear(); // each that there is, is told anew
+    opened: (resumes) => {
+      if (!resumes) this.#servers.clear(); // each that there is, is told anew
       this.#repeater.stop();
     },
     message: (text) => {
-      const { id, data } = JSON.parse(text);
-      if (data) this.#servers.set(id, data);
+      const { id, data, revision } = JSON.parse(text);
+      if (revision !== undefined) this.#live.since = revision;
+      if (revision === null) this.#servers.clear(); // what has changed is not known, so all comes anew
+      else if (revision !== undefined) return;
+      else if (data) this.#servers.set(id, data);
       else this.#servers.delete(id);
       this.#drawSoon();
     },
@@ -60,10 +63,11 @@ export class Servers {
 
   async #ask(signal) {
     try {
-      const { status, data } = await send(requestFor(PATH, this.#token, ALL, "get"), signal);
+      const { status, data, headers } = await send(requestFor(PATH, this.#token, ALL, "get"), signal);
       const list = data?.result ?? data;
       if (status === 200 && Array.isArray(list) && !this.#live.open) {
         this.#servers = new Map(list.map((server) => [server.id, server]));
+        this.#live.since = headers.get("X-Revision");
         this.#drawSoon();
       }
     } catch {

@@ -1,0 +1,160 @@
+"""What changed after which step, so that who was away is told of that and no more.
+
+A public revision is the name of the step that last changed what somebody follows. It is random, and
+what happens to others does not move it. The history knows for how long: of the last steps, and of
+the last ends. Which step it was of one that is not in it nobody can tell any more, and who comes
+with that is given all that there is.
+
+Each reading of the store has a *place* in the order in which this process took them over. The steps
+that came in one reading share one: who saw the first of them is told of all.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from itertools import islice, takewhile
+from typing import NamedTuple
+
+from fastx_list.replica.topics import Change, Everything, Topic
+from fastx_list.replica.view import E, Entry
+
+MAX_STEPS = 20_000
+MAX_ENDS = 10_000  # of the sessions of all logins, and of servers
+MAX_ENDS_OF_LOGIN = 1_000
+MAX_PASTS = 50_000  # topics that have changed
+
+
+class Missed(NamedTuple):
+    """The ids of the sessions or servers that who was away has missed, in the order in which they
+    ended or changed last."""
+
+    ended: list[str]
+    changed: list[str]
+
+
+class _Past:
+    """What is known of how a topic came to be as it is."""
+
+    __slots__ = ("place", "name", "known_from", "ends")
+
+    def __init__(self, place: int, name: str) -> None:
+        # Where it last changed, and the name of the step that did it
+        self.place = place
+        self.name = name
+        # The place after which nothing of it is forgotten
+        self.known_from = place
+        # Where what is no longer there ended, by id, in the order of the places
+        self.ends: dict[str, int] = {}
+
+
+class History:
+    """Not for use by several threads at once, but for :meth:`revision`."""
+
+    def __init__(self) -> None:
+        # That of what is being taken over, or was last
+        self.place = 0
+        # Where the store was after each step, the oldest first
+        self._places: OrderedDict[str, int] = OrderedDict()
+        # Of the topics that have changed since the history began
+        self._pasts: dict[Topic, _Past] = {}
+        # That of all other topics
+        self._quiet = _Past(0, "")
+        # The steps that are being taken over, and the topics that they have changed
+        self._steps: list[str] = []
+        self._changed: set[Topic] = set()
+        # Whether a reading is being taken over, and whether it is of a store that has lost some
+        self._is_reading = False
+        self._is_lost = False
+
+    def restart(self) -> None:
+        """Forget all: the store has lost steps. Who has seen those may yet name one before them, so
+        that none of its names are taken for what it has now."""
+        self._forget(_any_name())
+        self._steps.clear()
+        self._is_lost = True
+
+    def read(self, steps: Iterable[str]) -> None:
+        """Note that ``steps`` are being taken over, if need be beside others."""
+        if not self._is_reading:
+            self.place += 1
+            self._is_reading = True
+        self._steps += steps
+
+    def noted(self, change: Change[E]) -> Change[E]:
+        """Return ``change`` once it is noted."""
+        if self._places:  # else there is nobody yet who has missed it
+            for topic, there in change.by_topic():
+                self._note(topic, change.id, there.entry is None)
+        return change
+
+    def _note(self, topic: Topic, name: str, has_ended: bool) -> None:
+        past = self._pasts.get(topic)
+        if past is None:
+            past = self._pasts[topic] = _Past(self._quiet.place, self._quiet.name)
+        past.ends.pop(name, None)
+        if has_ended:
+            past.ends[name] = self.place
+            most = MAX_ENDS if isinstance(topic, Everything) else MAX_ENDS_OF_LOGIN
+            if len(past.ends) > most:
+                _halve(past)
+        self._changed.add(topic)
+
+    def end(self) -> None:
+        """Note that all has been taken over that was read."""
+        *steps, last = self._steps
+        if self._is_lost or not last:
+            last = _any_name()
+        is_first = not self._places
+        for step in steps:
+            self._places[step] = self.place - 1
+        self._places[last] = self.place
+        for topic in self._changed:
+            past = self._pasts[topic]
+            past.place, past.name = self.place, last
+        self._changed.clear()
+        self._steps.clear()
+        self._is_reading = self._is_lost = False
+        while len(self._places) > MAX_STEPS:
+            self._places.popitem(last=False)
+        if is_first or len(self._pasts) > MAX_PASTS:
+            self._forget(last)
+
+    def _forget(self, name: str) -> None:
+        """Forget all; what there is now is called ``name``."""
+        self._places = OrderedDict({name: self.place})
+        self._pasts.clear()
+        self._changed.clear()
+        self._quiet = _Past(self.place, name)
+
+    def revision(self, topic: Topic) -> str:
+        """Return the name of the step that last changed ``topic``."""
+        return self._pasts.get(topic, self._quiet).name
+
+    def _place_of(self, topic: Topic, revision: str) -> int | None:
+        """Return the place after which ``topic`` has changed for who knows it as of ``revision``;
+        ``None`` if that is not known (any more)."""
+        past = self._pasts.get(topic, self._quiet)
+        place = past.place if revision == past.name else self._places.get(revision)
+        return None if place is None or place < past.known_from else place
+
+    def missed(self, topic: Topic, revision: str, entries: Mapping[str, Entry]) -> Missed | None:
+        """Return what has changed for who knows ``topic`` as of ``revision``; ``None`` if nobody
+        can tell (any more). ``entries`` are what there is of it now, in the order of their last
+        changes."""
+        place = self._place_of(topic, revision)
+        if place is None:
+            return None
+        ends = self._pasts.get(topic, self._quiet).ends
+        changed = list(takewhile(lambda name: entries[name].place > place, reversed(list(entries))))
+        return Missed([name for name, end in ends.items() if end > place], changed[::-1])
+
+
+def _any_name() -> str:
+    return secrets.token_hex(8)
+
+
+def _halve(past: _Past) -> None:
+    for name in list(islice(past.ends, len(past.ends) // 2)):
+        past.known_from = past.ends.pop(name)

@@ -1,0 +1,115 @@
+"""A client that resumes, on a sidecar that runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from websockets.sync.client import ClientConnection
+
+from tests.conftest import session
+from tests.live.clients import Observe, first_id, follow, refused, take
+from tests.support import Service, fetch, wait_for
+
+BOOKMARKS = "&bookmarks=1"
+
+
+def told(connection: ClientConnection) -> list[tuple[str, Any]]:
+    """Return what is said up to the next bookmark, ids with the number of clients; of a session
+    that has ended, and of what is not known, ``None``."""
+    found: list[tuple[str, Any]] = []
+    while True:
+        message = json.loads(connection.recv(timeout=20))
+        if "revision" in message:
+            assert message.keys() == {"revision"}
+            found.append(("revision", message["revision"]))
+            if message["revision"] is not None:
+                return found
+        else:
+            assert message.keys() == {"id", "data"}
+            found.append((message["id"], message["data"] and message["data"]["clients"]))
+
+
+def revision_of(found: list[tuple[str, Any]]) -> str:
+    assert found[-1][0] == "revision"
+    return str(found[-1][1])
+
+
+def test_who_comes_back_is_told_what_has_changed_and_no_more(
+    live: Service, alice: str, observe: Observe
+) -> None:
+    observe(session("a", clients=0), session("b", clients=0), session("c", clients=0))
+    wait_for("the snapshot", lambda: first_id(live, alice))
+    with follow(live, alice, BOOKMARKS) as connection:
+        found = told(connection)
+    assert sorted(found[:-1]) == [("a", 0), ("b", 0), ("c", 0)]
+    revision = revision_of(found)
+    with follow(live, alice, f"{BOOKMARKS}&since={revision}") as connection:
+        assert told(connection) == [("revision", revision)]
+        observe(session("a", clients=0), session("b", clients=1), session("d", "bob"))
+        assert dict([take(connection), take(connection)]).keys() == {"b", "c"}
+        assert told(connection)[-1][1] != revision
+    with follow(live, alice, f"{BOOKMARKS}&since={revision}") as connection:
+        found = told(connection)
+        assert found[:-1] == [("c", None), ("b", 1)]
+    with follow(live, alice, f"{BOOKMARKS}&since={revision_of(found)}") as connection:
+        assert told(connection) == found[-1:]
+
+
+def test_an_empty_list_says_so(live: Service, alice: str) -> None:
+    with follow(live, alice, BOOKMARKS) as connection:
+        found = told(connection)
+        assert len(found) == 1
+    with follow(live, alice, f"{BOOKMARKS}&since={revision_of(found)}") as connection:
+        assert told(connection) == found
+
+
+@pytest.mark.parametrize("revision", ["unknown", "0", "%00%F0%9F%98%80", "f" * 256])
+def test_who_comes_with_an_unknown_revision_is_told_to_drop_what_it_has(
+    live: Service, alice: str, observe: Observe, revision: str
+) -> None:
+    observe(session("a", clients=0))
+    wait_for("the snapshot", lambda: first_id(live, alice))
+    with follow(live, alice, f"{BOOKMARKS}&since={revision}") as connection:
+        assert told(connection)[:-1] == [("revision", None), ("a", 0)]
+    with follow(live, alice, f"{BOOKMARKS}&snapshot=0&since={revision}") as connection:
+        assert told(connection)[:-1] == [("revision", None)]
+    with follow(live, alice, f"{BOOKMARKS}&since=") as connection:
+        assert told(connection)[:-1] == [("a", 0)]
+
+
+def test_a_revision_is_no_place_for_very_much(live: Service, alice: str) -> None:
+    status, error = refused(live, f"?token={alice}&since={'f' * 257}")
+    assert status == 400 and error["message"].startswith("since: takes a revision")
+
+
+def test_filters_hold_for_what_was_missed(live: Service, alice: str, observe: Observe) -> None:
+    idle = f"{BOOKMARKS}&filter=clients%3D%3D0"
+    observe(session("a", clients=0), session("b", clients=0), session("c", clients=1))
+    wait_for("the snapshot", lambda: first_id(live, alice))
+    with follow(live, alice, idle) as connection:
+        revision = revision_of(told(connection))
+    observe(session("a", clients=2), session("c", clients=0))
+    with follow(live, alice, f"{idle}&since={revision}") as connection:
+        # It may not have been told of all changes when this one comes
+        found = dict(told(connection))
+        while not found.keys() >= {"a", "b", "c"}:
+            found |= dict(told(connection))
+    del found["revision"]
+    assert found == {"a": None, "b": None, "c": 0}
+
+
+def test_the_list_says_from_where_to_go_on(live: Service, alice: str, observe: Observe) -> None:
+    observe(session("a", clients=0), session("b", clients=0))
+    wait_for("the snapshot", lambda: first_id(live, alice))
+    live.start_list()
+    answer = fetch(f"{live.url}/api/list/{alice}")
+    revision = answer.headers["X-Revision"]
+    tag = {"If-None-Match": answer.headers["ETag"]}
+    again = fetch(f"{live.url}/api/list/{alice}", headers=tag)
+    assert (again.status, again.headers["X-Revision"]) == (304, revision)
+    observe(session("a", clients=0), session("b", clients=1))
+    with follow(live, alice, f"&since={revision}") as connection:
+        name, data = take(connection)
+        assert name == "b" and data is not None and data["clients"] == 1
