@@ -246,14 +246,16 @@ class XServers:
                 if not process.is_young:
                     others.add(identity)
                 return None
+            new = self._new[process.payer]
+            if self.listed and not machine.limits.has_room(process.payer, new):
+                machine.claimed.add(identity)
+                return None
         # Until its parent takes note of its end it stands among the processes, as it was.
         if not machine.still_runs(process):
             return None
         machine.claimed.add(identity)
         if session is not None or not self.wants(process, machine):
             return session
-        if not machine.limits.has_room(process.payer, self._new[process.payer]):
-            return None
         session = self._make(process, machine)
         self._new[process.payer] += session is not None
         return session
