@@ -4,52 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from fastx_list.agent.process import NOBODY, read_stat, read_uid
+from fastx_list.agent.process import read_stat, read_uid
 from fastx_list.agent.x11 import socket_path
 from tests.hostile.conftest import Seen
+from tests.hostile.forging import acting_as, forged_socket, su
 from tests.support import Processes, program, wait_for
 from tests.system.sessions import User, Viewer, free_display, pretend, start_application, start_vnc
-
-
-@contextmanager
-def acting_as(user: User) -> Iterator[None]:
-    """Do as ``user`` does."""
-    os.seteuid(user.ids[0])
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@contextmanager
-def su(user: User, name: str, *arguments: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run su(1) by another ``name``, which asks ``user`` for root's password and waits."""
-    (user.home / name).symlink_to(program("su", "util-linux"))
-    uid, gid = user.ids
-    with subprocess.Popen(
-        [user.home / name, "root", *arguments],
-        user=uid,
-        group=gid,
-        extra_groups=[],
-        env=user.environ(**environ),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as asking:
-        try:
-            assert asking.stdout is not None and asking.stdout.read(9) == b"Password:"
-            assert read_uid(asking.pid) == NOBODY
-            yield asking
-        finally:
-            asking.kill()
 
 
 @pytest.fixture
@@ -143,9 +110,7 @@ def test_a_name_with_line_ends_gives_nobody_a_client(
         # Everybody may read which sockets it has
         for inode in wait_for("its X clients", sockets_of_its_own):
             with acting_as(thief):
-                forger = stack.enter_context(socket.socket(socket.AF_UNIX))
-                line = f"0: 00000003 00000000 00000000 0001 03 {inode} {path}"
-                forger.bind(f"\0\n{line}\n")
+                stack.enter_context(forged_socket(inode, path))
         assert f" 03 {inode} {path}" in Path("/proc/net/unix").read_text(errors="replace")
         assert seen(vnc.display)[pid].clients == 0
         Viewer(processes).connect(path)
