@@ -104,8 +104,8 @@ FAULTS = (
     ),
     Fault(
         "an older store is believed before agents have written again",
-        "replica.replica",
-        "Replica._may_be_old",
+        "replica.doubt",
+        "may_be_old",
         "return any(",
         "return False and any(",
         26,
