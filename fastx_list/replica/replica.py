@@ -228,13 +228,10 @@ class Replica(Generic[E]):
         """
         began = time.monotonic()
         try:
-            self._see_whether_agents_can_write()
             with kept_at_once():
                 snapshot = self._store.snapshot()
         except StoreError:
-            if self._lost_since is not None:
-                # So long agents could not write either
-                self._lost_since, self._takes_writes = time.monotonic(), False
+            self._give_agents_time()
             raise
         there = {server.id for server in snapshot.servers}
         now = time.monotonic()
@@ -244,12 +241,15 @@ class Replica(Generic[E]):
         lost = {jti: end for jti, end in self._revoked.items() if jti not in snapshot.revoked}
         self._owed.add({jti: end for jti, end in lost.items() if end >= snapshot.kept_from})
         if self._lost_since is not None:
-            took = now - began
-            left = self._lost_since + REFILL_SECONDS - now - took  # as the last reading takes time
             is_missing = not self._servers.entries.keys() <= there
-            if (is_missing and left > 0) or may_be_old(
+            is_old = may_be_old(
                 self._sessions.entries, snapshot, self._store.renewed, self._right_at
-            ):
+            )
+            if is_missing or is_old:
+                self._see_whether_agents_can_write()
+            took = time.monotonic() - began
+            left = self._lost_since + REFILL_SECONDS - now - took  # as the last reading takes time
+            if (is_missing and left > 0) or is_old:
                 self._pause = max(RETRY_SECONDS, 10 * took)
                 if left > 0:
                     self._pause = min(self._pause, left)
@@ -294,15 +294,19 @@ class Replica(Generic[E]):
             self.history.end()
 
     def _see_whether_agents_can_write(self) -> None:
-        """Raise :class:`StoreError` while they cannot, before the servers are given up that they
-        have not written; if they could not before, they have their time from now on."""
-        now = time.monotonic()
-        if self._lost_since is not None and (
-            not self._takes_writes or now - self._lost_since >= REFILL_SECONDS
-        ):
+        """Raise :class:`StoreError` while they cannot; if they could not before, they have their
+        time from now on."""
+        try:
             self._store.end_leases()
-            if not self._takes_writes:
-                self._lost_since, self._takes_writes = now, True
+        except StoreError:
+            self._give_agents_time()
+            raise
+        if not self._takes_writes:
+            self._lost_since, self._takes_writes = time.monotonic(), True
+
+    def _give_agents_time(self) -> None:
+        if self._lost_since is not None:
+            self._lost_since, self._takes_writes = time.monotonic(), False
 
     def _take_over(self, written: Changes) -> Iterable[Change[E]]:
         self._rest, self._goal = written.records, written.revision

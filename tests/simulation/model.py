@@ -96,9 +96,13 @@ class Silence:
     def is_over(self) -> bool:
         """Whether its sessions may have ended."""
         if not self._is_over and self.counted - self.said_at >= self.lease - 1e-6:
-            self._is_over = True
-            self.lapses += 1
+            self.end()
         return self._is_over
+
+    def end(self) -> None:
+        """Let its sessions end until it has spoken again."""
+        self._is_over = True
+        self.lapses += 1
 
     def told(self) -> int:
         """Return for how many lapses ends have been told where all has been told."""

@@ -75,6 +75,7 @@ class NotedStore(SqliteStore):
         rival = super().heartbeat(server, lease)
         if restores == self.agent.world.truth.restores:
             silence.said(began)
+            self.agent.stored_holder = self.agent.holder
         return rival
 
     def observe(
@@ -86,6 +87,7 @@ class NotedStore(SqliteStore):
         self.agent.has_asked = True
         if restores == self.agent.world.truth.restores:
             silence.said(began)
+            self.agent.stored_holder = self.agent.holder
         return edition
 
 
@@ -116,6 +118,7 @@ class AgentProcess(Process):
         self.server = server
         self.silence = world.truth.silence[server]
         self.holder = 0  # counts the names that the agent had; it has another one when it lost it
+        self.stored_holder = 0  # which of them the store has
         self.hangs_until = 0.0
         self.is_blind = False  # whether its source fails
         self.has_asked = False  # whether it asked the store in this turn

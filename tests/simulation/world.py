@@ -30,7 +30,7 @@ class Copy(NamedTuple):
     path: Path
     params: dict[str, set[int]]
     revoked: dict[str, float]
-    holders: list[int]  # which names the agents had
+    holders: list[int]  # which names of the agents it has
 
 
 class World:
@@ -288,7 +288,7 @@ class World:
     def copy(self) -> None:
         params = {name: set(each.params) for name, each in self.truth.sessions.items()}
         if self.disk.condition is None:
-            holders = [each.holder for each in self.agents]
+            holders = [each.stored_holder for each in self.agents]
             copy = Copy(self.disk.copy(), params, dict(self.truth.revoked), holders)
             self._copies.append(copy)
 
@@ -301,8 +301,9 @@ class World:
                 return
             self._lose(copy.params, copy.revoked)
             for agent, holder in zip(self.agents, copy.holders, strict=True):
+                agent.stored_holder = holder
                 if agent.holder != holder:  # it has to wait for the end of its own old lease
-                    agent.silence.lapses += 1
+                    agent.silence.end()
 
     def wipe(self) -> None:
         if self.disk.condition is None:
