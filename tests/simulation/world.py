@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from fastx_list.config import load
+from fastx_list.config import PREFIX, load
 from fastx_list.store import StoreError
 from fastx_list.store.beats import LATE
 from tests.simulation import clock as clock_module
@@ -46,13 +46,9 @@ class World:
         self.random = Random()
         self.disk = disk_module.current = Disk(directory / "sessions.db")
         self.disk.path.write_bytes(template)
-        self.settings = load(
-            {
-                "FASTX_LIST_STATE_DIR": str(directory),
-                "FASTX_LIST_SERVER_ID": "none",
-                "FASTX_LIST_SERVER_EXPIRY": str(LEASE),
-            }
-        )
+        state_dir, expiry = str(directory), str(LEASE)
+        asked = {"STATE_DIR": state_dir, "SERVER_ID": "none", "SERVER_EXPIRY": expiry}
+        self.settings = load({f"{PREFIX}{name}": value for name, value in asked.items()})
         self.truth = Truth(self.servers, LEASE, LATE * LEASE)
         self.agents = [AgentProcess(self, server) for server in self.servers]
         self.workers = [ListWorker(self, f"list {number}") for number in (1, 2)]
@@ -166,13 +162,11 @@ class World:
         return running[number % len(running)] if running else None
 
     def change(self, number: int, clients: int) -> None:
-        session = self._pick(number)
-        if session is not None:
+        if session := self._pick(number):
             session.change(clients)
 
     def end(self, number: int) -> None:
-        session = self._pick(number)
-        if session is not None:
+        if session := self._pick(number):
             session.has_ended = True
 
     def set_param(self, number: int, worker: int) -> None:
@@ -289,11 +283,11 @@ class World:
         params = {name: set(each.params) for name, each in self.truth.sessions.items()}
         if self.disk.condition is None:
             holders = [each.stored_holder for each in self.agents]
-            copy = Copy(self.disk.copy(), params, dict(self.truth.revoked), holders)
-            self._copies.append(copy)
+            known = dict(self.truth.revoked)
+            self._copies.append(Copy(self.disk.copy(), params, known, holders))
 
     def restore(self, number: int, in_place: bool) -> None:
-        if self._copies and self.disk.condition is None:
+        if self._copies and self._is_replaceable():
             copy = self._copies[number % len(self._copies)]
             if not in_place:
                 self.disk.replace(copy.path)
@@ -305,8 +299,12 @@ class World:
                 if agent.holder != holder:  # it has to wait for the end of its own old lease
                     agent.silence.end()
 
+    def _is_replaceable(self) -> bool:
+        # An agent that writes just then beats in the new file what it has written in the old one
+        return self.disk.condition is None and not any(each.is_busy for each in self.agents)
+
     def wipe(self) -> None:
-        if self.disk.condition is None:
+        if self._is_replaceable():
             self.disk.remove()
             self._lose({}, {})
             self._is_anew = True
@@ -322,12 +320,12 @@ class World:
             truth.written[server] = None
         known = truth.revoked.keys() | self._fragile.keys()
         truth.revoked = {each: self._until[each] for each in known & revoked.keys()}
-        holders = [each for each in self.readers if each.is_alive]
-        self._fragile = {}
-        for token in known - revoked.keys():
-            who = {each.name for each in holders if token in each.replica.revoked}
-            if who:
-                self._fragile[token] = who
+        alive = [each for each in self.readers if each.is_alive]
+        self._fragile = {
+            token: who
+            for token in known - revoked.keys()
+            if (who := {each.name for each in alive if token in each.replica.revoked})
+        }
 
     def settle(self, seed: int, revive: bool) -> None:
         """Let nothing befall anybody any more, and see that all is as it should be. Agents that
