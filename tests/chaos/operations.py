@@ -89,6 +89,7 @@ class Operations:
         """Have something to start with."""
         for question in QUESTIONS:
             self._subscribe(question)
+        self._subscribe(ALL, slow=True)  # whom much is told that it does not read at once
         self.begin_sessions()
         self._begin_desktop()
 
