@@ -230,6 +230,18 @@ class Resuming(RuleBasedStateMachine):
     def bookmark(self, client: int) -> None:
         self.clients[client].bookmark()
 
+    @rule(observed=_OBSERVED, worker=_WORKER)
+    def be_away(self, observed: dict[int, tuple[str, int]], worker: int) -> None:
+        """All have the list, and go; something changes, and they come back."""
+        self.settle()
+        for client in self.clients:
+            client.bookmark()
+            client.close()
+        self.observe("a", observed)
+        self.follow(worker)
+        for client in self.clients:
+            client.connect(self.workers[worker])
+
     @rule(client=_CLIENT)
     def close(self, client: int) -> None:
         self.clients[client].close()
@@ -265,7 +277,7 @@ class Resuming(RuleBasedStateMachine):
 
 TestResuming: Any = Resuming.TestCase
 TestResuming.settings = settings(
-    max_examples=60,
+    max_examples=15,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,
