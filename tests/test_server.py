@@ -142,6 +142,7 @@ def test_what_gevent_patches_is_not_imported_with_the_settings(role: str) -> Non
                 ".redaction",
                 f".{role}",
                 f".{role}.server",
+                *([".live.tally"] if role == "live" else []),  # which all workers share
             )
         )
     )

@@ -44,8 +44,8 @@ def change(live):
 
 @pytest.fixture
 def start(service: Service, tmp_path: Path) -> Start:
-    """Starts a sidecar whose worker runs ``change``."""
-    service.environ["FASTX_LIST_SERVER_ID"] = "here"
+    """Starts a sidecar whose one worker runs ``change``."""
+    service.environ |= {"FASTX_LIST_SERVER_ID": "here", "WEB_CONCURRENCY": "1"}
     url = f"http://127.0.0.1:{service.live_port}/health"
 
     def answers() -> bool:
