@@ -16,8 +16,10 @@ from fastx_list.agent.subordinates import Payer
 
 MAX_SESSIONS = 200
 # Of a login in a look, in seconds of processor time: so many, and more for each of its sessions. A
-# session takes a quarter of that as a rule.
+# session takes a quarter of that as a rule. Who takes more than a third in look after look has to
+# wait until that is made up for.
 LOGIN_SECONDS, SESSION_SECONDS = 0.02, 0.0002
+LASTING, MAX_OWED = 1 / 3, 2.0  # parts of that
 WAITING_PAUSE = 10.0  # seconds in which nobody waits for X servers after having done so in vain
 MAX_LINES, SAYING_SECONDS = 300, 600.0  # of the log about a login's, and in which so many
 RESERVED_DESCRIPTORS = 128  # for proc(5), the store, and threads that wait
@@ -79,8 +81,8 @@ class Limits:
         self.over: set[Payer] = set()
         # How many sessions of each user a source has, by the source.
         self._sessions: dict[object, Counter[Payer]] = {}
-        # How much of our time each user has had in this look; nothing in the first one, in which
-        # nothing is to be missed.
+        # How much of our time each user has had in this look, and too much in those before; nothing
+        # in the first one, in which nothing is to be missed.
         self._spent: dict[Payer, float] = {}
         self._is_first = True
         # As of when the processor time is counted, by this thread's clock.
@@ -94,8 +96,12 @@ class Limits:
 
     def begin(self, is_first: bool) -> None:
         """Begin a look."""
-        self.over = set()
-        self._spent, self._is_first = {}, is_first
+        self.over, self._is_first = set(), is_first
+        spent, self._spent = self._spent, {}
+        for payer, seconds in spent.items():
+            most = self._most(payer)
+            if seconds > LASTING * most:
+                self._spent[payer] = min(seconds - LASTING * most, MAX_OWED * most)
 
     def choose(self, processes: Iterable[Process]) -> set[int]:
         """Return the pids of those of ``processes``, which may all serve sessions, that are one too
@@ -133,7 +139,7 @@ class Limits:
         spent = self._spent.get(payer, 0.0)
         if spent <= LOGIN_SECONDS:
             return True
-        return spent <= LOGIN_SECONDS + SESSION_SECONDS * self._held(payer)
+        return spent <= self._most(payer)
 
     def spend(self, payer: Payer) -> None:
         """Take note that the processor time since the last call was ``payer``'s."""
@@ -181,6 +187,9 @@ class Limits:
         now = time.monotonic()
         self._waited = {each: at for each, at in self._waited.items() if now - at < WAITING_PAUSE}
         self._waited[payer] = now
+
+    def _most(self, payer: Payer) -> float:
+        return LOGIN_SECONDS + SESSION_SECONDS * self._held(payer)
 
     def _held(self, payer: Payer) -> int:
         return sum(each[payer] for each in self._sessions.values())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.limits import (
+    LASTING,
     LOGIN_SECONDS,
     MAX_LINES,
     SAYING_SECONDS,
@@ -106,6 +108,33 @@ def test_who_has_used_up_their_time_has_their_turn_in_the_next_look(
     with pytest.raises(Unanswered), limits.spending(5):
         raise AssertionError
     limits.begin(is_first=False)
+    with limits.spending(5):
+        pass
+
+
+def test_who_takes_all_their_time_in_look_after_look_gets_less(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "thread_time", lambda: now)
+    limits = Limits()
+    for _ in range(100):
+        limits.begin(is_first=False)
+        with suppress(Unanswered):
+            while True:
+                with limits.spending(5):
+                    now += LOGIN_SECONDS / 8
+        with limits.spending(6):  # who takes little always has their turn
+            now += LOGIN_SECONDS * LASTING * 0.9
+    theirs = now - 100 * LOGIN_SECONDS * LASTING * 0.9
+    assert theirs < 100 * LOGIN_SECONDS * (LASTING + 0.05)
+    # Once is no reason to wait for long.
+    limits = Limits()
+    limits.begin(is_first=False)
+    with limits.spending(5):
+        now += 1000 * LOGIN_SECONDS
+    for _ in range(5):
+        limits.begin(is_first=False)
     with limits.spending(5):
         pass
 
