@@ -113,6 +113,15 @@ class Silence:
         self.is_over()
         self.said_at, self._is_over, self._gap = at, False, 0.0
 
+    @property
+    def lasts(self) -> float:
+        return self.counted - self.said_at
+
+    def remember(self, silent: float) -> None:
+        """Let the store be one in which it had been silent for so long, before a gap."""
+        self.is_over()
+        self.said_at = min(self.said_at, self.counted - silent - self.longest)
+
     def advance(self, seconds: float, is_gap: bool) -> None:
         if is_gap:
             before, self._gap = self._gap, self._gap + seconds

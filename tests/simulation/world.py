@@ -30,7 +30,7 @@ class Copy(NamedTuple):
     path: Path
     params: dict[str, set[int]]
     revoked: dict[str, float]
-    holders: list[int]  # which names of the agents it has
+    holders: list[tuple[int, float]]  # which names of the agents it has, how long silent
 
 
 class World:
@@ -282,7 +282,7 @@ class World:
     def copy(self) -> None:
         params = {name: set(each.params) for name, each in self.truth.sessions.items()}
         if self.disk.condition is None:
-            holders = [each.stored_holder for each in self.agents]
+            holders = [(each.stored_holder, each.silence.lasts) for each in self.agents]
             known = dict(self.truth.revoked)
             self._copies.append(Copy(self.disk.copy(), params, known, holders))
 
@@ -294,8 +294,9 @@ class World:
             elif not self.disk.restore(copy.path):
                 return
             self._lose(copy.params, copy.revoked)
-            for agent, holder in zip(self.agents, copy.holders, strict=True):
+            for agent, (holder, silent) in zip(self.agents, copy.holders, strict=True):
                 agent.stored_holder = holder
+                agent.silence.remember(silent)
                 if agent.holder != holder:  # it has to wait for the end of its own old lease
                     agent.silence.end()
 
