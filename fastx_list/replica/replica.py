@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Generic
 
 from fastx_list.model.query import Query
-from fastx_list.replica.doubt import is_silent, may_be_old
+from fastx_list.replica.doubt import Refill, is_silent, may_be_old
 from fastx_list.replica.history import History
 from fastx_list.replica.many import kept_at_once
 from fastx_list.replica.owed import Owed, in_a_thread
@@ -90,11 +90,9 @@ class Replica(Generic[E]):
         self._next_attempt = 0.0
         # How long it waits after the next failure, in seconds
         self._pause = RETRY_SECONDS
-        # When the store was found to have lost what it had, or could last not be read since then;
-        # None unless its servers are waited for
-        self._lost_since: float | None = None
-        # Whether it took writes then, as far as is known
-        self._takes_writes = True
+        # The time in which a store that has lost what it had is written again; None if it has not,
+        # or if that is over
+        self._refill: Refill | None = None
         # When this copy was last what the store said
         self._right_at = -math.inf
         # When the store was begun, if it was new when it was first read: whose servers are missing
@@ -178,13 +176,13 @@ class Replica(Generic[E]):
         try:
             if not reads:
                 changes = self._take_part()
-            elif self._revision is None or self._lost_since is not None:
+            elif self._revision is None or self._refill is not None:
                 changes = self._start_over()
             else:
                 try:
                     written = self._store.changes(self._revision, timeout)
                 except SnapshotNeeded as reason:
-                    self._lost_since = time.monotonic() if isinstance(reason, OrderLost) else None
+                    self._refill = Refill() if isinstance(reason, OrderLost) else None
                     changes = self._start_over()
                 else:
                     self._more = written is not None and written.more
@@ -231,7 +229,8 @@ class Replica(Generic[E]):
             with kept_at_once():
                 snapshot = self._store.snapshot()
         except StoreError:
-            self._give_agents_time()
+            if self._refill is not None:
+                self._refill.begin_again()
             raise
         there = {server.id for server in snapshot.servers}
         now = time.monotonic()
@@ -240,15 +239,19 @@ class Replica(Generic[E]):
         # A store that has lost what it had may also look like one whose history was left
         lost = {jti: end for jti, end in self._revoked.items() if jti not in snapshot.revoked}
         self._owed.add({jti: end for jti, end in lost.items() if end >= snapshot.kept_from})
-        if self._lost_since is not None:
-            is_missing = not self._servers.entries.keys() <= there
+        if self._refill is not None:
+            awaited = self._servers.entries.keys()
+            self._refill.note(awaited & there)
+            is_missing = not awaited <= there
             is_old = may_be_old(
                 self._sessions.entries, snapshot, self._store.renewed, self._right_at
             )
             if is_missing or is_old:
-                self._see_whether_agents_can_write()
+                self._refill.see_whether_agents_can_write(self._store)
             took = time.monotonic() - began
-            left = self._lost_since + REFILL_SECONDS - now - took  # as the last reading takes time
+            left = (
+                self._refill.since + REFILL_SECONDS - now - took
+            )  # as the last reading takes time
             if (is_missing and left > 0) or is_old:
                 self._pause = max(RETRY_SECONDS, 10 * took)
                 if left > 0:
@@ -256,7 +259,7 @@ class Replica(Generic[E]):
                 raise StoreError(
                     "the store has lost what it had, and agents have not written it again yet"
                 )
-            self._lost_since = None
+            self._refill = None
             self.history.restart()
         self._more = False
         running = {record.id for record in snapshot.records}
@@ -292,21 +295,6 @@ class Replica(Generic[E]):
         self._revision = self._goal
         if not self._more:  # else it is not what the store was like at one moment
             self.history.end()
-
-    def _see_whether_agents_can_write(self) -> None:
-        """Raise :class:`StoreError` while they cannot; if they could not before, they have their
-        time from now on."""
-        try:
-            self._store.end_leases()
-        except StoreError:
-            self._give_agents_time()
-            raise
-        if not self._takes_writes:
-            self._lost_since, self._takes_writes = time.monotonic(), True
-
-    def _give_agents_time(self) -> None:
-        if self._lost_since is not None:
-            self._lost_since, self._takes_writes = time.monotonic(), False
 
     def _take_over(self, written: Changes) -> Iterable[Change[E]]:
         self._rest, self._goal = written.records, written.revision

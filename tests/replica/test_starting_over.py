@@ -192,6 +192,27 @@ def test_what_a_store_has_lost_stays_until_its_servers_are_back(
     assert ids_of(replica, "alice") == {"s1", "s3"}
 
 
+def test_servers_that_a_store_loses_once_more_get_their_time_anew(
+    agent: Store, replica: Replica[Entry], database: Path, clock: SimpleNamespace
+) -> None:
+    for server, number in (("one", 1), ("two", 2)):
+        agent.observe(server, {f"s{number}": numbered(number)})
+        beat(agent, server)
+    replica.refresh()
+    remove_database(database)
+    replica.refresh()
+    agent.observe("one", {"s1": numbered(1)})
+    beat(agent, "one")
+    clock.now += REFILL_SECONDS - 1
+    replica.refresh()
+    remove_database(database)
+    for _ in range(2):
+        clock.now += REFILL_SECONDS / 2 - 1
+        replica.refresh()
+        assert ids_of(replica, "alice") == {"s1", "s2"}
+        assert replica.problem is not None and "has lost" in replica.problem
+
+
 def test_servers_get_their_time_anew_after_the_store_could_not_be_read(
     agent: Store, replica: Replica[Entry], store: Wrapped, database: Path, clock: SimpleNamespace
 ) -> None:
