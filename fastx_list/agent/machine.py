@@ -163,8 +163,9 @@ class Machine:
         for process in self.processes.values():
             if process.uid != NOBODY:
                 # One that gave itself a title may have its command line for a name
-                name, blank, _ = process.stat.name.partition(" ")
-                name = os.path.basename(name) if blank else name
+                name = process.stat.name
+                if " " in name:
+                    name = os.path.basename(name.partition(" ")[0])
                 found.setdefault(name, []).append(process)
         programs = found.keys() & self._programs
         passed_over = self.limits.choose(each for name in programs for each in found[name])

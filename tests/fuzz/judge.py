@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -10,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 from tests.fuzz.grammar import CREDENTIALS, Asked
 from tests.fuzz.targets import Answer
 from tests.fuzz.world import LOGINS, MARKS
+from tests.live.inflating import Inflating
 from tests.live.wire import closes, messages, parse
 from tests.model import oracle
 
@@ -30,7 +32,7 @@ def problems(asked: Asked, answer: Answer) -> Iterator[str]:
     if any(piece in whole for piece in PIECES):
         yield f"token in the answer: {answer.headers} {answer.body[:300]!r}"
     if answer.status == 101:
-        yield from _frame_problems(answer.body)
+        yield from _frame_problems(asked, answer)
     elif answer.status >= 400:
         yield from _error_problems(answer)
     elif answer.status == 200:
@@ -90,18 +92,30 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-def _frame_problems(data: bytes) -> Iterator[str]:
+def _frame_problems(asked: Asked, answer: Answer) -> Iterator[str]:
     try:
-        frames = parse(data)
+        frames = parse(answer.body, _extensions(answer.header("sec-websocket-extensions")))
         for session_id, session in messages(frames):
             if session is not None and session["id"] != session_id:
                 yield f"message: {session_id} is {session}"
         codes = [close.code for close in closes(frames)]
     except Exception as error:  # of whichever kind it is
-        yield f"frames: {error!r} in {data[:300]!r}"
+        yield f"frames: {error!r} in {answer.body[:300]!r}"
         return
+    whole = b"".join(bytes(frame.data) for frame in frames)  # which may have been compressed
+    for who in foreign(asked, whole):
+        yield f"foreign canary: of {who} in {whole[:2000]!r}"
+    if any(piece in whole for piece in PIECES):
+        yield f"token in a message: {whole[:300]!r}"
     if any(code in (1006, 1011, 1015) for code in codes):
         yield f"close code: {codes}"
+
+
+def _extensions(agreed: str | None) -> list[Inflating]:
+    if agreed is None:
+        return []
+    bits = re.search("server_max_window_bits=([0-9]+)", agreed)
+    return [Inflating(int(bits[1]) if bits else 15, "server_no_context_takeover" not in agreed)]
 
 
 def meaning_problems(asked: Asked, answer: Answer, sessions: list[Any]) -> Iterator[str]:
