@@ -15,6 +15,7 @@ CROWD = "crowd"  # has the sessions of a spool of many files
 OWNER = "root"  # has the real sessions
 STARTED = 1_700_000_000_000
 TIMES = ("lastConnect", "lastDisconnect")
+START = ("cpuPercentage", "videoRam", "sharing")  # what session.json says of a new one
 NOTE = "note"  # the param that is set; each value is greater than the one before
 EARLY = 0.7  # of a lease: sessions may end so soon after their agent was last seen to run
 FUTURE_SECONDS = 5.0  # that a time may be ahead of ours
@@ -37,6 +38,8 @@ class Session:
     # Since when clients may have come or gone that nobody has agreed on, in milliseconds
     touched: int | None = None
     is_started_anew: bool = False  # whether its params may be those it began with
+    # What session.json may have said of it when it began again
+    starts: list[Members] = field(default_factory=list)
 
     losses: int = 0  # how often its params may have been lost
 
@@ -68,8 +71,13 @@ class Session:
     def now_differs(self, found: Members, wall: float) -> str | None:
         """Say how what all seem to agree on differs from the truth."""
         for name, value in {**(self.known or {}), **self.versions[-1]}.items():
-            if name not in ("params", "hostname", *TIMES) and found.get(name) != value:
+            if name in ("params", "hostname", *TIMES) or (name in START and self.starts):
+                continue
+            if found.get(name) != value:
                 return f"{name} of {self.key} is {found.get(name)!r}, not {value!r}"
+        starts = self.starts and [*self.starts, self.known or {}]
+        if starts and start_of(found) not in map(start_of, starts):
+            return f"{START} of {self.key} are {start_of(found)}, which nobody has said"
         for name in TIMES:
             known = self.known[name] if self.known is not None else None
             if found[name] != known and self.touched is None and self.known is not None:
@@ -84,8 +92,12 @@ class Session:
 
     def learn(self, found: Members) -> None:
         """Take over what all have agreed on."""
-        self.known, self.touched, self.is_started_anew = found, None, False
+        self.known, self.touched, self.is_started_anew, self.starts = found, None, False, []
         self.notes = [note_of(found)]
+
+
+def start_of(found: Members) -> tuple[Any, ...]:
+    return tuple(found.get(name) for name in START)
 
 
 def note_of(found: Members) -> int:
@@ -122,6 +134,9 @@ class Truth:
         self.stale = 2 * lease + 3
         self.sessions: list[Session] = []  # those that have ended, too
         self.excuses = Excuses()
+        # By server: what its session.json has said. What is broken is not taken, and then the last
+        # good one stays in force, but for an agent that has started since and knows of none
+        self.starts: dict[str, list[Members]] = {}
         self._by_key: dict[object, Session] = {}
 
     def add(self, session: Session) -> None:
@@ -132,6 +147,15 @@ class Truth:
         command = found.get("command")
         key = (command, None) if command is not None else (None, found.get("display"))
         return self._by_key.get(key)
+
+    def begin_again(self, node: str) -> None:
+        """Note that the registered sessions of ``node`` end, and begin again as they were."""
+        self.excuses.gone.add(node)
+        for session in self.running:
+            if session.node == node and not session.is_real:
+                session.is_started_anew = True
+                session.starts = [{}, *self.starts.get(node, ())]
+                session.touched = session.touched or round(time.time() * 1000)
 
     @property
     def running(self) -> list[Session]:

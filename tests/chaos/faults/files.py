@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -10,13 +11,8 @@ from pathlib import Path
 from tests.chaos.faults.table import UNDER, fault, hold
 from tests.chaos.world import AGENTS, World
 
-SAID = (
-    '{"cpuPercentage": 12.5, "videoRam": 1024, "sharing": true}',
-    '{"cpuPercentage": "much"}',
-    "no JSON",
-    "[" * 5000,
-    "",
-)
+START = {"cpuPercentage": 12.5, "videoRam": 1024, "sharing": True}
+SAID = (json.dumps(START), '{"cpuPercentage": "much"}', "no JSON", "[" * 5000, "")
 
 
 def _replace(path: Path, text: str) -> None:
@@ -53,5 +49,8 @@ def secret_deleted(world: World) -> Iterator[None]:
 def session_json_exchanged(world: World) -> Iterator[None]:
     """It counts for sessions that begin from now on."""
     node = world.nodes[world.chance.choice(AGENTS)]
-    _replace(node.state / "session.json", world.chance.choice(SAID))
+    text = world.chance.choice(SAID)
+    if text == SAID[0]:
+        world.truth.starts.setdefault(node.name, []).append(START)
+    _replace(node.state / "session.json", text)
     yield

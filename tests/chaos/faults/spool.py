@@ -26,11 +26,7 @@ def _node(world: World) -> Node:
 def spool_removed(world: World) -> Iterator[None]:
     """Its files are gone, and so are its sessions with their params, until it is there again."""
     node = _node(world)
-    world.truth.excuses.gone.add(node.name)
-    for session in world.truth.running:
-        if session.node == node.name and not session.is_real:
-            session.is_started_anew = True
-            session.touched = session.touched or round(time.time() * 1000)
+    world.truth.begin_again(node.name)
     aside = node.spool.with_name("aside")
     node.spool.rename(aside)
     yield

@@ -1,0 +1,51 @@
+"""What the judge takes for right of a session that has begun again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.chaos.truth import Session, Truth, differs
+
+NONE = {"cpuPercentage": None, "videoRam": None, "sharing": None}
+SAID = {"cpuPercentage": 12.5, "videoRam": 1024, "sharing": True}
+
+
+def known(truth: Truth) -> Session:
+    """Return a session that all know; what its server's ``session.json`` says came after it."""
+    session = Session("one", "alice", "work 1")
+    session.change(login="alice", command="work 1", clients=0)
+    session.learn(found(**NONE))
+    truth.add(session)
+    truth.starts["one"] = [SAID]
+    return session
+
+
+def found(**members: Any) -> dict[str, Any]:
+    times = {"lastConnect": None, "lastDisconnect": None}
+    base = {"login": "alice", "command": "work 1", "clients": 0, "geometry": "1x600"}
+    return {**base, **times, "params": {}, **members}
+
+
+def test_what_has_begun_again_is_started_with_what_session_json_says_then() -> None:
+    truth = Truth(2.0)
+    session = known(truth)
+    wrong = differs([session], [found(**SAID)], 0)
+    assert wrong == "cpuPercentage of ('work 1', None) is 12.5, not None"
+    truth.begin_again("two")
+    assert differs([session], [found(**SAID)], 0) == wrong
+    truth.begin_again("one")
+    for members in (SAID, NONE):
+        assert differs([session], [found(**members)], 0) is None
+    session.learn(found(**SAID))
+    assert differs([session], [found(**SAID)], 0) is None
+    assert differs([session], [found(**NONE)], 0) is not None
+
+
+@pytest.mark.parametrize("change", [{"cpuPercentage": 13.5}, {"sharing": None}])
+def test_what_has_begun_again_is_started_with_nothing_else(change: dict[str, Any]) -> None:
+    truth = Truth(2.0)
+    session = known(truth)
+    truth.begin_again("one")
+    assert "which nobody has said" in str(differs([session], [found(**{**SAID, **change})], 0))
