@@ -202,7 +202,7 @@ class Settings:
         " `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` are believed, nobody else's",
     )
     max_subscribers_per_login: int = _setting(
-        values.whole(1, 1_000_000), 100, "WebSockets of one login on one sidecar worker"
+        values.whole(1, 1_000_000), 100, "WebSockets of one login over all workers of a sidecar"
     )
     slow_client_timeout: float = _setting(
         values.number(0.1, 3600),

@@ -19,7 +19,7 @@ MAX_SESSIONS = 200
 # session takes a quarter of that as a rule. Who takes more than a third in look after look has to
 # wait until that is made up for.
 LOGIN_SECONDS, SESSION_SECONDS = 0.02, 0.0002
-LASTING, MAX_OWED = 1 / 3, 2.0  # parts of that
+LASTING = 1 / 3
 WAITING_PAUSE = 10.0  # seconds in which nobody waits for X servers after having done so in vain
 MAX_LINES, SAYING_SECONDS = 300, 600.0  # of the log about a login's, and in which so many
 RESERVED_DESCRIPTORS = 128  # for proc(5), the store, and threads that wait
@@ -101,7 +101,7 @@ class Limits:
         for payer, seconds in spent.items():
             most = self._most(payer)
             if seconds > LASTING * most:
-                self._spent[payer] = min(seconds - LASTING * most, MAX_OWED * most)
+                self._spent[payer] = min(seconds - LASTING * most, most)
 
     def choose(self, processes: Iterable[Process]) -> set[int]:
         """Return the pids of those of ``processes``, which may all serve sessions, that are one too
