@@ -15,6 +15,14 @@ from tests.support import Service, fetch, wait_for
 BOOKMARKS = "&bookmarks=1"
 
 
+@pytest.fixture
+def service(service: Service, request: pytest.FixtureRequest) -> Service:
+    """One worker, unless a test asks for more: each takes steps over by itself, from its own first
+    reading on, so that another need not have come as far yet when a client comes back to it."""
+    service.environ["WEB_CONCURRENCY"] = getattr(request, "param", "1")
+    return service
+
+
 def told(connection: ClientConnection) -> list[tuple[str, Any]]:
     """Return what is said up to the next bookmark, ids with the number of clients; of a session
     that has ended, and of what is not known, ``None``."""
@@ -55,6 +63,34 @@ def test_who_comes_back_is_told_what_has_changed_and_no_more(
         assert found[:-1] == [("c", None), ("b", 1)]
     with follow(live, alice, f"{BOOKMARKS}&since={revision_of(found)}") as connection:
         assert told(connection) == found[-1:]
+
+
+@pytest.mark.parametrize("service", ["2"], indirect=True)
+def test_who_comes_back_to_any_worker_gets_the_list(
+    live: Service, alice: str, observe: Observe
+) -> None:
+    known: dict[str, Any] = {}
+    since = ""
+
+    def come_back() -> dict[str, Any]:
+        nonlocal since
+        with follow(live, alice, BOOKMARKS + since) as connection:
+            for name, value in told(connection):
+                if name == "revision":
+                    since = f"&since={value}" if value else ""
+                    if value is None:
+                        known.clear()
+                elif value is None:
+                    known.pop(name, None)
+                else:
+                    known[name] = value
+        return known
+
+    for clients in range(1, 8):
+        new = f"s{clients}"
+        observe(session("a", clients=0), session("b", clients=clients), session(new, clients=0))
+        expected = {"a": 0, "b": clients, new: 0}
+        wait_for("the list", lambda: come_back() == expected)
 
 
 def test_an_empty_list_says_so(live: Service, alice: str) -> None:

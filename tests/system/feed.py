@@ -40,16 +40,20 @@ class Feed:
         except TimeoutError:
             pass
 
+    def knows(self, **members: Any) -> dict[str, Any] | None:
+        """Return the only session if it has these ``members``, as far as was taken."""
+        session = only(list(self.state.values()))
+        return (
+            session
+            if session and all(session[name] == value for name, value in members.items())
+            else None
+        )
+
     def one(self, **members: Any) -> dict[str, Any]:
         """Wait until the only session has these ``members``, and return it."""
 
         def look() -> dict[str, Any] | None:
             self.take()
-            session = only(list(self.state.values()))
-            return (
-                session
-                if session and all(session[name] == value for name, value in members.items())
-                else None
-            )
+            return self.knows(**members)
 
         return wait_for(f"a message with {members}", look)

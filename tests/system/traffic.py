@@ -7,7 +7,6 @@ import http.client
 import json
 import threading
 from collections.abc import Coroutine, Sequence
-from contextlib import ExitStack
 from typing import Any, TypeVar
 
 import pytest
@@ -134,28 +133,55 @@ class Traffic:
         assert self.failures == []
 
 
-class Client(threading.Thread):
-    """Does what a client of the WebSocket does: told that the server restarts, it connects again,
-    at once. That has to do."""
+class Client:
+    """Does what a client of the WebSocket does: told that the server restarts, it drops what it
+    knows and connects again, at once. That has to do, though it may come to another worker that
+    is to go and then is told so once more."""
 
-    def __init__(self, site: Site, token: str, stack: ExitStack) -> None:
-        super().__init__()
-        self._site, self._token, self._stack = site, token, stack
+    def __init__(self, site: Site, token: str) -> None:
+        self._site, self._token = site, token
         self._connection = self._connect()
-        self.feed: Feed | None = None  # of the second connection
+        self.feed = Feed(self._connection)  # of the newest connection
+        self.goodbyes = 0
         self.problems: list[str] = []
-        self.start()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Client:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._connection.__exit__()
 
     def _connect(self) -> Follower:
-        return self._stack.enter_context(follow(self._site, self._token, open_timeout=60))
+        return follow(self._site, self._token, open_timeout=60)
 
-    def run(self) -> None:
+    def _run(self) -> None:
         try:
-            while True:
-                self._connection.recv(timeout=60)
+            while not self._over.is_set():
+                self._follow()
+        except Exception as error:  # told by the thread that waits
+            self.problems.append(repr(error))
+
+    def _follow(self) -> None:
+        try:
+            self.feed.take()
         except ConnectionClosed as closed:
             if closed.rcvd is None or closed.rcvd.code != 1001:
-                self.problems.append(f"closed with {closed.rcvd}")
-            self.feed = Feed(self._connect())
-        except TimeoutError:
-            self.problems.append("never closed")
+                raise
+            self._connection = self._connect()
+            self.feed = Feed(self._connection)
+            self.goodbyes += 1
+
+    def is_back(self) -> None:
+        """Wait until it has connected again."""
+        wait_for("its second connection", lambda: self.problems or self.goodbyes)
+        assert self.problems == []
+
+    def hears(self, **members: Any) -> None:
+        """Wait until the only session that it knows has these ``members``."""
+        wait_for(f"a message with {members}", lambda: self.problems or self.feed.knows(**members))
+        assert self.problems == []

@@ -50,13 +50,13 @@ def test_services_restart_under_traffic(site: Site, token: Token, job: Path, way
         known = Feed(connection).one(command="matlab")["id"]
     for name in ("list", "live"):
         with ExitStack() as stack:
-            client = Client(site, mine, stack) if name == "live" else None
+            client = stack.enter_context(Client(site, mine)) if name == "live" else None
             traffic = stack.enter_context(Traffic(site, mine))
             traffic.more()
+            before = site.workers(name)
             if way == "restart":
                 site.restart(name)
             else:
-                before = site.workers(name)
                 site.service.running[name].send_signal(signal.SIGHUP)
                 wait_for(
                     "other processes",
@@ -64,12 +64,12 @@ def test_services_restart_under_traffic(site: Site, token: Token, job: Path, way
                 )
             traffic.more()
             if client:
-                client.join()
-                assert client.problems == [] and client.feed
+                client.is_back()
                 body = json.dumps({"id": known, "params": {"way": way}}).encode()
                 assert site.ask(f"/api/params/{mine}", "POST", body, JSON).status == 200
-                # So it is the new process that it is connected to
-                client.feed.one(params={"way": way})
+                # The former processes are gone, so it is a new one that says so
+                client.hears(id=known, params={"way": way})
+                assert client.goodbyes <= len(before)
 
 
 def test_the_agent_restarts_under_traffic(site: Site, token: Token, job: Path) -> None:
