@@ -256,7 +256,7 @@ class Machine:
         if process.network is None or not self.sockets(process).unix_is_known:
             return None
         made = frozenset(inode for inode, uid in makers.items() if uid in (None, process.uid))
-        return self.opened(process, made) if made else made
+        return self.opened(process, made)
 
     def waits_at(self, process: Process) -> frozenset[int] | None:
         """Return the TCP ports at which ``process`` itself waits for connections; ``None`` if we
@@ -276,7 +276,9 @@ class Machine:
 
     def opened(self, process: Process, inodes: frozenset[int]) -> frozenset[int] | None:
         """Return those of the sockets ``inodes`` that ``process`` has open; ``None`` if we may not
-        know."""
+        know. Of none, none are open, whatever we may know."""
+        if not inodes:
+            return inodes
         directory = f"/proc/{process.pid}/fd"
         try:
             with os.scandir(directory) as entries:

@@ -43,7 +43,7 @@ class Called:
             return None
         if made is not self._checked[0] or self._checked[1] is None:
             new = made - self._checked[0] if self._checked[1] is not None else made
-            own = machine.opened(self._process, new) if new else new
+            own = machine.opened(self._process, new)
             if own is not None:
                 own |= (self._checked[1] or frozenset()) & made
             self._checked = (made, own)

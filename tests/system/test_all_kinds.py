@@ -108,8 +108,9 @@ def test_each_user_is_told_of_their_own_sessions_and_no_others(
         pytest.param("x2go", {"xterm": 1, "openbox": 1}, id="all but x2go"),
         pytest.param("xorg", {}, id="all but xorg"),
         pytest.param("xvfb", {PLAIN: 1}, id="all but xvfb"),
+        pytest.param("other", {}, id="all but other"),
         pytest.param(
-            "xrdp xpra x2go tigervnc xvfb xephyr xorg spool",
+            "xrdp xpra x2go tigervnc other xvfb xephyr xorg spool",
             {
                 IN_VNC: 2,
                 WINDOW_MANAGER: 2,

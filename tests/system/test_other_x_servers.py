@@ -102,3 +102,5 @@ def test_what_is_a_part_of_another_desktop_is_no_session_simulated(
     shown = simulated(processes, user, "Xshown", spare_display(), 0)
     assert listed(watched, user)["serverPid"] == shown.pid
     end(hidden)
+    end(shown)
+    not_listed(watched, user)
