@@ -1,4 +1,4 @@
-"""What the judge takes for right of a session that has begun again."""
+"""What the judge takes for right of sessions that have begun, or begun again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.judge import History, Judge
+from tests.chaos.operations import ALL
 from tests.chaos.truth import Session, Truth, differs
 
 NONE = {"cpuPercentage": None, "videoRam": None, "sharing": None}
@@ -49,3 +51,16 @@ def test_what_has_begun_again_is_started_with_nothing_else(change: dict[str, Any
     session = known(truth)
     truth.begin_again("one")
     assert "which nobody has said" in str(differs([session], [found(**{**SAID, **change})], 0))
+
+
+def test_only_of_a_desktop_that_is_new_nobody_may_know_the_clients() -> None:
+    truth = Truth(2.0)
+    session = Session("one", "root", None, 7)
+    session.change(login="root", display=7, clients=0)
+    truth.add(session)
+    members = {"id": "x", **found(login="root", display=7, command=None, clients=None)}
+    for is_known in (False, True):
+        judge = Judge(truth)
+        judge.message(History("one", ALL, state={}), {"id": "x", "data": members})
+        assert bool(judge.wrong) == is_known
+        session.learn({**members, "clients": 0})
