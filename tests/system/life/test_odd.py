@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +154,22 @@ def test_an_agent_without_rights_lists_what_it_sees_and_says_what_it_cannot(
         and others[0]["geometry"] == "1000x700"
         and others[0]["clients"] == 0
     )
+
+    def has_clients(clients: int | None) -> bool:
+        found = json.loads(mine.run("ls", "--json", "--login", owner.login).stdout)
+        return [session["clients"] for session in found] == [clients]
+
+    window = Viewer(processes).connect(f"127.0.0.1::{vnc.port}")
+    wait_for("a client that came to the other's port", lambda: has_clients(1))
+    end(window)
+    wait_for("its leaving", lambda: has_clients(0))
+    # It could also be the server that has made this connection, to call a viewer
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        to = f"/dev/tcp/127.0.0.1/{elsewhere.getsockname()[1]}"
+        made = owner.start(processes, ["bash", "-c", f"exec 3<>{to}; exec sleep 600"], "made")
+        wait_for("what nobody may know", lambda: has_clients(None))
+        end(made)
+        wait_for("what is known again", lambda: has_clients(0))
     wait_for(
         "our own session's application",
         lambda: [
