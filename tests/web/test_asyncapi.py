@@ -72,9 +72,13 @@ def test_the_sidecar_sends_what_the_document_says(
             while received[-1]["data"] is not None:
                 received.append(json.loads(socket.recv(timeout=20)))
         with connect(f"{url}&since=unknown&bookmarks=1") as socket:
-            for revision in (None, json.loads(socket.recv(timeout=20))["revision"]):
-                assert Draft202012Validator(bookmark["payload"]).is_valid({"revision": revision})
-            assert json.loads(socket.recv(timeout=20))["revision"]
+            told = [json.loads(socket.recv(timeout=20))]
+            assert told == [{"revision": None}]
+            # Another worker of the sidecar may tell of what it does not know to be over yet
+            while "id" in told[-1] or told[-1]["revision"] is None:
+                told.append(json.loads(socket.recv(timeout=20)))
+            for each in (told[0], told[-1]):
+                assert Draft202012Validator(bookmark["payload"]).is_valid(each)
         assert len(received) > 2
         for each in received:
             conforms.validate(each)
