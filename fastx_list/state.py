@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 MAX_FILE_BYTES = 64 * 1024
+ANY_MACHINE = "any"  # what one without an id takes itself for
 MAX_LINKS = 40  # on the way to a file, as many as Linux follows
 _NOBODY = -1  # as a user or group: setfsuid(2) changes nothing, and says who it is now
 
@@ -52,8 +53,8 @@ class _Step(NamedTuple):
 
 @cache
 def machine() -> str:
-    """Return a name of this machine that outlives its boots and its host's name; "any" if there is
-    none.
+    """Return a name of this machine that outlives its boots and its host's name;
+    :data:`ANY_MACHINE` if there is none.
 
     Copies of a machine have names of their own, unless they were not told that they are copies.
     machine-id(5) asks to keep the id itself for oneself.
@@ -64,7 +65,7 @@ def machine() -> str:
         name = b""
     # While there is a file in /run, it is the id of this boot alone
     if not re.fullmatch(rb"[0-9a-f]{32}", name) or Path("/run/machine-id").exists():
-        return "any"
+        return ANY_MACHINE
     return hmac.new(name, b"fastx-list", "sha256").hexdigest()[:16]
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from fastx_list.agent.process import NO_PROCESS, boot_id, identity_of, read_any_stat
 from fastx_list.config import PREFIX, ConfigError, Settings, given, read_server_id
 from fastx_list.state import (
+    ANY_MACHINE,
     StateError,
     machine,
     make_directory,
@@ -31,7 +32,6 @@ from fastx_list.state import (
 )
 from fastx_list.text import printable
 
-ANY = "any"  # the machine that one without a name takes itself for
 MAX_HOLDER_BYTES = 512
 
 
@@ -82,7 +82,7 @@ def _name_in(file: Path) -> tuple[str, str | None] | None:
 
 
 def _is_ours(where: str | None) -> bool:
-    return where in (None, ANY, machine()) or machine() == ANY
+    return where in (None, ANY_MACHINE, machine()) or machine() == ANY_MACHINE
 
 
 @contextmanager

@@ -19,8 +19,8 @@ _KNOWN = {"xrdp", *MIRRORS}
 def find_unclaimed(machine: Machine) -> Iterator[str]:
     """Return a text about each such process of our own network; to be called when all sources have
     looked."""
-    why = dict.fromkeys(x_listeners(machine), "listens on an X socket")
     makers = dict(x_listeners(machine))
+    why = dict.fromkeys(makers, "listens on an X socket")
     for port, inodes in machine.own_network.tcp_listeners().items():
         if port in PORTS:
             makers |= inodes

@@ -32,7 +32,7 @@ class Owed:
 
     def add(self, tokens: Mapping[str, int]) -> None:
         """Begin to write ``tokens`` as well."""
-        self._tokens = {**self._tokens, **tokens}
+        self._tokens.update(tokens)
         self.pay()
 
     def pay(self) -> None:
@@ -46,10 +46,11 @@ class Owed:
         self._apart(self._pay)
 
     def _pay(self) -> None:
-        tokens = self._tokens
+        tokens = self._tokens.copy()
         try:
             self._store.revoke(tokens)
-            self._tokens = {jti: end for jti, end in self._tokens.items() if jti not in tokens}
+            for jti in tokens:  # others may have come meanwhile
+                del self._tokens[jti]
         except Exception as error:  # told by whoever pays next, in a thread that may
             self._error = error
             self._next_attempt = time.monotonic() + RETRY_SECONDS

@@ -138,6 +138,12 @@ class AgentProcess(Process):
         looker = TurnTaker(self.agent.look, self)
         self._greenlet = greenlet(lambda: self._run(looker))
 
+    def is_alone(self, processes: Iterable[Process]) -> bool:
+        """Whether none of ``processes`` runs but this one. Under a new name it is another one, who
+        waits for the end of the old one's lease."""
+        itself = self if self.holder == self.stored_holder else None
+        return not any(each.runs for each in processes if each is not itself)
+
     def _run(self, looker: Looker) -> None:
         try:
             self.agent.run(looker)

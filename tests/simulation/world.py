@@ -79,13 +79,7 @@ class World:
     def advance(self, seconds: float, nobody_runs: bool = False) -> None:
         cannot = nobody_runs or self.disk.condition is not None
         for agent in self.agents:
-            # Under a new name it is another one, who waits for the end of the old one's lease
-            others = (
-                each
-                for each in self.processes
-                if each is not agent or agent.holder != agent.stored_holder
-            )
-            agent.silence.advance(seconds, cannot or not any(each.runs for each in others))
+            agent.silence.advance(seconds, cannot or agent.is_alone(self.processes))
         clock.now += seconds
 
     def run(self, seconds: float, seed: int) -> None:

@@ -26,6 +26,23 @@ NOBODY = 65534
 SHORT = 0.05  # seconds of a lease that is over before anybody looks
 PATIENCE = 60.0  # seconds until a test gives up on what should happen at once
 
+# The tables of a SQLite store of the first version
+TABLES_OF_VERSION_1 = """
+CREATE TABLE meta (
+    one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, horizon INTEGER NOT NULL,
+    store TEXT NOT NULL
+);
+CREATE TABLE session (
+    id TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, server_id TEXT NOT NULL,
+    login TEXT NOT NULL, digest TEXT, params TEXT NOT NULL, text TEXT, ended INTEGER
+);
+CREATE INDEX session_ended ON session (ended) WHERE ended IS NOT NULL;
+CREATE INDEX session_server ON session (server_id) WHERE ended IS NULL;
+CREATE TABLE revoked (
+    jti TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, expires INTEGER NOT NULL
+);
+"""
+
 
 class OpenStore(Protocol):
     """Opens the store under test once more, as another process would."""

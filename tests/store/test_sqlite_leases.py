@@ -22,6 +22,7 @@ from fastx_list.store import (
 from fastx_list.store.beats import LATE, MAX_PAUSE
 from tests.store.common import (
     PATIENCE,
+    TABLES_OF_VERSION_1,
     OpenStore,
     PassTime,
     address,
@@ -287,25 +288,15 @@ def test_after_an_end_that_could_not_be_written_a_writer_waits_for_another_as_be
     assert running_in(store).keys() == {"s2-1"}
 
 
-_VERSION_1 = """
-CREATE TABLE meta (
-    one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, horizon INTEGER NOT NULL,
-    store TEXT NOT NULL
-);
+_VERSION_1 = (
+    TABLES_OF_VERSION_1
+    + """
 INSERT INTO meta VALUES (1, 1, 0, 'random');
-CREATE TABLE session (
-    id TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, server_id TEXT NOT NULL,
-    login TEXT NOT NULL, digest TEXT, params TEXT NOT NULL, text TEXT, ended INTEGER
-);
-CREATE INDEX session_ended ON session (ended) WHERE ended IS NOT NULL;
-CREATE INDEX session_server ON session (server_id) WHERE ended IS NULL;
-CREATE TABLE revoked (
-    jti TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, expires INTEGER NOT NULL
-);
 INSERT INTO session VALUES ('s1-1', 1, 's1', 'alice', 'digest', '{"a":1}',
     '{"id":"s1-1","login":"alice","serverId":"s1","hostname":"host","params":{"a":1}}', NULL);
 PRAGMA user_version = 1;
 """
+)
 
 
 @pytest.mark.parametrize("agent", [True, False])

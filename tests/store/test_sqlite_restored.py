@@ -14,6 +14,7 @@ import pytest
 from fastx_list.store import Changes, OrderLost, Store, StoreError, open_store
 from tests.store.common import (
     FAR,
+    TABLES_OF_VERSION_1,
     OpenStore,
     address,
     by_id,
@@ -122,27 +123,17 @@ def test_the_name_of_a_step_says_nothing_of_how_many_there_were(store: Store) ->
 
 # Older versions.
 
-_VERSION_1 = """
-CREATE TABLE meta (
-    one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, horizon INTEGER NOT NULL,
-    store TEXT NOT NULL
-);
+_VERSION_1 = (
+    TABLES_OF_VERSION_1
+    + """
 INSERT INTO meta VALUES (1, 7, 2, 'random');
-CREATE TABLE session (
-    id TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, server_id TEXT NOT NULL,
-    login TEXT NOT NULL, digest TEXT, params TEXT NOT NULL, text TEXT, ended INTEGER
-);
-CREATE INDEX session_ended ON session (ended) WHERE ended IS NOT NULL;
-CREATE INDEX session_server ON session (server_id) WHERE ended IS NULL;
-CREATE TABLE revoked (
-    jti TEXT PRIMARY KEY, revision INTEGER NOT NULL UNIQUE, expires INTEGER NOT NULL
-);
 INSERT INTO session VALUES ('s1-1', 4, 's1', 'alice', 'digest', '{"a":1}',
     '{"id":"s1-1","login":"alice","serverId":"s1","hostname":"host","params":{"a":1}}', NULL);
 INSERT INTO session VALUES ('s1-2', 5, 's1', 'alice', NULL, '{}', NULL, 1700000000);
 INSERT INTO revoked VALUES ('token', 6, 1099511627776);
 PRAGMA user_version = 1;
 """
+)
 _VERSION_2 = (
     _VERSION_1
     + """
