@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import pytest
@@ -76,7 +77,7 @@ FAULTS = (
         "Replica._start_over",
         "if jti not in snapshot.revoked",
         "if False",
-        38,
+        51,
     ),
     Fault(
         "revoked tokens are forgotten by the wall clock",
@@ -160,27 +161,28 @@ FAULTS = (
 )
 
 
-def _resolve(fault: Fault) -> tuple[Any, str, Any]:
-    """Return what holds the function, its name there, and its module's names."""
+def _resolve(fault: Fault) -> tuple[FunctionType, dict[str, Any]]:
+    """Return the function, and its module's names."""
     module = importlib.import_module(f"fastx_list.{fault.module}")
     holder, _, name = fault.function.rpartition(".")
-    return (getattr(module, holder) if holder else module), name, vars(module)
+    found = inspect.unwrap(getattr(getattr(module, holder) if holder else module, name))
+    assert isinstance(found, FunctionType)
+    return found, vars(module)
 
 
 @contextmanager
 def planted(fault: Fault) -> Iterator[None]:
-    """Let the package have this fault."""
-    holder, name, names = _resolve(fault)
-    function = inspect.unwrap(getattr(holder, name))
+    """Let the package have this fault, whoever has imported the function by its name."""
+    function, names = _resolve(fault)
     source = textwrap.dedent(inspect.getsource(function))
-    right = fault.right
-    if source.count(right) != 1:
+    if source.count(fault.right) != 1:
         raise LookupError(f"{fault.function} has no longer one {fault.right!r}")
     made: dict[str, Any] = {}
-    code = "from __future__ import annotations\n" + source.replace(right, fault.wrong)
+    code = "from __future__ import annotations\n" + source.replace(fault.right, fault.wrong)
     exec(compile(code, fault.name, "exec"), names, made)
+    wrong = inspect.unwrap(made[function.__name__])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(holder, name, made[name])
+        patch.setattr(function, "__code__", wrong.__code__)
         yield
 
 

@@ -11,6 +11,7 @@ from tests.simulation.steps import history
 
 SEED, STEPS, WORKERS = 1, 1_000_000, 8
 FEW = 10_000
+ENOUGH = 20_000  # from the seed of a history that finds a planted fault
 
 
 def _run(seed: int, steps: int, worker: int = 0) -> None:
@@ -45,4 +46,4 @@ def test_a_history_follows_from_its_seed() -> None:
 @pytest.mark.programs
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_a_planted_fault_is_found(fault: Fault) -> None:
-    assert look_for(fault, fault.seed).failures
+    assert look_for(fault, fault.seed, ENOUGH).failures
