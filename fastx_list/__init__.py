@@ -101,7 +101,7 @@ def _create(
     app.config["SERVER_NAME"] = "localhost"
     app.request_class = ApiRequest
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    replica = Replica(store, entry, apart)
+    replica = Replica(store, entry, apart, settings.hides_ours)
     tokens, follows = Tokens(settings), name == "live"
     service = Services(settings, store, replica, tokens, follows, counts)
     app.extensions[EXTENSION] = service

@@ -189,6 +189,12 @@ class Settings:
     result_envelope: bool = _setting(
         values.boolean, False, '`true` wraps successes in `{"result": …}`, as `COMPAT=fastx` does'
     )
+    published_only: bool = _setting(
+        values.boolean,
+        False,
+        "`true` leaves out the members of a session that the FastX page does not have, as"
+        " `COMPAT=fastx` does",
+    )
     allowed_origins: tuple[str, ...] = _setting(
         values.origins,
         (),
@@ -230,6 +236,11 @@ class Settings:
     def envelope(self) -> bool:
         """Whether every success over HTTP is ``{"result": …}``."""
         return self.result_envelope or self.compat == "fastx"
+
+    @property
+    def hides_ours(self) -> bool:
+        """Whether sessions have the members of the published page and no others."""
+        return self.published_only or self.compat == "fastx"
 
     @property
     def secret_file(self) -> Path:

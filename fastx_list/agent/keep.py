@@ -271,4 +271,5 @@ class Agent:
             unanswered=seen.unanswered,
             unread=seen.unread,
             start=lambda: seen.start,
+            kinds=seen.kinds,
         )

@@ -39,6 +39,7 @@ class Seen(NamedTuple):
     unread: Set[str | None]  # see Machine.unread
     problems: tuple[str, ...]  # what kept us from seeing all
     start: Start  # what a session that is new starts with
+    kinds: Mapping[str, str]  # by the sessions' identities: the names of their sources
 
 
 class Look:
@@ -58,13 +59,14 @@ class Look:
         # What a session that is new starts with.
         self._start = Start()
         # What the last look saw that succeeded.
-        self._last = Seen([], None, None, False, set(), set(), (), self._start)
+        self._last = Seen([], None, None, False, set(), set(), (), self._start, {})
         # What failed when it was asked last.
         self._failing: set[str] = set()
         # Whom the last look was not answered by.
         self._unanswered: set[str] = set()
-        # What all sources saw together, and those of it that are listed.
+        # What all sources saw together, their names by identities, and those that are listed.
         self._seen: list[Facts] = []
+        self._kinds: Mapping[str, str] = {}
         self._listed: list[Facts] = []
         # The logins that have more sessions than are listed, and when that was seen last, by the
         # monotonic clock.
@@ -97,6 +99,9 @@ class Look:
         )
         if self._seen != seen:
             self._listed = self._choose(self._seen)
+            self._kinds = {
+                each.identity: name for name in self._sources for each in self._facts.get(name, ())
+            }
         self.machine.report_sockets()
         self._succeeds("what is of no kind", partial(explain_unclaimed, machine))
         self._report_unanswered()
@@ -110,6 +115,7 @@ class Look:
             unread=machine.unread,
             problems=tuple(machine.problems.values()),
             start=self._start,
+            kinds=self._kinds,
         )
 
     def _read_session_json(self) -> None:

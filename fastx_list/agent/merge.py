@@ -49,6 +49,8 @@ class Moment:
     start: Callable[[], Start]  # returns what a session that starts now starts with
     # Identities of processes, and names of sources, that could not be asked now
     unanswered: Set[str] = frozenset()
+    # The names of the sources, by the identities of what they saw
+    kinds: Mapping[str, str] = field(default_factory=dict)
     # The logins of whose sessions some may be in what has never been readable; None is anybody
     unread: Set[str | None] = frozenset()
 
@@ -139,7 +141,11 @@ def _make_session(name: str, facts: Facts, before: Known | None, moment: Moment)
     # only.
     start: Start = moment.start() if before is None else before.session
     session = session_of(
-        complete(facts, start), id=name, server_id=moment.server_id, hostname=moment.hostname
+        complete(facts, start),
+        id=name,
+        server_id=moment.server_id,
+        hostname=moment.hostname,
+        kind=moment.kinds.get(facts.identity),
     )
     return _begin(session, moment) if before is None else _continue(session, facts, before, moment)
 

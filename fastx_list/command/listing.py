@@ -82,7 +82,7 @@ def ls(
 ) -> None:
     """List the sessions that run now, on all machines that share the store."""
     topic = _topic(login, everybody)
-    replica = _replica(config.load())
+    replica = _replica(config.load(), as_json)
     replica.refresh()
     body = replica.page(topic, _query(sort_by, reverse, filters)).body.decode()
     if as_json:
@@ -106,9 +106,10 @@ def watch(
     topic, query = _topic(login, everybody), _query(sort_by, reverse, filters)
     try:
         interrupt()
-        replica = _replica(config.load())
+        is_table = sys.stdout.isatty()
+        replica = _replica(config.load(), not is_table)
         replica.refresh()
-        if sys.stdout.isatty():
+        if is_table:
             _watch_table(replica, topic, query)
         else:
             _watch_lines(replica, topic, query)
@@ -120,7 +121,7 @@ def watch(
 @click.option("--json", "as_json", is_flag=True, help="Print what the API would answer.")
 def servers(as_json: bool) -> None:
     """List the machines whose agents write to the store, and their load."""
-    replica = _replica(config.load())
+    replica = _replica(config.load(), as_json)
     replica.refresh()
     body = replica.page(Everything.SERVERS, Query()).body.decode()
     if as_json:
@@ -176,10 +177,12 @@ def _print(table: Table) -> None:
     console.print(table)
 
 
-def _replica(settings: Settings) -> Replica[Entry]:
+def _replica(settings: Settings, for_programs: bool) -> Replica[Entry]:
+    """Return what follows the store; ``for_programs`` says what the API would, and else all is
+    shown."""
     store = open_store(settings.store, create=False)
     click.get_current_context().call_on_close(store.close)
-    return Replica(store, Entry)
+    return Replica(store, Entry, hides_ours=for_programs and settings.hides_ours)
 
 
 def _query(sort_by: str | None, reverse: bool, filters: Iterable[str]) -> Query:

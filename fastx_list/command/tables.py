@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from operator import itemgetter
+from operator import itemgetter, methodcaller
 from typing import Any
 
 from rich.table import Table
@@ -73,7 +73,7 @@ _OF_A_SESSION: dict[str, Callable[[Members], object]] = {
     "geometry": itemgetter("geometry"),
 }
 _OF_A_SESSION |= {
-    name: itemgetter(name)
+    name: methodcaller("get", name)  # which an older agent may not have written
     for name in COLUMNS
     if name not in (*_OF_A_SESSION, "hostname", "windowMode")
 }

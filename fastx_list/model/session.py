@@ -25,7 +25,7 @@ GEOMETRY = r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}"
 WINDOW_MODES = ("desktop", "rootless")
 
 # The members of the published page, in its order, with the right spelling of disconnectTImeout
-# beside it. Others are sent after these.
+# beside it. All others are ours: they are sent after these, or left out.
 PUBLISHED = (
     *("id", "serverPid", "geometry", "windowMode", "started", "lastConnect", "lastDisconnect"),
     *("command", "appPid", "clients", "params", "hostname", "login", "display", "serverId"),
@@ -115,7 +115,7 @@ class Said(Start):
     window_mode: Annotated[
         str | None,
         Member(
-            "windowMode", "Kind", "a whole desktop, or single windows", form=OneOf(WINDOW_MODES)
+            "windowMode", "Mode", "a whole desktop, or single windows", form=OneOf(WINDOW_MODES)
         ),
     ] = None
     started: Annotated[
@@ -177,6 +177,10 @@ class Session(Said):
             unit=MILLISECONDS,
         ),
     ] = None
+    kind: Annotated[
+        str | None,
+        Member("kind", "Kind", "what kind of session it is: the name of the source that found it"),
+    ] = None
 
     @cached_property
     def digest(self) -> str:
@@ -197,6 +201,8 @@ _by_name = {
 }
 MEMBERS = {name: _by_name[name] for name in _schema.fields}  # under all names, as they are sent
 
+_ours = [name for name in MEMBERS if name not in PUBLISHED]
+
 # What tables for people show, in this order, with its headings: members, and two columns that are
 # made of several
 _MADE = {"name": "Session", "state": "State"}
@@ -211,6 +217,7 @@ COLUMNS = {
         "display",
         "geometry",
         "started",
+        "kind",
     )
 }
 
@@ -225,10 +232,12 @@ def complete(said: S, start: Start) -> S:
     return replace(said, **missing) if missing else said
 
 
-def session_of(said: Said, *, id: str, server_id: str, hostname: str) -> Session:
+def session_of(
+    said: Said, *, id: str, server_id: str, hostname: str, kind: str | None = None
+) -> Session:
     """Return the session of which a source or a launcher says what ``said`` does."""
     members = {name: getattr(said, name) for name in _SAID}
-    return Session(id=id, server_id=server_id, hostname=hostname, **members)
+    return Session(id=id, server_id=server_id, hostname=hostname, kind=kind, **members)
 
 
 def encode(session: Session, params: Mapping[str, Any]) -> str:
@@ -242,6 +251,21 @@ def decode(text: str) -> Session:
     left out is unknown."""
     members = from_json(text)
     return Session(**{each.attribute: members.get(each.member.name) for each in _declared})
+
+
+# The end of the JSON of a session as it is written as a rule. In a text of JSON quotes are escaped,
+# so that it stands nowhere else.
+_OURS = re.compile("," + plain_form(_declared, _ours) + r"\}")
+_FIRST_OF_OURS = f',"{_ours[0]}":'
+
+
+def published_part(text: str) -> str:
+    """Return the JSON of a session without the members that are ours: what it would be if there
+    were none."""
+    start = text.rfind(_FIRST_OF_OURS)
+    if start >= 0 and _OURS.fullmatch(text, start):
+        return text[:start] + "}"
+    return to_json({name: value for name, value in from_json(text).items() if name in PUBLISHED})
 
 
 # The JSON of a session as it is written as a rule, with its id, login and serverId

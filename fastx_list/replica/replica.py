@@ -16,6 +16,7 @@ from threading import Lock
 from typing import Generic
 
 from fastx_list.model.query import Query
+from fastx_list.model.session import published_part
 from fastx_list.replica.doubt import Refill, is_silent, may_be_old
 from fastx_list.replica.history import History
 from fastx_list.replica.many import kept_at_once
@@ -50,9 +51,10 @@ class Replica(Generic[E]):
         store: Followed,
         entry: type[E],
         apart: Callable[[Callable[[], None]], object] = in_a_thread,
+        hides_ours: bool = False,
     ) -> None:
         """``entry`` is the class of the entries that it holds; ``apart`` lets what takes long run
-        in a thread of its own."""
+        in a thread of its own. With ``hides_ours`` sessions have the published members alone."""
         # Why this may not be what the store should say now; None while it is
         self.problem: str | None = None
         # After which step what has changed
@@ -61,6 +63,8 @@ class Replica(Generic[E]):
         self._store = store
         # Makes an entry of each session and server
         self._entry = entry
+        # Makes of a session's JSON what is told of it
+        self._told: Callable[[str], str] = published_part if hides_ours else str
         # Up to where the store has been read; None before it was read for the first time
         self._revision: Revision | None = None
         # All sessions, and all servers
@@ -275,7 +279,8 @@ class Replica(Generic[E]):
         with kept_at_once():
             for name, login, _, text in self._rest:
                 if text is not None:
-                    logins.setdefault(login, []).append(self._entry(name, login, text.encode()))
+                    entry = self._entry(name, login, self._told(text).encode())
+                    logins.setdefault(login, []).append(entry)
             self._sessions = View(entry for entries in logins.values() for entry in entries)
             self._views |= {login: View(entries) for login, entries in logins.items()}
             self._views[Everything.SESSIONS] = self._sessions
@@ -310,7 +315,8 @@ class Replica(Generic[E]):
     def _change_sessions(self, records: Iterable[Record]) -> Iterator[Change[E]]:
         for record in records:
             before = self._sessions.entries.get(record.id)
-            entry = self._make_entry(record.id, record.login, record.text)
+            text = None if record.text is None else self._told(record.text)
+            entry = self._make_entry(record.id, record.login, text)
             if before == entry:
                 continue
             self._sessions.update(before, entry)

@@ -50,8 +50,8 @@ _REVISION: Document = {
 
 
 @cache
-def asyncapi() -> Document:
-    """Return the document."""
+def asyncapi(hides_ours: bool) -> Document:
+    """Return the document; with ``hides_ours`` sessions have the published members alone."""
     return {
         "asyncapi": "3.0.0",
         "info": {"title": NAME, "version": VERSION, "description": DESCRIPTION},
@@ -59,9 +59,12 @@ def asyncapi() -> Document:
         "channels": {listing.name: _channel(listing) for listing in LISTINGS.values()},
         "operations": {f"send{listing.name}": _operation(listing) for listing in LISTINGS.values()},
         "components": {
-            "schemas": items(),
+            "schemas": items(hides_ours),
             "messages": {
-                **{name: _message(name, each["examples"][0]) for name, each in items().items()},
+                **{
+                    name: _message(name, each["examples"][0])
+                    for name, each in items(hides_ours).items()
+                },
                 "Revision": _REVISION,
             },
             "securitySchemes": {

@@ -44,8 +44,9 @@ def docs() -> Response:
 def _openapi() -> dict[str, Any]:
     from fastx_list.web.openapi import openapi
 
+    settings = services().settings
     return {
-        **openapi(services().settings.envelope),
+        **openapi(settings.envelope, settings.hides_ours),
         "servers": [{"url": request.script_root or "/"}],
     }
 
@@ -53,7 +54,7 @@ def _openapi() -> dict[str, Any]:
 def _asyncapi() -> dict[str, Any]:
     from fastx_list.web.asyncapi import asyncapi
 
-    return asyncapi()
+    return asyncapi(services().settings.hides_ours)
 
 
 def _json(document: dict[str, Any]) -> Response:

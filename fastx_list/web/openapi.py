@@ -67,10 +67,11 @@ HEADERS: dict[str, Document] = {
 
 
 @cache
-def openapi(envelope: bool) -> Document:
-    """Return the document; ``envelope`` says whether every success is ``{"result": …}``."""
+def openapi(envelope: bool, hides_ours: bool) -> Document:
+    """Return the document; ``envelope`` says whether every success is ``{"result": …}``, and
+    ``hides_ours`` whether sessions have the published members alone."""
     spec = APISpec(NAME, VERSION, "3.1.0", info={"description": DESCRIPTION})
-    for schema_name, schema in _schemas().items():
+    for schema_name, schema in _schemas(hides_ours).items():
         spec.components.schema(schema_name, schema)
     for parameter_name, parameter in _parameters().items():
         spec.components.parameter(parameter_name, parameter["in"], parameter)
@@ -94,7 +95,7 @@ def openapi(envelope: bool) -> Document:
     return dict(spec.to_dict())
 
 
-def _schemas() -> dict[str, Document]:
+def _schemas(hides_ours: bool) -> dict[str, Document]:
     query = json_schema(QuerySchema)
     # No enum, since names are added, too
     names = sorted({error.name for error in ERRORS.values()})
@@ -110,7 +111,7 @@ def _schemas() -> dict[str, Document]:
         },
     )
     return {
-        **items(),
+        **items(hides_ours),
         "Query": {
             **query,
             "description": "what to list, in which order; the token may stand in it, too",

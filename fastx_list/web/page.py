@@ -7,26 +7,33 @@ from flask import Blueprint, Response, render_template, request
 
 from fastx_list.api.elsewhere import host_of_request
 from fastx_list.api.services import services
-from fastx_list.model.session import COLUMNS, MEMBERS, MILLISECONDS
+from fastx_list.model.session import COLUMNS, MEMBERS, MILLISECONDS, PUBLISHED
 
 blueprint = Blueprint("page", __name__)
 
-_MEMBERS = {
-    # Params are filtered by their own names, and of two spellings one is offered.
-    "members": [
-        name for name, member in MEMBERS.items() if name == member.name and name != "params"
-    ],
-    "times": [name for name, member in MEMBERS.items() if member.unit == MILLISECONDS],
-}
+_TIMES = [name for name, member in MEMBERS.items() if member.unit == MILLISECONDS]
 
 
 @blueprint.get("/")
 def page() -> Response:
     """Answer with the page, which may load from and connect to nothing but this host."""
-    live_port = services().settings.live_port
+    settings = services().settings
+    live_port = settings.live_port
+    hidden = MEMBERS.keys() - PUBLISHED if settings.hides_ours else frozenset()
     live = f"{host_of_request()}:{live_port}" if live_port else request.host
     return html(
-        render_template("page.html", live_port=live_port or "", columns=COLUMNS, **_MEMBERS),
+        render_template(
+            "page.html",
+            live_port=live_port or "",
+            columns={name: label for name, label in COLUMNS.items() if name not in hidden},
+            # Params are filtered by their own names, and of two spellings one is offered
+            members=[
+                name
+                for name, member in MEMBERS.items()
+                if name == member.name and name != "params" and name not in hidden
+            ],
+            times=_TIMES,
+        ),
         f"script-src 'self'; connect-src 'self' ws://{live} wss://{live}; ",
     )
 

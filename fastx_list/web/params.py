@@ -12,6 +12,7 @@ from fastx_list.api.parameters import parser
 from fastx_list.api.services import services
 from fastx_list.errors import NotFound, Unavailable, ValidationError
 from fastx_list.model.params import ParamsError, ParamsSchema
+from fastx_list.model.session import published_part
 from fastx_list.store import StoreError
 
 blueprint = Blueprint("params", __name__)
@@ -35,5 +36,7 @@ def set_params(token: str | None) -> Response:
         raise Unavailable("the change could not be kept; try again soon") from None
     if text is None:
         raise NotFound("id: you have no session with this id")
+    if service.settings.hides_ours:
+        text = published_part(text)
     body = f'{{"result":{text}}}' if service.settings.envelope else text
     return Response(body, headers={"Cache-Control": "no-store"}, mimetype="application/json")

@@ -15,7 +15,7 @@ from marshmallow import Schema
 from marshmallow.fields import Field
 
 from fastx_list.model.server import Server, ServerSchema, encode_server
-from fastx_list.model.session import Session, SessionSchema, encode
+from fastx_list.model.session import PUBLISHED, Session, SessionSchema, encode, published_part
 
 Document = dict[str, Any]
 
@@ -63,6 +63,7 @@ _SESSION = Session(
     clients=0,
     params={"name": "Thesis"},
     display=10,
+    kind="xrdp",
 )
 _SERVER = Server(
     id="node7",
@@ -85,12 +86,18 @@ def json_schema(schema: type[Schema]) -> Document:
     return {**_converter().schema2jsonschema(schema), "additionalProperties": True}
 
 
-def items() -> dict[str, Document]:
-    """Return, by name, the JSON Schemas of what is listed."""
+def items(hides_ours: bool) -> dict[str, Document]:
+    """Return, by name, the JSON Schemas of what is listed; with ``hides_ours`` without the members
+    of a session that are not published."""
     session, server = encode(_SESSION, _SESSION.params), encode_server(_SERVER)
+    members = json_schema(SessionSchema)
+    if hides_ours:
+        session = published_part(session)
+        members["properties"] = {name: members["properties"][name] for name in PUBLISHED}
+        members["required"] = [name for name in members["required"] if name in PUBLISHED]
     return {
         "Session": {
-            **json_schema(SessionSchema),
+            **members,
             "description": "a remote desktop session",
             "examples": [json.loads(session)],
         },

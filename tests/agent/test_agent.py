@@ -28,6 +28,30 @@ def test_an_id_is_the_same_after_a_restart_and_another_on_another_server(
     )
 
 
+def test_a_session_is_of_the_kind_of_the_source_that_found_it(
+    settings: Settings, store: Store
+) -> None:
+    sources = {"one": Scripted(facts()), "other": Scripted(facts(identity="2"))}
+    agent = Agent(settings, store, sources)
+    agent.scan()
+    assert sorted(str(each.kind) for each in listed(store).values()) == ["one", "other"]
+    sources["one"].facts = []
+    sources["other"].facts += [facts()]
+    agent.scan()
+    assert [each.kind for each in listed(store).values()] == ["other", "other"]
+
+
+def test_a_session_that_an_older_release_knew_gets_its_kind(
+    settings: Settings, store: Store
+) -> None:
+    source = Scripted(facts())
+    Agent(settings, store, {"source": source}).scan()
+    [known] = listed(store).values()
+    store.observe("here", {known.id: replace(known, kind=None)})
+    Agent(settings, store, {"source": source}).scan()
+    assert only(store).kind == "source"
+
+
 def test_clients_that_come_and_go_are_dated(settings: Settings, store: Store, clock: Any) -> None:
     source = Scripted(facts())
     agent = Agent(settings, store, {"source": source})

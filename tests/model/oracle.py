@@ -17,7 +17,7 @@ from typing import Any
 
 Members = dict[str, Any]
 
-# The published order, and the second spelling of the last one.
+# The published order, the second spelling of the last one, and ours.
 MEMBERS = (
     "id",
     "serverPid",
@@ -39,6 +39,7 @@ MEMBERS = (
     "sharing",
     "disconnectTimeout",
     "disconnectTImeout",
+    "kind",
 )
 YES = ("1", "true", "yes", "on")
 NO = ("0", "false", "no", "off")

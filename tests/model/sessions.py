@@ -27,6 +27,7 @@ FULL = Session(
     video_ram=65536,
     sharing=True,
     disconnect_timeout=30,
+    kind="xrdp",
 )
 MINIMAL = Session(id="a", login="alice", server_id="server", hostname="host")
 
@@ -69,4 +70,5 @@ sessions = st.builds(
     video_ram=wholes,
     sharing=st.none() | st.booleans(),
     disconnect_timeout=wholes,
+    kind=st.none() | texts,
 )

@@ -122,6 +122,7 @@ def session_lists(draw: st.DrawFn) -> list[Members]:
             "sharing": draw(st.none() | st.booleans()),
             "disconnectTimeout": minutes,
             "disconnectTImeout": minutes,
+            "kind": draw(st.none() | words),
         }
         assert tuple(members) == MEMBERS
         sessions.append(members)

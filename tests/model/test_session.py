@@ -18,6 +18,7 @@ from fastx_list.model.session import (
     complete,
     decode,
     encode,
+    published_part,
     session_of,
 )
 from tests.model.sessions import FULL, MINIMAL, json_objects, sessions
@@ -48,9 +49,9 @@ PUBLISHED = [
 # The published form
 
 
-def test_a_session_has_exactly_the_published_members_in_the_published_order() -> None:
+def test_a_session_has_the_published_members_in_the_published_order_and_then_ours() -> None:
     members = list(SessionSchema().dump(FULL))
-    assert [name for name in members if name != "disconnectTimeout"] == PUBLISHED
+    assert [name for name in members if name != "disconnectTimeout"] == [*PUBLISHED, "kind"]
     assert members.count("disconnectTimeout") == 1
     assert frozenset(members) == frozenset(MEMBERS)
 
@@ -81,6 +82,7 @@ def test_each_member_says_what_it_should() -> None:
         "sharing": True,
         "disconnectTimeout": 30,
         "disconnectTImeout": 30,
+        "kind": "xrdp",
     }
 
 
@@ -138,6 +140,30 @@ def test_encoding_what_was_decoded_returns_the_same_text(session: Session) -> No
     assert encode(decoded, decoded.params) == text
 
 
+# Without what is ours
+
+
+@settings(deadline=None)
+@given(sessions, json_objects)
+def test_without_ours_a_session_is_what_it_would_be_if_there_were_none(
+    session: Session, params: dict[str, Any]
+) -> None:
+    text = encode(session, params)
+    members = [(name, value) for name, value in json.loads(text).items() if name != "kind"]
+    assert published_part(text) == to_json(dict(members))
+
+
+@pytest.mark.parametrize(
+    "params", [{"kind": "xrdp"}, {"a": ',"kind":"xrdp"}'}, {"a": {"b": 1, "kind": "xrdp"}}]
+)
+def test_what_looks_like_ours_in_params_stays(params: dict[str, Any]) -> None:
+    for release in (FULL, replace(FULL, kind=None), replace(FULL, kind=',"kind":null}')):
+        text = encode(release, params)
+        assert json.loads(published_part(text))["params"] == params
+        older = published_part(text)
+        assert published_part(older) == older
+
+
 # The digest
 
 
@@ -177,7 +203,9 @@ def test_what_is_not_said_of_its_start_is_completed_and_nothing_else() -> None:
 
 def test_a_session_is_what_was_said_of_it_and_where_it_is() -> None:
     said = {each.name: getattr(FULL, each.name) for each in fields(Said)}
-    session = session_of(Said(**said), id="a", server_id="server", hostname="host.example.org")
+    session = session_of(
+        Said(**said), id="a", server_id="server", hostname="host.example.org", kind="xrdp"
+    )
     assert session == replace(FULL, last_connect=None, last_disconnect=None)
 
 

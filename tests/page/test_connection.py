@@ -118,7 +118,7 @@ def test_a_list_that_cannot_read_its_store_says_how_old_it_is(tab: Tab, own: Use
     warning = tab.page.get_by_text(
         "Out of date: the store is not up to date, or cannot be read; this is its last known state."
     )
-    tab.page.get_by_role("columnheader", name="Kind").get_by_role("button").click()
+    tab.page.get_by_role("columnheader", name="Mode").get_by_role("button").click()
     expect(warning).to_be_visible()
     tab.shows("ends meanwhile", "stays")
     database.rmdir()

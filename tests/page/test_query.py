@@ -40,7 +40,7 @@ def test_every_column_sorts(tab: Tab, alice: User) -> None:
     tab.shows("xterm", "Alpha", "beta")
     headers = tab.page.get_by_role("columnheader")
     expect(headers).to_have_text(
-        ["Session", "State", "Kind", "Host", "Display", "Geometry", "Started"]
+        ["Session", "State", "Mode", "Host", "Display", "Geometry", "Started", "Kind"]
     )
     expect(tab.page.get_by_role("columnheader", name="Started")).to_have_attribute(
         "aria-sort", "ascending"
@@ -48,7 +48,8 @@ def test_every_column_sorts(tab: Tab, alice: User) -> None:
     asked = {
         "Session": "name",
         "State": "clients",
-        "Kind": "windowMode",
+        "Mode": "windowMode",
+        "Kind": "kind",
         "Host": "hostname",
         "Display": "display",
         "Geometry": "geometry",
