@@ -76,17 +76,56 @@ def test_settings_of_the_first_release_say_what_to_write_now(service: Service) -
     assert "python:fastx_list.web.server" in line and "python:fastx_list.live.server" in line
 
 
+TOLD_BY_SETTINGS = [
+    (["FASTX_LIST_SCAN_INTERVAL=often"], [], "FASTX_LIST_SCAN_INTERVAL takes"),
+    (["FASTX_LIST_STORE=mysql://here"], [], "FASTX_LIST_STORE takes"),
+    (["FASTX_LIST_STATE_DIR=/dev/null/state"], [], "/dev/null/state/secret cannot be used"),
+    (["FASTX_LIST_TOKEN_PUBLIC_KEY=/dev/null"], [], "FASTX_LIST_TOKEN_PUBLIC_KEY takes"),
+    (["WEB_CONCURRENCY=0"], [], "WEB_CONCURRENCY takes"),
+    ([], ["--certfile", os.devnull], "speak no TLS"),
+]
+
+
 @pytest.mark.parametrize(
-    "arguments",
+    ("role", "application", "environ", "arguments", "said"),
     [
-        ["-c", "python:fastx_list.web.server"],
-        ["-c", "python:fastx_list.live.server", "--worker-class", "sync"],
-        ["--worker-class", "gthread"],
-        ["-c", os.devnull],
+        *(("web", LIST, *each) for each in TOLD_BY_SETTINGS),
+        *(("live", SIDECAR, *each) for each in (TOLD_BY_SETTINGS[0], TOLD_BY_SETTINGS[-1])),
+        ("web", "fastx_list:create()", [], [], "'create' in 'fastx_list'"),
+        ("live", "fastxlist:create_live_app()", [], [], "'fastxlist'"),
+        ("live", LIST, [], [], "these settings are the sidecar's"),
+        ("web", SIDECAR, [], [], START_LIVE),
+        ("live", SIDECAR, [], ["--worker-class", "sync"], START_LIVE),
     ],
-    ids=" ".join,
 )
-def test_a_sidecar_in_a_worker_that_is_not_gevents_does_not_start(
+def test_what_keeps_all_workers_from_starting_is_said_once(
+    service: Service,
+    role: str,
+    application: str,
+    environ: list[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    service.environ |= {"WEB_CONCURRENCY": "2"}
+    service.environ |= dict(each.split("=") for each in environ)
+    quiet = ("--log-level", "error", "-c", f"python:fastx_list.{role}.server")
+    done = gunicorn(service, *quiet, *arguments, application)
+    assert done.returncode == 4 and said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_mistake_of_ours_at_the_start_is_shown_once(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("def application():\n    return 1 / 0\n")
+    service.environ |= {"WEB_CONCURRENCY": "2"}
+    done = gunicorn(
+        service, "-c", "python:fastx_list.web.server", "broken:application()", cwd=tmp_path
+    )
+    assert done.returncode == 4 and "return 1 / 0" in done.stderr
+    assert done.stderr.count("Traceback") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--worker-class", "gthread"], ["-c", os.devnull]])
+def test_a_sidecar_without_its_settings_does_not_start(
     service: Service, arguments: list[str], tmp_path: Path
 ) -> None:
     # Of two workers that end, gunicorn sometimes shows the second one's end as an error of its own.
@@ -94,12 +133,6 @@ def test_a_sidecar_in_a_worker_that_is_not_gevents_does_not_start(
     done = gunicorn(service, *one, *arguments, SIDECAR, cwd=tmp_path)
     assert done.returncode == 4 and "Traceback" not in done.stderr
     assert START_LIVE in done.stderr and "gevent worker" in done.stderr
-
-
-def test_the_list_does_not_start_with_the_sidecars_settings(service: Service) -> None:
-    done = gunicorn(service, "-c", "python:fastx_list.live.server", LIST)
-    assert done.returncode == 4 and "Traceback" not in done.stderr
-    assert "these settings are the sidecar's" in done.stderr
 
 
 @pytest.mark.parametrize(("role", "application"), [("web", LIST), ("live", SIDECAR)])

@@ -10,13 +10,22 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
+import traceback
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import gunicorn.util
+from gunicorn.errors import AppImportError
 
 from fastx_list import redaction
 from fastx_list.errors import ApiError, error_body
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+
+CANNOT_START = 4  # gunicorn's status where the application cannot be loaded
 
 # One would leave the rest of the machine idle; each more takes memory for a copy of the list
 workers = int(os.environ.get("WEB_CONCURRENCY") or min(2, len(os.sched_getaffinity(0))))
@@ -41,6 +50,52 @@ def prepare() -> None:
     # What gunicorn itself refuses, such as a request line of over 8 KiB, would be an HTML page.
     gunicorn.util.write_error = _gunicorn_refuses
     logging.getLogger("gunicorn.error").addFilter(_without_the_request)
+
+
+def try_application(
+    server: Arbiter, problem: Callable[[object], str | None] = lambda application: None
+) -> None:
+    """Load the application before there are workers, and exit with one line where that fails, or
+    where there is a ``problem`` with it.
+
+    Else each worker would say it, and when a second one fails while gunicorn halts for the first,
+    that ends with a traceback of its own. Nothing of it stays in the master, where gevent could
+    not patch it any more.
+    """
+    if server.cfg.is_ssl:
+        _cannot_start("list and sidecar speak no TLS; that is for a proxy before them")
+    if server.cfg.workers < 1:
+        _cannot_start("WEB_CONCURRENCY takes how many workers there are: 1 or more")
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        if os.waitstatus_to_exitcode(status) == CANNOT_START:
+            sys.exit(CANNOT_START)
+        return  # if it was killed the workers meet that, too
+    logging.disable()  # as each worker logs the same
+    gunicorn.util.set_owner_process(server.cfg.uid, server.cfg.gid, server.cfg.initgroups)
+    what = _problem_with(server, problem)
+    if what:
+        _cannot_start(what)
+    sys.exit(0)
+
+
+def _problem_with(server: Arbiter, problem: Callable[[object], str | None]) -> str | None:
+    from fastx_list.config import ConfigError
+    from fastx_list.store import StoreError
+
+    try:
+        return problem(server.app.wsgi())
+    except (AppImportError, ConfigError, ImportError, StoreError) as error:
+        return str(error)
+    except Exception as error:
+        traceback.print_exc()
+        return repr(error)  # a mistake of ours, as it seems
+
+
+def _cannot_start(why: str) -> NoReturn:
+    print(redaction.redact(why), file=sys.stderr, flush=True)
+    sys.exit(CANNOT_START)
 
 
 def refuse(sock: Any, error: ApiError) -> None:

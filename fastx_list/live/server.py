@@ -50,6 +50,13 @@ def on_starting(server: Arbiter) -> None:
     # A file a connection, and a service manager's default may be 1,024
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    serving.try_application(server, _is_no_sidecar)
+
+
+def _is_no_sidecar(application: object) -> str | None:
+    if live_in(application) is None:
+        return f"these settings are the sidecar's; start it with: {START}"
+    return None
 
 
 def pre_fork(server: Arbiter, worker: Worker) -> None:
@@ -68,12 +75,9 @@ def child_exit(server: Arbiter, worker: Worker) -> None:
 
 def post_worker_init(worker: Worker) -> None:
     """Start to follow the store before the first client comes, and leave time for
-    :func:`worker_exit`. Raises :class:`AppImportError` for another application than the sidecar."""
-    live = live_of(worker)
-    if live is None:
-        raise AppImportError(f"these settings are the sidecar's; start it with: {START}")
+    :func:`worker_exit`."""
     worker.cfg.set("graceful_timeout", REQUEST_SECONDS)
-    live.start()
+    live_of(worker).start()
 
 
 def worker_exit(server: Arbiter, worker: Worker) -> None:
@@ -83,7 +87,12 @@ def worker_exit(server: Arbiter, worker: Worker) -> None:
 
 
 def live_of(worker: Worker) -> Any:
-    """Return the :class:`~fastx_list.live.sidecar.Live` of ``worker``, if it is a sidecar's."""
+    """Return the :class:`~fastx_list.live.sidecar.Live` of ``worker``."""
+    return live_in(worker.wsgi)
+
+
+def live_in(application: object) -> Any:
+    """Return the :class:`~fastx_list.live.sidecar.Live` of ``application``, if it is a sidecar."""
     from fastx_list.live.sidecar import EXTENSION
 
-    return getattr(worker.wsgi, "extensions", {}).get(EXTENSION)
+    return getattr(application, "extensions", {}).get(EXTENSION)

@@ -23,5 +23,4 @@ sendfile = False  # it would wait for the client
 
 def on_starting(server: Arbiter) -> None:
     serving.prepare()
-    if server.cfg.is_ssl:
-        raise RuntimeError("the list speaks no TLS; that is for a proxy before it")
+    serving.try_application(server)
