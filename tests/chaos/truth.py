@@ -132,12 +132,18 @@ class Truth:
         self.lease = lease  # seconds
         # After so many seconds nothing that is over may be shown without a warning
         self.stale = 2 * lease + 3
-        self.sessions: list[Session] = []  # those that have ended, too
+        # Those that have ended since all agreed, too
+        self.sessions: list[Session] = []
         self.excuses = Excuses()
         # By server: what its session.json has said. What is broken is not taken, and then the last
         # good one stays in force, but for an agent that has started since and knows of none
         self.starts: dict[str, list[Members]] = {}
         self._by_key: dict[object, Session] = {}
+
+    @property
+    def count(self) -> int:
+        """How many sessions there ever were."""
+        return len(self._by_key)
 
     def add(self, session: Session) -> None:
         self.sessions.append(session)
@@ -170,7 +176,8 @@ class Truth:
 
     def forget(self) -> None:
         """Begin anew: all have agreed."""
-        for session in self.running:
+        self.sessions = self.running
+        for session in self.sessions:
             session.losses += self.excuses.older or session.node in self.excuses.gone
         self.excuses = Excuses()
 

@@ -80,7 +80,7 @@ def _crowd(world: World, count: int) -> Iterator[None]:
         world.back(node.name)
     files = {}
     for _ in range(count):
-        number = len(world.truth.sessions)
+        number = world.truth.count
         session = Session(node.name, CROWD, f"crowd {number}")
         session.change(
             login=CROWD, command=session.command, started=STARTED + 10**9 + number, clients=0
