@@ -67,6 +67,11 @@ class Keeper:
         # Why the store could not be read or written the last time; None if it could.
         self.problem: str | None = None
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to renew the lease, or to ask for it again."""
+        return time.monotonic() >= self._next_beat
+
     def recall(self) -> dict[str, Session] | None:
         """Return what the store knows of this server: when clients came and went, which no process
         can tell; ``None`` while it cannot be read."""
@@ -97,7 +102,7 @@ class Keeper:
             if self._edition is not None and self._store.edition(self._server_id) != self._edition:
                 # The store has lost the sessions, or let them run out
                 self._edition, self._next_beat = None, 0.0
-            if self._told is not None or time.monotonic() >= self._next_beat:
+            if self._told is not None or self.is_due:
                 # They come first: so nobody sees the server without them, and a beat says that all
                 # is written, though on a full disk there may be room for a beat alone.
                 if self._is_unwritten or self._edition is None:
@@ -235,14 +240,24 @@ class Agent:
         if self._seen is not None and not self._is_merged:
             moment = self._moment(self._seen, booted - self._booted)
             self._booted = booted
-            merged = merge(self._known, self._facts, moment)
+            merged = merge(self._known, self._facts, moment, self._keep_lease)
             for refused, reason in merged.refused.items():
                 self.look.machine.explain(f"session {refused!r}", f"skipped: {reason}")
             self._known, has_changed = merged.known, merged.has_changed
             self._is_merged = not (moment.is_early or moment.unanswered or moment.unread)
+        self._keep(has_changed)
+
+    def _keep(self, has_changed: bool) -> None:
+        """Write what is known."""
+        assert self._known is not None
         problems = self._seen.problems if self._seen is not None else ()
         sessions = {name: each.session for name, each in self._known.items()}
-        self._keeper.keep(hostname, sessions, has_changed, (*self._hangs(), *problems))
+        self._keeper.keep(self._hostname, sessions, has_changed, (*self._hangs(), *problems))
+
+    def _keep_lease(self) -> None:
+        """Renew the lease with what was known before, when it is time to."""
+        if self._keeper.is_due:
+            self._keep(False)
 
     def _hangs(self) -> list[str]:
         """Return what there is to say of a look that hangs, and log when that changes."""

@@ -17,6 +17,7 @@ from fastx_list.agent.facts import Facts
 from fastx_list.agent.process import Process
 from fastx_list.model.params import check_params
 from fastx_list.model.session import Session, Start, complete, session_of
+from fastx_list.store import AT_ONCE
 
 # In which no session that was known before ends while its process runs: one look can miss what a
 # second sees
@@ -70,9 +71,16 @@ class Merged:
     refused: dict[str, str] = field(default_factory=dict)  # identities: why these are no sessions
 
 
-def merge(known: Mapping[str, Known], seen: Mapping[str, Facts], moment: Moment) -> Merged:
-    """Return what is known now that ``seen``, facts by the sessions' ids, was seen."""
-    merged = Merged(dict(known))
+def merge(
+    known: Mapping[str, Known],
+    seen: Mapping[str, Facts],
+    moment: Moment,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Merged:
+    """Return what is known now that ``seen``, facts by the sessions' ids, was seen. Of very many
+    sessions it takes longer than a lease may last on a busy machine, so ``meanwhile`` is called now
+    and then."""
+    merged, made = Merged(dict(known)), 0
     for name, facts in seen.items():
         before = known.get(name)
         if (
@@ -82,6 +90,9 @@ def merge(known: Mapping[str, Known], seen: Mapping[str, Facts], moment: Moment)
             and not moment.set_by
         ):
             continue
+        made += 1
+        if made % AT_ONCE == 0:
+            meanwhile()
         try:
             session = _make_session(name, facts, before, moment)
             digest = session.digest

@@ -8,19 +8,20 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fastx_list.agent import merge
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.look import Looker
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.merge import session_id
 from fastx_list.config import Settings, load
-from fastx_list.store import Store, StoreError, open_store
+from fastx_list.store import AT_ONCE, Store, StoreError, open_store
 from tests.agent.scripted import Scripted, facts, listed, only
 from tests.support import wait_for
 
@@ -188,6 +189,31 @@ def test_it_renews_its_lease_several_times_before_that_runs_out(
         beats += store.changes(revision) is not None
         assert only(store).login == "alice"
     assert beats == 4
+
+
+def test_its_lease_does_not_run_out_while_very_many_sessions_are_made(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, make, made, ended = time.monotonic(), merge.complete, count(), 0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    def make_slowly(*arguments: Any) -> Any:
+        nonlocal now, ended
+        now += settings.server_expiry / AT_ONCE / 2
+        if next(made) % (AT_ONCE // 4) == 0:
+            store.end_leases()  # as others do all the time
+            ended += not store.snapshot().servers
+        return make(*arguments)
+
+    source = Scripted(facts("x"))
+    agent = Agent(settings, store, {"source": source})
+    agent.scan()
+    monkeypatch.setattr(merge, "complete", make_slowly)
+    source.facts += [
+        facts(f"x{number}", login=f"user{number % 100}") for number in range(4 * AT_ONCE)
+    ]
+    agent.scan()
+    assert not ended and len(listed(store)) == 1 + 4 * AT_ONCE
 
 
 def test_an_agent_that_was_cut_off_brings_its_sessions_back(

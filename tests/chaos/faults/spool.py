@@ -74,10 +74,6 @@ def spool_unreadable_when_the_agent_starts(world: World) -> Iterator[None]:
 def _crowd(world: World, count: int) -> Iterator[None]:
     node = _node(world)
     world.truth.excuses.blind.add(node.name)  # until all are read, however long that takes
-    if count == MANY:
-        # To make so many sessions can take an agent longer than leases that are short for tests
-        world.away(node.name)
-        world.back(node.name)
     files = {}
     for _ in range(count):
         number = world.truth.count
