@@ -22,7 +22,7 @@ from fastx_list.agent.sources import load_sources
 from fastx_list.agent.start import SessionJson
 from fastx_list.config import PREFIX, Settings
 from fastx_list.model.session import Session, decode
-from fastx_list.store import Lease, ServerTaken, Store, StoreError
+from fastx_list.store import EditionLost, Lease, ServerTaken, Store, StoreError
 
 BEATS_PER_LEASE = 4  # so that a lease outlives a few heartbeats that came to nothing
 MAX_BEAT_SECONDS = 15.0
@@ -111,6 +111,8 @@ class Keeper:
             if self.problem is not None and self._told is not None:
                 log.warning("the store can be written again")
                 self.problem = None
+        except EditionLost:  # since it was asked for: all is written at the next turn
+            self._edition, self._next_beat = None, 0.0
         except StoreError as error:
             self._report(error)
 
@@ -123,7 +125,7 @@ class Keeper:
         now_so = hostname, len(sessions), logins, problems[:MAX_PROBLEMS]
         if now < self._next_beat and now_so == self._told:
             return
-        rival = self._store.heartbeat(self._load.describe(*now_so), self._lease)
+        rival = self._store.heartbeat(self._load.describe(*now_so), self._lease, self._edition)
         if rival is not None and rival != self._rival:
             log.error(
                 "another agent, on %s, also calls itself %r, and is refused; give one of the two"

@@ -50,6 +50,13 @@ class ServerTaken(StoreError):
         )
 
 
+class EditionLost(StoreError):
+    """The store no longer has what an agent wrote of its server; nothing was written."""
+
+    def __init__(self, server_id: str) -> None:
+        super().__init__(f"the store has lost the sessions of {server_id!r}")
+
+
 class SnapshotNeeded(Exception):
     """The reader's revision is older than the history that is kept."""
 
@@ -192,11 +199,13 @@ class Store(Followed, Protocol):
         """Return a random name of what was last written of this server's sessions; ``None`` if
         the store has nothing of them (any more)."""
 
-    def heartbeat(self, server: Server, lease: Lease) -> str | None:
+    def heartbeat(self, server: Server, lease: Lease, edition: str | None = None) -> str | None:
         """Write what a server is like and renew its lease; return the host of another agent that
         lately wanted the same lease.
 
-        Raises :class:`ServerTaken` if another agent holds it.
+        Raises :class:`ServerTaken` if another agent holds it, and :class:`EditionLost` if
+        ``edition`` is given and not what :meth:`edition` says: a renewed lease tells readers that
+        all sessions are written.
         """
 
     def holder(self, server_id: str) -> Held | None:

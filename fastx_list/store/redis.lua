@@ -175,10 +175,11 @@ end
 
 local steps = {}
 
--- Takes the server, the edition that the caller compared with, a lease (empty: none), whether (1) this
--- is all or the last part of what the caller saw, and how many sessions have changed; for each of those its id, login, digest, JSON before and after its params,
--- and the params it was started with; then the ids of those that have ended. They are too many to
--- be arguments of a function in Lua.
+-- Takes the server, the edition that the caller compared with, a lease (empty: none), whether (1)
+-- this is all or the last part of what the caller saw, and how many sessions have changed; for each
+-- of those its id, login, digest, JSON before and after its params, and the params it was started
+-- with; then the ids of those that have ended. They are too many to be arguments of a function in
+-- Lua.
 function steps.observe(server, compared, holder, instance, host, milliseconds, is_last, count)
   advance()
   if holder ~= '' then
@@ -226,7 +227,11 @@ function steps.observe(server, compared, holder, instance, host, milliseconds, i
   return { 'ok', edition }
 end
 
-function steps.heartbeat(server, holder, instance, host, milliseconds, text)
+-- Takes the server, its lease, its JSON, and the edition that has to be there (empty: any).
+function steps.heartbeat(server, holder, instance, host, milliseconds, text, edition)
+  if edition ~= '' and (redis.call('GET', key('view:' .. server)) or '') ~= edition then
+    return { 'lost', '' }
+  end
   advance()
   local taken_by = claim(server, holder, instance, host, milliseconds)
   if taken_by then

@@ -14,7 +14,16 @@ from fastx_list.model.json import to_json
 from fastx_list.model.params import merge_params
 from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Session, encode
-from fastx_list.store import Changes, Held, Lease, Record, Revision, ServerTaken, StoreError
+from fastx_list.store import (
+    Changes,
+    EditionLost,
+    Held,
+    Lease,
+    Record,
+    Revision,
+    ServerTaken,
+    StoreError,
+)
 from fastx_list.store.division import divide, parts
 from fastx_list.store.records import Records, pairs, params_of, readable
 from fastx_list.store.redis_address import Address
@@ -89,10 +98,17 @@ class RedisStore:
         [name] = self._patient.ask(("GET", self._edition_key(server_id)))
         return None if name is None else readable(name)
 
-    def heartbeat(self, server: Server, lease: Lease) -> str | None:
+    def heartbeat(self, server: Server, lease: Lease, edition: str | None = None) -> str | None:
         status, host = self._script.run(
-            self._patient, "heartbeat", server.id, *_claim(lease), encode_server(server)
+            self._patient,
+            "heartbeat",
+            server.id,
+            *_claim(lease),
+            encode_server(server),
+            edition or "",
         )
+        if status == b"lost":
+            raise EditionLost(server.id)
         if status == b"taken":
             raise ServerTaken(server.id, readable(host))
         self._reader.expect_ends()

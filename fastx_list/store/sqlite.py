@@ -23,6 +23,7 @@ from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Session, encode
 from fastx_list.store import (
     Changes,
+    EditionLost,
     Held,
     Lease,
     Record,
@@ -53,6 +54,8 @@ class SqliteStore:
         # What data_version was when the rows were last read; ``None``: they are to be read again
         self._data_version: int | None = None
         self._last_revision: Revision | None = None  # the revision that the rows were at then
+        # Up to where they were read last, and the last step that there was then
+        self._seen: tuple[Revision, Revision] | None = None
         self._beats = Beats()  # whose leases are renewed
         self._has_more_ends = False  # whether it has carried out a part of an end
 
@@ -132,9 +135,11 @@ class SqliteStore:
         with self._file.reading() as db:
             return _edition(db, server_id)
 
-    def heartbeat(self, server: Server, lease: Lease) -> str | None:
+    def heartbeat(self, server: Server, lease: Lease, edition: str | None = None) -> str | None:
         with self._write() as step:
             db = step.db
+            if edition is not None and _edition(db, server.id) != edition:
+                raise EditionLost(server.id)
             taken_by = sqlite_leases.claim(db, server.id, lease)
             if taken_by is None:
                 sqlite_leases.expire(db, step.next_revision, step.now)
@@ -275,7 +280,7 @@ class SqliteStore:
         """Read what was written after ``revision``; ``None``: all that there is."""
         with one_state(db):
             head, kept_from = sqlite_order.head(db)
-            steps = [] if revision is None else sqlite_order.steps_since(db, revision)
+            steps = [] if revision is None else self._steps_since(db, revision)
             after = -1 if revision is None else revision.number
             current = head if revision is None else steps[-1] if steps else revision
             span = after, current.number
@@ -301,9 +306,13 @@ class SqliteStore:
             self._beats.look(sqlite_leases.renewals(db), sqlite_leases.clock())
             if self._has_more_ends:
                 self._beats.expect_news()
-        self._last_revision = current
+        self._last_revision, self._seen = current, (current, head)
         names = [step.step for step in steps]
         return Changes(current, records, revoked, servers, names, current != head, kept_from)
+
+    def _steps_since(self, db: sqlite3.Connection, revision: Revision) -> list[Revision]:
+        known_to, last = self._seen or (revision, revision)
+        return sqlite_order.steps_since(db, revision, last if known_to == revision else revision)
 
     def close(self) -> None:
         self._file.close()

@@ -135,13 +135,17 @@ def head(db: sqlite3.Connection) -> Head:
     return Head(Revision(_number(row[0]), row[2]), int(_real(row[1]) - KEEP_REVOKED_SECONDS))
 
 
-def steps_since(db: sqlite3.Connection, revision: Revision) -> list[Revision]:
+def steps_since(db: sqlite3.Connection, revision: Revision, seen: Revision) -> list[Revision]:
     """Return the steps after ``revision``, so many as are read at once. Raises :class:`OrderLost`
-    and :class:`SnapshotNeeded`, see :class:`fastx_list.store.Followed`."""
+    and :class:`SnapshotNeeded`, see :class:`fastx_list.store.Followed`.
+
+    ``seen`` is the last step that was there when all up to ``revision`` was read: what the steps
+    between the two had changed again was left out then.
+    """
     rows = db.execute(
         "SELECT revision, name FROM step WHERE revision >= ? ORDER BY revision", (revision.number,)
     )
-    if rows.fetchone() == revision:
+    if rows.fetchone() == revision and (seen == revision or _has(db, seen)):
         steps = []
         for row in rows:
             steps.append(Revision(*row))
@@ -152,6 +156,11 @@ def steps_since(db: sqlite3.Connection, revision: Revision) -> list[Revision]:
     if oldest is not None and revision.number < oldest:
         raise SnapshotNeeded
     raise OrderLost
+
+
+def _has(db: sqlite3.Connection, step: Revision) -> bool:
+    row = db.execute("SELECT 1 FROM step WHERE revision = ? AND name = ?", step).fetchone()
+    return row is not None
 
 
 def make(db: sqlite3.Connection) -> None:

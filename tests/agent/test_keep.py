@@ -21,6 +21,7 @@ from fastx_list.agent.look import Looker
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.merge import session_id
 from fastx_list.config import Settings, load
+from fastx_list.model.session import complete
 from fastx_list.store import AT_ONCE, Store, StoreError, open_store
 from tests.agent.scripted import Scripted, facts, listed, only
 from tests.support import wait_for
@@ -78,6 +79,30 @@ def test_a_server_is_back_with_its_sessions_in_a_store_that_was_made_anew(
     assert [server.id for server in store.snapshot().servers] == ["here"]
     assert only(store).login == "alice"
     assert were_there == [True]  # nobody can have seen the server without its sessions
+
+
+def test_a_server_is_not_back_without_the_sessions_that_a_store_lost_in_the_middle_of_a_turn(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Scripted(facts("x"))
+    agent = Agent(settings, store, {"source": source})
+    agent.scan()
+    observe = store.observe
+
+    def observe_in_vain(*arguments: Any) -> str:
+        edition = observe(*arguments)
+        for ending in ("", "-wal", "-shm"):
+            Path(settings.store.removeprefix("sqlite://") + ending).unlink(missing_ok=True)
+        return edition
+
+    source.facts.append(facts("y"))
+    with monkeypatch.context() as unlucky:
+        unlucky.setattr(store, "observe", observe_in_vain)
+        agent.scan()
+    assert list(store.snapshot().servers) == [] and agent.problem is None
+    agent.scan()
+    assert [server.id for server in store.snapshot().servers] == ["here"]
+    assert len(listed(store)) == 2
 
 
 def test_a_lease_is_renewed_between_two_looks_that_are_further_apart(
@@ -194,7 +219,7 @@ def test_it_renews_its_lease_several_times_before_that_runs_out(
 def test_its_lease_does_not_run_out_while_very_many_sessions_are_made(
     settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now, make, made, ended = time.monotonic(), merge.complete, count(), 0
+    now, made, ended = time.monotonic(), count(), 0
     monkeypatch.setattr(time, "monotonic", lambda: now)
 
     def make_slowly(*arguments: Any) -> Any:
@@ -203,7 +228,7 @@ def test_its_lease_does_not_run_out_while_very_many_sessions_are_made(
         if next(made) % (AT_ONCE // 4) == 0:
             store.end_leases()  # as others do all the time
             ended += not store.snapshot().servers
-        return make(*arguments)
+        return complete(*arguments)
 
     source = Scripted(facts("x"))
     agent = Agent(settings, store, {"source": source})

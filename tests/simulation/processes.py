@@ -69,10 +69,10 @@ class NotedStore(SqliteStore):
         self.agent.has_asked = True
         return edition
 
-    def heartbeat(self, server: Server, lease: Lease) -> str | None:
+    def heartbeat(self, server: Server, lease: Lease, edition: str | None = None) -> str | None:
         silence = self.agent.silence
         began, restores = silence.counted, self.agent.world.truth.restores
-        rival = super().heartbeat(server, lease)
+        rival = super().heartbeat(server, lease, edition)
         if restores == self.agent.world.truth.restores:
             silence.said(began)
             self.agent.stored_holder = self.agent.holder

@@ -286,7 +286,7 @@ class World:
             self._copies.append(Copy(self.disk.copy(), params, known, holders))
 
     def restore(self, number: int, in_place: bool) -> None:
-        if self._copies and self._is_replaceable():
+        if self._copies and self.disk.condition is None:
             copy = self._copies[number % len(self._copies)]
             if not in_place:
                 self.disk.replace(copy.path)
@@ -299,12 +299,8 @@ class World:
                 if agent.holder != holder:  # it has to wait for the end of its own old lease
                     agent.silence.end()
 
-    def _is_replaceable(self) -> bool:
-        # An agent that writes just then beats in the new file what it has written in the old one
-        return self.disk.condition is None and not any(each.is_busy for each in self.agents)
-
     def wipe(self) -> None:
-        if self._is_replaceable():
+        if self.disk.condition is None:
             self.disk.remove()
             self._lose({}, {})
             self._is_anew = True

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from fastx_list.model.server import encode_server
 from fastx_list.model.session import encode
-from fastx_list.store import Held, Record, ServerRecord, Store
+from fastx_list.store import EditionLost, Held, Record, ServerRecord, Store
 from tests.store.common import (
     SHORT,
     OpenStore,
@@ -27,6 +29,19 @@ def _servers_in(store: Store) -> dict[str, Any]:
 
 
 # Servers.
+
+
+def test_a_heartbeat_writes_nothing_where_the_sessions_are_others_than_its_agent_wrote(
+    store: Store,
+) -> None:
+    edition = store.observe("s1", {"s1-1": make_session()}, make_lease())
+    assert store.heartbeat(make_server(), make_lease(), edition) is None
+    store.observe("s1", {})
+    for server_id in ("s1", "s2"):  # the second was never written
+        before = store.snapshot()
+        with pytest.raises(EditionLost):
+            store.heartbeat(make_server(server_id, sessions=2), make_lease(), edition)
+        assert store.snapshot() == before and store.holder("s2") is None
 
 
 def test_a_heartbeat_writes_the_server(store: Store) -> None:

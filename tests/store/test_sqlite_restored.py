@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fastx_list.store import Changes, OrderLost, Store, StoreError, open_store
+from fastx_list.store import AT_ONCE, Changes, OrderLost, Store, StoreError, open_store
 from tests.store.common import (
     FAR,
     TABLES_OF_VERSION_1,
@@ -122,6 +122,25 @@ def test_the_name_of_a_step_says_nothing_of_how_many_there_were(store: Store) ->
 
 
 # Older versions.
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_reader_starts_over_where_it_left_out_what_the_restored_store_has_not_changed_yet(
+    opened: OpenStore, database: Path, tmp_path: Path, way: str
+) -> None:
+    writer, reader = opened(), opened()
+    revision = reader.snapshot().revision
+    sessions = by_id(*map(make_session, range(AT_ONCE + 1)))
+    writer.observe("s1", sessions)
+    _back_up(database, tmp_path / "copy")
+    writer.set_params("s1-0", "alice", {"a": 1})
+    changes = reader.changes(revision)
+    assert changes is not None and changes.more
+    assert {record.id for record in changes.records} == sessions.keys() - {"s1-0", f"s1-{AT_ONCE}"}
+    WAYS[way](tmp_path / "copy", database)
+    with pytest.raises(OrderLost):
+        reader.changes(changes.revision)
+
 
 _VERSION_1 = (
     TABLES_OF_VERSION_1
