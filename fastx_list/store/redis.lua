@@ -74,6 +74,7 @@ local function append(...)
       end
     else
       redis.call('DEL', key('changes'))
+      redis.call('HSET', key('clock'), 'made', name) -- a random name of the store
       revision, tip = 0, ''
     end
   end

@@ -53,6 +53,7 @@ class Reader:
         self._watched_revision: Revision | None = None
         self._next_end = 0.0  # when the next lease may run out, by time.monotonic()
         self._beats = Beats()  # whose leases are renewed
+        self._made: bytes | None = None  # the random name of the store that was read last
 
     def distrust_watch(self) -> None:
         """Ask Redis next time: this process has just written. Whichever of two answers comes first,
@@ -159,10 +160,10 @@ class Reader:
 
     def _read_changes(self, revision: Revision, count: int = 2 * AT_ONCE) -> Changes:
         """Read the next ``count`` changes after ``revision``, or a step if that has more."""
-        head, entries, certain = self._link.transaction(
+        head, entries, (certain, made) = self._link.transaction(
             ("GET", self._script.head),
             ("XRANGE", self._script.changes, f"({revision.number}-0", "+", "COUNT", count),
-            ("HGET", self._script.key("clock"), "certain"),
+            ("HMGET", self._script.key("clock"), "certain", "made"),
         )
         current = self._position(head)
         last = whole(entries[-1][0].partition(b"-")[0]) if entries else revision.number
@@ -176,7 +177,8 @@ class Reader:
         if current.number < revision.number or (is_complete and names[0] != revision.step):
             raise OrderLost
         if not is_complete:
-            raise SnapshotNeeded
+            raise SnapshotNeeded if made == self._made else OrderLost
+        self._made = made
         if more:
             # What is read ends where a step does, or it has no name
             ends = [at for at in range(1, count - 1) if names[at] != names[at + 1]]

@@ -38,7 +38,7 @@ from fastx_list.store.division import Part, divide, parts
 from fastx_list.store.records import Records
 from fastx_list.store.sqlite_file import BUSY_SECONDS, SqliteFile, one_state
 from fastx_list.store.sqlite_harm import Kept
-from fastx_list.store.sqlite_order import Step
+from fastx_list.store.sqlite_order import Head, Step
 
 POLL_SECONDS = 0.01
 TRIES = 100  # to write when others write the same
@@ -54,8 +54,8 @@ class SqliteStore:
         # What data_version was when the rows were last read; ``None``: they are to be read again
         self._data_version: int | None = None
         self._last_revision: Revision | None = None  # the revision that the rows were at then
-        # Up to where they were read last, and the last step that there was then
-        self._seen: tuple[Revision, Revision] | None = None
+        # Up to where they were read last, also of another file, and where the order was then
+        self._seen: tuple[Revision, Head] | None = None
         self._beats = Beats()  # whose leases are renewed
         self._has_more_ends = False  # whether it has carried out a part of an end
 
@@ -279,10 +279,11 @@ class SqliteStore:
     def _changes_since(self, db: sqlite3.Connection, revision: Revision | None) -> Changes:
         """Read what was written after ``revision``; ``None``: all that there is."""
         with one_state(db):
-            head, kept_from = sqlite_order.head(db)
+            head = sqlite_order.head(db)
+            last, kept_from, _ = head
             steps = [] if revision is None else self._steps_since(db, revision)
             after = -1 if revision is None else revision.number
-            current = head if revision is None else steps[-1] if steps else revision
+            current = last if revision is None else steps[-1] if steps else revision
             span = after, current.number
             running = "AND ended IS NULL" if revision is None else ""
             # Those of a session that runs are in its text
@@ -308,11 +309,11 @@ class SqliteStore:
                 self._beats.expect_news()
         self._last_revision, self._seen = current, (current, head)
         names = [step.step for step in steps]
-        return Changes(current, records, revoked, servers, names, current != head, kept_from)
+        return Changes(current, records, revoked, servers, names, current != last, kept_from)
 
     def _steps_since(self, db: sqlite3.Connection, revision: Revision) -> list[Revision]:
-        known_to, last = self._seen or (revision, revision)
-        return sqlite_order.steps_since(db, revision, last if known_to == revision else revision)
+        read_to, head = self._seen or (None, None)
+        return sqlite_order.steps_since(db, revision, head if read_to == revision else None)
 
     def close(self) -> None:
         self._file.close()

@@ -18,7 +18,7 @@ from fastx_list.store import StoreError, sqlite_harm, sqlite_leases, sqlite_orde
 
 BUSY_SECONDS = 5.0
 WAL_POLL_SECONDS = 0.01
-VERSION = 4
+VERSION = 5
 
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS session (

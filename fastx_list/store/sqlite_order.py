@@ -31,11 +31,12 @@ from fastx_list.store import (
 LONGEST_STEP = 60.0  # seconds that count at most between two steps
 
 # ``elapsed`` is the store's clock: it begins as the wall clock, and then goes by CLOCK_MONOTONIC,
-# which was at ``ticked``. ``certain`` is how late it is at least, by the wall clock.
+# which was at ``ticked``. ``certain`` is how late it is at least, by the wall clock. ``made`` is a
+# random name of the store.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS head (
     one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, elapsed REAL NOT NULL,
-    ticked REAL NOT NULL, certain REAL NOT NULL
+    ticked REAL NOT NULL, certain REAL NOT NULL, made TEXT
 );
 CREATE TABLE IF NOT EXISTS step (
     revision INTEGER PRIMARY KEY, name TEXT NOT NULL, at REAL NOT NULL
@@ -48,6 +49,7 @@ class Head(NamedTuple):
 
     revision: Revision
     kept_from: int  # see :class:`fastx_list.store.Changes`
+    made: str | None  # a random name of the store
 
 
 class Step:
@@ -128,24 +130,25 @@ class Step:
 def head(db: sqlite3.Connection) -> Head:
     """Return where the order is."""
     row = db.execute(
-        "SELECT head.revision, certain, name FROM head LEFT JOIN step USING (revision)"
+        "SELECT head.revision, certain, name, made FROM head LEFT JOIN step USING (revision)"
     ).fetchone()
     if row is None or not isinstance(row[2], str):
         raise sqlite3.DatabaseError("its last change has no name; move the file away")
-    return Head(Revision(_number(row[0]), row[2]), int(_real(row[1]) - KEEP_REVOKED_SECONDS))
+    kept_from = int(_real(row[1]) - KEEP_REVOKED_SECONDS)
+    return Head(Revision(_number(row[0]), row[2]), kept_from, row[3])
 
 
-def steps_since(db: sqlite3.Connection, revision: Revision, seen: Revision) -> list[Revision]:
+def steps_since(db: sqlite3.Connection, revision: Revision, seen: Head | None) -> list[Revision]:
     """Return the steps after ``revision``, so many as are read at once. Raises :class:`OrderLost`
     and :class:`SnapshotNeeded`, see :class:`fastx_list.store.Followed`.
 
-    ``seen`` is the last step that was there when all up to ``revision`` was read: what the steps
-    between the two had changed again was left out then.
+    ``seen`` is where the order was when all up to ``revision`` was read: what the steps between the
+    two had changed again was left out then.
     """
     rows = db.execute(
         "SELECT revision, name FROM step WHERE revision >= ? ORDER BY revision", (revision.number,)
     )
-    if rows.fetchone() == revision and (seen == revision or _has(db, seen)):
+    if rows.fetchone() == revision and (seen is None or _has(db, seen.revision)):
         steps = []
         for row in rows:
             steps.append(Revision(*row))
@@ -153,7 +156,8 @@ def steps_since(db: sqlite3.Connection, revision: Revision, seen: Revision) -> l
                 break
         return steps
     [oldest] = db.execute("SELECT min(revision) FROM step").fetchone()
-    if oldest is not None and revision.number < oldest:
+    is_same = seen is None or seen.made == head(db).made
+    if is_same and oldest is not None and revision.number < oldest:
         raise SnapshotNeeded
     raise OrderLost
 
@@ -167,6 +171,9 @@ def make(db: sqlite3.Connection) -> None:
     """Begin the order in a store that is made, or go on with that of an older version, of which the
     ends are forgotten."""
     revision = 0
+    if "made" not in {row[1] for row in db.execute("PRAGMA table_info(head)")}:
+        db.execute("ALTER TABLE head ADD COLUMN made TEXT")
+        db.execute("UPDATE head SET made = ?", (secrets.token_hex(8),))
     if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
         # Processes of the older version would write without naming their steps. Without the table
         # they cannot, and open the file again, which tells them.
@@ -176,7 +183,8 @@ def make(db: sqlite3.Connection) -> None:
         return
     wall = time.time()
     db.execute(
-        "INSERT INTO head VALUES (1, ?, ?, ?, ?)", (_number(revision), wall, time.monotonic(), wall)
+        "INSERT INTO head VALUES (1, ?, ?, ?, ?, ?)",
+        (_number(revision), wall, time.monotonic(), wall, secrets.token_hex(8)),
     )
     db.execute("INSERT INTO step VALUES (?, ?, ?)", (revision, secrets.token_hex(8), wall))
     db.execute("DELETE FROM session WHERE ended IS NOT NULL")

@@ -147,9 +147,17 @@ FAULTS = (
         "a reader trusts a store that has lost what it left out",
         "store.sqlite_order",
         "steps_since",
-        "(seen == revision or _has(db, seen))",
+        "(seen is None or _has(db, seen.revision))",
         "True",
         7000124,
+    ),
+    Fault(
+        "a store that was made anew is taken for the past of an older one",
+        "store.sqlite_order",
+        "steps_since",
+        "is_same = seen is None or seen.made == head(db).made",
+        "is_same = True",
+        23302,
     ),
     Fault(
         "a worker does not read what it has written itself",

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from fastx_list.store import OrderLost, SnapshotNeeded, Store, StoreError, redis_link, redis_reader
+from fastx_list.store import (
+    OrderLost,
+    SnapshotNeeded,
+    Store,
+    StoreError,
+    redis_link,
+    redis_reader,
+    redis_script,
+)
 from tests.store.common import OpenStore, Raw, by_id, make_lease, make_session, running_in
 
 pytestmark = pytest.mark.usefixtures("patient")
@@ -40,6 +48,29 @@ def test_a_reader_of_a_redis_that_was_emptied_needs_a_snapshot(
     writer.observe("s1", by_id(make_session(4)))
     changes = reader.changes(snapshot.revision)
     assert changes is not None
+
+
+def test_a_reader_of_a_redis_that_was_emptied_takes_no_older_one_for_what_that_has_become(
+    opened: OpenStore, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, reader = opened(), opened()
+    for number in range(9):
+        writer.observe("s1", by_id(make_session(number)))
+    with monkeypatch.context() as later:
+        later.setattr(redis_script, "HISTORY_SECONDS", -1)  # as if all were older than that
+        writer.observe("s1", {})
+    copy = {key: raw.client.dump(key) for key in raw.all_keys()}
+    raw.empty()
+    writer.observe("s1", {})
+    writer.observe("s1", by_id(make_session()))
+    revision = reader.snapshot().revision
+    raw.empty()
+    for key, value in copy.items():
+        raw.client.restore(key, 0, value)
+    for _ in range(2):
+        with pytest.raises(OrderLost):
+            reader.changes(revision)
+    assert reader.changes(reader.snapshot().revision) is None
 
 
 def test_a_head_that_was_lost_alone_keeps_nobody_from_writing(opened: OpenStore, raw: Raw) -> None:

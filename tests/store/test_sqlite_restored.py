@@ -11,11 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from fastx_list.store import AT_ONCE, Changes, OrderLost, Store, StoreError, open_store
+from fastx_list.store import (
+    AT_ONCE,
+    HISTORY_SECONDS,
+    Changes,
+    OrderLost,
+    Store,
+    StoreError,
+    open_store,
+)
 from tests.store.common import (
     FAR,
     TABLES_OF_VERSION_1,
     OpenStore,
+    PassTime,
     address,
     by_id,
     make_lease,
@@ -24,6 +33,7 @@ from tests.store.common import (
     params_in,
     remove,
     running_in,
+    write_anything,
 )
 
 
@@ -140,6 +150,24 @@ def test_a_reader_starts_over_where_it_left_out_what_the_restored_store_has_not_
     WAYS[way](tmp_path / "copy", database)
     with pytest.raises(OrderLost):
         reader.changes(changes.revision)
+
+
+def test_a_reader_of_a_store_made_anew_takes_no_older_one_for_what_that_has_become(
+    opened: OpenStore, database: Path, tmp_path: Path, pass_time: PassTime
+) -> None:
+    writer, reader = opened(), opened()
+    for number in range(9):
+        writer.observe("s1", by_id(make_session(number)))
+    pass_time(HISTORY_SECONDS + 1)
+    write_anything(writer)
+    _back_up(database, tmp_path / "copy")
+    remove(database)
+    revision = reader.snapshot().revision
+    _exchange(tmp_path / "copy", database)
+    for _ in range(2):
+        with pytest.raises(OrderLost):
+            reader.changes(revision)
+    assert reader.changes(reader.snapshot().revision) is None
 
 
 _VERSION_1 = (
