@@ -99,7 +99,7 @@ FAULTS = (
         "a restored store is taken for the one that was followed",
         "store.sqlite_order",
         "steps_since",
-        "rows.fetchone() == revision",
+        "rows.fetchone() == revision and (seen is None or _has(db, seen.revision))",
         "(rows.fetchone() or [None])[0] == revision.number",
         26,
     ),
