@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping
 
 from tests.chaos.judge import Question, by_id
-from tests.chaos.operations import ALL, OWN, SERVERS, Operations
-from tests.chaos.subscribers import Subscriber
+from tests.chaos.operations import ALL, LIVE_URL, OWN, SERVERS, Operations
+from tests.chaos.subscribers import Subscriber, snapshot
 from tests.chaos.truth import Members, differs
 from tests.chaos.world import LIVE_PORT, World
 from tests.support import Answer, wait_for
@@ -68,8 +68,10 @@ class Agreement:
             return difference
         if difference := self._subscribers_differ(every):
             return difference
+        if silent := self._world.silent_agent():
+            return f"nothing was heard of an agent: {silent}"
         for worker in self._world.workers("list"):
-            with self._world.only(worker):
+            with self._world.only("list", worker):
                 found = self._listed(ALL)
                 good = [
                     token for token in self._operations.revoked[-1:] if not self._is_refused(token)
@@ -78,6 +80,11 @@ class Agreement:
                 return f"worker {worker} takes a revoked token"
             if found != every:
                 return f"worker {worker} says {found}, the one before said {every}"
+        for worker in self._world.workers("live"):
+            with self._world.only("live", worker):
+                told = snapshot(f"{LIVE_URL}{ALL.path}?token={self._operations.tokens[ALL]}")
+            if told != every:
+                return f"worker {worker} of the sidecar tells {told}, and the list says {every}"
         self._operations.known_revoked = len(self._operations.revoked)
         for session in running:
             session.learn(

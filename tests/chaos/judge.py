@@ -50,10 +50,32 @@ class History:
     name: str
     question: Question
     has_snapshot: bool = True
+    resumes: bool = False  # whether it asks for no more than what it has missed
     # What it takes for true by the messages of its present connection, by id; None without one
     state: dict[str, Members] | None = None
     seen: dict[str, Seen] = field(default_factory=dict)
     messages: int = 0
+    # Up to where it was told all, and what it took for true when its last connection ended
+    revision: str | None = None
+    left_with: dict[str, Members] = field(default_factory=dict)
+    # Whether it is just told what it has missed, of which it may know some
+    is_coming_back: bool = False
+
+    def begin(self) -> None:
+        """Take note of a new connection."""
+        self.is_coming_back = self.revision is not None
+        self.state = dict(self.left_with) if self.is_coming_back else {}
+
+    def end(self) -> None:
+        """Take note that it has none any more."""
+        self.left_with, self.state = self.state or {}, None
+
+    def mark(self, revision: str | None) -> None:
+        """Take over a bookmark; without a revision all that there is follows."""
+        assert self.state is not None
+        self.revision, self.is_coming_back = revision, False
+        if revision is None:
+            self.state.clear()
 
 
 class Judge:
@@ -75,6 +97,9 @@ class Judge:
         state = history.state
         assert state is not None
         history.messages += 1
+        if history.resumes and message.keys() == {"revision"}:
+            history.mark(message["revision"])
+            return
         if message.keys() != {"id", "data"}:
             self.blame(f"{history.name} was told {message}")
             return
@@ -91,7 +116,7 @@ class Judge:
         assert history.state is not None
         if data is not None:
             return None if data["id"] == name else "its data have another id"
-        if name not in history.state and history.has_snapshot:
+        if name not in history.state and history.has_snapshot and not history.is_coming_back:
             return "it was not there"
         since = self.truth.excuses.away.get(name)
         if since is None or time.monotonic() - since < 0.7 * self.truth.lease:
@@ -112,7 +137,7 @@ class Judge:
             return "its id is another session's"
         if not history.question.may_see(data):
             return "it is not for this one to see"
-        if name in history.state and history.state[name] == data:
+        if history.state.get(name) == data and not history.is_coming_back:
             return "it was told so before"
         excuses = self.truth.excuses
         version = session.version_of(data)
@@ -148,6 +173,8 @@ class Judge:
     def _end(self, history: History, name: str, seen: Seen) -> str | None:
         assert history.state is not None
         session = self._by_id.get(name)
+        if name not in history.state and history.is_coming_back:
+            return None  # it may have begun and ended meanwhile
         if name not in history.state and history.has_snapshot:
             return "it was not there"
         if session is None:

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastx_list.store import StoreError
 from tests.chaos.judge import Question
@@ -17,9 +17,11 @@ from tests.chaos.vnc import Desktop, spare_display
 from tests.chaos.world import LIVE_PORT, Node, World
 from tests.support import wait_for
 
+T = TypeVar("T")
+
 LEAST_SESSIONS, MOST_SESSIONS = 6, 12  # registered, of all and on one machine
 MOST_DESKTOPS = 2
-MOST_SUBSCRIBERS = 14
+MOST_SUBSCRIBERS = 16
 LEAST_SUBSCRIBERS = 6
 MOST_REVOKED = 20  # tokens that are asked with in vain, the last ones
 END_SECONDS = 120.0  # generous, since nothing here is about speed
@@ -38,6 +40,7 @@ KINDS = {
     "connect": 4,
     "disconnect": 3,
     "subscribe": 8,
+    "come_back": 4,
     "leave": 3,
     "revoke": 3,
     "issue_brief": 1,
@@ -90,6 +93,8 @@ class Operations:
         for question in QUESTIONS:
             self._subscribe(question)
         self._subscribe(ALL, slow=True)  # whom much is told that it does not read at once
+        self._subscribe(ALL, resume=True)
+        self._subscribe(IDLE, resume=True)
         self.begin_sessions()
         self._begin_desktop()
 
@@ -177,8 +182,8 @@ class Operations:
             and (session.node not in gone or self._file(session).exists())
         ]
 
-    def _one_of(self, sessions: list[Session]) -> Session | None:
-        return self._chance.choice(sessions) if sessions else None
+    def _one_of(self, those: list[T]) -> T | None:
+        return self._chance.choice(those) if those else None
 
     # Real ones.
 
@@ -258,7 +263,9 @@ class Operations:
                 return None
             question = self._chance.choice(QUESTIONS)
             if not question.of_servers and not options:
-                options = self._chance.choice(({}, {"slow": True}, {"snapshot": False}))
+                options = self._chance.choice(
+                    ({}, {"slow": True}, {"snapshot": False}, {"resume": True})
+                )
         self._count += 1
         name = f"subscriber {self._count} of {question.name} {''.join(options)}".strip()
         token = self._token(question, ttl)
@@ -266,6 +273,14 @@ class Operations:
             Subscriber(name, question, LIVE_URL, token, self._world.judge, **options)
         )
         return name
+
+    def _come_back(self) -> str | None:
+        """Let one connect again that then asks for what it has missed."""
+        subscriber = self._one_of([each for each in self.subscribers if each.history.resumes])
+        if subscriber is None:
+            return None
+        subscriber.hang_up()
+        return subscriber.history.name
 
     def _leave(self) -> str | None:
         staying = [each for each in self.subscribers if not each.is_revoked]

@@ -36,9 +36,10 @@ class Subscriber:
         *,
         snapshot: bool = True,
         slow: bool = False,
+        resume: bool = False,
     ) -> None:
         self.token = token
-        self.history = History(name, question, snapshot)
+        self.history = History(name, question, snapshot, resume)
         self.is_slow = slow
         self.must_hurry = threading.Event()  # set while all are to agree
         # Whether its token may have ended, and whether it was told so
@@ -47,12 +48,11 @@ class Subscriber:
         # Whether what it takes for true is all there is; without a snapshot it learns that later
         self.is_complete = snapshot
         self.connections = 0
-        self._url = f"{url}{question.path}?token={token}&{question.parameters}" + (
-            "" if snapshot else "&snapshot=0"
-        )
+        self._url = f"{url}{question.path}?token={token}&{question.parameters}"
         self._judge = judge
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        self._hangs_up = threading.Event()  # set when it is to connect again
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -68,6 +68,10 @@ class Subscriber:
                 self.history.state = state()
                 self.is_complete = True
 
+    def hang_up(self) -> None:
+        """Let it connect again."""
+        self._hangs_up.set()
+
     def stop(self) -> None:
         self._stopped.set()
 
@@ -80,7 +84,7 @@ class Subscriber:
             try:
                 with self._connect() as connection:
                     with self._lock:
-                        self.history.state = {}
+                        self.history.begin()
                         self.is_complete = self.history.has_snapshot
                         self.connections += 1
                     self._listen(connection)
@@ -95,15 +99,20 @@ class Subscriber:
                 return
             finally:
                 with self._lock:
-                    self.history.state = None
+                    self.history.end()
             self._stopped.wait(AGAIN_SECONDS)
 
     def _connect(self) -> ClientConnection:
         sock = socket.create_connection(("127.0.0.1", 8001), CONNECT_SECONDS)
         if self.is_slow:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BYTES)
+        url, revision = self._url, self.history.revision
+        if not self.history.has_snapshot:
+            url += "&snapshot=0"
+        if self.history.resumes:
+            url += "&bookmarks=1" + (f"&since={revision}" if revision else "")
         return connect(
-            self._url,
+            url,
             sock=sock,
             proxy=None,
             open_timeout=CONNECT_SECONDS,
@@ -115,7 +124,8 @@ class Subscriber:
         )
 
     def _listen(self, connection: ClientConnection) -> None:
-        while not self._stopped.is_set():
+        self._hangs_up.clear()
+        while not (self._stopped.is_set() or self._hangs_up.is_set()):
             try:
                 message = json.loads(connection.recv(timeout=LISTEN_SECONDS))
             except TimeoutError:
@@ -146,3 +156,19 @@ class Subscriber:
                 self._judge.blame(f"{self.history.name} was refused; its token is good")
         elif status not in {503, *self._judge.truth.excuses.statuses}:
             self._judge.blame(f"{self.history.name} was refused with {status}")
+
+
+def snapshot(url: str) -> dict[str, Members]:
+    """Return all that a sidecar says that there is."""
+    state: dict[str, Members] = {}
+    with connect(
+        f"{url}&bookmarks=1",
+        proxy=None,
+        open_timeout=CONNECT_SECONDS,
+        close_timeout=0.1,
+        max_size=None,
+        compression=None,
+    ) as connection:
+        while "revision" not in (message := json.loads(connection.recv(CONNECT_SECONDS))):
+            state[message["id"]] = message["data"]
+    return state

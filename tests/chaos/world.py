@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from fastx_list.config import load
-from fastx_list.store import Store, open_store
+from fastx_list.store import Store, StoreError, open_store
 from fastx_list.tokens import Tokens
 from tests.chaos.judge import Judge
 from tests.chaos.truth import Truth
@@ -68,6 +68,8 @@ class World:
         self.redis: RedisServer | None = None
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.live_workers = chance.choice((1, 2))
+        # When each agent was started, or went on, last: it is heard of again after that
+        self.back_since: dict[str, float] = {}
         self.environ: dict[str, str] = {}
         self.tokens: Tokens
         # Waits until subscribers with tokens that were revoked have been sent away
@@ -124,6 +126,7 @@ class World:
         env = {**self.environ, **environ}
         if name in self.nodes:
             node = self.nodes[name]
+            self.back_since[name] = time.monotonic()
             env |= {
                 "FASTX_LIST_STATE_DIR": str(node.state),
                 "FASTX_LIST_SERVER_ID": name,
@@ -215,18 +218,18 @@ class World:
             return None
 
     @contextmanager
-    def only(self, worker: int) -> Iterator[None]:
-        """Let no other worker of the list take a request for a moment."""
-        others = [pid for pid in self.workers("list") if pid != worker]
-        self.signal("list", signal.SIGSTOP, others)
+    def only(self, name: str, worker: int) -> Iterator[None]:
+        """Let no other worker of list or sidecar take a request for a moment."""
+        others = [pid for pid in self.workers(name) if pid != worker]
+        self.signal(name, signal.SIGSTOP, others)
         try:
             # The kernel wakes one worker for each connection, and of those that are stopped each
             # once
             for _ in others:
-                socket.create_connection(("127.0.0.1", LIST_PORT)).close()
+                socket.create_connection(("127.0.0.1", SERVERS[name][1])).close()
             yield
         finally:
-            self.signal("list", signal.SIGCONT, others)
+            self.signal(name, signal.SIGCONT, others)
 
     @contextmanager
     def store(self) -> Iterator[Store]:
@@ -254,7 +257,22 @@ class World:
             session.is_started_anew = True
 
     def back(self, node: str) -> None:
+        """Note that the agent of ``node`` goes on."""
         self.truth.excuses.back.add(node)
+        self.back_since[node] = time.monotonic()
+
+    def silent_agent(self) -> str | None:
+        """Return an agent that was started, or goes on, and of which nothing was heard since."""
+        try:
+            with self.store() as store:
+                store.snapshot()
+                renewed = store.renewed
+        except StoreError as error:
+            return str(error)
+        for name, since in self.back_since.items():
+            if renewed.get(name, 0.0) < since:
+                return name
+        return None
 
 
 @contextmanager
