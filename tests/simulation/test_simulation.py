@@ -26,6 +26,7 @@ def test_no_history_of_a_few_breaks_a_promise() -> None:
     _run(SEED, FEW)
 
 
+@pytest.mark.no_cover  # which would take three times as long
 @pytest.mark.programs  # not that it starts any: it takes a minute of two processors
 @pytest.mark.parametrize("worker", range(WORKERS))
 def test_no_history_breaks_a_promise(worker: int) -> None:
@@ -43,6 +44,7 @@ def test_a_history_follows_from_its_seed() -> None:
             assert running.turns == turns
 
 
+@pytest.mark.no_cover
 @pytest.mark.programs
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_a_planted_fault_is_found(fault: Fault) -> None:
