@@ -66,6 +66,8 @@ def main() -> int:
         return 1
     for name, seconds in sorted(figures.faults.items()):
         print(f"{name:45} {len(seconds):4} times, {statistics.median(seconds):6.1f} s each")
+    for text in figures.silences:
+        print(text)
     print(
         f"all agreed after each of {options.rounds} rounds: {figures.operations} operations,"
         f" {sum(map(len, figures.faults.values()))} faults, {figures.messages} messages to"

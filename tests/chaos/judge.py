@@ -60,6 +60,8 @@ class History:
     left_with: dict[str, Members] = field(default_factory=dict)
     # Whether it is just told what it has missed, of which it may know some
     is_coming_back: bool = False
+    # What it was not told, but learnt when all agreed: that may have been on its way
+    assumed: set[str] = field(default_factory=set)
 
     def begin(self) -> None:
         """Take note of a new connection."""
@@ -107,6 +109,7 @@ class Judge:
         judge = self._server if history.question.of_servers else self._session
         if wrong := judge(history, name, data):
             self.blame(f"{history.name} was told {message}: {wrong}; it had {state.get(name)}")
+        history.assumed.discard(name)
         if data is None:
             state.pop(name, None)
         else:
@@ -118,10 +121,7 @@ class Judge:
             return None if data["id"] == name else "its data have another id"
         if name not in history.state and history.has_snapshot and not history.is_coming_back:
             return "it was not there"
-        since = self.truth.excuses.away.get(name)
-        if since is None or time.monotonic() - since < 0.7 * self.truth.lease:
-            return "its agent runs"
-        return None
+        return None if self.truth.may_be_over(name, time.monotonic()) else "its agent runs"
 
     def _session(self, history: History, name: str, data: Members | None) -> str | None:
         assert history.state is not None
@@ -137,7 +137,8 @@ class Judge:
             return "its id is another session's"
         if not history.question.may_see(data):
             return "it is not for this one to see"
-        if history.state.get(name) == data and not history.is_coming_back:
+        may_be_known = history.is_coming_back or name in history.assumed
+        if history.state.get(name) == data and not may_be_known:
             return "it was told so before"
         excuses = self.truth.excuses
         version = session.version_of(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ from tests.chaos.prober import Prober
 from tests.chaos.world import World, world
 
 OPERATIONS = 10  # of a round
+OVERLOAD = 4.0  # processes that want to run, for each processor
 BEFORE, MEANWHILE = 3, 5  # of them, before the fault and while it lasts
 
 
@@ -31,6 +33,7 @@ class Figures:
     faults: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     messages: int = 0
     answers: dict[int | None, int] = field(default_factory=dict)
+    silences: list[str] = field(default_factory=list)  # of agents that had no reason to be silent
 
 
 class Run:
@@ -68,11 +71,24 @@ class Run:
         self._world.await_servers()
         self._agreement.converge()
         self._world.read_logs()
+        self._judge_silence()
         if self._world.judge.wrong:
             raise AssertionError("\n".join(self._world.judge.wrong))
         self._world.truth.forget()
         self.figures.faults[fault.name].append(time.monotonic() - began)
         return fault.name
+
+    def _judge_silence(self) -> None:
+        """An agent that nothing was done to is silent only where too much else wants to run."""
+        load = os.getloadavg()[0] / (os.cpu_count() or 1)
+        for name, seconds in self._world.truth.starved.items():
+            text = (
+                f"agent {name} was silent for {seconds:.1f} s at a load of {load:.1f} a processor"
+            )
+            self.steps.append(text)
+            self.figures.silences.append(text)
+            if load < OVERLOAD:
+                self._world.judge.blame(text)
 
     def _operate(self, count: int) -> None:
         for _ in range(count):

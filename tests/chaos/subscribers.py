@@ -65,7 +65,8 @@ class Subscriber:
         """Take what all have agreed on for what a snapshot would have said."""
         with self._lock:
             if self.history.state is not None and not self.is_complete:
-                self.history.state = state()
+                known, self.history.state = self.history.state, state()
+                self.history.assumed = self.history.state.keys() - known.keys()
                 self.is_complete = True
 
     def hang_up(self) -> None:

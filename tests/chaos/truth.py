@@ -4,7 +4,7 @@ by this."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,6 +138,10 @@ class Truth:
         # By server: what its session.json has said. What is broken is not taken, and then the last
         # good one stays in force, but for an agent that has started since and knows of none
         self.starts: dict[str, list[Members]] = {}
+        # For how long an agent was silent while others wrote, and for how long one was so that had
+        # no reason to: the machine had too much to do
+        self.silence: Callable[[str], float] = lambda name: 0.0
+        self.starved: dict[str, float] = {}
         self._by_key: dict[object, Session] = {}
 
     @property
@@ -171,11 +175,21 @@ class Truth:
         """Whether anybody may be told at ``at`` that it has ended."""
         if session.ended is not None or session.node in self.excuses.gone:
             return True
-        since = self.excuses.away.get(session.node)
-        return since is not None and at - since > EARLY * self.lease
+        return self.may_be_over(session.node, at)
+
+    def may_be_over(self, node: str, at: float) -> bool:
+        """Whether the lease of a server may have run out at ``at``."""
+        since = self.excuses.away.get(node)
+        if since is not None and at - since > EARLY * self.lease:
+            return True
+        silence = self.silence(node)
+        if since is None and silence > EARLY * self.lease:
+            self.starved[node] = max(silence, self.starved.get(node, 0.0))
+        return silence > EARLY * self.lease
 
     def forget(self) -> None:
         """Begin anew: all have agreed."""
+        self.starved = {}
         self.sessions = self.running
         for session in self.sessions:
             session.losses += self.excuses.older or session.node in self.excuses.gone

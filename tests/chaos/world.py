@@ -22,6 +22,7 @@ import psutil
 from fastx_list.config import load
 from fastx_list.store import Store, StoreError, open_store
 from fastx_list.tokens import Tokens
+from tests.chaos.hearing import Hearing
 from tests.chaos.judge import Judge
 from tests.chaos.truth import Truth
 from tests.redis_server import RedisServer
@@ -58,6 +59,8 @@ class World:
         self.kind = kind  # of the store
         self.chance = chance
         self.truth = Truth(lease)
+        self.hearing = Hearing(AGENTS, lease)
+        self.truth.silence = self.hearing.silence
         self.judge = Judge(self.truth)
         self.processes = Processes(place)
         self.disk = place / "disk"
@@ -112,8 +115,10 @@ class World:
         for name in (*AGENTS, "list", "live"):
             self.start(name)
         self.await_servers()
+        self.hearing.start(url)
 
     def end(self) -> None:
+        self.hearing.stop()
         for process in self.running.values():
             _signal_all(process.pid, signal.SIGCONT)
         self.processes.stop()
