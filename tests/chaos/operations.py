@@ -242,9 +242,7 @@ class Operations:
             session.notes = [note]
         elif status == 200 or status in (None, 503):
             pass  # it may be kept or lost
-        elif status == 404 and (
-            self._truth.excuses.older or self._truth.may_end(session, time.monotonic())
-        ):
+        elif status == 404 and self._truth.may_end(session, time.monotonic()):
             pass
         elif status not in self._truth.excuses.statuses:
             self._world.judge.blame(f"params of {session.key} were answered with {status}")

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from fastx_list import create_app
-from fastx_list.store import StoreError
+from fastx_list.config import Settings
+from fastx_list.model.server import Server
+from fastx_list.store import Lease, Store, StoreError
 from tests.answers import Issue, Observe, content, error
 from tests.conftest import session
+from tests.replica.stores import remove_database
+from tests.support import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +42,23 @@ def test_params_outlive_what_the_agent_sees(
     observe(session("a", clients=3, params={"name": "from the launcher"}))
     [listed] = content(client.get(f"/api/list/{token('alice')}"))
     assert listed["params"] == {"name": "Thesis"} and listed["clients"] == 3
+
+
+def test_params_of_a_session_that_the_store_has_lost_can_be_set_again_soon(
+    client: FlaskClient, token: Issue, store: Store, observe: Observe, settings: Settings
+) -> None:
+    url, body = f"/api/params/{token('alice')}", {"id": "a", "params": {"name": "Thesis"}}
+    server, lease = Server("here", "here.example"), Lease("here", "1", "here", 3600)
+    store.heartbeat(server, lease)
+    assert content(client.get(f"/api/list/{token('alice')}"))
+    remove_database(Path(settings.store.removeprefix("sqlite://")))
+    answer = client.post(url, json=body)
+    assert "try again" in error(answer, 503, "Unavailable")
+    observe(session("a"))
+    store.heartbeat(server, lease)
+    assert client.post(url, json=body).status_code == 200
+    other = {**body, "id": "unknown"}
+    wait_for("certainty", lambda: client.post(url, json=other).status_code == 404)
 
 
 @pytest.mark.parametrize("session_id", ["b", "unknown"])
