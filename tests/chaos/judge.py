@@ -70,7 +70,8 @@ class History:
 
     def end(self) -> None:
         """Take note that it has none any more."""
-        self.left_with, self.state = self.state or {}, None
+        if self.state is not None:
+            self.left_with, self.state = self.state, None
 
     def mark(self, revision: str | None) -> None:
         """Take over a bookmark; without a revision all that there is follows."""

@@ -53,6 +53,20 @@ def test_what_has_begun_again_is_started_with_nothing_else(change: dict[str, Any
     assert "which nobody has said" in str(differs([session], [found(**{**SAID, **change})], 0))
 
 
+def test_who_resumes_goes_on_with_what_it_had_also_when_it_was_refused_in_between() -> None:
+    history = History("one", ALL, resumes=True)
+    history.begin()
+    Judge(Truth(2.0)).message(history, {"revision": "a step"})
+    assert history.state == {}
+    history.state["x"] = {}
+    for _ in range(2):
+        history.end()
+    history.begin()
+    assert history.state == {"x": {}} and history.is_coming_back
+    history.mark(None)
+    assert history.state == {} and not history.is_coming_back
+
+
 def test_only_of_a_desktop_that_is_new_nobody_may_know_the_clients() -> None:
     truth = Truth(2.0)
     session = Session("one", "root", None, 7)
