@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +121,25 @@ def redis_server(**options: str) -> Iterator[RedisServer]:
     finally:
         processes.stop()
         shutil.rmtree(directory)
+
+
+def replica_of(master: RedisServer) -> AbstractContextManager[RedisServer]:
+    """Run a replica of ``master`` for as long as the block lasts."""
+    return redis_server(replicaof=f"127.0.0.1 {master.port}", repl_diskless_sync_delay="0")
+
+
+def in_sync(replica: RedisServer) -> bool:
+    with replica.client() as client:
+        return bool(client.info("replication").get("master_link_status") == "up")
+
+
+def until_copied(master: RedisServer, replica: RedisServer) -> None:
+    """Wait until ``replica`` has all that was written to ``master``."""
+    with master.client() as one, replica.client() as other:
+        wait_for(
+            "the replica",
+            lambda: (
+                in_sync(replica)
+                and one.get("{fastx-list}:1:head") == other.get("{fastx-list}:1:head")
+            ),
+        )

@@ -158,13 +158,15 @@ class _Group(NamedTuple):
     now: dict[Subscriber, None]  # who of them has not left is here, and maybe others
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Round:
     """Changes for those who followed a topic when the first of them came."""
 
     # The newest state of each session, beside the state before the round
     changes: dict[str, Change[FramedEntry]]
     audience: list[_Group]
+    # Of the topic, with the last of these changes
+    revision: str = ""
 
 
 @dataclass
@@ -177,14 +179,21 @@ class _Followed:
     rounds: deque[_Round] = field(default_factory=deque)
     # Whether changes may join the last round. Not once somebody has come who knows what it says
     is_open: bool = False
-    # Tells of the round that was the first
-    telling: Iterator[None] | None = None
+    # The round that was the first, and what tells of it
+    telling: tuple[_Round, Iterator[None]] | None = None
+    # The revision of the last round that all were told of
+    told: str | None = None
 
-    def note(self, change: Change[FramedEntry]) -> None:
+    @property
+    def is_busy(self) -> bool:
+        return bool(self.rounds) or self.telling is not None
+
+    def note(self, change: Change[FramedEntry], revision: str) -> None:
         if not self.is_open:
             audience = [_Group(filters, list(now), now) for filters, now in self.groups.items()]
             self.rounds.append(_Round({}, audience))
             self.is_open = True
+        self.rounds[-1].revision = revision
         changes = self.rounds[-1].changes
         earlier = changes.get(change.id)
         if earlier is not None:
@@ -195,14 +204,16 @@ class _Followed:
 
     def tell(self, is_over: Callable[[], bool]) -> bool:
         """Tell of what has come until ``is_over``; return whether all has been told."""
-        while self.rounds or self.telling is not None:
+        while self.is_busy:
             if self.telling is None:
-                self.telling = _tell(self.rounds.popleft())
+                first = self.rounds.popleft()
+                self.telling = first, _tell(first)
                 self.is_open = self.is_open and bool(self.rounds)
-            for _ in self.telling:
+            done, parts = self.telling
+            for _ in parts:
                 if is_over():
                     return False
-            self.telling = None
+            self.told, self.telling = done.revision, None
         return True
 
 
@@ -227,9 +238,15 @@ class Bus:
     """Hands each change to the subscribers of its topic. For one thread, or the greenlets of
     one."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.perf_counter,
+        revision_of: Callable[[Topic], str] = lambda topic: "",
+    ) -> None:
         # The seconds in which turns are measured
         self._clock = clock
+        # The revision of a topic with all that was published
+        self._revision_of = revision_of
         # No topic stands here that nobody follows
         self._followed: dict[Topic, _Followed] = {}
         # Those with changes to tell of; the one whose turn is next comes first
@@ -253,10 +270,13 @@ class Bus:
         if not followed.groups:
             del self._followed[topic]
 
-    def has_told(self, topic: Topic) -> bool:
-        """Whether the subscribers of ``topic`` have been told of all that was published."""
+    def told(self, topic: Topic) -> str | None:
+        """Return the revision up to which the subscribers of ``topic`` have been told all that was
+        published; ``None`` if that is not known yet. Who has come since knows more."""
         followed = self._followed.get(topic)
-        return followed is None or (not followed.rounds and followed.telling is None)
+        if followed is None or not followed.is_busy:
+            return self._revision_of(topic)
+        return followed.told
 
     def publish(self, changes: Iterable[Change[FramedEntry]]) -> None:
         """Note ``changes``, of which :meth:`tell` tells."""
@@ -267,7 +287,7 @@ class Bus:
     def _note(self, topic: Topic, change: Change[FramedEntry]) -> None:
         followed = self._followed.get(topic)
         if followed is not None:
-            followed.note(change)
+            followed.note(change, self._revision_of(topic))
             self._busy[topic] = None
 
     def tell(self) -> bool:

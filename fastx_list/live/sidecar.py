@@ -47,7 +47,7 @@ class Live:
 
     def __init__(self, service: Services, replica: Replica[FramedEntry]) -> None:
         # Who is told of what
-        self.bus = Bus()
+        self.bus = Bus(revision_of=replica.history.revision)
         # All connections that are not gone
         self.connections: set[Connection] = set()
         # How many of them each login has; no login stands here with none
@@ -115,6 +115,7 @@ class Live:
         if connection not in self.connections:
             return  # it has gone while it waited
         replica, topic = self._replica, connection.topic
+        revision = replica.history.revision(topic)  # first, so that what is sent is at least as new
         first, ids = start(connection, topic, asked, self.bus, replica)
         told += first
         together = None
@@ -137,9 +138,9 @@ class Live:
                 if connection not in self.connections:
                     return
         connection.deflates = deflate is not None
-        if asked.bookmarks:
+        if asked.bookmarks and connection in self.connections:
             self._bookmarks[connection] = None, 0.0
-            self._bookmark(connection)
+            self._bookmark(connection, revision)
 
     def _connect(
         self, fd: int, claims: Claims, filters: Filters, topic: Topic, inflates: bool
@@ -218,18 +219,18 @@ class Live:
     def _bookmark_each(self) -> None:
         gevent.sleep(TEND_SECONDS)
         for number, connection in enumerate(list(self._bookmarks), start=1):
-            self._bookmark(connection)
+            self._bookmark(connection, self.bus.told(connection.topic))
             if number % AT_ONCE == 0:
                 gevent.sleep(0)
 
-    def _bookmark(self, connection: Connection) -> None:
-        """Say up to where it has been told all, if that is due and known."""
+    def _bookmark(self, connection: Connection, revision: str | None) -> None:
+        """Say that it has been told all up to ``revision``, if that is due, and known."""
         last, due = self._bookmarks.get(connection, (None, math.inf))
-        now, topic = time.monotonic(), connection.topic
-        revision = self._replica.history.revision(topic)
-        if now < due or revision == last or None in connection.mailbox:
+        now = time.monotonic()
+        # Two that wait in the mailbox would be one, and stand where the first does
+        if now < due or revision in (None, last) or None in connection.mailbox:
             return
-        if self.bus.has_told(topic) and not self._may_have_missed:
+        if not self._may_have_missed:
             connection.tell(News([mark(revision)]))
             self._bookmarks[connection] = revision, now + BOOKMARK_SECONDS
 

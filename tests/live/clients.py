@@ -15,6 +15,8 @@ from tests.support import Service
 
 Observe = Callable[..., None]
 
+BOOKMARKS = "&bookmarks=1"
+
 
 def follow(service: Service, token: str, query: str = "", **options: Any) -> ClientConnection:
     connection: ClientConnection = connect(f"{service.live_url}?token={token}{query}", **options)
@@ -25,6 +27,48 @@ def take(connection: ClientConnection) -> tuple[str, dict[str, Any] | None]:
     message = json.loads(connection.recv(timeout=20))
     assert message.keys() == {"id", "data"}
     return message["id"], message["data"]
+
+
+def told(connection: ClientConnection) -> list[tuple[str, Any]]:
+    """Return what is said up to the next bookmark, ids with the number of clients; of a session
+    that has ended, and of what is not known, ``None``."""
+    found: list[tuple[str, Any]] = []
+    while True:
+        message = json.loads(connection.recv(timeout=20))
+        if "revision" in message:
+            assert message.keys() == {"revision"}
+            found.append(("revision", message["revision"]))
+            if message["revision"] is not None:
+                return found
+        else:
+            assert message.keys() == {"id", "data"}
+            found.append((message["id"], message["data"] and message["data"]["clients"]))
+
+
+class Returning:
+    """A client that keeps to the algorithm in docs/api.md, and comes now and then."""
+
+    def __init__(self) -> None:
+        # The number of clients of each session
+        self.known: dict[str, Any] = {}
+        # How often it was told to drop all that it knew
+        self.dropped = 0
+        self._since = ""
+
+    def come_back(self, service: Service, token: str) -> dict[str, Any]:
+        """Be told up to a bookmark, go, and return what is known then."""
+        with follow(service, token, BOOKMARKS + self._since) as connection:
+            for name, value in told(connection):
+                if name == "revision":
+                    self._since = f"&since={value}" if value else ""
+                    if value is None:
+                        self.known.clear()
+                        self.dropped += 1
+                elif value is None:
+                    self.known.pop(name, None)
+                else:
+                    self.known[name] = value
+        return self.known
 
 
 def refused(service: Service, query: str, **options: Any) -> tuple[int, dict[str, str]]:

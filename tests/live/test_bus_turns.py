@@ -101,6 +101,23 @@ def test_what_changes_while_others_are_told_is_told_as_one_change() -> None:
     assert reader.told == 2
 
 
+def test_it_is_known_what_all_have_been_told_also_where_something_always_changes() -> None:
+    ticks = count()
+    bus = Bus(lambda: float(next(ticks)), lambda topic: str(last))
+    known = {Reader(): 0 for _ in range(50)}
+    for reader in known:
+        bus.subscribe("alice", reader)
+    last, told = 0, list[int]()
+    for last in range(1, 500):
+        bus.publish([new(make_entry(clients=last), make_entry(clients=last - 1))])
+        assert bus.tell()  # it never comes to rest
+        for reader in known:
+            known[reader] = max([known[reader], *(n or 0 for _, n in clients_in(reader.mailbox))])
+        told.append(int(bus.told("alice") or 0))
+        assert told[-1] <= min(known.values())
+    assert told == sorted(told) and len(set(told)) > 5
+
+
 def test_nobody_is_told_of_what_came_and_went_while_others_were_told() -> None:
     bus, reader = hurried(), Reader()
     bus.subscribe("alice", reader)

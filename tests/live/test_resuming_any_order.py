@@ -52,7 +52,7 @@ class Worker:
         self.replica = Replica(self.store, FramedEntry, lambda call: call())
         ticks = count()
         # As if every turn were over at once
-        self.bus = Bus(clock=lambda: next(ticks))
+        self.bus = Bus(lambda: next(ticks), self.replica.history.revision)
         while not self.replica.loaded:
             self.replica.follow(0)
 
@@ -72,6 +72,7 @@ class Client:
         self.mailbox = Mailbox()
         self.is_full = False
         self.ids: list[str] | None = None
+        self.first: str | None = None
 
     def connect(self, worker: Worker) -> None:
         self.close()
@@ -79,6 +80,7 @@ class Client:
             self.sessions.clear()
         self.worker = worker
         asked = Asked(True, self.revision, True)
+        self.first = worker.replica.history.revision(self.topic)
         told, self.ids = start(self, self.topic, asked, worker.bus, worker.replica)
         self.tell(News(told))
         self.go_on()
@@ -91,14 +93,16 @@ class Client:
         self.ids = self.ids[1:] or None
         present = [entries[name] for name in some if name in entries]
         self.tell(News(snapshot_of(present, self.filters)))
-        self.bookmark()
+        if self.ids is None:
+            self.mark(self.first)
 
     def bookmark(self) -> None:
-        worker = self.worker
-        if worker is None or self.ids is not None or None in self.mailbox:
-            return
-        if worker.bus.has_told(self.topic):
-            self.tell(News([mark(worker.replica.history.revision(self.topic))]))
+        if self.worker is not None and self.ids is None:
+            self.mark(self.worker.bus.told(self.topic))
+
+    def mark(self, revision: str | None) -> None:
+        if revision is not None and None not in self.mailbox:
+            self.tell(News([mark(revision)]))
 
     def tell(self, news: News) -> None:
         for told in news.told:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection
 
 from tests.conftest import session
-from tests.live.clients import Observe, first_id, follow, refused, take
+from tests.live.clients import BOOKMARKS, Observe, Returning, first_id, follow, refused, take, told
 from tests.support import Service, fetch, wait_for
-
-BOOKMARKS = "&bookmarks=1"
 
 
 @pytest.fixture
@@ -21,22 +17,6 @@ def service(service: Service, request: pytest.FixtureRequest) -> Service:
     reading on, so that another need not have come as far yet when a client comes back to it."""
     service.environ["WEB_CONCURRENCY"] = getattr(request, "param", "1")
     return service
-
-
-def told(connection: ClientConnection) -> list[tuple[str, Any]]:
-    """Return what is said up to the next bookmark, ids with the number of clients; of a session
-    that has ended, and of what is not known, ``None``."""
-    found: list[tuple[str, Any]] = []
-    while True:
-        message = json.loads(connection.recv(timeout=20))
-        if "revision" in message:
-            assert message.keys() == {"revision"}
-            found.append(("revision", message["revision"]))
-            if message["revision"] is not None:
-                return found
-        else:
-            assert message.keys() == {"id", "data"}
-            found.append((message["id"], message["data"] and message["data"]["clients"]))
 
 
 def revision_of(found: list[tuple[str, Any]]) -> str:
@@ -69,28 +49,12 @@ def test_who_comes_back_is_told_what_has_changed_and_no_more(
 def test_who_comes_back_to_any_worker_gets_the_list(
     live: Service, alice: str, observe: Observe
 ) -> None:
-    known: dict[str, Any] = {}
-    since = ""
-
-    def come_back() -> dict[str, Any]:
-        nonlocal since
-        with follow(live, alice, BOOKMARKS + since) as connection:
-            for name, value in told(connection):
-                if name == "revision":
-                    since = f"&since={value}" if value else ""
-                    if value is None:
-                        known.clear()
-                elif value is None:
-                    known.pop(name, None)
-                else:
-                    known[name] = value
-        return known
-
+    client = Returning()
     for clients in range(1, 8):
         new = f"s{clients}"
         observe(session("a", clients=0), session("b", clients=clients), session(new, clients=0))
         expected = {"a": 0, "b": clients, new: 0}
-        wait_for("the list", lambda: come_back() == expected)
+        wait_for("the list", lambda: client.come_back(live, alice) == expected)
 
 
 def test_an_empty_list_says_so(live: Service, alice: str) -> None:

@@ -83,3 +83,14 @@ def test_who_leaves_while_others_of_the_login_are_sent_theirs_is_forgotten(live:
     assert (
         not live.of_login("alice") and not live.bus._followed
     )  # there is nobody to be told any more
+
+
+@pytest.mark.parametrize("login", ["alice", "bob"])
+def test_nothing_is_kept_of_a_client_that_hangs_up_while_it_is_answered(
+    live: Live, login: str
+) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    claims, asked = Claims(login, 2**40, None, False), Asked(bookmarks=True)
+    live.serve(ours.detach(), b"answer", claims, (), login, asked, None)
+    assert (live.connections, live._bookmarks, live.of_login(login)) == (set(), {}, 0)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, WebSocketRoute, expect
 
 from fastx_list.model.server import Server
 from fastx_list.store import Lease, Store
 from tests.page.conftest import Tab, User
-from tests.support import end
+from tests.support import end, wait_for
 
 GIB = 2**30
 
@@ -105,3 +107,38 @@ def test_machines_are_right_again_after_an_outage(page: Any, own: User) -> None:
     expect(card(tab, "leaves")).to_have_count(0)
     beat(own.store, "stays", sessions=3)
     expect(card(tab, "stays")).to_contain_text("3 sessions")
+
+
+@pytest.mark.usefixtures("context")
+def test_of_machines_it_is_told_what_it_has_missed_and_no_more(page: Any, own: User) -> None:
+    end(own.service.running["live"])
+    own.service.environ["WEB_CONCURRENCY"] = "1"  # each worker knows what was since it began
+    own.service.start_live()
+    del own.service.environ["WEB_CONCURRENCY"]
+    tab, routes, told = Tab(page, own.service), list[WebSocketRoute](), list[list[Any]]()
+
+    def pass_on(route: WebSocketRoute) -> None:
+        mine: list[Any] = []
+        routes.append(route)
+        told.append(mine)
+
+        def to_page(text: str | bytes) -> None:
+            mine.append(json.loads(text))
+            route.send(text)
+
+        route.connect_to_server().on_message(to_page)
+
+    page.route_web_socket(re.compile("/api/admin/server"), pass_on)
+    for name in ("one", "other"):
+        beat(own.store, name, sessions=1)
+    tab.open(own, admin=True)
+    expect(card(tab, "one")).to_contain_text("1 session")
+    expect(card(tab, "other")).to_contain_text("1 session")
+    wait_for("a bookmark", lambda: page.evaluate("0") == 0 and "revision" in told[0][-1])
+    routes[0].close(code=1001, reason="as if the sidecar had said so")
+    beat(own.store, "one", sessions=2)
+    expect(card(tab, "one")).to_contain_text("2 sessions")
+    wait_for("another bookmark", lambda: page.evaluate("0") == 0 and "revision" in told[1][-1])
+    assert f"since={told[0][-1]['revision']}" in routes[1].url
+    assert {each["id"] for each in told[1] if "id" in each} <= {"one"}
+    expect(card(tab, "other")).to_contain_text("1 session")

@@ -13,7 +13,7 @@ import redis as client_library
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.view import Entry
 from fastx_list.store import StoreError, open_store, redis_connect
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import RedisServer, in_sync, redis_server, replica_of, until_copied
 from tests.store.common import by_id, make_lease, make_session, params_in, works
 from tests.support import Processes, free_port, program, wait_for
 
@@ -27,26 +27,8 @@ def server() -> Iterator[RedisServer]:
 @pytest.fixture
 def pair(server: RedisServer) -> Iterator[tuple[RedisServer, RedisServer]]:
     """A master, and a replica that has all its data."""
-    with redis_server(
-        replicaof=f"127.0.0.1 {server.port}", repl_diskless_sync_delay="0"
-    ) as replica:
+    with replica_of(server) as replica:
         yield server, replica
-
-
-def _in_sync(replica: RedisServer) -> bool:
-    with replica.client() as client:
-        return bool(client.info("replication").get("master_link_status") == "up")
-
-
-def _until_copied(master: RedisServer, replica: RedisServer) -> None:
-    with master.client() as one, replica.client() as other:
-        wait_for(
-            "the replica",
-            lambda: (
-                _in_sync(replica)
-                and one.get("{fastx-list}:1:head") == other.get("{fastx-list}:1:head")
-            ),
-        )
 
 
 @pytest.mark.parametrize("lost", [0, 1, 3])
@@ -57,7 +39,7 @@ def test_after_a_failover_nobody_goes_on_from_writes_that_were_lost(
     master, replica = pair
     store, reader = open_store(master.url), open_store(master.url)
     store.observe("s1", by_id(make_session(1)), make_lease())
-    _until_copied(master, replica)
+    until_copied(master, replica)
     copy = Replica(reader, Entry)
     with replica.client() as client:
         client.execute_command("REPLICAOF", "NO", "ONE")
@@ -87,7 +69,7 @@ def _is_current(copy: Replica[Entry]) -> bool:
 def test_a_replica_takes_no_writes_and_says_what_to_do(
     pair: tuple[RedisServer, RedisServer], patient: None
 ) -> None:
-    wait_for("the replica", lambda: _in_sync(pair[1]))
+    wait_for("the replica", lambda: in_sync(pair[1]))
     with pytest.raises(StoreError, match="Sentinels"):
         open_store(pair[1].url).observe("s1", {})
 
@@ -106,7 +88,7 @@ def test_a_sentinel_that_names_what_has_become_a_replica_is_not_believed(
 def sentinel(pair: tuple[RedisServer, RedisServer], tmp_path: Path, processes: Processes) -> int:
     """The port of a Sentinel that watches the pair under the name ``main``."""
     master, replica = pair
-    wait_for("the replica", lambda: _in_sync(replica))
+    wait_for("the replica", lambda: in_sync(replica))
     port, file = free_port(), tmp_path / "sentinel.conf"
     password = tmp_path / "sentinel-password"
     password.write_text(secrets.token_hex(8))
@@ -137,7 +119,7 @@ def test_sentinels_say_where_the_master_is_also_after_a_failover(
     store = open_store(f"redis+sentinel://127.0.0.1:{nobody},127.0.0.1:{sentinel}/main?{password}")
     store.observe("s1", by_id(make_session()), make_lease())
     store.set_params("s1-1", "alice", {"a": 1})
-    _until_copied(master, replica)
+    until_copied(master, replica)
     revision = store.snapshot().revision
     master.kill()
     wait_for("the failover", lambda: works(lambda: store.set_params("s1-1", "alice", {"a": 2})))
