@@ -119,7 +119,7 @@ class XSession:
             app_pid=app_pid,
             clients=None if connections is None else len(connections),
             connections=connections,
-            has_clients=connections is not None or not machine.sockets(self.process).unanswered,
+            has_clients=connections is not None or self._is_unknowable(machine),
             params=self._params,
             display=self.display,
         )
@@ -128,6 +128,10 @@ class XSession:
             self.said = complete(tell(), self._start)
             self._explain_unknown(self.said, machine)
         return self.said
+
+    def _is_unknowable(self, machine: Machine) -> bool:
+        """Whether who is connected will not be known another time either."""
+        return not machine.sockets(self.process).unanswered and machine.still_runs(self.process)
 
     def _explain_unknown(self, facts: Facts, machine: Machine) -> None:
         unknown = [

@@ -3,6 +3,7 @@ are in tests/system."""
 
 from __future__ import annotations
 
+import subprocess
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from fastx_list.agent.facts import Facts
 from fastx_list.agent.limits import LOGIN_SECONDS, Limits
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process, Stat
+from fastx_list.agent.sources.tigervnc import VncSession
 from fastx_list.agent.xserver import XServers
 from tests.agent.scripted import facts
 
@@ -150,3 +152,18 @@ def test_a_session_stays_its_kinds_while_another_kind_cannot_ask_whose_it_is(
     machine.kinds_before, kind.clients = machine.kinds, 1
     look(machine, OTHER)
     assert clients(Before(), machine) == {} and clients(kind, machine) == {"1": 1}
+
+
+def test_of_a_server_that_has_just_ended_nobody_can_tell_any_more_who_was_connected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine = Machine()
+    with subprocess.Popen(["sleep", "60"]) as server:
+        machine.look()
+        session = VncSession(machine.processes[server.pid], 7, {}, machine)
+        # As where it says what nobody may know, and as where its descriptors are gone
+        monkeypatch.setattr(session, "_own_connections", lambda machine: None)
+        assert session.facts(machine).has_clients
+        server.kill()
+    ended = session.facts(machine)
+    assert ended.clients is None and not ended.has_clients  # so what was known stays

@@ -144,11 +144,11 @@ class Judge:
         excuses = self.truth.excuses
         version = session.version_of(data)
         if version is None and session.is_real and data["clients"] is None:
-            # Nobody can say how many clients one has whose end could not be seen yet, nor always of
-            # one that is new: docs/sessions.md has it. In the end all have to know.
+            # Nobody can always say how many clients one has that is new: docs/sessions.md has it. In
+            # the end all have to know.
             was = history.state.get(name, data)["clients"]
             is_new = session.known is None or session.node in excuses.blind
-            if session.ended is not None or (was is None and is_new):
+            if was is None and is_new:
                 version = seen.version
         if version is None:
             return f"it never was so; at last it is {session.versions[-1]}"
