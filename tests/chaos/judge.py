@@ -144,8 +144,8 @@ class Judge:
         excuses = self.truth.excuses
         version = session.version_of(data)
         if version is None and session.is_real and data["clients"] is None:
-            # Nobody can always say how many clients one has that is new: docs/sessions.md has it. In
-            # the end all have to know.
+            # Nobody may know how many clients one has that is new: docs/sessions.md has it. In the
+            # end all have to.
             was = history.state.get(name, data)["clients"]
             is_new = session.known is None or session.node in excuses.blind
             if was is None and is_new:
