@@ -13,15 +13,17 @@ class Clock:
     """Knows since when the machine runs, by the wall clock."""
 
     def __init__(self) -> None:
-        self._booted = _measure()  # as it was found last
+        # When it was booted, in seconds since the Unix epoch, by the wall clock as it was set when
+        # that was read last.
+        self.booted = _measure()
 
-    def booted(self) -> float:
-        """Return when the machine was booted, in seconds since the Unix epoch by the wall clock as
-        it is set now: exactly the same until that is set by more than :data:`STEP_SECONDS`."""
+    def read(self) -> float:
+        """Read the clock, and return when the machine was booted by it: exactly the same until it
+        is set by more than :data:`STEP_SECONDS`."""
         measured = _measure()
-        if abs(measured - self._booted) > STEP_SECONDS:
-            self._booted = measured
-        return self._booted
+        if abs(measured - self.booted) > STEP_SECONDS:
+            self.booted = measured
+        return self.booted
 
 
 def _measure() -> float:

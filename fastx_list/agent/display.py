@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.limits import Connections, Limits
 from fastx_list.agent.machine import Machine
-from fastx_list.agent.process import MAX_TEXT, Process, own_namespace
+from fastx_list.agent.process import Process, own_namespace
+from fastx_list.agent.started_with import MAX_TEXT
 from fastx_list.agent.x11 import Denied, DisplayWatch, Flood, X11Error, socket_path
 
 FIRST_ANSWER_SECONDS = 0.1  # that all new servers together get, once

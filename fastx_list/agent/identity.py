@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fastx_list.agent.process import NO_PROCESS, boot_id, identity_of, read_any_stat
+from fastx_list.agent.process import NO_PROCESS, identity_of, identity_with, pid_in, read_any_stat
 from fastx_list.config import PREFIX, ConfigError, Settings, given, read_server_id
 from fastx_list.state import (
     ANY_MACHINE,
@@ -150,12 +150,10 @@ def _has_been_ended(identity: str) -> bool:
     """Return whether the process with this :attr:`~fastx_list.agent.process.Process.identity` is
     there but does nothing any more. While one of its threads waits in the kernel for what never
     comes, all that it had open stays open."""
-    boot, _, rest = identity.partition(":")
-    pid, _, start = rest.partition(":")
-    if boot != boot_id() or not pid.isdecimal():
+    pid = pid_in(identity)
+    if pid is None or (stat := read_any_stat(pid)) is None:
         return False
-    stat = read_any_stat(int(pid))
-    return stat is not None and str(stat.start) == start and stat.state in "ZXx"
+    return stat.has_ended and identity_with(pid, stat) == identity
 
 
 def _remove(file: Path, status: os.stat_result) -> None:

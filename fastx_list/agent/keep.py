@@ -177,7 +177,7 @@ class Agent:
         # What is known of the sessions, by their ids; None until the store has been read.
         self._known: dict[str, Known] | None = None
         # The host's name, and when it was booted, as what is known has it.
-        self._hostname, self._booted = "", clock.booted()
+        self._hostname, self._booted = "", clock.booted
         # Whether what was seen is in what is known, and nothing of it is left to decide.
         self._is_merged = True
         # Whether the last update failed for a reason that nobody has thought of.
@@ -236,10 +236,11 @@ class Agent:
             if recalled is None:
                 return
             self._known = {name: Known(None, session) for name, session in recalled.items()}
-        has_changed, hostname, booted = False, socket.gethostname(), clock.booted()
+        has_changed, hostname, booted = False, socket.gethostname(), clock.read()
         if (hostname, booted) != (self._hostname, self._booted):
             self._hostname, self._is_merged = hostname, False
-        if self._seen is not None and not self._is_merged:
+        # Of a clock that was set since then the next look has the moments
+        if self._seen is not None and self._seen.booted == booted and not self._is_merged:
             moment = self._moment(self._seen, booted - self._booted)
             self._booted = booted
             merged = merge(self._known, self._facts, moment, self._keep_lease)

@@ -40,6 +40,7 @@ class Seen(NamedTuple):
     problems: tuple[str, ...]  # what kept us from seeing all
     start: Start  # what a session that is new starts with
     kinds: Mapping[str, str]  # by the sessions' identities: the names of their sources
+    booted: float  # when the machine was, by the clock that moments of this look are of
 
 
 class Look:
@@ -59,7 +60,9 @@ class Look:
         # What a session that is new starts with.
         self._start = Start()
         # What the last look saw that succeeded.
-        self._last = Seen([], None, None, False, set(), set(), (), self._start, {})
+        self._last = Seen(
+            [], None, None, False, set(), set(), (), self._start, {}, self.machine.booted
+        )
         # What failed when it was asked last.
         self._failing: set[str] = set()
         # Whom the last look was not answered by.
@@ -116,6 +119,7 @@ class Look:
             problems=tuple(machine.problems.values()),
             start=self._start,
             kinds=self._kinds,
+            booted=machine.booted,
         )
 
     def _read_session_json(self) -> None:

@@ -1,9 +1,5 @@
-"""What the sources look at: this machine's processes and sockets, as of one scan.
-
-A scan lists the pids and looks closely only at processes that are new. ``exec`` replaces a program
-under the same pid, so young processes are looked at again, and older ones in turn, a few at each
-scan. File formats are those of proc(5).
-"""
+"""What the sources look at: this machine's processes and sockets, as of one look. File formats are
+those of proc(5)."""
 
 from __future__ import annotations
 
@@ -11,35 +7,31 @@ import logging
 import os
 import re
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
+from fastx_list.agent.clock import clock
 from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.logins import Logins
 from fastx_list.agent.process import (
-    NOBODY,
     Process,
     by_age,
     by_display,
     is_unix_socket,
     own_namespace,
     read_stat,
-    read_uid,
     socket_inode,
-    young_since,
 )
+from fastx_list.agent.processes import Processes
 from fastx_list.agent.rfb import MIRRORS, Mirrors
 from fastx_list.agent.sockets import Heard, Sockets
-from fastx_list.agent.subordinates import Payer, subordinates
+from fastx_list.agent.subordinates import subordinates
 from fastx_list.agent.x11 import FIRST_PORT, socket_path
 
 MAX_EXPLAINED = 10_000  # subjects that are kept in mind
 MAX_DESCRIPTORS = 4096  # of a process that are looked at
-MAX_YOUNG = 200  # processes of a user that are looked at again though it is not their turn
-TURNS = 10  # an older process is looked at again every so many scans
 # capabilities(7), by number: CAP_SYS_PTRACE, and either of CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 _LOOK_INTO_PROCESSES, _READ_FILES = 1 << 19, 1 << 1 | 1 << 2
 
@@ -71,10 +63,12 @@ class Machine:
         # What each login may cost.
         self.limits = limits or Limits()
         self._programs = {_cut(name) for name in (*programs, *MIRRORS)}
-        # Those that run, by pid, as of the last look.
-        self.processes: dict[int, Process] = {}
-        # When that was, in seconds since the Unix epoch.
+        # Those that run.
+        self.listing = Processes()
+        # When they were looked at last, in seconds since the Unix epoch.
         self.last_look: float | None = None
+        # When the machine was booted, by the clock as this look has it.
+        self.booted = clock.booted
         # The identities of the processes that a source has taken in this look.
         self.claimed: set[str] = set()
         # The sources whose sessions processes are, in this look and in the last one.
@@ -82,15 +76,12 @@ class Machine:
         self.kinds_before: dict[str, object] = {}
         # The displays that one has taken, each with whose it is and where.
         self._displays: set[tuple[int, str | None, str | None, int]] = set()
-        # Which older processes this look looks at again: those with this remainder of their pid.
-        self._turn = 0
-        # In this look: the processes by the names of their programs, the sockets by network
-        # namespace, each user's processes by the display they were started on, and the child
-        # processes by their parent's pid; made when first asked for.
-        self._by_name: dict[str, list[Process]] | None = None
+        # In this look: the sockets by network namespace.
         self._sockets: dict[str | None, Sockets] = {}
-        self._on_displays: dict[int, Mapping[int, list[Process]]] = {}
-        self._children: dict[int, list[Process]] | None = None
+        # Those of processes of very many that are passed over in this look; None until asked for.
+        self._passed_over: set[int] | None = None
+        # Each user's processes, and those of them that were started on a display, by its number.
+        self._on_displays: dict[int, tuple[list[Process], Mapping[int, list[Process]]]] = {}
         # Which TCP connections have spoken, by network namespace.
         self._heard: dict[str | None, Heard] = {}
         # What shows displays to viewers.
@@ -107,71 +98,48 @@ class Machine:
         # What was said last of each subject, so that it is said once.
         self._explained: dict[str, str] = {}
 
+    @property
+    def processes(self) -> Mapping[int, Process]:
+        """Those that run, by pid, as of the last look."""
+        return self.listing.by_pid
+
     def look(self) -> None:
         """Bring :attr:`processes` up to date and forget the sockets of the last look."""
-        self._turn = (self._turn + 1) % TURNS
+        self.booted = clock.read()
         self._heard = {network: self._heard[network] for network in self._sockets}
-        self._by_name, self._sockets, self._on_displays, self._children = None, {}, {}, None
+        self._sockets, self._passed_over = {}, None
+        users = self.listing.by_user.keys()
+        self._on_displays = {uid: each for uid, each in self._on_displays.items() if uid in users}
         subordinates.read()
         self.mirrors.begin()
         self.limits.begin(is_first=self.last_look is None)
         self.claimed, self._displays = set(), set()
         self.kinds_before, self.kinds = self.kinds, {}
         self.unanswered, self.unread, self.problems = set(), set(), {}
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-        # One that a listing has left out has not gone until it is asked for itself.
-        pids += self.processes.keys() - set(pids)
-        kept: dict[int, Process] = {}
-        since, young = young_since(), Counter[Payer]()
-        for pid in pids:
-            process: Process | None = self.processes.get(pid)
-            if process is None or pid % TURNS == self._turn:
-                process = self._look_at(pid, process)
-            elif process.stat.start > since and young[process.payer] < MAX_YOUNG:
-                young[process.payer] += 1
-                process = self._look_at(pid, process)
-            if process is not None:
-                kept[pid] = process
-        self.processes = kept
+        self.listing.look()
         self.last_look = time.time()
-
-    def _look_at(self, pid: int, known: Process | None) -> Process | None:
-        stat = read_stat(pid)
-        if stat is None:
-            return None
-        if known is not None and known.stat == stat and not known.is_young:
-            return known
-        uid = read_uid(pid)
-        return None if uid is None else Process(pid, uid, stat)
 
     def still_runs(self, process: Process) -> bool:
         """Whether ``process`` is still the one it was, and no zombie."""
         stat = read_stat(process.pid)
         return stat is not None and stat.start == process.stat.start
 
-    def named(self, names: Iterable[str]) -> list[Process]:
+    def named(self, names: Iterable[str]) -> Sequence[Process]:
         """Return the processes of one user each that run a program of one of ``names``, the oldest
         first."""
-        if self._by_name is None:
-            self._by_name = self._find_names()
-        named = self._by_name.get
-        processes = [each for name in {_cut(name) for name in names} for each in named(name, ())]
+        by_name = self.listing.by_name
+        if self._passed_over is None:
+            programs = self._programs & by_name.keys()
+            self._passed_over = self.limits.choose(
+                each for name in programs for each in by_name.of(name)
+            )
+        found = [theirs for name in {_cut(name) for name in names} if (theirs := by_name.of(name))]
+        if len(found) == 1 and not self._passed_over:
+            return found[0]
+        processes = [
+            each for theirs in found for each in theirs if each.pid not in self._passed_over
+        ]
         return sorted(processes, key=by_age)
-
-    def _find_names(self) -> dict[str, list[Process]]:
-        found: dict[str, list[Process]] = {}
-        for process in self.processes.values():
-            if process.uid != NOBODY:
-                # One that gave itself a title may have its command line for a name
-                name = process.stat.name
-                if " " in name:
-                    name = os.path.basename(name.partition(" ")[0])
-                found.setdefault(name, []).append(process)
-        programs = found.keys() & self._programs
-        passed_over = self.limits.choose(each for name in programs for each in found[name])
-        for name in programs if passed_over else ():
-            found[name] = [each for each in found[name] if each.pid not in passed_over]
-        return found
 
     def on_display(self, server: Process, display: int) -> Iterable[Process]:
         """Return the processes of the same user that were started on ``display`` of ``server``, the
@@ -180,21 +148,19 @@ class Machine:
             if _meets(process, server, display):
                 yield process
 
-    def _started_on(self, uid: int, display: int) -> list[Process]:
-        if uid not in self._on_displays:
-            theirs = [process for process in self.processes.values() if process.uid == uid]
-            self._on_displays[uid] = by_display(uid, theirs)
-        return self._on_displays[uid].get(display, [])
+    def _started_on(self, uid: int, display: int) -> Sequence[Process]:
+        theirs = self.listing.by_user.of(uid)
+        known = self._on_displays.get(uid)
+        if known is None or known[0] is not theirs:
+            known = theirs, by_display(uid, theirs)
+            # Who could not be asked is asked again
+            if all(each.has_told_display for each in theirs):
+                self._on_displays[uid] = known
+        return known[1].get(display, [])
 
-    def children(self, pid: int) -> list[Process]:
+    def children(self, pid: int) -> Sequence[Process]:
         """Return the child processes of ``pid``, the oldest first."""
-        if self._children is None:
-            self._children = {}
-            for process in self.processes.values():
-                self._children.setdefault(process.stat.parent, []).append(process)
-            for processes in self._children.values():
-                processes.sort(key=by_age)
-        return self._children.get(pid, [])
+        return self.listing.by_parent.of(pid)
 
     def is_copy(self, process: Process) -> bool:
         """Return whether a claimed process has forked ``process``, which is like it until it

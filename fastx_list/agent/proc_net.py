@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 
-from fastx_list.agent.diag import ESTABLISHED, LISTEN, MAX_BYTES, DiagError, TooMany, check_is_said
+from fastx_list.agent.diag import MAX_BYTES, Kept, TooMany, check_is_said
+from fastx_list.agent.diag_messages import ESTABLISHED, LISTEN, DiagError, TcpSocket
+from fastx_list.agent.tcp_counters import connections_made, sockets_in_use
 
 _ACCEPTS = b"00010000"  # __SO_ACCEPTCON
 _CONNECTED = b"03"  # SS_CONNECTED
@@ -34,8 +36,11 @@ class ProcNet:
     those of :class:`fastx_list.agent.diag.Diag`."""
 
     can_be_lied_to = True  # for ``unix``
+    # Whether ``tcp`` has left out no connection that nobody has accepted yet.
+    has_told_all = True
 
-    def __init__(self, pid: int | None = None) -> None:
+    def __init__(self, pid: int | None = None, kept: Kept | None = None) -> None:
+        self._pid = pid
         self._directory = f"/proc/{pid or 'self'}/net"
 
     def __enter__(self) -> ProcNet:
@@ -44,18 +49,26 @@ class ProcNet:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def tcp(self) -> list[tuple[int, int, bytes | None, int, int]]:
+    def tcp(self) -> list[TcpSocket]:
         """As ``Diag.tcp``, without keys."""
-        found: dict[int, tuple[int, int, bytes | None, int, int]] = {}
+        found: dict[int, TcpSocket] = {}
         for name in ("tcp", "tcp6"):
             for line in self._lines(name):
                 port, state, uid, inode = _fields(_TCP_LINE, line)
                 number = int(inode)
+                if not number and int(state, 16) == ESTABLISHED:
+                    self.has_told_all = False
                 if int(state, 16) in (ESTABLISHED, LISTEN) and number:
                     if number in found:
                         raise DiagError("a socket is there twice")
                     found[number] = int(state, 16), int(port, 16), None, int(uid), number
         return list(found.values())
+
+    def tcp_sign(self) -> object:
+        """As ``Diag.tcp_sign``. Where as many sockets begin to listen as have ceased to, it is the
+        same; and where a connection is accepted."""
+        made = connections_made(self._pid)
+        return None if made is None else (made, sockets_in_use(self._pid))
 
     def received(self, key: bytes) -> int:
         """Not to be known."""

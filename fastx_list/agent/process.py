@@ -10,7 +10,7 @@ import pwd
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -21,18 +21,13 @@ from typing import NamedTuple
 from fastx_list.agent.clock import clock
 from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
 from fastx_list.agent.files import read_up_to
+from fastx_list.agent.started_with import MAX_ARGS_BYTES, MAX_ENVIRON_BYTES, args_in, variables_in
 from fastx_list.agent.subordinates import Payer, payer
-from fastx_list.config import SESSION_PREFIX
 
 YOUNG_SECONDS = 5.0
-MAX_TEXT = 4096  # characters of an argument or an environment variable that are kept
-# A process may have a command line and an environment of any size, at no cost to itself.
-MAX_ARGS_BYTES, MAX_ARGS = 16 * 1024, 256
-MAX_ENVIRON_BYTES, MAX_ENVIRON_TEXT = 64 * 1024, 16 * 1024  # read, and characters of it kept
 MAX_DISPLAYS_READ = 2000  # environments of one user that are read for a display in one look
+STAT_BYTES = 4096
 TICKS = os.sysconf("SC_CLK_TCK")
-_OURS = SESSION_PREFIX.encode()
-_CONCERNING_US = (b"DISPLAY", b"XAUTHORITY", b"XRDP_SESSION")
 NO_PROCESS = ""  # the identity of none
 NOBODY = -1  # whose a process is that has several users
 _DISPLAY = re.compile(r"(?P<host>[^:]*):(?P<number>[0-9]{1,5})(?:\.[0-9]+)?")
@@ -47,12 +42,33 @@ class Stat(NamedTuple):
     parent: int
     start: int
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process only waits to be reaped."""
+        return self.state in "ZXx"
+
+    def is_like(self, other: Stat) -> bool:
+        """Whether both are of one process that runs the same program, whatever it does."""
+        return (self.start, self.parent, self.name) == (other.start, other.parent, other.name)
+
 
 def read_stat(pid: int) -> Stat | None:
     """Return what ``/proc/PID/stat`` says, or ``None`` if the process is gone or only waits to be
     reaped."""
     stat = read_any_stat(pid)
-    return None if stat is None or stat.state in "ZXx" else stat
+    return None if stat is None or stat.has_ended else stat
+
+
+def identity_with(pid: int, stat: Stat) -> str:
+    """Return the :attr:`Process.identity` of what has this ``pid`` and ``stat`` now."""
+    return f"{boot_id()}:{pid}:{stat.start}"
+
+
+def pid_in(identity: str) -> int | None:
+    """Return the pid in the :attr:`Process.identity` of a process of this boot; ``None`` if it is
+    no such one."""
+    match = re.fullmatch(r"([^:]*):([0-9]{1,10}):[0-9]+", identity)
+    return int(match[2]) if match and match[1] == boot_id() else None
 
 
 def identity_of(pid: int) -> str | None:
@@ -63,7 +79,7 @@ def identity_of(pid: int) -> str | None:
     """
     stat = read_any_stat(pid)
     if stat is not None:
-        return NO_PROCESS if stat.state in "ZXx" else f"{boot_id()}:{pid}:{stat.start}"
+        return NO_PROCESS if stat.has_ended else identity_with(pid, stat)
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -76,17 +92,27 @@ def identity_of(pid: int) -> str | None:
 def read_any_stat(pid: int) -> Stat | None:
     """Return what ``/proc/PID/stat`` says, also of a process that only waits to be reaped."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            data = file.read()
+        data = _read(pid, "stat")
         # The name is the process's own choice and may hold anything, also brackets and blanks.
-        name, _, rest = data.partition(b"(")[2].rpartition(b")")
-        state, parent, *fields = rest.split()
-        return Stat(name.decode("utf-8", "replace"), state.decode(), int(parent), int(fields[17]))
+        begin, end = data.index(b"(") + 1, data.rindex(b")")
+        state, parent, *fields = data[end + 1 :].split(None, 20)
+        name = data[begin:end].decode("utf-8", "replace")
+        return Stat(name, state.decode(), int(parent), int(fields[17]))
     except OSError as error:
         _check_is_said(error)
         return None
     except (ValueError, IndexError):
         return None
+
+
+def _read(pid: int, name: str) -> bytes:
+    """Return the beginning of the file of that ``name`` in ``/proc/PID``, which is far more than
+    what we look for: ``open`` would take twice as long."""
+    descriptor = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, STAT_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _check_is_said(error: OSError) -> None:
@@ -104,8 +130,7 @@ def read_uid(pid: int) -> int | None:
     and environment are those of who started it.
     """
     try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            status = file.read()
+        status = _read(pid, "status")
         # Names cannot forge it: proc(5) writes their line ends as two characters
         uids = set(status.split(b"\nUid:\t", 1)[1].split(b"\n", 1)[0].split())
     except OSError as error:
@@ -151,7 +176,7 @@ class Process:
     def identity(self) -> str:
         """What no other process on any boot of this machine has: pids are used again, these are
         not."""
-        return f"{boot_id()}:{self.pid}:{self.stat.start}"
+        return identity_with(self.pid, self.stat)
 
     @cached_property
     def payer(self) -> Payer:
@@ -160,8 +185,8 @@ class Process:
 
     @property
     def started(self) -> int:
-        """When it started, in milliseconds since the Unix epoch by the clock as it is set now."""
-        return round((clock.booted() + self.stat.start / TICKS) * 1000)
+        """When it started, in milliseconds since the Unix epoch by the clock as read last."""
+        return round((clock.booted + self.stat.start / TICKS) * 1000)
 
     @property
     def age(self) -> float:
@@ -206,6 +231,11 @@ class Process:
             ask(self.uid, f"the environment of process {self.pid}", self._read_display)
         return None if isinstance(self._display, EllipsisType) else self._display
 
+    @property
+    def has_told_display(self) -> bool:
+        """Whether its environment was asked for that."""
+        return not isinstance(self._display, EllipsisType)
+
     def _read_args(self) -> list[str]:
         try:
             data = read_up_to(f"/proc/{self.pid}/cmdline", MAX_ARGS_BYTES)
@@ -214,7 +244,7 @@ class Process:
             return []
         except ValueError:
             return []
-        return [_clean(os.fsdecode(arg)) for arg in _split(data)]
+        return args_in(data)
 
     def _read_display(self) -> None:
         # What else stands in the environments of so many processes is not kept.
@@ -234,7 +264,7 @@ class Process:
             return {}
         except ValueError:
             return {}
-        return dict(_concerning_us(data))
+        return dict(variables_in(data))
 
     @cached_property
     def network(self) -> str | None:
@@ -270,7 +300,7 @@ def by_age(process: Process) -> tuple[int, int]:
 def by_display(uid: int, processes: Sequence[Process]) -> Mapping[int, list[Process]]:
     """Return those of the ``processes`` of user ``uid`` that were started on a display, by its
     number, the first one first; of which it is not known on which one is left out."""
-    unknown = [each for each in processes if isinstance(each._display, EllipsisType)]
+    unknown = [each for each in processes if not each.has_told_display]
     found: dict[int, list[Process]] = {}
 
     def read() -> None:
@@ -291,36 +321,6 @@ def by_display(uid: int, processes: Sequence[Process]) -> Mapping[int, list[Proc
 def young_since() -> float:
     """Return when the oldest of the young processes may have started, as :attr:`Stat.start`."""
     return (time.clock_gettime(time.CLOCK_BOOTTIME) - YOUNG_SECONDS) * TICKS
-
-
-def _split(data: bytes) -> list[bytes]:
-    """Return the arguments that a command line consists of."""
-    args = data.split(b"\0", MAX_ARGS)[:MAX_ARGS]
-    # A program that writes a title of its own there may leave out the zeros.
-    if not any(args[1:]) and b" " in data:
-        args = data.rstrip(b"\0").split(b" ", MAX_ARGS)[:MAX_ARGS]
-    elif args[-1] == b"" and len(data) < MAX_ARGS_BYTES:
-        args.pop()
-    return args
-
-
-def _concerning_us(environ: bytes) -> Iterator[tuple[str, str]]:
-    """Yield those variables of ``environ`` that concern us, as far as there is room for them."""
-    room = MAX_ENVIRON_TEXT
-    for variable in environ.split(b"\0"):
-        name, equals, value = variable.partition(b"=")
-        if equals and (name in _CONCERNING_US or name.startswith(_OURS)):
-            found = _clean(os.fsdecode(name)), _clean(os.fsdecode(value))
-            room -= sum(map(len, found))
-            if room < 0:
-                return
-            yield found
-
-
-def _clean(text: str) -> str:
-    """Return text of another user's making as Unicode that can be stored and sent, cut where it
-    gets too long."""
-    return text[:MAX_TEXT].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _namespace(pid: int | str, kind: str) -> str | None:

@@ -2,41 +2,53 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from functools import cached_property
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeVar
 
-from fastx_list.agent.diag import LISTEN, Diag, DiagError, TooMany
+from fastx_list.agent.diag import Diag, Kept, TooMany
+from fastx_list.agent.diag_messages import DiagError
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.proc_net import ProcNet
+from fastx_list.agent.tables import TcpTable, UnixTable, addresses
 
 T = TypeVar("T")
-_Tcp: TypeAlias = tuple[
-    dict[int, dict[int, bytes | None]],
-    dict[int, dict[int, int]],
-    list[tuple[int, int, bytes | None, int, int]],
-]
 _NONE: frozenset[int] = frozenset()
 REST_SECONDS = 30.0  # that a table has in which there are too many sockets
+# For which a table of TCP sockets holds whose sign is the same: so long, and so many times what it
+# took to read it, but not longer
+HOLDS_SECONDS, HOLDS_TIMES, HOLDS_AT_MOST = 5.0, 1000, 60.0
+
+
+class _Read(NamedTuple):
+    """A table of TCP sockets, the sign that it had, and until when it holds, by the monotonic
+    clock."""
+
+    table: TcpTable
+    sign: object
+    until: float
 
 
 class Heard:
     """What is kept from one look to the next: which TCP connections have spoken, since nobody
-    unsays anything, and which tables have rest."""
+    unsays anything, which tables have rest, and the tables themselves where they are the same."""
 
     def __init__(self) -> None:
         # Until when a table is not asked for again, by the monotonic clock.
         self.rests: dict[str, float] = {}
+        # What the kernel has told, and what was made of that.
+        self.kept: Kept = {}
+        self.tcp: _Read | None = None
+        self.unix: tuple[object, object, UnixTable] | None = None
         # Keys of sockets, and how many bytes were asked for.
         self._spoken: set[tuple[bytes, int]] = set()
         # The connections that were told last of each port, or name, that was asked for.
         self.connections: dict[int | str, Mapping[int, bytes | None]] = {}
-        # The connections that were made from here, by maker, as they were told last, None if they
-        # never were; and those of them that were told twice.
-        self.made: dict[int, set[int]] | None = None
+        # The table in which connections that were made from here were told last, by maker; and
+        # those of them that were told twice.
+        self.made_in: TcpTable | None = None
         self.lasting: dict[int, frozenset[int]] = {}
         # Of the paths that were asked for, the accepted unix sockets that were told last.
         self.accepted: dict[str, frozenset[int]] = {}
@@ -50,11 +62,9 @@ class Heard:
     def add(self, key: bytes, least: int) -> None:
         self._spoken.add((key, least))
 
-    def keep(self, keys: Iterable[bytes]) -> None:
+    def keep(self, keys: Set[bytes]) -> None:
         """Forget what is not among ``keys``, those of the sockets that there are."""
-        if self._spoken:
-            here = set(keys)
-            self._spoken = {spoken for spoken in self._spoken if spoken[0] in here}
+        self._spoken = {spoken for spoken in self._spoken if spoken[0] in keys}
 
 
 class Sockets:
@@ -69,10 +79,10 @@ class Sockets:
         self._accepted_before, self._heard.accepted = self._heard.accepted, {}
         # Why something cannot be known now that may be known another time; None if all can.
         self.unanswered: str | None = None
+        # Whether who tells of unix sockets can be lied to.
+        self._can_be_lied_to = False
         # The connections that were made from here, by maker; None until asked for.
         self._made: dict[int, frozenset[int]] | None = None
-        # Which sockets are unix sockets only as far as somebody says who can be lied to.
-        self.unproved: frozenset[int] = frozenset()
 
     def tcp_clients(self, port: int, least: int = 1) -> frozenset[int] | None:
         """Return the inodes of the accepted connections to local TCP ``port`` over which at least
@@ -81,12 +91,13 @@ class Sockets:
         ``None`` if it cannot be known. Of another namespace it may not be known who has spoken;
         then every connection counts.
         """
-        return self._spoken(port, {} if self._tcp is None else self._tcp[0].get(port, {}), least)
+        connections = self._tcp.connections.get(port, {}) if self._tcp is not None else {}
+        return self._spoken(port, connections, least)
 
     def tcp_spoken(self, name: str, inodes: frozenset[int], least: int) -> frozenset[int] | None:
         """Return those of ``inodes`` that are connections over TCP, and over which so many bytes
         have come in; ``None`` if it cannot be known. ``name`` is whose they are."""
-        keys = self._established
+        keys = self._tcp.connected if self._tcp is not None else {}
         return self._spoken(name, {each: keys[each][2] for each in inodes if each in keys}, least)
 
     def tcp_made(self, uid: int) -> frozenset[int] | None:
@@ -96,28 +107,23 @@ class Sockets:
         if self._tcp is None:
             return None
         if self._made is None:
-            made: dict[int, set[int]] = {}
-            for inode, (maker, port, _) in self._established.items():
-                if port not in self._tcp[1]:
-                    made.setdefault(maker, set()).add(inode)
-            before, kept = self._heard.made, self._heard.lasting
-            self._heard.made = made
-            self._made = {}
-            for maker, inodes in made.items():
-                lasting = frozenset(inodes if before is None else inodes & before.get(maker, set()))
-                self._made[maker] = kept[maker] if kept.get(maker) == lasting else lasting
-            self._heard.lasting = self._made
+            self._made = self._find_lasting(self._tcp)
         return self._made.get(uid, _NONE)
+
+    def _find_lasting(self, table: TcpTable) -> dict[int, frozenset[int]]:
+        """Return the connections that were made from here and told twice, by maker."""
+        heard = self._heard
+        before, heard.made_in = heard.made_in, table
+        kept, heard.lasting = heard.lasting, {}
+        for maker, inodes in table.made.items():
+            lasting = inodes if before is None else inodes & before.made.get(maker, _NONE)
+            heard.lasting[maker] = kept[maker] if kept.get(maker) == lasting else lasting
+        return heard.lasting
 
     def tcp_inodes(self) -> Mapping[int, int] | None:
         """Return the local ports of all TCP sockets, established and listening ones, by inode;
         ``None`` if they cannot be known."""
-        if self._tcp is None:
-            return None
-        established = {inode: port for inode, (_, port, _) in self._established.items()}
-        return established | {
-            inode: port for port, inodes in self._tcp[1].items() for inode in inodes
-        }
+        return self._tcp.ports if self._tcp is not None else None
 
     def _spoken(
         self, name: int | str, connections: Mapping[int, bytes | None], least: int
@@ -125,6 +131,8 @@ class Sockets:
         before = self._heard.connections[name] = self._before.get(name, {})
         if self._tcp is None:
             return None
+        if not connections and not before:
+            return _NONE
         try:
             # The table may leave out one whose neighbour in it has gone while it was told
             left_out = {
@@ -144,7 +152,7 @@ class Sockets:
     def tcp_listeners(self) -> Mapping[int, Mapping[int, int]]:
         """Return the TCP ports at which connections are accepted, each with the inodes of the
         sockets that do and the users who made them."""
-        return self._tcp[1] if self._tcp is not None else {}
+        return self._tcp.listening if self._tcp is not None else {}
 
     def unix_clients(self, path: str) -> frozenset[int] | None:
         """Return the inodes of the accepted connections to the unix socket at ``path``, or at the
@@ -156,10 +164,10 @@ class Sockets:
         before = self._heard.accepted[path] = self._accepted_before.get(path, frozenset())
         if self._unix is None:
             return None
-        accepted, addresses = self._unix[0], _addresses(path)
-        here = frozenset().union(*(accepted.get(address, ()) for address in addresses))
+        accepted, names = self._unix.accepted, addresses(path)
+        here = _NONE.union(*(accepted.get(address, ()) for address in names))
         try:
-            here |= {inode for inode in before - here if self._is_accepted(inode, addresses)}
+            here |= {inode for inode in before - here if self._is_accepted(inode, names)}
         except Unanswered as error:
             self.unanswered = str(error)
             return None
@@ -169,27 +177,23 @@ class Sockets:
     def unix_listeners(self, path: str) -> Mapping[int, int | None]:
         """Return the inodes of the sockets that accept connections at ``path``, with the users who
         made them, where that is known; the caution above holds."""
-        listening = self._unix[1] if self._unix is not None else {}
-        return {
-            inode: uid
-            for address in _addresses(path)
-            for inode, uid in listening.get(address, {}).items()
-        }
+        return self._unix.listeners(path) if self._unix is not None else {}
 
     def listening_paths(self) -> Iterable[str]:
         """Return the paths at which unix sockets accept connections; those of abstract ones begin
         with a zero character."""
-        listening = self._unix[1] if self._unix is not None else {}
-        return [os.fsdecode(each if each[:1] == b"\0" else each[:-1]) for each in listening]
+        return self._unix.paths if self._unix is not None else ()
 
     def unix_listeners_at(self, pattern: re.Pattern[str]) -> dict[str, Mapping[int, int | None]]:
         """Return the paths, all of which ``pattern`` matches, at which unix sockets accept
-        connections, each with what :meth:`unix_listeners` says of it."""
-        return {
-            path: self.unix_listeners(path)
-            for path in self.listening_paths()
-            if pattern.fullmatch(path)
-        }
+        connections, each with what :meth:`unix_listeners` says of it: the same object while nothing
+        changes."""
+        return self._unix.listeners_at(pattern) if self._unix is not None else {}
+
+    @property
+    def unproved(self) -> frozenset[int]:
+        """Which sockets are unix sockets only as far as somebody says who can be lied to."""
+        return self._unix.inodes if self._unix is not None and self._can_be_lied_to else _NONE
 
     @property
     def unix_is_known(self) -> bool:
@@ -217,56 +221,43 @@ class Sockets:
         Raises :class:`fastx_list.agent.door.Unanswered` if it cannot be known now."""
         for kind in (Diag, ProcNet):
             try:
-                with kind(self._pid) as teller:
+                with kind(self._pid, self._heard.kept) as teller:
                     return ask(teller)
             except DiagError:
                 continue
         return None
 
     @cached_property
-    def _tcp(self) -> _Tcp | None:
-        """Inodes and keys of the established connections by local port, inodes and makers of the
-        listening sockets by port, and all as they were told. Without a key, nothing more can be
-        asked of a connection."""
-        found = self._table("tcp", lambda teller: teller.tcp())
-        if found is None:
+    def _tcp(self) -> TcpTable | None:
+        read = self._table("tcp", self._read_tcp)
+        if read is None:
             return None
-        connections: dict[int, dict[int, bytes | None]] = {}
-        listening: dict[int, dict[int, int]] = {}
-        for state, port, key, uid, inode in found:
-            if state == LISTEN:
-                listening.setdefault(port, {})[inode] = uid
-            else:
-                connections.setdefault(port, {})[inode] = key
-        self._heard.keep(key for sockets in connections.values() for key in sockets.values() if key)
-        return connections, listening, found
+        if read is not self._heard.tcp:
+            self._heard.tcp = read
+            self._heard.keep(read.table.keys)
+        return read.table
+
+    def _read_tcp(self, teller: Diag | ProcNet) -> _Read:
+        """Return the table of TCP sockets: the one that is known if that holds."""
+        known, sign, now = self._heard.tcp, teller.tcp_sign(), time.monotonic()
+        if known is not None and sign is not None and sign == known.sign and now < known.until:
+            return known
+        began = time.thread_time()
+        table = TcpTable(teller.tcp())
+        took = time.thread_time() - began
+        holds = min(max(HOLDS_SECONDS, HOLDS_TIMES * took), HOLDS_AT_MOST)
+        return _Read(table, sign, now + holds if teller.has_told_all else now)
 
     @cached_property
-    def _established(self) -> dict[int, tuple[int, int, bytes | None]]:
-        """Makers, ports and keys of the established connections, by inode."""
-        found = () if self._tcp is None else self._tcp[2]
-        return {
-            inode: (uid, port, key) for state, port, key, uid, inode in found if state != LISTEN
-        }
-
-    @cached_property
-    def _unix(self) -> tuple[dict[bytes, set[int]], dict[bytes, dict[int, int | None]]] | None:
-        """Inodes of the accepted sockets, and inodes and makers of the listening ones, by address:
-        that of an abstract socket begins with a zero, any other ends with one."""
+    def _unix(self) -> UnixTable | None:
         found = self._table("unix", lambda teller: (*teller.unix(), teller.can_be_lied_to))
         if found is None:
             return None
-        accepted: dict[bytes, set[int]] = {}
-        listening: dict[bytes, dict[int, int | None]] = {}
-        for address, inode, uid in found[0]:
-            listening.setdefault(address, {})[inode] = uid
-        for address, inode in found[1]:
-            accepted.setdefault(address, set()).add(inode)
-        if found[2]:
-            self.unproved = frozenset(
-                {inode for _, inode, _ in found[0]} | {inode for _, inode in found[1]}
-            )
-        return accepted, listening
+        listening, accepted, self._can_be_lied_to = found
+        known = self._heard.unix
+        if known is None or known[0] is not listening or known[1] is not accepted:
+            known = self._heard.unix = listening, accepted, UnixTable(listening, accepted)
+        return known[2]
 
     def _is_established(self, key: bytes | None) -> bool:
         return key is not None and bool(self._tell(lambda teller: teller.is_established(key)))
@@ -283,11 +274,6 @@ class Sockets:
             return False
         self._heard.add(key, least)
         return True
-
-
-def _addresses(path: str) -> list[bytes]:
-    name = os.fsencode(path)
-    return [name] if name[:1] == b"\0" else [name + b"\0", b"\0" + name]
 
 
 def all_of(*connections: frozenset[int] | None) -> frozenset[int] | None:

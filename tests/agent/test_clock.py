@@ -15,19 +15,19 @@ from tests.support import Service, end, program, wait_for
 def test_the_boot_is_at_one_moment_until_the_clock_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     wall, began = time.time, time.time()
     clocks = clock.Clock()
-    booted = clocks.booted()
+    booted = clocks.read()
     assert abs(booted + time.clock_gettime(time.CLOCK_BOOTTIME) - began) < 60
     for by, expected in ((1.5, 0), (-1.5, 0), (7200, 7200), (7201.5, 7200), (0, 0)):
         monkeypatch.setattr(time, "time", lambda by=by: wall() + by)
-        assert clocks.booted() - booted == pytest.approx(expected, abs=1.9)
-        assert clocks.booted() == clocks.booted()
+        assert clocks.read() - booted == pytest.approx(expected, abs=1.9)
+        assert clocks.read() == clocks.read()
 
 
 def test_who_is_stopped_between_two_clocks_reads_them_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clocks, since_boot, stops = clock.Clock(), time.clock_gettime, [0.0, 3600.0, 0.0, 3600.0]
-    booted = clocks.booted()
+    booted = clocks.read()
     late = 0.0
 
     def stopped(kind: int) -> float:
@@ -38,7 +38,7 @@ def test_who_is_stopped_between_two_clocks_reads_them_again(
     wall = time.time
     monkeypatch.setattr(time, "clock_gettime", stopped)
     monkeypatch.setattr(time, "time", lambda: wall() + late)
-    assert clocks.booted() == booted
+    assert clocks.read() == booted
 
 
 @pytest.fixture

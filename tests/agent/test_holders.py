@@ -8,7 +8,7 @@ import socket
 from fastx_list.agent.holders import AGAIN_LOOKS, Holders
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.machine import Machine
-from fastx_list.agent.process import _split
+from fastx_list.agent.started_with import args_in
 from tests.support import Processes
 
 
@@ -38,15 +38,16 @@ def test_a_socket_that_somebody_else_has_made_or_nobody_knows_who_has_no_holder(
 def test_what_was_found_is_not_looked_for_again_and_what_was_not_is_after_a_while() -> None:
     machine, holders = look(), Holders()
     with socket.create_server(("127.0.0.1", 0)) as server:
-        ours, me = {inode(server): os.geteuid()}, machine.processes.pop(os.getpid())
+        ours, me = {inode(server): os.geteuid()}, machine.processes[os.getpid()]
+        machine.listing.take({me.pid: None})
         assert holders.find(ours, machine) == {}
-        machine.processes[os.getpid()] = me
+        machine.listing.take({me.pid: me})
         for _ in range(AGAIN_LOOKS):
             assert holders.find(ours, machine) == {}
         assert holders.find(ours, machine) == {inode(server): me}
         machine.own_listeners = lambda *_: None  # type: ignore[method-assign]
         assert holders.find(ours, machine) == {inode(server): me}
-        del machine.processes[os.getpid()]
+        machine.listing.take({me.pid: None})
         assert holders.find(ours, machine) == {}
 
 
@@ -59,4 +60,4 @@ def test_of_no_user_more_sockets_are_looked_for_than_may_serve_sessions() -> Non
 
 
 def test_a_title_that_is_padded_with_zeros_is_a_command_line() -> None:
-    assert _split(b"xpra start :5" + bytes(300)) == [b"xpra", b"start", b":5"]
+    assert args_in(b"xpra start :5" + bytes(300)) == ["xpra", "start", ":5"]

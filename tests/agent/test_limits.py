@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fastx_list.agent import processes as processes_module
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.limits import (
     LASTING,
@@ -20,8 +21,9 @@ from fastx_list.agent.limits import (
     Limits,
 )
 from fastx_list.agent.look import OVER_SECONDS, Look, Seen
-from fastx_list.agent.machine import MAX_YOUNG, TURNS, Machine
+from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import TICKS, Process, Stat
+from fastx_list.agent.processes import MAX_YOUNG, TURNS
 from fastx_list.agent.start import SessionJson
 from fastx_list.config import Settings
 from tests.agent.scripted import Scripted, facts
@@ -219,8 +221,9 @@ def test_of_a_user_with_very_many_young_processes_not_all_are_looked_at_again_at
 
     many, few = range(1, 5 * MAX_YOUNG), range(20_000, 20_010)
     monkeypatch.setattr("os.listdir", lambda path: [str(pid) for pid in (*many, *few)])
-    monkeypatch.setattr("fastx_list.agent.machine.read_stat", read)
-    monkeypatch.setattr("fastx_list.agent.machine.read_uid", lambda pid: 5 if pid in many else 6)
+    monkeypatch.setattr(processes_module, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(processes_module, "read_stat", read)
+    monkeypatch.setattr(processes_module, "read_uid", lambda pid: 5 if pid in many else 6)
     machine = Machine()
     machine.look()
     assert len(machine.processes) == len(asked) == len(many) + len(few)

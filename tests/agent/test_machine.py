@@ -11,8 +11,10 @@ import psutil
 import pytest
 
 from fastx_list.agent import process as process_module
-from fastx_list.agent.machine import TURNS, Machine
+from fastx_list.agent import processes as processes_module
+from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process, boot_id, login_of, read_stat
+from fastx_list.agent.processes import TURNS
 from tests.support import wait_for
 
 
@@ -112,11 +114,11 @@ def test_an_old_process_that_turns_into_another_program_is_seen_in_its_turn(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, sleeper: subprocess.Popen[bytes]
 ) -> None:
     monkeypatch.setattr(process_module, "YOUNG_SECONDS", -1.0)
+    monkeypatch.setattr(processes_module, "TURN_SECONDS", 0.0)
     machine.look()
     known = machine.processes[sleeper.pid]
-    machine.processes[sleeper.pid] = Process(
-        sleeper.pid, known.uid, known.stat._replace(name="before")
-    )
+    before = Process(sleeper.pid, known.uid, known.stat._replace(name="before"))
+    machine.listing.take({sleeper.pid: before})
     for _ in range(TURNS):
         machine.look()
     assert machine.processes[sleeper.pid].stat.name == "sleep"

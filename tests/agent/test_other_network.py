@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastx_list.agent import sockets
-from fastx_list.agent.diag import DiagError
+from fastx_list.agent.diag_messages import DiagError
 from fastx_list.agent.sockets import Sockets
 from tests.support import Processes, needs_root, program, wait_for
 
@@ -38,7 +38,7 @@ def test_the_kernel_tells_of_another_namespace_and_we_stay_in_ours(
     if not hasattr(os, "setns"):
         monkeypatch.setattr(os, "setns", setns, raising=False)
 
-    def refuse(pid: int | None) -> None:
+    def refuse(*_: object) -> None:
         raise DiagError("refused")
 
     monkeypatch.setattr(sockets, "ProcNet", refuse)

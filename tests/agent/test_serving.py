@@ -98,7 +98,7 @@ def test_another_process_of_that_pid_is_not_taken_for_it(
     assert here.listed() == 1
     mine = here.machine.processes[os.getpid()]
     other = Process(mine.pid, mine.uid, mine.stat._replace(start=mine.stat.start + 1))
-    here.machine.processes[mine.pid] = other
+    here.machine.listing.take({mine.pid: other})
     monkeypatch.setattr(serving_module, "identity_of", lambda pid: other.identity)
     assert list(here.spool.scan(here.machine)) == []
 
@@ -166,7 +166,7 @@ def test_what_may_not_be_known_ends_nothing(here: Here, monkeypatch: pytest.Monk
     here.say(os.getpid())
     with monkeypatch.context() as patch:  # as with hidepid
         patch.setattr(process_module, "read_any_stat", lambda pid: None)
-        here.machine.processes = {}
+        here.machine.listing.take(dict.fromkeys(here.machine.processes))
         assert identity_of(os.getpid()) is None and identity_of(2**22 + 1) == NO_PROCESS
         assert len(list(here.spool.scan(here.machine))) == 1
     assert here.listed() == 1

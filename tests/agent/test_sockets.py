@@ -13,7 +13,8 @@ import pytest
 from fastx_list.agent import diag as diag_module
 from fastx_list.agent import proc_net
 from fastx_list.agent import sockets as sockets_module
-from fastx_list.agent.diag import Diag, DiagError
+from fastx_list.agent.diag import Diag
+from fastx_list.agent.diag_messages import DiagError
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.proc_net import ProcNet
 from fastx_list.agent.sockets import Heard, Sockets, all_of
@@ -26,7 +27,7 @@ def teller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """Who tells of our sockets, to ``Sockets()``."""
     other = {"by sock_diag": "ProcNet", "by proc": "Diag"}[request.param]
 
-    def refuse(pid: int | None) -> None:
+    def refuse(*_: object) -> None:
         raise DiagError("refused")
 
     monkeypatch.setattr(sockets_module, other, refuse if other == "Diag" else Diag)
@@ -178,7 +179,7 @@ def no_descriptors() -> Iterator[None]:
 
 
 def test_a_forged_line_makes_no_other_socket_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(pid: int | None) -> None:
+    def refuse(*_: object) -> None:
         raise DiagError("refused")
 
     monkeypatch.setattr(sockets_module, "Diag", refuse)
@@ -227,7 +228,7 @@ def test_a_line_end_in_a_name_forges_nothing(forger: socket.socket) -> None:
 def test_a_table_that_somebody_wrote_into_says_nothing(
     monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
-    def refuse(pid: int | None) -> None:
+    def refuse(*_: object) -> None:
         raise DiagError("refused")
 
     monkeypatch.setattr(sockets_module, "Diag", refuse)

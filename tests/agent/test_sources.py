@@ -19,11 +19,13 @@ import psutil
 import pytest
 
 from fastx_list.agent import process as process_module
+from fastx_list.agent import processes as processes_module
 from fastx_list.agent import sources
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
-from fastx_list.agent.machine import TURNS, Machine
+from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
+from fastx_list.agent.processes import TURNS
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.sources.tigervnc import TigerVnc, VncSession
 from fastx_list.agent.x11 import socket_path
@@ -160,6 +162,7 @@ def test_a_server_whose_parent_takes_no_note_of_its_end_has_ended_for_good(
     processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_module, "YOUNG_SECONDS", 0.0)
+    monkeypatch.setattr(processes_module, "TURN_SECONDS", 0.0)
     shutil.copy(os.path.realpath("/bin/sleep"), tmp_path / "Xtigervnc")
     server = processes.start([str(tmp_path / "Xtigervnc"), "600"], "server")
     machine, source = Machine(), Named()

@@ -70,10 +70,10 @@ def kind() -> Kind:
 def look(machine: Machine, *users: int) -> None:
     """Let ``machine`` see a process of each of ``users``, the oldest first, by pids from 1 on."""
     machine.limits.begin(is_first=False)
-    machine.claimed, machine.unanswered, machine._by_name = set(), set(), None
-    machine.processes = {
-        pid: Process(pid, uid, Stat("Xvnc", "S", 0, pid)) for pid, uid in enumerate(users, 1)
-    }
+    machine.claimed, machine.unanswered, machine._passed_over = set(), set(), None
+    machine.listing.take(
+        {pid: Process(pid, uid, Stat("Xvnc", "S", 0, pid)) for pid, uid in enumerate(users, 1)}
+    )
 
 
 @pytest.fixture
@@ -133,10 +133,10 @@ def test_the_oldest_sessions_of_a_login_have_its_room_and_others_are_not_looked_
     assert clients(kind, machine).keys() == {"1", "2", "3", "21"}
     assert set(kind.asked) == {1, 2, 3, 21} and machine.limits.over == {HOSTILE}
     look(machine, *[HOSTILE] * 20, OTHER)
-    del machine.processes[2], machine.processes[3]
+    machine.listing.take({2: None, 3: None})
     clients(kind, machine)
     look(machine, *[HOSTILE] * 20, OTHER)
-    del machine.processes[2], machine.processes[3]
+    machine.listing.take({2: None, 3: None})
     assert clients(kind, machine).keys() == {"1", "4", "5", "21"}
 
 

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from fastx_list.agent import processes as processes_module
+from fastx_list.agent.process import NOBODY, TICKS, Process, Stat
+from fastx_list.agent.processes import TURNS, Processes
+
+
+class Proc:
+    """What proc(5) shows: the names, parents and starts of processes, all of them user 7's."""
+
+    def __init__(self, **names: str) -> None:
+        self.stats = {
+            int(pid[1:]): Stat(name, "S", 1, 100 * int(pid[1:])) for pid, name in names.items()
+        }
+        self.listed = list(self.stats)
+        self.asked: list[int] = []
+
+    def read_stat(self, pid: int) -> Stat | None:
+        self.asked.append(pid)
+        stat = self.stats.get(pid)
+        return None if stat is None or stat.has_ended else stat
+
+
+@pytest.fixture
+def proc(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Proc]:
+    def make(**names: str) -> Proc:
+        made = Proc(**names)
+        monkeypatch.setattr(
+            "os.listdir", lambda path: [*map(str, made.listed), "self", "net", "uptime"]
+        )
+        monkeypatch.setattr(processes_module, "read_stat", made.read_stat)
+        monkeypatch.setattr(processes_module, "read_uid", lambda pid: 7)
+        monkeypatch.setattr(processes_module, "TURN_SECONDS", 0.0)
+        return made
+
+    return make
+
+
+def pids(processes: list[Process]) -> list[int]:
+    return [process.pid for process in processes]
+
+
+def test_who_has_which_name_user_and_parent_is_as_of_the_last_look(
+    proc: Callable[..., Proc],
+) -> None:
+    made, processes = proc(p2="sh", p3="Xvnc", p4="Xvnc"), Processes()
+    processes.look()
+    assert pids(processes.by_name.of("Xvnc")) == [3, 4] and pids(processes.by_user.of(7)) == [
+        *(2, 3, 4)
+    ]
+    same = processes.by_name.of("Xvnc")
+    made.stats[2] = Stat("sleep", "S", 3, 200)
+    del made.stats[4]
+    made.listed.remove(4)
+    for _ in range(TURNS):
+        processes.look()
+    assert pids(processes.by_name.of("Xvnc")) == [3] and pids(processes.by_parent.of(3)) == [2]
+    assert processes.by_name.of("sh") == [] and pids(same) == [3, 4]
+    assert processes.by_name.of("Xvnc") is processes.by_name.of("Xvnc")
+
+
+def test_what_belongs_to_several_users_has_no_name_and_a_title_has_its_first_word(
+    proc: Callable[..., Proc], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proc(p2="/usr/bin/xpra start", p3="su")
+    monkeypatch.setattr(processes_module, "read_uid", lambda pid: NOBODY if pid == 3 else 7)
+    processes = Processes()
+    processes.look()
+    assert processes.by_name.keys() == {"xpra"} and processes.by_pid.keys() == {2, 3}
+
+
+def test_a_look_asks_only_for_what_is_new_or_young_and_whose_turn_it_is(
+    proc: Callable[..., Proc],
+) -> None:
+    made, processes = proc(**{f"p{pid}": "worker" for pid in range(1, 1001)}), Processes()
+    processes.look()
+    now = round(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS)
+    made.stats[2000] = Stat("sh", "S", 1, now)
+    made.listed.append(2000)
+    for _ in range(3):
+        made.asked.clear()
+        processes.look()
+        assert len(made.asked) <= 1000 / TURNS + 1 and 2000 in made.asked
+
+
+def test_what_only_changes_what_it_does_stays_the_same_process(proc: Callable[..., Proc]) -> None:
+    made, processes = proc(p2="sh"), Processes()
+    processes.look()
+    before = processes.by_pid[2]
+    made.stats[2] = made.stats[2]._replace(state="R")
+    for _ in range(TURNS):
+        processes.look()
+    assert processes.by_pid[2] is before
+
+
+def test_the_pid_of_one_that_has_ended_may_soon_be_anothers(proc: Callable[..., Proc]) -> None:
+    made, processes = proc(p2="sh"), Processes()
+    made.stats[2] = made.stats[2]._replace(state="Z")
+    processes.look()
+    assert not processes.by_pid
+    made.stats[2] = Stat("Xvnc", "S", 1, 900)
+    for _ in range(TURNS):
+        processes.look()
+    assert pids(processes.by_name.of("Xvnc")) == [2]
