@@ -1,16 +1,39 @@
-"""Listens to the agents by way of the store, as readers do: of one that was silent for longer than
-its lease while others wrote the sessions may have ended, whatever kept it from writing."""
+"""Listens to the agents by way of the store: of one that was silent for longer than its lease while
+others wrote the sessions may have ended, whatever kept it from writing. It only looks: a reader of
+the product's ends leases that have run out."""
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
-from fastx_list.store import Changes, Revision, SnapshotNeeded, Store, StoreError, open_store
+from tests.redis_server import RedisServer
 
 LATE = 3 / 8  # of a lease: so much of a time counts in which nobody wrote anything
 PAUSE_SECONDS = 0.1
+KEYS = "{fastx-list}:1:"
+
+# The last revision, and by server when its lease runs out, which is another time at each renewal
+State = tuple[Any, Mapping[str, Any]]
+
+
+def in_sqlite(path: Path) -> State:
+    """Return what the database at ``path`` holds."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0)) as db:
+        [[revision]] = db.execute("SELECT revision FROM head")
+        return revision, dict(db.execute("SELECT id, expires FROM server"))
+
+
+def in_redis(server: RedisServer, names: Iterable[str]) -> State:
+    """Return what this Redis holds."""
+    with server.client(socket_timeout=1.0) as client:
+        expires = {name: client.hget(f"{KEYS}lease:{name}", "expires") for name in names}
+        return client.get(f"{KEYS}head"), expires
 
 
 class Hearing:
@@ -18,15 +41,17 @@ class Hearing:
 
     def __init__(self, names: Iterable[str], lease: float) -> None:
         self._lease = lease
-        self._url = ""
-        # By agent: for how many seconds that count it was silent
+        self._look: Callable[[], State]
+        # By agent: for how many seconds that count it was silent, and for how many at most since
+        # all agreed
         self._silent = dict.fromkeys(names, 0.0)
+        self._most = dict(self._silent)
         self._written = time.monotonic()  # when anybody wrote last
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hearing", daemon=True)
 
-    def start(self, url: str) -> None:
-        self._url = url
+    def start(self, look: Callable[[], State]) -> None:
+        self._look = look
         self._thread.start()
 
     def stop(self) -> None:
@@ -34,33 +59,31 @@ class Hearing:
         if self._thread.ident:
             self._thread.join()
 
+    def forget(self) -> None:
+        """Begin anew: all have agreed."""
+        self._most = dict(self._silent)
+
     def silence(self, name: str) -> float:
-        """Return for how long the agent ``name`` has been silent while others wrote."""
-        return self._silent[name] + self._gap(time.monotonic())
+        """Return for how long the agent ``name`` has been silent, while others wrote, since all
+        agreed last."""
+        return max(self._most[name], self._silent[name] + self._gap(time.monotonic()))
 
     def _gap(self, now: float) -> float:
         return min(now - self._written, LATE * self._lease)
 
     def _run(self) -> None:
-        store = open_store(self._url, create=False)
-        revision: Revision | None = None
+        before: State = None, {}
         while not self._stopped.wait(PAUSE_SECONDS):
             try:
-                changes = _read(store, revision)
-            except StoreError:
+                state = self._look()
+            except Exception:
+                continue  # it cannot be read now
+            if state == before:
                 continue
-            if changes is None:
-                continue
-            revision, now = changes.revision, time.monotonic()
+            now = time.monotonic()
             gap, self._written = self._gap(now), now
-            heard = {server.id for server in changes.servers if server.text is not None}
-            for name in self._silent:
-                self._silent[name] = 0.0 if name in heard else self._silent[name] + gap
-        store.close()
-
-
-def _read(store: Store, revision: Revision | None) -> Changes | None:
-    try:
-        return store.snapshot() if revision is None else store.changes(revision)
-    except SnapshotNeeded:
-        return store.snapshot()
+            for name, silent in self._silent.items():
+                self._most[name] = max(self._most[name], silent + gap)
+                is_heard = state[1].get(name) != before[1].get(name)
+                self._silent[name] = 0.0 if is_heard else silent + gap
+            before = state

@@ -138,8 +138,12 @@ class Judge:
             return "its id is another session's"
         if not history.question.may_see(data):
             return "it is not for this one to see"
-        may_be_known = history.is_coming_back or name in history.assumed
-        if history.state.get(name) == data and not may_be_known:
+        if history.state.get(name) == data and not (
+            history.is_coming_back
+            or name in history.assumed
+            # Of what has ended and come back a slow one is told the last state alone
+            or self.truth.may_be_over(session.node, time.monotonic())
+        ):
             return "it was told so before"
         excuses = self.truth.excuses
         version = session.version_of(data)

@@ -75,6 +75,7 @@ class Run:
         if self._world.judge.wrong:
             raise AssertionError("\n".join(self._world.judge.wrong))
         self._world.truth.forget()
+        self._world.hearing.forget()
         self.figures.faults[fault.name].append(time.monotonic() - began)
         return fault.name
 

@@ -18,6 +18,7 @@ TIMES = ("lastConnect", "lastDisconnect")
 START = ("cpuPercentage", "videoRam", "sharing")  # what session.json says of a new one
 NOTE = "note"  # the param that is set; each value is greater than the one before
 EARLY = 0.7  # of a lease: sessions may end so soon after their agent was last seen to run
+SILENT = 0.5  # of a lease: so long an agent may not be heard of that has nothing to keep it
 FUTURE_SECONDS = 5.0  # that a time may be ahead of ours
 
 
@@ -183,9 +184,9 @@ class Truth:
         if since is not None and at - since > EARLY * self.lease:
             return True
         silence = self.silence(node)
-        if since is None and silence > EARLY * self.lease:
+        if since is None and silence > SILENT * self.lease:
             self.starved[node] = max(silence, self.starved.get(node, 0.0))
-        return silence > EARLY * self.lease
+        return silence > SILENT * self.lease
 
     def forget(self) -> None:
         """Begin anew: all have agreed."""

@@ -22,7 +22,7 @@ import psutil
 from fastx_list.config import load
 from fastx_list.store import Store, StoreError, open_store
 from fastx_list.tokens import Tokens
-from tests.chaos.hearing import Hearing
+from tests.chaos.hearing import Hearing, State, in_redis, in_sqlite
 from tests.chaos.judge import Judge
 from tests.chaos.truth import Truth
 from tests.redis_server import RedisServer
@@ -115,7 +115,10 @@ class World:
         for name in (*AGENTS, "list", "live"):
             self.start(name)
         self.await_servers()
-        self.hearing.start(url)
+        self.hearing.start(self._look)
+
+    def _look(self) -> State:
+        return in_sqlite(self.database) if self.redis is None else in_redis(self.redis, AGENTS)
 
     def end(self) -> None:
         self.hearing.stop()
