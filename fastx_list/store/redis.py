@@ -149,6 +149,7 @@ class RedisStore:
                 list(self._records.session(session_id.encode(), text)) if text is not None else []
             )
             if not found or found[0].login != login:
+                self._reader.distrust_watch()  # which is not told that Redis was emptied
                 return None
             old = str(found[0].text)
             members = json.loads(old)

@@ -104,3 +104,17 @@ def test_a_redis_that_is_emptied_before_the_watch_has_begun_is_noticed(
     wait_for("an answer", watch._link.has_answer)
     with pytest.raises(OrderLost):
         reader.changes(changes.revision)
+
+
+def test_who_misses_a_session_in_a_redis_that_was_emptied_asks_it_next(
+    opened: OpenStore, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_reader, "WATCH_SECONDS", 60.0)
+    writer, reader = opened(), opened()
+    writer.observe("s1", by_id(make_session()))
+    revision = reader.snapshot().revision
+    wait_for("the watch", lambda: reader.changes(revision) is None and _watches(reader))
+    raw.empty()  # of which nobody is told who waits for more
+    assert reader.set_params("s1-1", "alice", {"a": 1}) is None
+    with pytest.raises(OrderLost):
+        reader.changes(revision)
