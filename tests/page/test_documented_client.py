@@ -27,6 +27,6 @@ def test_it_has_the_list_after_any_outage(tab: Tab, own: User) -> None:
 
     with cable(own.service.live_port) as wire:
         url = f"ws://127.0.0.1:{wire.port}/api/list?token={own.token()}"
-        tab.page.evaluate(f"{client_in('js')}\nfollow({url!r}, {SHOW})")
+        tab.page.evaluate(f"(() => {{ {client_in('js')} follow({url!r}, {SHOW}); }})()")
         live_through_outages(own.service, observe, wire, shown)
         tab.page.close()
