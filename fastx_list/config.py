@@ -1,8 +1,10 @@
 """Every setting of the product, declared once: its name, default, check and description.
 
-A setting is an environment variable ``FASTX_LIST_<NAME>``; its value is always taken as text, so
-that a secret of digits stays text. An empty variable counts as absent. ``python -m
-fastx_list.config`` prints the table of settings that is in ``docs/deploy.md``.
+A setting is an environment variable ``FASTX_LIST_<NAME>``, or a line of the same name in the file
+of :mod:`fastx_list.settings_file`; the environment wins. Its value is always taken as text, so that
+a secret of digits stays text. An empty one counts as absent.
+
+``command/settings.py`` makes the documents of it.
 """
 
 from __future__ import annotations
@@ -14,66 +16,27 @@ import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
-from fastx_list import values
+from fastx_list import settings_file, values
+from fastx_list.settings_file import Sources
 from fastx_list.state import machine, read_own
 from fastx_list.store import address
 from fastx_list.text import printable
-from fastx_list.values import MIN_SECRET_BYTES, Network
+from fastx_list.values import MIN_SECRET_BYTES, Declared, Environment, Network
+from fastx_list.values import found as _found
+from fastx_list.values import setting as _setting
 
 PREFIX = "FASTX_LIST_"
 SESSION_PREFIX = f"{PREFIX}SESSION_"  # what a launcher says of a session, in that environment
-
-Environment = Mapping[str, str]
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 
 class ConfigError(ValueError):
     """A setting has a value it does not take; the message names the setting and what it takes."""
-
-
-class _Declared(NamedTuple):
-    """What is said of a setting: how its value is read, and its columns of the documentation."""
-
-    read: Callable[[str], Any]
-    find: Callable[[Environment], Any] | None  # the default, where it is not always the same
-    default: str
-    takes: str
-
-
-def _setting(
-    read: Callable[[str], T],
-    default: T,
-    takes: str,
-    shown: str | None = None,
-    is_secret: bool = False,
-) -> T:
-    """Declare a setting that is ``default`` unless it is set; ``shown`` says that to people."""
-    declared = _Declared(read, None, shown or _shown(default), takes)
-    return field(default=default, metadata={"": declared}, repr=not is_secret)
-
-
-def _found(
-    read: Callable[[str], T],
-    find: Callable[[Environment], T],
-    takes: str,
-    shown: str,
-    is_secret: bool = False,
-) -> T:
-    """Declare a setting whose default is looked up."""
-    declared: T = field(metadata={"": _Declared(read, find, shown, takes)}, repr=not is_secret)
-    return declared
-
-
-def _shown(default: object) -> str:
-    if isinstance(default, bool):
-        return f"`{str(default).lower()}`"
-    return f"{default:g}" if isinstance(default, int | float) else "none"
 
 
 # Defaults that are looked up
@@ -254,57 +217,86 @@ class Settings:
 
 
 # By name, in the order of the documentation
-_DECLARED: dict[str, _Declared] = {
-    each.name.upper(): each.metadata[""] for each in fields(Settings)
-}
+_DECLARED: dict[str, Declared] = {each.name.upper(): each.metadata[""] for each in fields(Settings)}
+
+
+# gunicorn's own, which the file may hold, too
+_OTHERS: dict[str, Callable[[str], object]] = {"WEB_CONCURRENCY": values.whole(1, 1000)}
 
 
 def load(environ: Environment | None = None) -> Settings:
-    """Return the settings that ``environ`` (default: this process's environment) asks for.
+    """Return the settings that this process's environment and the file ask for, or ``environ`` and
+    the file that it names.
 
-    Raises :class:`ConfigError` for a value that a setting does not take. A variable that is no
-    setting is logged as a warning.
+    Raises :class:`ConfigError` for a value that a setting does not take, and for a line or a file
+    that cannot be used. What is no setting is logged as a warning.
     """
-    environ = os.environ if environ is None else environ
-    for problem in unknown(environ):
+    found = set_by(environ)
+    for problem in warnings(found):
         log.warning("%s", problem)
-    found: dict[str, Any] = {}
+    settings, errors = read(found)
+    if settings is None:
+        raise ConfigError(errors[0])
+    return settings
+
+
+def set_by(environ: Environment | None = None) -> Sources:
+    """Return what is set, and where; see :func:`fastx_list.settings_file.sources`. Raises
+    :class:`ConfigError`."""
+    try:
+        return settings_file.sources(environ)
+    except settings_file.FileError as error:
+        raise ConfigError(str(error)) from None
+
+
+def read(found: Sources) -> tuple[Settings | None, list[str]]:
+    """Return the settings that ``found`` asks for; ``None``, and all that is wrong, if anything
+    is."""
+    taken: dict[str, Any] = {}
+    errors = list(found.errors)
     for name, declared in _DECLARED.items():
-        value = given(environ, name)
+        value = given(found.environ, name)
         try:
             if value is not None:
-                found[name.lower()] = declared.read(value)
+                taken[name.lower()] = declared.read(value)
             elif declared.find is not None:
-                found[name.lower()] = declared.find(environ)
+                taken[name.lower()] = declared.find(found.environ)
         except ValueError as error:
-            raise ConfigError(f"{PREFIX}{name} takes {error}") from None
-    return Settings(**found)
+            errors.append(f"{_where(found, PREFIX + name)}{PREFIX}{name} takes {error}")
+    for name, take in _OTHERS.items():
+        try:
+            if value := found.environ.get(name, "").strip():
+                take(value)
+        except ValueError as error:
+            errors.append(f"{_where(found, name)}{name} takes {error}")
+    return (None, errors) if errors else (Settings(**taken), [])
 
 
-def unknown(environ: Environment) -> Iterator[str]:
-    """Yield what to tell people of each variable that looks like a setting and is none."""
-    for variable in sorted(environ):
+def warnings(found: Sources) -> Iterator[str]:
+    """Yield what to tell people of the file, of each variable that looks like a setting and is
+    none, and of each line that sets none."""
+    yield from found.warnings
+    for variable in sorted(found.environ):
         name = variable.removeprefix(PREFIX)
-        if name == variable or name in _DECLARED or variable.startswith(SESSION_PREFIX):
+        if name == variable and (variable not in found.lines or variable in _OTHERS):
             continue
-        near = difflib.get_close_matches(name.upper(), _DECLARED, n=1)
-        hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
-        yield f"{printable(variable)} is no setting{hint}"
+        if variable == settings_file.VARIABLE or variable.startswith(SESSION_PREFIX):
+            continue
+        if name == variable or name not in _DECLARED:
+            near = difflib.get_close_matches(name.upper(), _DECLARED, n=1)
+            hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
+            yield f"{_where(found, variable)}{printable(variable)} is no setting{hint}"
 
 
-def table() -> str:
-    """Return the table of settings for ``docs/deploy.md``, in Markdown."""
-    rows = [
-        f"| `{PREFIX}{name}` | {declared.default} | {declared.takes} |"
-        for name, declared in _DECLARED.items()
-    ]
-    return "\n".join(["| variable | default | takes |", "|---|---|---|", *rows])
+def _where(found: Sources, variable: str) -> str:
+    return f"{found.lines[variable].where}: " if variable in found.lines else ""
+
+
+def declared_settings() -> Mapping[str, Declared]:
+    """Return what is said of each setting, by its name without the prefix."""
+    return _DECLARED
 
 
 def given(environ: Environment, name: str) -> str | None:
     """Return the text that the setting ``name`` is set to; ``None`` if it is not set."""
     return environ.get(PREFIX + name, "").strip() or None
-
-
-if __name__ == "__main__":
-    print(table())

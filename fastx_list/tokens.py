@@ -15,6 +15,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Container, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,15 @@ class Tokens:
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             raise AuthError("token: it is not a well-formed JSON Web Token") from None
         return _claims(payload)
+
+
+def check(settings: Settings) -> None:
+    """Raise :class:`ConfigError` if :class:`Tokens` would; nothing is made."""
+    if not settings.secret_key:
+        with suppress(FileNotFoundError):
+            _secret_in(settings.secret_file)
+    if settings.token_public_key:
+        _public_key(settings.token_public_key)
 
 
 def _claims(payload: Mapping[str, Any]) -> Claims:

@@ -1,6 +1,6 @@
-"""What the text of a setting means: one reader a kind of value.
+"""How a setting is declared, and what its text means: one reader a kind of value.
 
-Each raises ``ValueError`` with the words that follow "takes" in the error.
+A reader raises ``ValueError`` with the words that follow "takes" in the error.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ import ipaddress
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import field
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 from fastx_list.store import address
 from fastx_list.text import FALSE, TRUE
@@ -19,6 +21,47 @@ MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key for HS256 has at least 256 
 UNIX = "unix"  # among the trusted proxies: whoever connects over a Unix socket
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Environment = Mapping[str, str]
+T = TypeVar("T")
+
+
+class Declared(NamedTuple):
+    """What is said of a setting: how its value is read, and its columns of the documentation."""
+
+    read: Callable[[str], Any]
+    find: Callable[[Environment], Any] | None  # the default, where it is not always the same
+    default: str
+    takes: str
+
+
+def setting(
+    read: Callable[[str], T],
+    default: T,
+    takes: str,
+    shown: str | None = None,
+    is_secret: bool = False,
+) -> T:
+    """Declare a setting that is ``default`` unless it is set; ``shown`` says that to people."""
+    declared = Declared(read, None, shown or _shown(default), takes)
+    return field(default=default, metadata={"": declared}, repr=not is_secret)
+
+
+def found(
+    read: Callable[[str], T],
+    find: Callable[[Environment], T],
+    takes: str,
+    shown: str,
+    is_secret: bool = False,
+) -> T:
+    """Declare a setting whose default is looked up."""
+    declared: T = field(metadata={"": Declared(read, find, shown, takes)}, repr=not is_secret)
+    return declared
+
+
+def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"{default:g}" if isinstance(default, int | float) else "none"
 
 
 def text(value: str) -> str:

@@ -79,6 +79,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("FASTX_LIST_"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("FASTX_LIST_CONFIG", "/dev/null")  # nor from a site that this machine serves
 
 
 @pytest.fixture

@@ -221,6 +221,7 @@ class Service:
                 for name, value in os.environ.items()
                 if not name.startswith("FASTX_LIST_")
             },
+            "FASTX_LIST_CONFIG": "/dev/null",
             "FASTX_LIST_STATE_DIR": str(self.state),
             **self.environ,
         }

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fastx_list.config import ConfigError, Settings, load, table
+from fastx_list.command.settings import file, table
+from fastx_list.config import ConfigError, Settings, load
 from tests.support import ordinary_user
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "deploy.md"
@@ -78,8 +79,15 @@ def test_space_around_a_value_does_not_count() -> None:
 
 
 def test_the_document_has_the_table_of_settings() -> None:
-    """After a change of a setting: python -m fastx_list.config prints the new table."""
+    """After a change of a setting: python -m fastx_list.command.settings prints the new table."""
     assert f"\n\n{table()}\n\n" in DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_the_file_of_settings_has_all_of_them() -> None:
+    """After a change of a setting: python -m fastx_list.command.settings file prints it anew."""
+    shipped = DOCUMENT.with_name("deploy") / "fastx-list.conf"
+    assert file() == shipped.read_text(encoding="utf-8")
+    assert max(map(len, file().splitlines())) <= 100
 
 
 def test_no_secret_is_shown_with_the_settings() -> None:

@@ -173,6 +173,8 @@ def test_what_gevent_patches_is_not_imported_with_the_settings(role: str) -> Non
                 ".api.serving",
                 ".errors",
                 ".redaction",
+                ".settings_file",
+                ".state",
                 f".{role}",
                 f".{role}.server",
                 *([".live.tally"] if role == "live" else []),  # which all workers share

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fastx_list.agent.process import NO_PROCESS, identity_of, identity_with, pid_in, read_any_stat
-from fastx_list.config import PREFIX, ConfigError, Settings, given, read_server_id
+from fastx_list.config import PREFIX, ConfigError, Settings, given, read_server_id, set_by
 from fastx_list.state import (
     ANY_MACHINE,
     StateError,
@@ -171,7 +171,7 @@ def _remove(file: Path, status: os.stat_result) -> None:
 
 def _keep_server_id(settings: Settings) -> None:
     """Keep the id that was found, so that a host that gets another name stays the same server."""
-    if given(os.environ, "SERVER_ID") is not None:
+    if given(set_by().environ, "SERVER_ID") is not None:
         return
     file = settings.server_id_file
     try:

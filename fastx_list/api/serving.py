@@ -21,6 +21,7 @@ from gunicorn.errors import AppImportError
 
 from fastx_list import redaction
 from fastx_list.errors import ApiError, error_body
+from fastx_list.settings_file import value_of
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 CANNOT_START = 4  # gunicorn's status where the application cannot be loaded
 
 # One would leave the rest of the machine idle; each more takes memory for a copy of the list
-workers = int(os.environ.get("WEB_CONCURRENCY") or min(2, len(os.sched_getaffinity(0))))
+workers = min(2, len(os.sched_getaffinity(0)))
+if (wanted := value_of("WEB_CONCURRENCY") or "").isascii() and wanted.isdigit():
+    workers = int(wanted)  # what is no number, the application refuses
 backlog = 4096
 # Gunicorn's highest: a token and filters of 4 KiB, percent-encoded, make a long one
 limit_request_line = 8190

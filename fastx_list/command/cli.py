@@ -13,6 +13,7 @@ import click
 from fastx_list import config, redaction
 from fastx_list.agent.machine import sees_everything
 from fastx_list.command import backup, listing
+from fastx_list.command.check import check
 from fastx_list.command.stop import on_stop
 from fastx_list.config import ConfigError
 from fastx_list.errors import AuthError
@@ -52,8 +53,8 @@ def main() -> None:
     """The sessions of remote desktops on this machine, or on several: xrdp, TigerVNC, xpra, X2Go,
     and whatever registers itself.
 
-    Settings are environment variables, FASTX_LIST_*; docs/deploy.md lists them. To see it work:
-    fastx-list up --demo
+    Settings are environment variables, FASTX_LIST_*, and lines of /etc/fastx-list/fastx-list.conf;
+    docs/deploy.md lists them. To see it work: fastx-list up --demo
     """
     redaction.install()
 
@@ -92,6 +93,8 @@ def up(bind: str, live_bind: str, demo: bool) -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
 def agent(once: bool, verbose: bool) -> None:
     """Look at this machine again and again, and write its sessions to the store."""
+    from gunicorn.systemd import sd_notify
+
     from fastx_list.agent import identity
     from fastx_list.agent.keep import Agent
     from fastx_list.agent.look import Looker
@@ -113,6 +116,8 @@ def agent(once: bool, verbose: bool) -> None:
             return
         looker = Looker(looking.look)
         on_stop(looker.stop)
+        # What may fail for good has not failed; systemd, if that started us, waits to hear it
+        sd_notify("READY=1", logging.getLogger(__name__), unset_environment=True)
         looking.run(looker)
 
 
@@ -176,5 +181,5 @@ def _log_to_stderr(level: int) -> None:
     logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
 
 
-for command in (listing.ls, listing.watch, listing.servers, backup.backup, backup.restore):
+for command in (check, listing.ls, listing.watch, listing.servers, backup.backup, backup.restore):
     main.add_command(command)

@@ -18,7 +18,7 @@ from fastx_list.agent.process import login_of
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.unclaimed import find_unclaimed
 from fastx_list.agent.xserver import XServers
-from fastx_list.config import PREFIX, ConfigError, Settings, unknown
+from fastx_list.config import PREFIX, ConfigError, Settings, set_by, warnings
 from fastx_list.model.json import from_json
 from fastx_list.state import owner_of
 from fastx_list.store import Held, ServerRecord, StoreError, address, open_store
@@ -38,7 +38,7 @@ class Finding(NamedTuple):
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at everything once, and try whether the store can be written; nothing else is made or
     changed by it."""
-    for problem in unknown(os.environ):
+    for problem in warnings(set_by()):
         yield Finding(False, f"settings: {problem}")
     machine = Machine(Limits(settings.max_sessions_per_login))
     machine.look()

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from tests.support import Answer, Processes, Service, end, program, wait_for
 from tests.system.nginx import HOST, Nginx
-from tests.system.units import SERVICES, command_of, confined, unit
+from tests.system.units import SERVICES, UNITS, command_of, confined
 
 
 class Site(Nginx):
@@ -110,11 +110,10 @@ class Site(Nginx):
         """Start ``list``, ``live`` or ``agent`` with the command and the settings of its unit, and
         no more rights than that has."""
         service = SERVICES[name]
-        environ = dict(
-            each.replace("/var/lib/fastx-list", str(self.service.state)).split("=", 1)
-            for line in unit(service, "Environment")
-            for each in line.split()
-        )
+        shipped = (UNITS.parent / "fastx-list.conf").read_text(encoding="utf-8")
+        settings = self.place / "fastx-list.conf"
+        settings.write_text(shipped.replace("/var/lib/fastx-list", str(self.service.state)))
+        environ = {"FASTX_LIST_CONFIG": str(settings)}
         command, handed = command_of(service), None
         if name != "agent":
             command += ["--access-logfile", "-"]

@@ -27,7 +27,7 @@ def test_the_units_are_well_formed_and_only_the_agent_has_rights(tmp_path: Path)
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".service":
             was, here = unit(path.name, "ExecStart")[0].split()[0], command_of(path.name)[0]
-            text = text.replace(was, here)
+            text = text.replace(os.path.dirname(was), os.path.dirname(here))
         (tmp_path / path.name).write_text(text, encoding="utf-8")
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [
