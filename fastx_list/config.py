@@ -10,6 +10,7 @@ a secret of digits stays text. An empty one counts as absent.
 from __future__ import annotations
 
 import difflib
+import hmac
 import logging
 import os
 import re
@@ -220,6 +221,9 @@ class Settings:
 _DECLARED: dict[str, Declared] = {each.name.upper(): each.metadata[""] for each in fields(Settings)}
 
 
+# Which `up` sets for what it starts
+_OF_A_PROCESS = ("list_port", "live_port")
+
 # gunicorn's own, which the file may hold, too
 _OTHERS: dict[str, Callable[[str], object]] = {"WEB_CONCURRENCY": values.whole(1, 1000)}
 
@@ -290,6 +294,18 @@ def warnings(found: Sources) -> Iterator[str]:
 
 def _where(found: Sources, variable: str) -> str:
     return f"{found.lines[variable].where}: " if variable in found.lines else ""
+
+
+def fingerprint(settings: Settings, key: str) -> str:
+    """Return a text that changes with ``settings`` and says nothing of them without ``key``, which
+    is kept secret. It is the same in all processes of a machine."""
+    told = [
+        (each.name, sorted(map(str, value)) if isinstance(value, frozenset) else str(value))
+        for each in fields(settings)
+        if each.name not in _OF_A_PROCESS
+        for value in (getattr(settings, each.name),)
+    ]
+    return hmac.new(key.encode(), repr(told).encode(), "sha256").hexdigest()[:16]
 
 
 def declared_settings() -> Mapping[str, Declared]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
 
 # What settings and parameters take for true and for false, in any case
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -67,3 +69,12 @@ def state(members: Mapping[str, object]) -> str:
     if isinstance(left, int):
         return f"disconnected {ago(left)}"
     return "never connected" if members.get("lastConnect") is None else "disconnected"
+
+
+@cache
+def version() -> str | None:
+    """Return which release this is; ``None`` if it was never installed."""
+    try:
+        return metadata.version("fastx-list")
+    except metadata.PackageNotFoundError:
+        return None

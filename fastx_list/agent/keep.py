@@ -18,11 +18,13 @@ from fastx_list.agent.limits import Limits
 from fastx_list.agent.load import Load
 from fastx_list.agent.look import Look, Looker, Seen, Stopped
 from fastx_list.agent.merge import Known, Moment, merge, session_id
+from fastx_list.agent.rights import missing, rights
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.start import SessionJson
-from fastx_list.config import PREFIX, Settings
+from fastx_list.config import PREFIX, Settings, fingerprint
 from fastx_list.model.session import Session, decode
 from fastx_list.store import EditionLost, Lease, ServerTaken, Store, StoreError
+from fastx_list.text import amount, version
 
 BEATS_PER_LEASE = 4  # so that a lease outlives a few heartbeats that came to nothing
 MAX_BEAT_SECONDS = 15.0
@@ -42,14 +44,12 @@ class Keeper:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._server_id = settings.server_id
         self._store = store
+        holder = identity.read(settings)
         # Measures the machine for the heartbeats.
-        self._load = Load(settings)
+        self._load = Load(settings, fingerprint(settings, holder))
         # Our claim to be the one that writes for this server.
         self._lease = Lease(
-            identity.read(settings),
-            secrets.token_hex(8),
-            host=socket.gethostname(),
-            seconds=settings.server_expiry,
+            holder, secrets.token_hex(8), host=socket.gethostname(), seconds=settings.server_expiry
         )
         # Seconds between two heartbeats while nothing changes.
         self.beat_interval = min(settings.server_expiry / BEATS_PER_LEASE, MAX_BEAT_SECONDS)
@@ -198,13 +198,27 @@ class Agent:
                 looker.start()
                 while (seen := looker.wait(min(self._keeper.beat_interval, LONG_SECONDS))) is None:
                     self._update()
+                is_first = self._seen is None
                 self._take(seen)
+                if is_first:
+                    self._say_what_it_does()
                 while True:
                     now = time.monotonic()
                     looker.wait(max(0.0, min(next_look, now + self._keeper.beat_interval) - now))
                     if time.monotonic() >= next_look:
                         break
                     self._update()  # a lease may be shorter than what lies between two looks
+
+    def _say_what_it_does(self) -> None:
+        lacks = missing(rights())
+        log.info(
+            "fastx-list %s, server %r: %s; looks for %s; %s",
+            version() or "of a checkout",
+            self._server_id,
+            f"lacks {' and '.join(lacks)}" if lacks else "sees all users' sessions in full",
+            " ".join(self.look.kinds),
+            amount(len(self._facts), "session"),
+        )
 
     def scan(self) -> int:
         """Look once, write what has changed, and return how many sessions there are."""

@@ -9,8 +9,10 @@ from typing import TypeVar
 
 import psutil
 
+from fastx_list.agent.rights import rights
 from fastx_list.config import Settings
 from fastx_list.model.server import Server
+from fastx_list.text import version
 
 T = TypeVar("T")
 
@@ -21,8 +23,10 @@ class Load:
     """Measures the machine; ``cpu`` is that since the last time it was asked, or since this was
     made."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, fingerprint: str | None = None) -> None:
+        """``fingerprint`` is that of ``settings``."""
         self._settings = settings
+        self._fingerprint = fingerprint
         _measured(psutil.cpu_percent)  # the first call has nothing to compare with
 
     def describe(
@@ -44,6 +48,9 @@ class Load:
             uptime=round(time.clock_gettime(time.CLOCK_BOOTTIME)),
             load=_measured(_averages),
             problems=problems,
+            version=version(),
+            rights=_measured(rights) or (),
+            settings=self._fingerprint,
         )
 
 

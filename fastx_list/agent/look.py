@@ -81,6 +81,11 @@ class Look:
         # What is being asked just now, and when that look began; None between looks.
         self.at: tuple[str, float] | None = None
 
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of session that are listed, by name."""
+        return [name for name, each in self._sources.items() if getattr(each, "listed", True)]
+
     def take(self) -> Seen:
         """Look once, and return what all sources see. One that fails costs the others nothing, and
         its sessions stay as they were."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 
 from fastx_list.agent.clock import clock
 from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
@@ -32,22 +30,8 @@ from fastx_list.agent.x11 import FIRST_PORT, socket_path
 
 MAX_EXPLAINED = 10_000  # subjects that are kept in mind
 MAX_DESCRIPTORS = 4096  # of a process that are looked at
-# capabilities(7), by number: CAP_SYS_PTRACE, and either of CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
-_LOOK_INTO_PROCESSES, _READ_FILES = 1 << 19, 1 << 1 | 1 << 2
 
 log = logging.getLogger(__name__)
-
-
-def sees_everything() -> bool:
-    """Return whether we may look into every user's processes and files: as root, as a rule, or with
-    the rights for just that."""
-    match = re.search(
-        r"^CapEff:\s*([0-9a-f]+)$",
-        Path("/proc/self/status").read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
-    rights = int(match[1], 16) if match else 0
-    return bool(rights & _LOOK_INTO_PROCESSES and rights & _READ_FILES)
 
 
 def _cut(name: str) -> str:

@@ -11,12 +11,14 @@ from typing import Any, ClassVar
 import click
 
 from fastx_list import config, redaction
-from fastx_list.agent.machine import sees_everything
+from fastx_list.agent.rights import missing, rights
 from fastx_list.command import backup, listing
 from fastx_list.command.check import check
+from fastx_list.command.findings import MARKS, status_of
 from fastx_list.command.stop import on_stop
 from fastx_list.config import ConfigError
 from fastx_list.errors import AuthError
+from fastx_list.model.json import to_json
 from fastx_list.store import StoreError, open_store
 from fastx_list.text import amount, printable
 from fastx_list.tokens import Tokens
@@ -101,7 +103,7 @@ def agent(once: bool, verbose: bool) -> None:
 
     _log_to_stderr(logging.DEBUG if verbose else logging.INFO)
     settings = config.load()
-    if not sees_everything():
+    if missing(rights()):
         logging.getLogger(__name__).warning(
             "without root's rights: of other users' sessions, command, its pid and geometry stay as"
             " far as they are public"
@@ -122,21 +124,25 @@ def agent(once: bool, verbose: bool) -> None:
 
 
 @main.command()
-def doctor() -> None:
-    """Say what this machine runs, what the agent may see, and whether all is as it should be.
+@click.option("--json", "as_json", is_flag=True, help="Print the same for programs.")
+def doctor(as_json: bool) -> None:
+    """Say what this machine runs, what the agent sees, and whether agent, list, sidecar and what is
+    before them work as they should.
 
-    One line each: "ok" is well, "--" is worth knowing, "!!" should be mended. Exit status 1 if
-    anything should be.
+    One line each: "ok" is well, "--" is worth knowing, "! " should be mended, and "!!" keeps people
+    from the list, or the list from what runs here. Exit status 2 if there is such a line, 1 if
+    anything should be mended, else 0.
     """
     from fastx_list.command.doctor import examine
 
     logging.basicConfig(level=logging.CRITICAL)  # what could not be seen is in the lines below
-    findings = list(examine(config.load()))
-    for finding in findings:
-        click.echo(
-            f"{ {True: 'ok', None: '--', False: '!!'}[finding.ok] } {printable(finding.text)}"
-        )
-    sys.exit(1 if any(finding.ok is False for finding in findings) else 0)
+    findings = list(examine())
+    if as_json:
+        click.echo(to_json([{"level": each.level.name, "text": each.text} for each in findings]))
+    else:
+        for each in findings:
+            click.echo(f"{MARKS[each.level]} {printable(each.text)}")
+    sys.exit(status_of(findings))
 
 
 @main.group()

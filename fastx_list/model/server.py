@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastx_list.model.json import to_json
+from fastx_list.model.json import from_json, to_json
 from fastx_list.model.member import Member, check_members, declared, writing_schema
 
 
@@ -47,9 +47,26 @@ class Server:
     problems: Annotated[
         tuple[str, ...], Member("problems", "Problems", "what keeps its agent from seeing all, now")
     ] = ()
+    version: Annotated[
+        str | None, Member("version", "Version", "the release of fastx-list that its agent is of")
+    ] = None
+    rights: Annotated[
+        tuple[str, ...],
+        Member(
+            "rights", "Rights", "the capabilities by which its agent sees other users' sessions"
+        ),
+    ] = ()
+    settings: Annotated[
+        str | None,
+        Member("settings", "Settings", "a fingerprint of the settings that its agent runs with"),
+    ] = None
 
 
 ServerSchema = writing_schema(Server, order=("serverId", "id", "serverPool"))
+# What is sent also where only what was published is wanted, as release 0.1.0 sent it
+FIRST = tuple(
+    name for name in ServerSchema().fields if name not in ("version", "rights", "settings")
+)
 _schema = ServerSchema()
 _declared = declared(Server)
 
@@ -57,6 +74,11 @@ _declared = declared(Server)
 def encode_server(server: Server) -> str:
     """Return the JSON text of ``server``."""
     return to_json(_schema.dump(server))
+
+
+def first_part(text: str) -> str:
+    """Return the JSON of a server without what was added to it later."""
+    return to_json({name: value for name, value in from_json(text).items() if name in FIRST})
 
 
 def check_server(members: Mapping[str, Any]) -> None:

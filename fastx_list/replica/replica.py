@@ -16,6 +16,7 @@ from threading import Lock
 from typing import Generic
 
 from fastx_list.model.query import Query
+from fastx_list.model.server import first_part
 from fastx_list.model.session import published_part
 from fastx_list.replica.doubt import Refill, is_silent, may_be_old
 from fastx_list.replica.history import History
@@ -63,8 +64,9 @@ class Replica(Generic[E]):
         self._store = store
         # Makes an entry of each session and server
         self._entry = entry
-        # Makes of a session's JSON what is told of it
+        # Make of a session's and of a server's JSON what is told of it
         self._told: Callable[[str], str] = published_part if hides_ours else str
+        self._told_of_server: Callable[[str], str] = first_part if hides_ours else str
         # Up to where the store has been read; None before it was read for the first time
         self._revision: Revision | None = None
         # All sessions, and all servers
@@ -342,7 +344,7 @@ class Replica(Generic[E]):
     def _change_servers(self, records: Iterable[ServerRecord]) -> Iterator[Change[E]]:
         for name, text in records:
             before = self._servers.entries.get(name)
-            entry = self._make_entry(name, "", text)
+            entry = self._make_entry(name, "", text and self._told_of_server(text))
             if entry != before:
                 self._servers.update(before, entry)
                 yield self.history.noted(Change(name, Everything.SERVERS, entry, before))

@@ -14,7 +14,7 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema
 from marshmallow.fields import Field
 
-from fastx_list.model.server import Server, ServerSchema, encode_server
+from fastx_list.model.server import FIRST, Server, ServerSchema, encode_server, first_part
 from fastx_list.model.session import PUBLISHED, Session, SessionSchema, encode, published_part
 
 Document = dict[str, Any]
@@ -75,6 +75,9 @@ _SERVER = Server(
     sessions=4,
     uptime=86_400,
     load=(0.5, 0.25, 0.25),
+    version="0.1.0",
+    rights=("CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE"),
+    settings="8f14e45fceea167a",
 )
 
 
@@ -88,13 +91,14 @@ def json_schema(schema: type[Schema]) -> Document:
 
 def items(hides_ours: bool) -> dict[str, Document]:
     """Return, by name, the JSON Schemas of what is listed; with ``hides_ours`` without the members
-    of a session that are not published."""
+    that are not published."""
     session, server = encode(_SESSION, _SESSION.params), encode_server(_SERVER)
-    members = json_schema(SessionSchema)
+    members, of_server = json_schema(SessionSchema), json_schema(ServerSchema)
     if hides_ours:
-        session = published_part(session)
-        members["properties"] = {name: members["properties"][name] for name in PUBLISHED}
-        members["required"] = [name for name in members["required"] if name in PUBLISHED]
+        session, server = published_part(session), first_part(server)
+        for document, kept in ((members, PUBLISHED), (of_server, FIRST)):
+            document["properties"] = {name: document["properties"][name] for name in kept}
+            document["required"] = [name for name in document["required"] if name in kept]
     return {
         "Session": {
             **members,
@@ -102,7 +106,7 @@ def items(hides_ours: bool) -> dict[str, Document]:
             "examples": [json.loads(session)],
         },
         "Server": {
-            **json_schema(ServerSchema),
+            **of_server,
             "description": "a machine that has sessions",
             "examples": [json.loads(server)],
         },

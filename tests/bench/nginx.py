@@ -30,7 +30,7 @@ ASKED = common.login_name(7)
 MIN_RATIO = 0.8
 MAX_MORE_MS = 5
 MESSAGE_SECONDS = 10
-LISTEN = "listen 443 ssl http2;"
+LISTEN = "listen 443 ssl;"
 
 
 def listens(port: int, path: Path | None = None) -> Callable[[], bool]:
@@ -43,7 +43,7 @@ def site(directory: Path) -> Iterator[tuple[Nginx, int, int]]:
     """Run nginx with the shipped site. Yields it, a port at which the same site is without TLS, and
     the pid."""
     nginx, plain = Nginx(directory), common.free_port()
-    nginx.configure({LISTEN: f"listen 127.0.0.1:{plain}; listen 127.0.0.1:{nginx.port} ssl http2;"})
+    nginx.configure({LISTEN: f"listen 127.0.0.1:{plain}; listen 127.0.0.1:{nginx.port} ssl;"})
     with common.running(nginx.command(), common.environment(directory), listens(nginx.port)) as pid:
         yield nginx, plain, pid
 

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
@@ -15,34 +16,22 @@ from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.sources.xrdp import Xrdp
 from fastx_list.agent.xserver import XServers
-from fastx_list.command.doctor import examine
-from fastx_list.config import Settings, load
+from fastx_list.command.findings import Level
+from fastx_list.config import Settings
 from fastx_list.model.server import Server
 from fastx_list.store import Lease, ServerTaken, Store
+from tests.command.conftest import Said
 from tests.support import Service, needs_root
 
-Said = Callable[[], dict[bool | None, str]]
 
-
-@pytest.fixture
-def said(environ: dict[str, str]) -> Said:
-    def said() -> dict[bool | None, str]:
-        findings = list(examine(load(environ)))
-        return {
-            ok: "\n".join(finding.text for finding in findings if finding.ok is ok)
-            for ok in (True, None, False)
-        }
-
-    return said
-
-
-def test_nothing_is_wrong_on_a_fresh_machine_and_nothing_is_made(
+def test_on_a_fresh_machine_the_agent_is_missing_and_nothing_is_made(
     said: Said, tmp_path: Path
 ) -> None:
-    assert said()[False] == ""
-    assert (
-        "will be made by the agent" in said()[None] and "will be made on first use" in said()[None]
+    findings = said()
+    assert findings[Level.failure].startswith("agent: none has run yet") and (
+        "systemctl start fastx-list-agent" in findings[Level.failure]
     )
+    assert findings[Level.warning] == "" and "will be made on first use" in findings[Level.note]
     assert not (tmp_path / "state").exists()
 
 
@@ -56,7 +45,8 @@ def test_what_is_open_to_others_is_to_be_mended(said: Said, environ: dict[str, s
         database.execute("PRAGMA user_version = 99")
     database.close()
     (state / "sessions.db").chmod(0o644)
-    wrong = said()[False]
+    findings = said()
+    wrong = findings[Level.warning] + findings[Level.failure]
     assert (
         "chmod +t" in wrong
         and "chmod 600" in wrong
@@ -66,7 +56,7 @@ def test_what_is_open_to_others_is_to_be_mended(said: Said, environ: dict[str, s
     (state / "spool").chmod(0o1777)
     (state / "secret").chmod(0o600)
     (state / "sessions.db").unlink()
-    assert said()[False] == "" and "closed to other users" in said()[True]
+    assert said()[Level.warning] == "" and "closed to other users" in said()[Level.ok]
 
 
 class Desktops:
@@ -99,17 +89,17 @@ def test_every_kind_of_session_is_named_as_the_settings_name_it(
     ]
     monkeypatch.setattr(sources, "entry_points", lambda group: EntryPoints(points))
     findings = said()
-    assert "nomachine: 2 sessions" in findings[True].splitlines()
-    [xmine] = [line for line in findings[None].splitlines() if line.startswith("xmine: ")]
+    assert "nomachine: 2 sessions" in findings[Level.ok].splitlines()
+    [xmine] = [line for line in findings[Level.note].splitlines() if line.startswith("xmine: ")]
     assert re.fullmatch(
         rf"xmine: 0 sessions; [1-9][0-9]* process(es)? of {re.escape(Servers.programs[0])}", xmine
     )
     assert "bad: it fails, and its sessions are not seen: RuntimeError('no licence')" in (
-        findings[False].splitlines()
+        findings[Level.warning].splitlines()
     )
     for name in ("xrdp", "xpra", "x2go", "tigervnc", "spool"):
         assert re.search(
-            rf"^{name}: [0-9]+ sessions?", findings[None] + "\n" + findings[True], re.M
+            rf"^{name}: [0-9]+ sessions?", findings[Level.note] + "\n" + findings[Level.ok], re.M
         )
 
 
@@ -118,47 +108,59 @@ def test_a_kind_that_runs_but_is_not_asked_for_can_be_added(
 ) -> None:
     monkeypatch.setattr(Xrdp, "own_programs", Servers.programs)
     environ["FASTX_LIST_SOURCES"] = "spool"
-    [line] = [line for line in said()[None].splitlines() if line.startswith("xrdp: ")]
+    [line] = [line for line in said()[Level.note].splitlines() if line.startswith("xrdp: ")]
     assert line.endswith("not listed; FASTX_LIST_SOURCES can add it")
     monkeypatch.setattr(Xrdp, "own_programs", ("no-such-program",))
-    assert "xrdp: " not in said()[None]
+    assert "xrdp: " not in said()[Level.note]
 
 
 def test_it_says_who_keeps_the_list_up_to_date_and_whether_two_agents_have_one_name(
     said: Said, settings: Settings, store: Store
 ) -> None:
     store.snapshot()
-    assert "none is running as 'here'" in said()[None]
+    assert "none is running as 'here'" in said()[Level.failure]
     server, lease = (
         Server("here", "first.example"),
         Lease(identity.read(settings), "1", "first.example", 3600),
     )
     store.heartbeat(server, lease)
-    assert "'here' is kept up to date from first.example" in said()[True] and said()[False] == ""
+    findings = said()
+    assert "'here' is kept up to date from first.example" in findings[Level.ok]
+    assert findings[Level.failure] == ""
     with pytest.raises(ServerTaken):
         store.heartbeat(server, Lease("other", "2", "second.example", 3600))
     assert (
-        "second.example, also calls itself 'here'" in said()[False]
-        and "FASTX_LIST_SERVER_ID" in said()[False]
+        "second.example, also calls itself 'here'" in said()[Level.failure]
+        and "FASTX_LIST_SERVER_ID" in said()[Level.failure]
     )
     identity.path(settings).write_text("0" * 32)
-    assert "in use by another agent, on first.example" in said()[False]
+    assert "in use by another agent, on first.example" in said()[Level.failure]
 
 
-def test_the_exit_status_is_for_scripts(service: Service) -> None:
-    done = service.run("doctor", check=False)
-    assert done.returncode == 0 and "Traceback" not in done.stderr
-    assert {line[:3] for line in done.stdout.splitlines()} <= {"ok ", "-- "}
-    assert any(
-        line.startswith(("ok tigervnc: ", "-- tigervnc: ")) for line in done.stdout.splitlines()
-    )
-    service.state.mkdir()
+def test_the_exit_status_is_for_monitoring(service: Service) -> None:
+    def status() -> int:
+        done = service.run("doctor", check=False)
+        assert "Traceback" not in done.stderr
+        found = json.loads(service.run("doctor", "--json", check=False).stdout)
+        marks = {"ok": "ok", "note": "--", "warning": "! ", "failure": "!!"}
+        assert {marks[each["level"]] for each in found} == {
+            line[:2] for line in done.stdout.splitlines()
+        }
+        return done.returncode
+
+    assert status() == 2  # there is no agent
+    service.run("agent", "--once")
+    assert status() == 0
+    service.environ["FASTX_LIST_SECRET"] = "x"
+    assert status() == 1
     (service.state / "secret").write_text("short")
-    (service.state / "secret").chmod(0o600)
-    done = service.run("doctor", check=False)
-    assert done.returncode == 1 and "!! secret: " in done.stdout
+    assert status() == 2
     service.environ["FASTX_LIST_SOURCES"] = "nonsense"
-    assert "FASTX_LIST_SOURCES takes names" in service.run("doctor", check=False).stdout
+    said = service.run("doctor", check=False).stdout
+    assert "!! settings: FASTX_LIST_SOURCES takes names" in said
+    service.environ["FASTX_LIST_SCAN_INTERVAL"] = "soon"
+    said = service.run("doctor", check=False).stdout
+    assert "!! settings: FASTX_LIST_SCAN_INTERVAL takes" in said and status() == 2
 
 
 def test_as_another_user_it_says_what_would_help(said: Said) -> None:
@@ -168,12 +170,10 @@ def test_as_another_user_it_says_what_would_help(said: Said) -> None:
         findings = said()
     finally:
         os.seteuid(0)
-    assert "running as games" in findings[None] and "CAP_SYS_PTRACE" in findings[None]
-    assert "may not be looked into by games" in findings[False]
+    assert "this report is games's" in findings[Level.note]
+    assert "may not be looked into by games" in findings[Level.failure]
 
 
-def test_a_variable_that_is_no_setting_is_to_be_mended(
-    said: Said, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FASTX_LIST_SECRET", "x")
-    assert "did you mean FASTX_LIST_SECRET_KEY?" in said()[False]
+def test_a_variable_that_is_no_setting_is_to_be_mended(said: Said, environ: dict[str, str]) -> None:
+    environ["FASTX_LIST_SECRET"] = "x"
+    assert "did you mean FASTX_LIST_SECRET_KEY?" in said()[Level.warning]

@@ -20,7 +20,7 @@ from tests.support import Service, end, free_port, let_others_in, wait_for
 from tests.system.nginx import Nginx
 
 BODY = "POST /api/list/{} HTTP/1.1\r\nHost: localhost\r\n"
-LISTEN = "listen 443 ssl http2;"
+LISTEN = "listen 443 ssl;"
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ class Product:
         replica.follow(0)
         assert all(entry.frame for entry in replica.entries("alice").values())
         store.close()
-        for finding in examine(self.settings):
+        for finding in examine(self.environ):
             assert "Traceback" not in finding.text and "\n" not in finding.text
         for command in (["ls", "--all"], ["servers"], ["ls", "--login", "alice", "--json"]):
             done = CliRunner().invoke(main, command)

@@ -88,7 +88,7 @@ def test_very_many_x_servers_of_one_login_keep_no_other_session_out(
             assert {*old} <= displays(hostile)
             report = service.run("doctor", check=False).stdout
             assert (
-                f"!! agent: sessions of {hostile.login}: more than {LISTED}: the oldest" in report
+                f"!  agent: sessions of {hostile.login}: more than {LISTED}: the oldest" in report
             )
             assert count(service, hostile) == LISTED
         wait_for("their end", lambda: displays(hostile) == {*old}, 60)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fastx_list.model.server import Server, encode_server
+from fastx_list.model.server import Server, encode_server, first_part
 
 # As on the published page.
 PUBLISHED = [
@@ -24,6 +24,20 @@ def test_a_server_of_which_little_is_known_has_nobody_and_nulls() -> None:
     nobody = {"loggedInUsers": 0, "sessions": 0}
     published = {name: members[name] for name in PUBLISHED}
     assert published == {**dict.fromkeys(PUBLISHED), **known, **nobody}
+
+
+def test_what_was_added_can_be_left_out_byte_for_byte() -> None:
+    server = Server(
+        *("node7", "höst"),
+        cpu=0.1,
+        load=(1, 0.25, 3.0),
+        problems=("a",),
+        version="1.0",
+        rights=("b",),
+    )
+    text = encode_server(server)
+    before, added, _ = text.partition(',"version":')
+    assert first_part(text) == before + "}" and added
 
 
 def test_a_server_is_what_it_was_made() -> None:

@@ -71,6 +71,9 @@ def test_a_heartbeat_writes_the_server(store: Store) -> None:
         "uptime": 60,
         "loadavg": [0.5, 1, 2],
         "problems": [],
+        "version": None,
+        "rights": [],
+        "settings": None,
     }
     changes = store.changes(before)
     assert changes is not None

@@ -39,7 +39,8 @@ http {{
 # A site that was there before, with a portal of its own.
 PORTAL = """
 server {{
-    listen 127.0.0.1:{port} ssl http2;
+    listen 127.0.0.1:{port} ssl;
+    http2 on;
     server_name localhost;
     ssl_certificate {place}/certificate.pem;
     ssl_certificate_key {place}/certificate.key;
@@ -120,8 +121,8 @@ class Nginx:
         usual = {
             "listen 80;": f"listen 127.0.0.1:{self.plain_port};",
             "listen [::]:80;": "",
-            "listen 443 ssl http2;": f"listen 127.0.0.1:{self.port} ssl http2;",
-            "listen [::]:443 ssl http2;": "",
+            "listen 443 ssl;": f"listen 127.0.0.1:{self.port} ssl;",
+            "listen [::]:443 ssl;": "",
             "list.example.org": HOST,
             "/etc/ssl/certs/fastx-list.pem": f"{self.place}/certificate.pem",
             "/etc/ssl/private/fastx-list.key": f"{self.place}/certificate.key",
@@ -149,6 +150,10 @@ class Nginx:
         shutil.copy(self.place / "nginx/sites-available/fastx-list", enabled)
         portal = PORTAL.format(place=self.place, logs=self.logs, port=self.portal_port)
         (enabled / "portal").write_text(portal, encoding="utf-8")
+        if _version() < (1, 25, 1):
+            for path in enabled.iterdir():  # as docs/deploy.md says it
+                text = path.read_text(encoding="utf-8").replace("    http2 on;\n", "")
+                path.write_text(text.replace(" ssl;", " ssl http2;"), encoding="utf-8")
 
     def command(self, *more: str) -> list[str]:
         """Return the command that runs this nginx, or, with ``-s``, tells it something."""
@@ -160,3 +165,10 @@ class Nginx:
             f"{self.place}/nginx/nginx.conf",
             *more,
         ]
+
+
+def _version() -> tuple[int, ...]:
+    done = subprocess.run(
+        [program("nginx", "nginx-light"), "-v"], capture_output=True, text=True, check=True
+    )
+    return tuple(map(int, done.stderr.rpartition("/")[2].split()[0].split(".")))

@@ -59,8 +59,8 @@ def test_where_proc_hides_other_users_own_sessions_are_listed_and_the_doctor_say
     let_others_in(tmp_path)
     uid, gid = owner.ids
     load = (
-        "import os, sys, fastx_list.agent.keep, fastx_list.command.cli, fastx_list.command.doctor,"
-        " fastx_list.store.sqlite; "
+        "import encodings.idna, os, sys, fastx_list.agent.keep, fastx_list.command.cli,"
+        " fastx_list.command.doctor, fastx_list.store.sqlite; "
     )
     drop = (
         f"os.setgroups([]); os.setgid({gid}); os.setuid({uid});"
@@ -104,8 +104,7 @@ def test_where_proc_hides_other_users_own_sessions_are_listed_and_the_doctor_say
     wait_for("the X server", lambda: os.path.exists(f"/tmp/.X11-unix/X{display}"))
     report = run("doctor")
     assert (
-        report.returncode == 1
-        and "!! /proc hides other users' processes (hidepid)" in report.stdout
+        report.returncode > 0 and "!  /proc hides other users' processes (hidepid)" in report.stdout
     ), report.stderr
     once = run("agent", "--once", "-v")
     assert once.returncode == 0 and once.stdout == "1 session on this machine\n", once.stderr

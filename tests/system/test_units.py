@@ -108,5 +108,5 @@ def test_the_agent_sees_all_of_another_user_with_the_rights_of_its_unit(
     )
     assert (
         doctor.returncode == 0
-        and "ok running as nobody: the sessions of all users can be seen in full" in doctor.stdout
+        and "ok agent: it sees the sessions of all users in full" in doctor.stdout
     )

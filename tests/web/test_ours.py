@@ -10,7 +10,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from fastx_list import create_app
+from fastx_list.model.server import Server
 from fastx_list.model.session import PUBLISHED
+from fastx_list.store import Lease, Store
 from tests.answers import Issue, Observe, content
 from tests.conftest import session
 
@@ -94,3 +96,17 @@ def test_page_and_documents_speak_of_what_is_ours(
     page = client.get("/").text
     assert '<th role="columnheader" scope="col" class="kind"><button type="button">Kind<' in page
     assert 'class="windowMode"><button type="button">Mode<' in page
+
+
+def test_of_a_machine_only_what_was_sent_before_is_sent(
+    client: FlaskClient, published: FlaskClient, store: Store, token: Issue
+) -> None:
+    server = Server("here", "here.example", problems=("a",), version="1.0", rights=("b",))
+    store.heartbeat(server, Lease("here", "1", "here", 3600))
+    url = f"/api/admin/server/{token('alice', admin=True)}"
+    whole, text = client.get(url).get_data(as_text=True), published.get(url).get_data(as_text=True)
+    before = whole.partition(',"version":')[0] + "}]"
+    assert text in (before, f'{{"result":{before}}}', f'{{"result": {before}}}')
+    document = published.get("/api/openapi.json").json
+    assert document is not None
+    assert "version" not in document["components"]["schemas"]["Server"]["properties"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -17,6 +18,11 @@ from tests.system.nginx_site import Site
 from tests.system.traffic import follow
 
 SIDECAR = "server unix:/run/fastx-list/live.sock max_fails=0;"
+
+
+def test_nginx_takes_the_shipped_files_without_a_warning(site: Site) -> None:
+    done = subprocess.run(site.command("-t"), capture_output=True, text=True, check=True)
+    assert "[warn]" not in done.stderr, done.stderr
 
 
 def test_the_list_is_there_over_http_1_and_2_and_below_a_path(
