@@ -15,6 +15,24 @@ WINDOW_MANAGER = "/usr/bin/openbox"
 TYPES = {"2": "Xvnc", "3": "Xorg"}  # as xrdp-sesadmin 0.9 numbers them
 
 
+def make_certificate(key: Path, certificate: Path) -> None:
+    """Make a key and a certificate for TLS."""
+    options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run(
+        [
+            program("openssl", "openssl"),
+            "req",
+            *options,
+            "-keyout",
+            str(key),
+            "-out",
+            str(certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+
+
 class Xrdp:
     """A running xrdp and its session manager; both can only be reached from this machine."""
 
@@ -47,32 +65,15 @@ class Xrdp:
     def _configure(self) -> None:
         shutil.copytree("/etc/xrdp", self._place)
         key, certificate = self._place / "own-key.pem", self._place / "own-cert.pem"
-        subprocess.run(
-            [
-                program("openssl", "openssl"),
-                "req",
-                "-x509",
-                "-newkey",
-                "rsa:2048",
-                "-nodes",
-                "-days",
-                "2",
-                "-subj",
-                "/CN=localhost",
-                "-keyout",
-                str(key),
-                "-out",
-                str(certificate),
-            ],
-            check=True,
-            capture_output=True,
-        )
+        make_certificate(key, certificate)
         logs = self._place / "logs"
         logs.mkdir()
         for path in (logs, key, self._place / "rsakeys.ini"):
             shutil.chown(path, "xrdp")
         window_manager = self._place / "startwm.sh"
         window_manager.write_text(f"#!/bin/sh\nexec {WINDOW_MANAGER}\n", encoding="utf-8")
+        # What it is called until then.
+        self.starts_with = f"/bin/sh {window_manager}"
         window_manager.chmod(0o755)
         self._set(
             "xrdp.ini",

@@ -23,6 +23,8 @@ from fastx_list.agent.sources.tigervnc import VncSession
 from fastx_list.agent.xserver import XServers, XSession, parse_args
 
 STARTERS = ("xrdp-sesman", "xrdp-sesexec")
+# They run beside a session; waitforx for a second, until the X server of 0.10 answers.
+HELPERS = ("xrdp-chansrv", "waitforx")
 XORG = ("Xorg", "Xorg.bin", "X")
 BESIDE_SECONDS = 1.0  # in which one after the other is started
 
@@ -30,7 +32,7 @@ BESIDE_SECONDS = 1.0  # in which one after the other is started
 def _applications(server: Process, display: int, machine: Machine) -> Iterable[Process]:
     """Return what was started beside the X server: the window manager, or the program that the
     client asked for."""
-    others = (*STARTERS, *XORG, *tigervnc.PROGRAMS, "xrdp-chansrv")
+    others = (*STARTERS, *XORG, *tigervnc.PROGRAMS, *HELPERS)
     if machine.parent_name(server) in STARTERS:
         started: Iterable[Process] = machine.children(server.stat.parent)
     else:
