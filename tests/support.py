@@ -63,14 +63,19 @@ def release_has(package: str) -> bool:
 
 @cache
 def _packages() -> dict[str, str]:
-    """The names of Debian's packages on the release that this is, by those on Debian 12."""
+    """The names of Debian's packages on the release that this is, by those on Debian 12, or on
+    later ones if it does not have them."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:
         release = {}
     older = release.get("ID") == "debian" and release.get("VERSION_ID") == "12"
     lines = [line.split("#")[0].split() for line in PACKAGES.read_text("utf-8").splitlines()]
-    return {names[0]: names[0 if older else -1] for names in lines if names}
+    return {
+        next(name for name in names if name != "-"): names[0 if older else -1]
+        for names in lines
+        if names
+    }
 
 
 def needs_root() -> None:

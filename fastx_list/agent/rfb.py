@@ -1,7 +1,7 @@
 """Servers of RFB (RFC 6143), the protocol of VNC, and their viewers: those that connect to a
 server, and those that it was told to call.
 
-Some show the screen of an X server that is not theirs: x11vnc(1), and TigerVNC's x0vncserver(1).
+Some show the screen of an X server that is not theirs: x11vnc(1), TigerVNC's x0vncserver(1), krfb.
 Their viewers are clients of the session whose display they show. Which one that is, their command
 lines and environments say; those are their users', who show their own displays alone, and root's.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Section 7.1: who has sent the version (12 bytes) and the security type (1) may be a probe; a
 # client goes on.
 LEAST_BYTES = 12 + 1 + 1
-MIRRORS = ("x11vnc", "X0tigervnc", "x0vncserver")
+MIRRORS = ("x11vnc", "X0tigervnc", "x0vncserver", "krfb")
 _DISPLAY = re.compile(r"(?:unix)?:([0-9]{1,5})(?:\.[0-9]+)?")
 
 

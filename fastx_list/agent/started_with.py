@@ -12,7 +12,7 @@ MAX_TEXT = 4096  # characters of an argument or an environment variable that are
 MAX_ARGS_BYTES, MAX_ARGS = 16 * 1024, 256
 MAX_ENVIRON_BYTES, MAX_ENVIRON_TEXT = 64 * 1024, 16 * 1024  # read, and characters of it kept
 _OURS = SESSION_PREFIX.encode()
-_CONCERNING_US = (b"DISPLAY", b"XAUTHORITY", b"XRDP_SESSION")
+_CONCERNING_US = (b"DISPLAY", b"WAYLAND_DISPLAY", b"XAUTHORITY", b"XRDP_SESSION")
 
 
 def args_in(data: bytes) -> list[str]:

@@ -4,33 +4,29 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Set
-from functools import partial
 from operator import methodcaller
 
 from fastx_list.agent.arguments import parse_args as parse_args
-from fastx_list.agent.display import Application, Screen, await_first_answers, path_of
+from fastx_list.agent.display import Screen, await_first_answers, path_of
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
+from fastx_list.agent.served import ServedSession
 from fastx_list.agent.sockets import Sockets, all_of
-from fastx_list.agent.start import overrides
 from fastx_list.agent.subordinates import Payer
-from fastx_list.model.session import GEOMETRY, complete
+from fastx_list.model.session import GEOMETRY
 
 
-class XSession:
+class XSession(ServedSession):
     """One X server that is a session."""
 
-    window_mode: str | None = "desktop"  # or "rootless"
-    owns_display = True  # as opposed to one that shows another session's display
+    display: int
     serves_viewers = True  # as opposed to one whose screen nobody but others shows to viewers
-    is_x_server = True  # as opposed to a program that has one beside it
 
     def __init__(
         self,
@@ -47,16 +43,9 @@ class XSession:
 
         ``lingers``: the X server goes on when its last X client has left it.
         """
-        # Serves the session: as a rule the X server.
-        self.process = process
-        self.display = display
+        super().__init__(process, display, machine)
         # Of its command line, by lower-case name.
         self.options = options
-        login = machine.logins.of_new(process.uid) or process.uid
-        # What explanations call it.
-        self.subject = f"session :{display} of {login} (pid {process.pid})"
-        # What its launcher said in the environment.
-        self._start, self._params = overrides(process, machine, self.subject)
         size = options.get("geometry", geometry or "")
         authority = authority or path_of(process, options.get("auth"))
         self.screen = Screen(
@@ -67,12 +56,8 @@ class XSession:
             lingers,
             self.is_x_server,
         )
-        self._application = Application(process)
         # The connections that were checked last, and those of them that are really the process's.
         self._checked: tuple[frozenset[int], frozenset[int]] = (frozenset(), frozenset())
-        # What was said last, and what of it is the session's own.
-        self.said: Facts | None = None
-        self._told: Mapping[str, object] = {}
 
     def connections(self, sockets: Sockets) -> frozenset[int] | None:
         """Return the inodes of the connections of clients; ``None`` if they cannot be known. For
@@ -90,64 +75,7 @@ class XSession:
             ):
                 yield process
 
-    def follow(self, machine: Machine) -> None:
-        """Take what the X server has told of its screen."""
-        self.screen.follow(machine, self.subject)
-
-    def close(self, machine: Machine) -> None:
-        """Let go of an X server that has ended."""
-        self.screen.close()
-        machine.settle(self.subject)
-
-    def facts(self, machine: Machine) -> Facts:
-        """Return what is to be said of it now: the same object as before if nothing has changed."""
-        command, app_pid = self._application.look(
-            lambda: (each for each in self.applications(machine) if each.uid == self.process.uid)
-        )
-        connections = self._all_connections(machine)
-        login = machine.logins.of(self.process.uid)
-        tell = partial(
-            Facts,
-            identity=self.process.identity,
-            login=login or str(self.process.uid),
-            has_name=login is not None,
-            server_pid=self.process.pid,
-            geometry=self.screen.geometry,
-            window_mode=self.window_mode,
-            started=self.process.started,
-            command=command,
-            app_pid=app_pid,
-            clients=None if connections is None else len(connections),
-            connections=connections,
-            has_clients=connections is not None or self._is_unknowable(machine),
-            params=self._params,
-            display=self.display,
-        )
-        if self.said is None or tell.keywords != self._told:
-            self._told = tell.keywords
-            self.said = complete(tell(), self._start)
-            self._explain_unknown(self.said, machine)
-        return self.said
-
-    def _is_unknowable(self, machine: Machine) -> bool:
-        """Whether who is connected will not be known another time either."""
-        return not machine.sockets(self.process).unanswered and machine.still_runs(self.process)
-
-    def _explain_unknown(self, facts: Facts, machine: Machine) -> None:
-        unknown = [
-            name for name in ("command", "geometry", "clients") if getattr(facts, name) is None
-        ]
-        if unknown:
-            why = (
-                "nothing tells"
-                if self.process.may_look_inside
-                else "only its user and root may look into its process"
-            )
-            machine.explain(
-                f"{self.subject}, {' and '.join(unknown)}", f"unknown, since {why}", logging.DEBUG
-            )
-
-    def _all_connections(self, machine: Machine) -> frozenset[int] | None:
+    def all_connections(self, machine: Machine) -> frozenset[int] | None:
         """Return also those of viewers of programs that show its display."""
         mirrors = machine.mirrors.of(self.process, self.display, machine)
         if not mirrors:
@@ -182,7 +110,7 @@ class XServers:
         them for its own."""
         self.listed = listed
         # Those that run, by the identities of their processes.
-        self._sessions: dict[str, XSession] = {}
+        self._sessions: dict[str, ServedSession] = {}
         # The identities of processes that are not of this kind.
         self._others: set[str] = set()
         # How many sessions of each user this look has found that are new.
@@ -203,7 +131,7 @@ class XServers:
         """Return whether the session of ``process``, which was recognised, is to be listed."""
         return self.listed
 
-    def session(self, process: Process, machine: Machine) -> XSession | None:
+    def session(self, process: Process, machine: Machine) -> ServedSession | None:
         """Return the session that ``process``, which was recognised, serves; ``None`` if it serves
         none (yet). For each to say."""
         raise NotImplementedError
@@ -214,10 +142,10 @@ class XServers:
             session.close(machine)
         self._sessions = {}
 
-    def _make(self, process: Process, machine: Machine) -> XSession | None:
+    def _make(self, process: Process, machine: Machine) -> ServedSession | None:
         try:
             session = self.session(process, machine)
-            if session is None or not session.is_x_server:
+            if not isinstance(session, XSession) or not session.is_x_server:
                 return session
             # Its command line may name any display; who has the display's socket is its X server
             return None if machine.holds_display(process, session.display) is False else session
@@ -237,7 +165,7 @@ class XServers:
         owner = machine.logins.of(process.uid) or process.uid
         machine.explain(f"process {process.pid} of {owner}", problem)
 
-    def _take(self, process: Process, others: set[str], machine: Machine) -> XSession | None:
+    def _take(self, process: Process, others: set[str], machine: Machine) -> ServedSession | None:
         """Claim ``process`` if it is of this kind, and return the session that it serves; add it to
         ``others`` if it never will be."""
         identity = process.identity
@@ -273,7 +201,7 @@ class XServers:
         late = self._late  # and therefore first now
         waiting = sorted(sessions.values(), key=lambda each: each.process.identity not in late)
         asked = self._ask(waiting, methodcaller("follow", machine), machine)
-        await_first_answers((each.screen for each in asked), machine.limits)
+        await_first_answers((each.screen for each in asked if each.screen), machine.limits)
         told = self._ask(asked, methodcaller("facts", machine), machine)
         self._late = frozenset()
         if len(told) < len(sessions):
@@ -281,9 +209,9 @@ class XServers:
             machine.unanswered |= {name for name in self._late if sessions[name].said is None}
         return [each.said for each in sessions.values() if each.said is not None]
 
-    def _find(self, machine: Machine) -> dict[str, XSession]:
+    def _find(self, machine: Machine) -> dict[str, ServedSession]:
         """Return the sessions that run now, by the identities of their processes."""
-        sessions: dict[str, XSession] = {}
+        sessions: dict[str, ServedSession] = {}
         others: set[str] = set()
         self._new = Counter()
         for process in self.candidates(machine):
@@ -307,14 +235,17 @@ class XServers:
             if session is not None:
                 sessions[identity] = session
                 machine.kinds[identity] = self
-                if session.owns_display:
+                if session.owns_display and session.display is not None:
                     machine.claim_display(process, session.display)
         self._others = others
         return sessions
 
     def _ask(
-        self, sessions: Iterable[XSession], call: Callable[[XSession], object], machine: Machine
-    ) -> list[XSession]:
+        self,
+        sessions: Iterable[ServedSession],
+        call: Callable[[ServedSession], object],
+        machine: Machine,
+    ) -> list[ServedSession]:
         """Make a ``call`` to those of ``sessions`` whose users have time left, and return those
         with which it succeeded. What fails in one costs no other anything."""
         limits, done = machine.limits, []

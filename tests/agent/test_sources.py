@@ -35,6 +35,7 @@ from fastx_list.store import Store
 from tests.support import Processes, Service, program, wait_for
 from tests.system.sessions import free_display
 
+USUAL = {"xrdp", "xpra", "x2go", "wayland", "tigervnc", "other", "spool"}
 DOCS = Path(__file__).parents[2] / "docs" / "sessions.md"
 
 
@@ -47,7 +48,7 @@ def listed(settings: Settings) -> set[str]:
 
 
 def test_the_usual_kinds_are_looked_for(settings: Settings) -> None:
-    assert listed(settings) == {"xrdp", "xpra", "x2go", "tigervnc", "other", "spool"}
+    assert listed(settings) == USUAL
 
 
 def test_a_setting_says_which_kinds_are_wanted(settings: Settings) -> None:
@@ -64,32 +65,21 @@ def test_a_source_that_cannot_be_loaded_costs_the_rest_nothing(
 ) -> None:
     broken = EntryPoint("broken", "no_such_module:Source", sources.GROUP)
     monkeypatch.setattr(sources, "entry_points", lambda group: EntryPoints([broken]))
-    assert listed(settings) == {"xrdp", "xpra", "x2go", "tigervnc", "other", "spool"}
+    assert listed(settings) == USUAL
     assert "the source broken (no_such_module:Source) cannot be loaded" in caplog.text
 
 
 def test_another_packages_source_is_asked_before_those_that_take_any_server(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    theirs = EntryPoint("nomachine", f"{__name__}:Named", sources.GROUP)
+    theirs = EntryPoint("theirs", f"{__name__}:Named", sources.GROUP)
     monkeypatch.setattr(sources, "entry_points", lambda group: EntryPoints([theirs]))
     loaded = load_sources(settings)
-    assert list(loaded) == (
-        [
-            "xrdp",
-            "xpra",
-            "x2go",
-            "nomachine",
-            "tigervnc",
-            "other",
-            "xvfb",
-            "xephyr",
-            "xorg",
-            "spool",
-        ]
-    )
-    assert isinstance(loaded["nomachine"], Named)
-    assert "nomachine" not in load_sources(replace(settings, sources=("xrdp",)))
+    ours = ["xrdp", "xpra", "x2go", "wayland"]
+    take_any = ["tigervnc", "other", "xvfb", "xephyr", "xorg"]
+    assert list(loaded) == [*ours, "theirs", *take_any, "spool"]
+    assert isinstance(loaded["theirs"], Named)
+    assert "theirs" not in load_sources(replace(settings, sources=("xrdp",)))
 
 
 def test_another_packages_source_cannot_take_the_name_of_one_of_ours(

@@ -4,37 +4,15 @@ from outside."""
 from __future__ import annotations
 
 import socket
-import subprocess
+import struct
 from pathlib import Path
 
 import pytest
 
-from tests.support import Processes, Service, end, program, wait_for
+from tests.support import Processes, Service, end, free_port, program, wait_for
 from tests.system.servers import Account, listed, not_listed, spare_display
 from tests.system.sessions import Viewer
-
-# Waits at an X socket and a TCP port, and accepts what comes
-_WAIT = """import socket, sys, time
-x = socket.socket(socket.AF_UNIX)
-x.bind(sys.argv[1])
-x.listen()
-port = socket.create_server(("127.0.0.1", int(sys.argv[2])))
-with open("/proc/self/comm", "w") as name:
-    name.write(sys.argv[3])
-clients = []
-while True:
-    clients.append(port.accept()[0])"""
-
-
-def simulated(
-    processes: Processes, user: Account, name: str, display: int, port: int, *options: str
-) -> subprocess.Popen[bytes]:
-    """Start something of this ``name``, with these sockets and ``options``."""
-    path = f"/tmp/.X11-unix/X{display}"
-    argv = ["/usr/bin/python3", "-c", _WAIT, path, str(port), name, f":{display}", *options]
-    server = user.start(processes, argv, name)
-    wait_for("its socket", lambda: Path(path).exists())
-    return server
+from tests.system.simulated import simulate, x_socket
 
 
 def test_xnest_is_a_session_of_which_nobody_knows_who_looks_at_it(
@@ -69,26 +47,53 @@ def test_tightvnc_is_a_session_with_its_viewers(
     )
     session = listed(watched, user, geometry="800x600", clients=0)
     assert (session["display"], session["serverPid"]) == (display, server.pid)
-    viewer = Viewer(processes).connect(f"127.0.0.1::{port}")
+    viewers = Viewer(processes)
+    first, second = (viewers.connect(f"127.0.0.1::{port}") for _ in range(2))
+    listed(watched, user, clients=2)
+    end(first)
     listed(watched, user, clients=1)
-    end(viewer)
+    second.kill()
     listed(watched, user, clients=0)
     end(server)
     not_listed(watched, user)
 
 
-@pytest.mark.parametrize("name", ["Xkasmvnc", "Xwhatever"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        pytest.param("Xkasmvnc", ["-websocketPort"], id="KasmVNC"),
+        pytest.param("Xvnc", ["-websocketPort"], id="KasmVNC by its other name"),
+        pytest.param("Xvnc", ["-rfbauth", "passwd", "-rfbport"], id="TurboVNC"),
+        pytest.param("Xwhatever", ["-whatever"], id="any other"),
+    ],
+)
 def test_a_simulated_server_is_a_session_with_the_clients_of_the_sockets_that_it_holds(
+    watched: Service, processes: Processes, users: list[Account], name: str, options: list[str]
+) -> None:
+    user, display, port = users[2], spare_display(), free_port()
+    argv = [f":{display}", "-geometry", "1240x900", *options, str(port)]
+    server = simulate(processes, user, name, *argv, paths=[x_socket(display)], ports=[port])
+    session = listed(watched, user, clients=0, geometry="1240x900", windowMode="desktop")
+    assert (session["display"], session["serverPid"]) == (display, server.pid)
+    first, second = (connected(port, b"GET / HTTP/1.1\r\n") for _ in range(2))
+    listed(watched, user, clients=2)
+    first.close()
+    assert listed(watched, user, clients=1)["lastDisconnect"] is not None
+    reset(second)
+    assert listed(watched, user, clients=0)["id"] == session["id"]
+    end(server)
+    not_listed(watched, user)
+
+
+@pytest.mark.parametrize("name", ["Xdcv", "nxagent"])
+def test_the_clients_of_a_simulated_server_that_lets_nobody_in_itself_are_not_known(
     watched: Service, processes: Processes, users: list[Account], name: str
 ) -> None:
+    """As DCV and NoMachine, whose viewers connect to one daemon for all."""
     user, display = users[2], spare_display()
-    port = 8443 + display
-    server = simulated(processes, user, name, display, port, "-websocketPort", str(port))
-    session = listed(watched, user, clients=0)
+    server = simulate(processes, user, name, f":{display}", paths=[x_socket(display)])
+    session = listed(watched, user, clients=None, windowMode="desktop")
     assert (session["display"], session["serverPid"]) == (display, server.pid)
-    with socket.create_connection(("127.0.0.1", port)) as browser:
-        browser.send(b"GET / HTTP/1.1\r\n")
-        listed(watched, user, clients=1)
     end(server)
     not_listed(watched, user)
 
@@ -97,10 +102,22 @@ def test_a_simulated_server_is_a_session_with_the_clients_of_the_sockets_that_it
 def test_what_is_a_part_of_another_desktop_is_no_session_simulated(
     watched: Service, processes: Processes, users: list[Account], name: str
 ) -> None:
-    user = users[2]
-    hidden = simulated(processes, user, name, spare_display(), 0)
-    shown = simulated(processes, user, "Xshown", spare_display(), 0)
+    user, displays = users[2], [spare_display(), spare_display()]
+    hidden = simulate(processes, user, name, paths=[x_socket(displays[0])])
+    shown = simulate(processes, user, "Xshown", paths=[x_socket(displays[1])])
     assert listed(watched, user)["serverPid"] == shown.pid
     end(hidden)
     end(shown)
     not_listed(watched, user)
+
+
+def connected(port: int, says: bytes) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port))
+    client.sendall(says)
+    return client
+
+
+def reset(client: socket.socket) -> None:
+    """Let ``client`` go without a word, as when its machine has lost it."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()

@@ -16,6 +16,7 @@ from fastx_list.agent.sources.other import Other
 from fastx_list.agent.sources.plain import Xephyr, Xorg, Xvfb
 from fastx_list.agent.sources.spool import Spool
 from fastx_list.agent.sources.tigervnc import TigerVnc
+from fastx_list.agent.sources.wayland import Wayland
 from fastx_list.agent.sources.x2go import X2Go
 from fastx_list.agent.sources.xpra import Xpra
 from fastx_list.agent.sources.xrdp import Xrdp
@@ -41,6 +42,7 @@ KINDS = {
     "xrdp": Kind(Xrdp, is_usual=True, takes_any=False),
     "xpra": Kind(Xpra, is_usual=True, takes_any=False),
     "x2go": Kind(X2Go, is_usual=True, takes_any=False),
+    "wayland": Kind(Wayland, is_usual=True, takes_any=False),
     "tigervnc": Kind(TigerVnc, is_usual=True, takes_any=True),
     "other": Kind(Other, is_usual=True, takes_any=True),
     "xvfb": Kind(Xvfb, is_usual=False, takes_any=True),

@@ -1,5 +1,5 @@
 """Other X servers that serve sessions: those that listen on an X socket of their own, whatever they
-are. TurboVNC's and TightVNC's Xvnc, KasmVNC's, Xnest, and what comes after them.
+are. TightVNC's Xvnc, KasmVNC's, Xnest, DCV's Xdcv, NoMachine's nxagent, and what comes after them.
 
 Their clients are the connections to the other TCP ports at which they wait, such as one for RFB or
 for a browser's WebSocket.
@@ -23,7 +23,7 @@ from fastx_list.agent.xserver import XServers, XSession, parse_args
 _PATH = re.compile("\0?" + re.escape(socket_path(0)[:-1]) + "[0-9]{1,5}")
 # X servers by their name: the first is a part of a Wayland desktop, the others have kinds of their
 # own.
-_X_SERVER = re.compile(r"X(?!wayland)\w+")
+_X_SERVER = re.compile(r"(?:X(?!wayland)|nx)\w+")
 _OF_OTHER_KINDS = {*XORG, "Xvfb", "Xephyr", "Xdummy"}
 
 
@@ -52,12 +52,12 @@ class _Other(XSession):
 class Other(XServers):
     """Finds the X servers that no other kind has claimed."""
 
-    programs = ("Xnest", "Xtightvnc", "Xkasmvnc", "Xturbovnc")
+    programs = ("Xnest", "Xtightvnc", "Xkasmvnc", "Xturbovnc", "Xdcv", "nxagent")
 
     def __init__(self, listed: bool = True) -> None:
         super().__init__(listed)
         # Who listens on an X socket.
-        self._holders = Holders(likely=("X",))
+        self._holders = Holders(likely=("X", "nx"))
 
     def candidates(self, machine: Machine) -> Iterable[Process]:
         found = {each.pid: each for each in machine.named(self.programs)}

@@ -1,0 +1,109 @@
+"""One session that a process serves: what is the same whether that is an X server or not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+from fastx_list.agent.display import Application, Screen
+from fastx_list.agent.facts import Facts
+from fastx_list.agent.machine import Machine
+from fastx_list.agent.process import Process
+from fastx_list.agent.start import overrides
+from fastx_list.model.session import complete
+
+
+class ServedSession:
+    """One session that a process serves."""
+
+    window_mode: str | None = "desktop"  # or "rootless"
+    owns_display = True  # as opposed to one that shows another session's display
+    is_x_server = True  # as opposed to a program that has one beside it
+
+    def __init__(self, process: Process, display: int | None, machine: Machine) -> None:
+        # Serves the session: as a rule the X server.
+        self.process = process
+        # That of its X server; None where it has none.
+        self.display = display
+        login = machine.logins.of_new(process.uid) or process.uid
+        # What explanations call it.
+        name = "session" if display is None else f"session :{display}"
+        self.subject = f"{name} of {login} (pid {process.pid})"
+        # What its launcher said in the environment.
+        self._start, self._params = overrides(process, machine, self.subject)
+        # Its X server's; None while there is none to be asked.
+        self.screen: Screen | None = None
+        self._application = Application(process)
+        # What was said last, and what of it is the session's own.
+        self.said: Facts | None = None
+        self._told: Mapping[str, object] = {}
+
+    def applications(self, machine: Machine) -> Iterable[Process]:
+        """Return the processes that the session may have been started for, the likeliest first. For
+        each kind to say."""
+        raise NotImplementedError
+
+    def all_connections(self, machine: Machine) -> frozenset[int] | None:
+        """Return the inodes of the connections of clients; ``None`` if they cannot be known. For
+        each kind to say."""
+        raise NotImplementedError
+
+    def follow(self, machine: Machine) -> None:
+        """Take what the X server has told of its screen."""
+        if self.screen is not None:
+            self.screen.follow(machine, self.subject)
+
+    def close(self, machine: Machine) -> None:
+        """Let go of one that has ended."""
+        if self.screen is not None:
+            self.screen.close()
+        machine.settle(self.subject)
+
+    def facts(self, machine: Machine) -> Facts:
+        """Return what is to be said of it now: the same object as before if nothing has changed."""
+        command, app_pid = self._application.look(
+            lambda: (each for each in self.applications(machine) if each.uid == self.process.uid)
+        )
+        connections = self.all_connections(machine)
+        login = machine.logins.of(self.process.uid)
+        tell = partial(
+            Facts,
+            identity=self.process.identity,
+            login=login or str(self.process.uid),
+            has_name=login is not None,
+            server_pid=self.process.pid,
+            geometry=None if self.screen is None else self.screen.geometry,
+            window_mode=self.window_mode,
+            started=self.process.started,
+            command=command,
+            app_pid=app_pid,
+            clients=None if connections is None else len(connections),
+            connections=connections,
+            has_clients=connections is not None or self._is_unknowable(machine),
+            params=self._params,
+            display=self.display,
+        )
+        if self.said is None or tell.keywords != self._told:
+            self._told = tell.keywords
+            self.said = complete(tell(), self._start)
+            self._explain_unknown(self.said, machine)
+        return self.said
+
+    def _is_unknowable(self, machine: Machine) -> bool:
+        """Whether who is connected will not be known another time either."""
+        return not machine.sockets(self.process).unanswered and machine.still_runs(self.process)
+
+    def _explain_unknown(self, facts: Facts, machine: Machine) -> None:
+        unknown = [
+            name for name in ("command", "geometry", "clients") if getattr(facts, name) is None
+        ]
+        if unknown:
+            why = (
+                "nothing tells"
+                if self.process.may_look_inside
+                else "only its user and root may look into its process"
+            )
+            machine.explain(
+                f"{self.subject}, {' and '.join(unknown)}", f"unknown, since {why}", logging.DEBUG
+            )
