@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -95,6 +95,18 @@ class Diag:
         :class:`fastx_list.agent.door.Unanswered` if that cannot be had now."""
         return [*self._table(TCP_LISTENING), *self._table(TCP_ESTABLISHED)]
 
+    def tcp_listening(self) -> list[TcpSocket]:
+        """Return the same of the listening ones. Raises the same errors."""
+        found: list[TcpSocket] = self._table(TCP_LISTENING)
+        return found
+
+    def tcp_at(self, ports: Iterable[int]) -> list[TcpSocket]:
+        """Return the same of the established ones at local ``ports``, and maybe of some at others.
+        Raises the same errors."""
+        question = diag_messages.tcp_at(ports)
+        found: list[TcpSocket] = question.understand(self._answer(question))
+        return found
+
     def tcp_sign(self) -> object:
         """Return what is another one when :meth:`tcp` returns something else, but for connections
         that their other end alone has left; ``None`` if that cannot be had. It takes a fiftieth of
@@ -119,7 +131,17 @@ class Diag:
         """Return address, inode and maker (``None`` before Linux 5.3) of each unix socket that
         accepts connections, and address and inode of each accepted one whose other end is still
         there: the same lists as before if nothing has changed. Raises the same errors."""
-        return self._table(UNIX_LISTENING), self._table(UNIX_ACCEPTED)
+        return self.unix_listening(), self.unix_accepted()
+
+    def unix_listening(self) -> list[tuple[bytes, int, int | None]]:
+        """Return the first half of it. Raises the same errors."""
+        found: list[tuple[bytes, int, int | None]] = self._table(UNIX_LISTENING)
+        return found
+
+    def unix_accepted(self) -> list[tuple[bytes, int]]:
+        """Return the second half of it. Raises the same errors."""
+        found: list[tuple[bytes, int]] = self._table(UNIX_ACCEPTED)
+        return found
 
     def accepted(self, inode: int) -> list[tuple[bytes, int]]:
         """Return the same of one accepted unix socket; nothing if it is none any more. Raises the

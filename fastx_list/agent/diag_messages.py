@@ -9,6 +9,8 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
+from fastx_list.agent.diag_ports import only_at
+
 # Of an answer: the bytes it is in, and where in them it begins and ends
 _Part: TypeAlias = tuple[bytes, int, int]
 # State, local port, key, user, inode
@@ -181,6 +183,13 @@ def _tcp_query(key: bytes, extensions: int) -> bytes:
 
 def _unix_query(state: int, show: int, inode: int = 0) -> bytes:
     return _UNIX_QUERY.pack(socket.AF_UNIX, 0, 0, 1 << state, inode, show, _NO_COOKIE, _NO_COOKIE)
+
+
+def tcp_at(ports: Iterable[int]) -> Question:
+    """Which connections over TCP are there at these local ``ports``? The answer may also tell of
+    some at others."""
+    query = _TCP_DUMP.pack(1 << ESTABLISHED) + only_at(ports)
+    return Question(_TCPDIAG_GETSOCK, query, _read_tcp)
 
 
 TCP_LISTENING, TCP_ESTABLISHED = _tcp_table(LISTEN), _tcp_table(ESTABLISHED)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
+from fastx_list.agent.accounts import Account, Accounts
 from fastx_list.agent.subordinates import Payer, payer
 
 # How long we wait for one owner, in seconds, and which part of the time since gives it back.
@@ -24,7 +25,6 @@ OWNER_SECONDS, OWNER_SHARE = 0.25, 0.05
 ALL_SECONDS, ALL_SHARE = 2.0, 0.25
 LEAST_SECONDS = 0.02  # with less left there is no asking
 MAX_WAITING = 32  # threads that are left to wait
-MAX_OWNERS = 1024  # that are kept in mind, unless they are waited for
 
 T = TypeVar("T")
 
@@ -73,28 +73,6 @@ class _Courier:
 
 
 @dataclass
-class _Account:
-    """How long may be waited: at most ``most`` seconds, and with time as much again."""
-
-    most: float
-    share: float
-    at: float  # when it was last changed, by the monotonic clock
-    left: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.left = self.most
-
-    def balance(self, now: float) -> float:
-        self.left = min(self.most, self.left + (now - self.at) * self.share)
-        self.at = now
-        return self.left
-
-    def spend(self, seconds: float, now: float) -> None:
-        self.left = max(0.0, self.left - seconds)
-        self.at = now
-
-
-@dataclass
 class _Waiting:
     """A courier that was left to wait."""
 
@@ -111,8 +89,8 @@ class Door:
         self._free: _Courier | None = None
         # Those that were left to wait, by owner.
         self._waiting: dict[Payer, _Waiting] = {}
-        self._accounts: dict[Payer, _Account] = {}
-        self._all = _Account(ALL_SECONDS, ALL_SHARE, time.monotonic())
+        self._accounts = Accounts(OWNER_SECONDS, OWNER_SHARE)
+        self._all = Account(ALL_SECONDS, ALL_SHARE, time.monotonic())
         # One asks at a time.
         self._lock = threading.Lock()
 
@@ -130,7 +108,7 @@ class Door:
         owner = payer(owner) if isinstance(owner, int) else owner
         with self._lock:
             began = time.monotonic()
-            accounts = [] if seconds is not None else [self._account(owner, began), self._all]
+            accounts = [] if seconds is not None else [self._accounts.of(owner, began), self._all]
             left = min([account.balance(began) for account in accounts], default=seconds or 0.0)
             if self._still_waits(owner) or left < LEAST_SECONDS or self._is_full():
                 raise Unanswered(what)
@@ -177,18 +155,6 @@ class Door:
             len(self._waiting) >= MAX_WAITING
             and sum(map(self._still_waits, list(self._waiting))) >= MAX_WAITING
         )
-
-    def _account(self, owner: Payer, now: float) -> _Account:
-        account = self._accounts.get(owner)
-        if account is None:
-            if len(self._accounts) >= MAX_OWNERS:
-                self._accounts = {
-                    each: kept
-                    for each, kept in self._accounts.items()
-                    if kept.balance(now) < kept.most
-                }
-            account = self._accounts[owner] = _Account(OWNER_SECONDS, OWNER_SHARE, now)
-        return account
 
 
 door = Door()

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from fastx_list.agent import identity
 from fastx_list.agent.clock import clock
+from fastx_list.agent.events import ASK_SECONDS, Events
 from fastx_list.agent.facts import Facts, Source
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.load import Load
@@ -190,11 +191,14 @@ class Agent:
         """Why the store could not be read or written at the last scan."""
         return self._keeper.problem
 
-    def run(self, looker: Looker) -> None:
-        """Look at every interval, through ``looker``, until that is stopped."""
+    def run(self, looker: Looker, events: Events | None = None) -> None:
+        """Look at every interval, through ``looker``, until that is stopped; and sooner for
+        ``events``."""
         with suppress(Stopped):
             while True:
                 next_look = time.monotonic() + self._interval
+                if events is not None:
+                    events.begin()
                 looker.start()
                 while (seen := looker.wait(min(self._keeper.beat_interval, LONG_SECONDS))) is None:
                     self._update()
@@ -202,12 +206,24 @@ class Agent:
                 self._take(seen)
                 if is_first:
                     self._say_what_it_does()
-                while True:
-                    now = time.monotonic()
-                    looker.wait(max(0.0, min(next_look, now + self._keeper.beat_interval) - now))
-                    if time.monotonic() >= next_look:
-                        break
+                if events is not None:
+                    events.follow(seen)
+                while self._rest(looker, events, next_look):
                     self._update()  # a lease may be shorter than what lies between two looks
+
+    def _rest(self, looker: Looker, events: Events | None, next_look: float) -> bool:
+        """Wait until it is time for a heartbeat, and return ``True``; or for a look."""
+        now = time.monotonic()
+        until = min(next_look, now + self._keeper.beat_interval)
+        if events is None:
+            looker.wait(max(0.0, until - now))
+        while events is not None and now < until:
+            looker.wait(min(until - now, ASK_SECONDS))
+            if events.is_due():
+                self.look.machine.doubt_tables()
+                return False
+            now = time.monotonic()
+        return time.monotonic() < next_look
 
     def _say_what_it_does(self) -> None:
         lacks = missing(rights())

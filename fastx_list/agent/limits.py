@@ -76,7 +76,9 @@ class Limits:
         if descriptors is None:
             descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         reserved = min(RESERVED_DESCRIPTORS, descriptors // 2)
-        self.connections = Connections(descriptors - reserved, sessions)
+        # Of how many processes the end is waited for; each takes a descriptor.
+        self.processes = (descriptors - reserved) // 4
+        self.connections = Connections(descriptors - reserved - self.processes, sessions)
         # The users who have more than is listed or looked at.
         self.over: set[Payer] = set()
         # How many sessions of each user a source has, by the source.

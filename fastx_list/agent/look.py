@@ -16,6 +16,7 @@ from fastx_list.agent.facts import Facts, Source
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
+from fastx_list.agent.signs import Signs
 from fastx_list.agent.start import SessionJson
 from fastx_list.agent.unclaimed import explain_unclaimed
 from fastx_list.agent.xserver import XServers
@@ -41,6 +42,8 @@ class Seen(NamedTuple):
     start: Start  # what a session that is new starts with
     kinds: Mapping[str, str]  # by the sessions' identities: the names of their sources
     booted: float  # when the machine was, by the clock that moments of this look are of
+    late: Set[int] = frozenset()  # see Machine.late
+    signs: Signs | None = None  # by which it is told that our network's sockets have changed
 
 
 class Look:
@@ -53,6 +56,10 @@ class Look:
         self.machine = Machine(limits, programs_of(sources.values()))
         # By their names, in the order in which they claim processes.
         self._sources = sources
+        # Those in which a change is news of sessions.
+        self.directories = [
+            path for source in sources.values() for path in getattr(source, "directories", ())
+        ]
         # The file that says what new sessions start with.
         self._session_json = session_json
         # What each source saw when it last succeeded.
@@ -125,6 +132,8 @@ class Look:
             start=self._start,
             kinds=self._kinds,
             booted=machine.booted,
+            late=machine.late,
+            signs=machine.own_network.signs,
         )
 
     def _read_session_json(self) -> None:

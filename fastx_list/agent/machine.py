@@ -75,6 +75,8 @@ class Machine:
         # The identities of processes that could not be looked into in this look, so that it is not
         # known whether they serve a session.
         self.unanswered: set[str] = set()
+        # The users for whose sessions there was not enough time in this look.
+        self.late: set[int] = set()
         # The logins of whose sessions some may be in what has never been readable; None is anybody.
         self.unread: set[str | None] = set()
         # What keeps us from seeing all in this look, by subject, for those who run the machine.
@@ -100,8 +102,14 @@ class Machine:
         self.claimed, self._displays = set(), set()
         self.kinds_before, self.kinds = self.kinds, {}
         self.unanswered, self.unread, self.problems = set(), set(), {}
+        self.late = set()
         self.listing.look()
         self.last_look = time.time()
+
+    def doubt_tables(self) -> None:
+        """Read the tables of connections anew in the next look, though their signs be the same."""
+        for heard in self._heard.values():
+            heard.tcp = None
 
     def still_runs(self, process: Process) -> bool:
         """Whether ``process`` is still the one it was, and no zombie."""

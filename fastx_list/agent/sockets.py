@@ -12,10 +12,12 @@ from fastx_list.agent.diag import Diag, Kept, TooMany
 from fastx_list.agent.diag_messages import DiagError
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.proc_net import ProcNet
+from fastx_list.agent.signs import Signs, signs_of
 from fastx_list.agent.tables import TcpTable, UnixTable, addresses
 
 T = TypeVar("T")
 _NONE: frozenset[int] = frozenset()
+LASTING_SECONDS = 0.9  # between two looks that are to see a connection that was made from here
 REST_SECONDS = 30.0  # that a table has in which there are too many sockets
 # For which a table of TCP sockets holds whose sign is the same: so long, and so many times what it
 # took to read it, but not longer
@@ -47,11 +49,14 @@ class Heard:
         # The connections that were told last of each port, or name, that was asked for.
         self.connections: dict[int | str, Mapping[int, bytes | None]] = {}
         # The table in which connections that were made from here were told last, by maker; and
-        # those of them that were told twice.
+        # those of them that were told again some time later.
         self.made_in: TcpTable | None = None
+        self.made_at = 0.0  # when that was, by the monotonic clock
         self.lasting: dict[int, frozenset[int]] = {}
         # Of the paths that were asked for, the accepted unix sockets that were told last.
         self.accepted: dict[str, frozenset[int]] = {}
+        # How many bytes make a client, by the ports that were asked for.
+        self.least: dict[int, int] = {}
 
     def __contains__(self, spoken: tuple[bytes, int]) -> bool:
         return spoken in self._spoken
@@ -77,8 +82,11 @@ class Sockets:
         # What the last look told of connections.
         self._before, self._heard.connections = self._heard.connections, {}
         self._accepted_before, self._heard.accepted = self._heard.accepted, {}
+        self._heard.least = {}
         # Why something cannot be known now that may be known another time; None if all can.
         self.unanswered: str | None = None
+        # Whether the kernel could not be asked, but only proc(5) be read.
+        self._is_only_listed = False
         # Whether who tells of unix sockets can be lied to.
         self._can_be_lied_to = False
         # The connections that were made from here, by maker; None until asked for.
@@ -91,6 +99,7 @@ class Sockets:
         ``None`` if it cannot be known. Of another namespace it may not be known who has spoken;
         then every connection counts.
         """
+        self._heard.least[port] = min(least, self._heard.least.get(port, least))
         connections = self._tcp.connections.get(port, {}) if self._tcp is not None else {}
         return self._spoken(port, connections, least)
 
@@ -102,8 +111,8 @@ class Sockets:
 
     def tcp_made(self, uid: int) -> frozenset[int] | None:
         """Return the inodes of the connections over TCP that user ``uid`` has made from here to
-        somewhere; ``None`` if it cannot be known. One that the look before did not see is left out,
-        for many are short. The same object as in that look if they are the same."""
+        somewhere; ``None`` if it cannot be known. One that was not seen for some time is left out,
+        for many are short. The same object as in the look before if they are the same."""
         if self._tcp is None:
             return None
         if self._made is None:
@@ -111,9 +120,11 @@ class Sockets:
         return self._made.get(uid, _NONE)
 
     def _find_lasting(self, table: TcpTable) -> dict[int, frozenset[int]]:
-        """Return the connections that were made from here and told twice, by maker."""
-        heard = self._heard
-        before, heard.made_in = heard.made_in, table
+        """Return the connections that were made from here and have lasted, by maker."""
+        heard, now = self._heard, time.monotonic()
+        before = heard.made_in
+        if before is None or now - heard.made_at >= LASTING_SECONDS:
+            heard.made_in, heard.made_at = table, now
         kept, heard.lasting = heard.lasting, {}
         for maker, inodes in table.made.items():
             lasting = inodes if before is None else inodes & before.made.get(maker, _NONE)
@@ -200,6 +211,13 @@ class Sockets:
         """Whether it can be known who listens at unix sockets."""
         return self._unix is not None
 
+    @property
+    def signs(self) -> Signs | None:
+        """By what a change of these sockets is told; ``None`` if that cannot be told."""
+        if self._tcp is None or self._unix is None or self._is_only_listed:
+            return None
+        return signs_of(self._heard, self._tcp, self._unix)
+
     def _table(self, name: str, ask: Callable[[Diag | ProcNet], T]) -> T | None:
         """Return the table ``name``, which ``ask`` asks for; ``None`` if it cannot be known. One
         that has too many sockets has rest then: somebody may have made them to keep us busy."""
@@ -220,6 +238,7 @@ class Sockets:
         """Return what ``ask`` does of the best of those who can tell; ``None`` if nobody can.
         Raises :class:`fastx_list.agent.door.Unanswered` if it cannot be known now."""
         for kind in (Diag, ProcNet):
+            self._is_only_listed |= kind is ProcNet
             try:
                 with kind(self._pid, self._heard.kept) as teller:
                     return ask(teller)

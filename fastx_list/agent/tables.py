@@ -66,8 +66,8 @@ class UnixTable:
             self._listening.setdefault(address, {})[inode] = uid
         for address, inode in accepted:
             self.accepted.setdefault(address, set()).add(inode)
-        # What was asked for, by pattern.
-        self._at: dict[re.Pattern[str], dict[str, Mapping[int, int | None]]] = {}
+        # What :meth:`listeners_at` was asked for, and what it said.
+        self.asked: dict[re.Pattern[str], dict[str, Mapping[int, int | None]]] = {}
 
     @cached_property
     def inodes(self) -> frozenset[int]:
@@ -90,11 +90,11 @@ class UnixTable:
     def listeners_at(self, pattern: re.Pattern[str]) -> dict[str, Mapping[int, int | None]]:
         """Return the paths, all of which ``pattern`` matches, at which they listen, each with what
         :meth:`listeners` says of it."""
-        if pattern not in self._at:
-            self._at[pattern] = {
+        if pattern not in self.asked:
+            self.asked[pattern] = {
                 path: self.listeners(path) for path in self.paths if pattern.fullmatch(path)
             }
-        return self._at[pattern]
+        return self.asked[pattern]
 
 
 def addresses(path: str) -> list[bytes]:

@@ -206,8 +206,14 @@ class XServers:
         self._late = frozenset()
         if len(told) < len(sessions):
             self._late = sessions.keys() - {each.process.identity for each in told}
+            for name in self._late:
+                self._note_late(sessions[name].process, machine)
             machine.unanswered |= {name for name in self._late if sessions[name].said is None}
         return [each.said for each in sessions.values() if each.said is not None]
+
+    def _note_late(self, process: Process, machine: Machine) -> None:
+        if not machine.limits.has_time(process.payer):
+            machine.late.add(process.uid)
 
     def _find(self, machine: Machine) -> dict[str, ServedSession]:
         """Return the sessions that run now, by the identities of their processes."""
@@ -230,6 +236,7 @@ class XServers:
                 # Nobody else is to take it for one of theirs meanwhile.
                 machine.claimed.add(identity)
                 machine.unanswered.add(identity)
+                self._note_late(process, machine)
             except Exception:
                 self._explain_failure(process, machine)
             if session is not None:

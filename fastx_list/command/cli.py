@@ -98,6 +98,7 @@ def agent(once: bool, verbose: bool) -> None:
     from gunicorn.systemd import sd_notify
 
     from fastx_list.agent import identity
+    from fastx_list.agent.events import Events
     from fastx_list.agent.keep import Agent
     from fastx_list.agent.look import Looker
 
@@ -116,11 +117,12 @@ def agent(once: bool, verbose: bool) -> None:
                 raise click.ClickException(looking.problem)
             click.echo(f"{amount(count, 'session')} on this machine")
             return
-        looker = Looker(looking.look)
+        look = looking.look
+        looker = Looker(look)
         on_stop(looker.stop)
         # What may fail for good has not failed; systemd, if that started us, waits to hear it
         sd_notify("READY=1", logging.getLogger(__name__), unset_environment=True)
-        looking.run(looker)
+        looking.run(looker, Events(look.machine.limits.processes, look.directories))
 
 
 @main.command()

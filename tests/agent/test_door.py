@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from fastx_list.agent import accounts
 from fastx_list.agent import door as module
 from fastx_list.agent.door import ALL_SECONDS, OWNER_SECONDS, Door, Unanswered
 from tests.support import wait_for
@@ -134,11 +135,11 @@ def test_what_those_who_run_the_machine_own_has_its_time_in_each_look(hung: Hung
 
 
 def test_accounts_that_are_full_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_OWNERS", 4)
+    monkeypatch.setattr(accounts, "MAX_OWNERS", 4)
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     door = Door()
     for owner in range(100):
         now += 60
         ask(door, owner)
-    assert len(door._accounts) <= 5
+    assert len(door._accounts._accounts) <= 5

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fastx_list.agent.events import ASK_SECONDS, Events
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.look import Look, Looker, Seen, Stopped
@@ -14,6 +15,8 @@ from fastx_list.agent.machine import Machine
 from fastx_list.config import Settings
 from fastx_list.store import Store
 from tests.agent.scripted import facts
+
+MOST_WAITS = 2000
 
 
 class Pace:
@@ -42,9 +45,10 @@ class Pace:
         self.now += self.look_seconds
         return [facts()]
 
-    def run(self, seconds: float) -> None:
+    def run(self, seconds: float, happens_at: Iterable[float] | None = None) -> None:
         agent = Agent(self._settings, self._store, {"source": self})
-        agent.run(Clockwork(self, agent.look, seconds))
+        events = None if happens_at is None else Foreseen(self, happens_at)
+        agent.run(Clockwork(self, agent.look, seconds), events)
 
 
 class Clockwork(Looker):
@@ -62,9 +66,23 @@ class Clockwork(Looker):
             return self._seen.pop()
         self._pace.waits.append(seconds)
         self._pace.now += seconds
-        if self._pace.now - 1000 > self._seconds or len(self._pace.waits) > 200:
+        if self._pace.now - 1000 > self._seconds or len(self._pace.waits) > MOST_WAITS:
             raise Stopped
         return None
+
+
+class Foreseen(Events):
+    """Tells what happens at moments that a test says."""
+
+    def __init__(self, pace: Pace, happens_at: Iterable[float]) -> None:
+        super().__init__(0)
+        self._pace, self._happens_at = pace, sorted(happens_at)
+
+    def is_due(self) -> bool:
+        now = self._pace.now - 1000
+        is_due = bool(self._happens_at) and now >= self._happens_at[0]
+        self._happens_at = [each for each in self._happens_at if each > now]
+        return is_due
 
 
 @pytest.fixture
@@ -104,3 +122,25 @@ def test_a_short_lease_is_renewed_four_times_while_it_lasts(pace: Callable[..., 
     short.run(2.0)
     assert short.looks == [0] and short.waits == [0.5] * 5
     assert short.beats == [0, 0.5, 1, 1.5, 2]
+
+
+def test_what_happens_is_looked_at_at_once_and_the_next_look_is_an_interval_later(
+    pace: Callable[..., Pace],
+) -> None:
+    told = pace(scan_interval=1.0)
+    told.run(4.5, happens_at=[0.5, 2.75])
+    assert told.looks == pytest.approx([0, 0.5, 1.5, 2.5, 2.75, 3.75], abs=ASK_SECONDS)
+    assert max(told.waits) <= ASK_SECONDS
+
+
+def test_without_any_event_it_looks_at_each_interval(pace: Callable[..., Pace]) -> None:
+    quiet = pace(scan_interval=1.0)
+    quiet.run(3.5, happens_at=[])
+    assert quiet.looks == pytest.approx([0, 1, 2, 3], abs=ASK_SECONDS)
+
+
+def test_while_it_waits_for_events_the_lease_is_renewed_in_time(pace: Callable[..., Pace]) -> None:
+    short = pace(scan_interval=20.0, server_expiry=2.0)
+    short.run(2.0, happens_at=[])
+    assert short.looks == [0]
+    assert short.beats == pytest.approx([0, 0.5, 1, 1.5, 2], abs=2 * ASK_SECONDS)

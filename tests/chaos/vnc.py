@@ -35,7 +35,7 @@ class Desktop:
         self._display = display
         self._port = FIRST_PORT + display
         server = program("Xtigervnc", "tigervnc-standalone-server")
-        self._process: subprocess.Popen[bytes] = processes.start(
+        self.process: subprocess.Popen[bytes] = processes.start(
             [
                 *(server, f":{display}", "-geometry", geometry, "-SecurityTypes", "None"),
                 *("-rfbport", str(self._port), "-AlwaysShared"),
@@ -67,8 +67,8 @@ class Desktop:
         self.clients.pop(0).close()
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
         for client in self.clients:
             client.close()
         for path in (f"/tmp/.X11-unix/X{self._display}", f"/tmp/.X{self._display}-lock"):

@@ -57,6 +57,8 @@ class Spool:
     def __init__(self, directory: Path, kept: Path | None = None) -> None:
         """What is to be known after a restart is kept at ``kept``."""
         self._directory = directory
+        # A change there is told at once.
+        self.directories = (directory,)
         # Which of the sessions have processes that serve them.
         self._serving = Serving(kept)
         # What was read, by name.

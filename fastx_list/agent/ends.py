@@ -1,0 +1,81 @@
+"""Which processes that serve sessions have ended: pidfd_open(2), which takes no rights."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+from collections.abc import Callable
+
+from fastx_list.agent.look import Seen
+from fastx_list.agent.signs import Change
+
+# Python may have been built where there was no such call yet
+_open: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
+
+
+class Ends:
+    """Tells of the ends of the processes that serve the sessions of the last look."""
+
+    def __init__(self, most: int) -> None:
+        """Up to ``most`` processes are followed, each of which takes a descriptor."""
+        self._most = most
+        self._epoll = select.epoll()
+        # Those that are followed: descriptors by pid, and pids and users by descriptor.
+        self._descriptors: dict[int, int] = {}
+        self._processes: dict[int, tuple[int, int | None]] = {}
+        # The facts of the look that they are of.
+        self._facts: object = None
+        # Why some ends cannot be told; None if all can.
+        self.problem: str | None = None
+
+    def follow(self, seen: Seen) -> None:
+        """Follow the processes that serve the sessions that were ``seen``, and no others."""
+        if seen.facts is self._facts:
+            return
+        self._facts, self.problem = seen.facts, None
+        pids = {each.server_pid for each in seen.facts if each.server_pid is not None}
+        for pid in self._descriptors.keys() - pids:
+            self._leave(pid)
+        for pid in sorted(pids - self._descriptors.keys()):
+            if len(self._descriptors) >= self._most:
+                self.problem = f"there are descriptors for {self._most} processes"
+                return
+            process = (seen.processes or {}).get(pid)
+            try:
+                self._enter(pid, None if process is None else process.uid)
+            except ProcessLookupError:
+                continue  # the next look knows
+            except OSError as error:
+                self.problem = error.strerror
+                return
+
+    def changes(self) -> set[Change]:
+        """Return what has ended, each process once."""
+        ended = [self._processes[descriptor] for descriptor, _ in self._epoll.poll(0)]
+        for pid, _ in ended:
+            self._leave(pid)
+        return {Change("the end of a session's server", uid) for _, uid in ended}
+
+    def close(self) -> None:
+        for pid in list(self._descriptors):
+            self._leave(pid)
+        self._epoll.close()
+
+    def _enter(self, pid: int, uid: int | None) -> None:
+        """Raises ``OSError``."""
+        if _open is None:
+            raise OSError(errno.ENOSYS, "this Python has no pidfd_open")
+        descriptor = _open(pid)
+        try:
+            self._epoll.register(descriptor, select.EPOLLIN)
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._descriptors[pid] = descriptor
+        self._processes[descriptor] = pid, uid
+
+    def _leave(self, pid: int) -> None:
+        descriptor = self._descriptors.pop(pid)
+        del self._processes[descriptor]
+        os.close(descriptor)

@@ -1,0 +1,110 @@
+"""Tells when to look at the machine sooner than at the next interval, never what there is.
+
+What is missed costs no more than the interval, at which the agent looks anyway. So nothing here
+has to be complete, and whoever makes events without end is not heard for as long as the looks for
+them have taken more than their share.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from fastx_list.agent.accounts import Account, Accounts
+from fastx_list.agent.directories import Directories
+from fastx_list.agent.ends import Ends
+from fastx_list.agent.look import Seen
+from fastx_list.agent.signs import Change
+from fastx_list.agent.subordinates import Payer, payer
+from fastx_list.agent.traffic import Traffic
+
+ASK_SECONDS = 0.025  # between two times of asking what has happened
+# Of a core, for looks that are made sooner: for what is one login's, and for all of it.
+LOGIN_SECONDS, LOGIN_SHARE = 1.0, 0.03
+ALL_SECONDS, ALL_SHARE = 3.0, 0.1
+
+log = logging.getLogger(__name__)
+
+
+class Events:
+    """Tells whether something has happened since the last look."""
+
+    def __init__(self, most_processes: int, directories: Iterable[Path] = ()) -> None:
+        """The ends of up to ``most_processes`` are told, each of which takes a descriptor, and what
+        changes in ``directories``."""
+        self._ends = Ends(most_processes)
+        self._directories = Directories(directories)
+        self._traffic = Traffic()
+        # Processor time for looks that are made sooner; None pays where nobody knows whose it is.
+        self._accounts = Accounts(LOGIN_SECONDS, LOGIN_SHARE)
+        self._all = Account(ALL_SECONDS, ALL_SHARE, time.monotonic())
+        # What has happened since the last look, and for which of it one is made sooner.
+        self._happened: set[Change] = set()
+        self.causes: set[Change] = set()
+        # When the last look began, and what it has taken, in seconds of processor time.
+        self._began = self._cost = 0.0
+        # Why not all can be told, as it was said last.
+        self._said: dict[str, str] = {}
+
+    def begin(self) -> None:
+        """Begin a look."""
+        self._traffic.begin()
+        self._directories.changes()  # up to now, which the look sees
+        self._happened = set()
+        self._began = time.process_time()
+
+    def follow(self, seen: Seen) -> None:
+        """Follow what the look has ``seen``; it and what came of it are done."""
+        now = time.monotonic()
+        self._cost = time.process_time() - self._began
+        payers = {_payer(cause) for cause in self.causes}
+        for each in payers:
+            self._accounts.of(each, now).spend(self._cost / len(payers), now)
+        if payers:
+            self._all.spend(self._cost, now)
+        self.causes = set()
+        # What a look was made for is not to wait for the next one
+        self._happened |= {
+            Change("what there was no time for", uid) for uid in seen.late if payer(uid) in payers
+        }
+        self._ends.follow(seen)
+        self._traffic.follow(seen.signs)
+        self._directories.follow()
+        self._explain("the end of a session", self._ends.problem)
+        self._explain("a session file", self._directories.problem)
+
+    def is_due(self) -> bool:
+        """Return whether to look now, since something has happened."""
+        self._happened |= self._ends.changes() | self._directories.changes()
+        self._happened |= self._traffic.changes()
+        self._explain("a new session or client", self._traffic.problem)
+        if not self._happened:
+            return False
+        now = time.monotonic()
+        if self._all.balance(now) < min(self._cost, ALL_SECONDS):
+            return False
+        least = min(self._cost, LOGIN_SECONDS)
+        self.causes = {
+            each
+            for each in self._happened
+            if self._accounts.of(_payer(each), now).balance(now) >= least
+        }
+        if self.causes:
+            log.debug("looking sooner: %s", ", ".join(sorted(each.what for each in self.causes)))
+        return bool(self.causes)
+
+    def close(self) -> None:
+        self._ends.close()
+        self._directories.close()
+        self._traffic.close()
+
+    def _explain(self, what: str, problem: str | None) -> None:
+        if problem is not None and self._said.get(what) != problem:
+            self._said[what] = problem
+            log.info("%s may be told at the next look only: %s", what, problem)
+
+
+def _payer(change: Change) -> Payer | None:
+    return None if change.uid is None else payer(change.uid)

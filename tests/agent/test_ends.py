@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from fastx_list.agent import ends as module
+from fastx_list.agent.ends import Ends
+from fastx_list.agent.look import Seen
+from fastx_list.agent.process import Process, Stat
+from fastx_list.agent.signs import Change
+from fastx_list.model.session import Start
+from tests.agent.scripted import facts
+from tests.support import wait_for
+
+
+@contextmanager
+def sleeping(count: int = 1) -> Iterator[list[subprocess.Popen[bytes]]]:
+    processes = [subprocess.Popen(["sleep", "600"]) for _ in range(count)]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def seen(*pids: int) -> Seen:
+    processes = {
+        pid: Process(pid, 1000 + number, Stat("", "S", 1, 1)) for number, pid in enumerate(pids)
+    }
+    listed = [facts(str(pid), server_pid=pid) for pid in pids]
+    return Seen(listed, None, processes, True, set(), set(), (), Start(), {}, 0.0)
+
+
+def ended(uid: int) -> Change:
+    return Change("the end of a session's server", uid)
+
+
+@pytest.mark.parametrize("is_reaped", [False, True], ids=["not reaped", "reaped"])
+def test_the_end_of_a_process_is_told_once_with_whose_it_was(is_reaped: bool) -> None:
+    ends = Ends(10)
+    with sleeping(2) as (first, second):
+        ends.follow(seen(first.pid, second.pid))
+        assert ends.changes() == set()
+        second.kill()
+        if is_reaped:
+            second.wait()
+        wait_for("its end", lambda: ends.changes() == {ended(1001)})
+        assert ends.changes() == set()
+    ends.close()
+
+
+def test_a_process_that_has_ended_before_it_could_be_followed_is_nothing() -> None:
+    ends = Ends(10)
+    with sleeping() as [process]:
+        pass
+    ends.follow(seen(process.pid))
+    assert ends.changes() == set() and ends.problem is None
+    ends.close()
+
+
+def test_who_serves_no_session_any_more_is_followed_no_longer() -> None:
+    before, ends = len(os.listdir("/proc/self/fd")), Ends(10)
+    with sleeping(3) as processes:
+        ends.follow(seen(*(each.pid for each in processes)))
+        assert len(os.listdir("/proc/self/fd")) == before + 4
+        ends.follow(seen(processes[0].pid))
+        assert len(os.listdir("/proc/self/fd")) == before + 2
+        processes[1].kill()
+        processes[1].wait()
+        assert ends.changes() == set()
+    ends.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_where_there_are_too_few_descriptors_it_says_so_and_goes_on() -> None:
+    ends = Ends(1)
+    with sleeping(2) as processes:
+        ends.follow(seen(*(each.pid for each in processes)))
+        assert ends.problem == "there are descriptors for 1 processes"
+        for process in processes:
+            process.kill()
+        wait_for("an end", ends.changes)
+        assert ends.changes() == set()
+    ends.close()
+
+
+def test_where_the_kernel_cannot_say_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = Ends(10)
+    with sleeping() as [process]:
+        monkeypatch.setattr(module, "_open", None)
+        ends.follow(seen(process.pid))
+        assert ends.problem == "this Python has no pidfd_open" and ends.changes() == set()
+    ends.close()

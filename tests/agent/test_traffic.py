@@ -1,0 +1,252 @@
+"""By what it is told that sockets have changed since a look: real ones."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fastx_list.agent import traffic as module
+from fastx_list.agent.diag import Diag
+from fastx_list.agent.diag_messages import DiagError
+from fastx_list.agent.door import Unanswered
+from fastx_list.agent.signs import Change, Signs
+from fastx_list.agent.sockets import Heard, Sockets
+from fastx_list.agent.traffic import Counts, Traffic
+from tests.support import wait_for
+
+COME, LEFT = "a client that has come", "a client that has left"
+WAITS, PATH = "a new socket that waits", "clients of a path"
+US = os.geteuid()
+
+
+class Looking:
+    """Looks at what a test asks for, and tells what has changed since."""
+
+    def __init__(self) -> None:
+        self.traffic = Traffic()
+        self._heard = Heard()
+
+    def look(self, *asks: Callable[[Sockets], object]) -> None:
+        self.traffic.begin()
+        sockets = Sockets(heard=self._heard)
+        for ask in asks:
+            ask(sockets)
+        self.traffic.follow(sockets.signs)
+
+    def changes(self, *wanted: str) -> set[str]:
+        """Return what has changed, once those that are ``wanted`` are among it."""
+        found: set[Change] = set()
+
+        def come() -> bool:
+            found.update(self.traffic.changes())
+            return {each.what for each in found} >= {*wanted}
+
+        wait_for(f"{wanted}", come)
+        assert {each.uid for each in found} <= {US}
+        return {each.what for each in found}
+
+
+@pytest.fixture
+def looking() -> Iterator[Looking]:
+    looking = Looking()
+    yield looking
+    looking.traffic.close()
+
+
+@pytest.fixture
+def server() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def at(server: socket.socket, least: int = 1) -> Callable[[Sockets], object]:
+    return lambda sockets: sockets.tcp_clients(server.getsockname()[1], least)
+
+
+def test_who_connects_to_a_port_that_a_look_has_asked_for_and_speaks_is_told(
+    looking: Looking, server: socket.socket
+) -> None:
+    looking.look(at(server))
+    with socket.create_connection(server.getsockname()) as client, server.accept()[0]:
+        client.send(b"x")
+        assert looking.changes(COME) == {COME}
+
+
+def test_who_leaves_is_told(looking: Looking, server: socket.socket) -> None:
+    with socket.create_connection(server.getsockname()) as client:
+        client.send(b"x")
+        accepted, _ = server.accept()
+        looking.look(at(server))
+        client.close()
+        accepted.close()
+    assert looking.changes(LEFT) == {LEFT}
+
+
+def test_who_takes_the_place_of_another_is_told(looking: Looking, server: socket.socket) -> None:
+    first = socket.create_connection(server.getsockname())
+    first.send(b"x")
+    accepted, _ = server.accept()
+    looking.look(at(server))
+    first.close()
+    accepted.close()  # there are as many as before, when the next one is there
+    with socket.create_connection(server.getsockname()) as second, server.accept()[0]:
+        second.send(b"x")
+        assert looking.changes(COME, LEFT) == {COME, LEFT}
+
+
+def test_who_says_too_little_neither_comes_nor_leaves(
+    looking: Looking, server: socket.socket
+) -> None:
+    looking.look(at(server, 3))
+    with socket.create_connection(server.getsockname()) as probe:
+        accepted, _ = server.accept()
+        probe.send(b"12")
+        assert looking.traffic.changes() == set()
+        looking.look(at(server, 3))
+    accepted.close()
+    assert looking.traffic.changes() == set()
+
+
+@pytest.mark.parametrize("is_seen", [False, True], ids=["since the look", "as the look saw it"])
+def test_who_has_been_silent_and_speaks_is_told(
+    looking: Looking, server: socket.socket, is_seen: bool
+) -> None:
+    looking.look(at(server, 3))
+    with socket.create_connection(server.getsockname()) as client, server.accept()[0]:
+        client.send(b"12")
+        if is_seen:
+            looking.look(at(server, 3))
+        assert looking.traffic.changes() == set()
+        client.send(b"3")
+        assert looking.changes(COME) == {COME}
+
+
+def test_who_has_been_silent_for_long_is_asked_for_less_often(
+    looking: Looking, server: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    received = Diag.received
+
+    def count(self: Diag, key: bytes) -> int:
+        nonlocal asked
+        asked += 1
+        return received(self, key)
+
+    monkeypatch.setattr(Diag, "received", count)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with socket.create_connection(server.getsockname()), server.accept()[0]:
+        looking.look(at(server))
+        asked = 0
+        for _ in range(40 * 60):
+            now += 0.025
+            looking.traffic.changes()
+    assert 20 < asked < 200
+
+
+def test_other_ports_and_paths_are_nothing_to_it(
+    looking: Looking, server: socket.socket, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        looking.look(at(server), lambda sockets: sockets.unix_listeners_at(re.compile(".*/X1")))
+        with socket.create_connection(other.getsockname()), other.accept()[0]:
+            with socket.socket(socket.AF_UNIX) as unix:
+                unix.bind(os.fspath(tmp_path / "X2"))
+                unix.listen()
+                assert looking.traffic.changes() == set()
+
+
+def test_a_port_at_which_somebody_begins_to_wait_is_told(
+    looking: Looking, server: socket.socket
+) -> None:
+    looking.look(at(server))
+    with socket.create_server(("127.0.0.1", 0)):
+        assert looking.changes(WAITS) == {WAITS}
+
+
+def test_a_path_that_was_looked_for_is_told_once_somebody_waits_there(
+    looking: Looking, tmp_path: Path
+) -> None:
+    path = os.fspath(tmp_path / "X1")
+    looking.look(lambda sockets: sockets.unix_listeners_at(re.compile(".*/X1")))
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(path)
+        assert not looking.traffic.changes()  # nobody waits there yet
+        unix.listen()
+        with socket.socket(socket.AF_UNIX) as another:  # the kernel counts sockets
+            assert looking.changes(WAITS) == {WAITS}, another
+
+
+def test_who_comes_to_a_path_and_who_leaves_it_is_told(looking: Looking, tmp_path: Path) -> None:
+    path = os.fspath(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        looking.look(lambda sockets: sockets.unix_clients(path))
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+            accepted, _ = server.accept()
+            assert looking.changes(PATH) == {PATH}
+            looking.look(lambda sockets: sockets.unix_clients(path))
+            assert not looking.traffic.changes()
+        accepted.close()
+        assert looking.changes(PATH) == {PATH}
+
+
+def test_while_no_count_changes_the_kernel_is_not_asked(
+    looking: Looking, server: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Counts, "read", lambda self: (b"1", b"1"))
+    monkeypatch.setattr(Signs, "changes", lambda self, diag: 1 / 0)
+    looking.look(at(server))
+    with socket.create_connection(server.getsockname()), server.accept()[0]:
+        assert looking.traffic.changes() == set()
+
+
+def test_where_nothing_is_counted_the_kernel_is_asked_as_often_as_there_is_time_for_it(
+    looking: Looking, server: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Counts, "read", lambda self: None)
+    now, spent, asked = time.monotonic(), 0.0, 0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "thread_time", lambda: spent)
+
+    def ask(self: Signs, diag: Diag) -> tuple[set[Change], set[bytes]]:
+        nonlocal spent, asked
+        spent, asked = spent + 0.005, asked + 1
+        return set(), set()
+
+    monkeypatch.setattr(Signs, "changes", ask)
+    looking.look(at(server))
+    for _ in range(40 * 60):
+        now += 0.025
+        looking.traffic.changes()
+    assert 60 * module.SHARE / 0.005 - 1 <= asked <= 60 * module.SHARE / 0.005 + 11
+
+
+@pytest.mark.parametrize("error", [DiagError("refused"), Unanswered("there are too many sockets")])
+def test_what_the_kernel_does_not_say_is_no_change(
+    looking: Looking, server: socket.socket, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(self: Signs, diag: Diag) -> set[Change]:
+        raise error
+
+    monkeypatch.setattr(Signs, "changes", refuse)
+    looking.look(at(server))
+    with socket.create_connection(server.getsockname()), server.accept()[0]:
+        assert looking.traffic.changes() == set()
+    assert looking.traffic.problem == ("refused" if isinstance(error, DiagError) else None)
+
+
+def test_the_kernel_counts_sockets_and_connections() -> None:
+    counts = Counts()
+    before = counts.read()
+    assert before is not None and before[0].startswith(b"sockets: used ") and int(before[1]) >= 0
+    counts.close()
+    assert counts.read() is None

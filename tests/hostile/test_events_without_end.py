@@ -1,0 +1,153 @@
+"""Whoever makes events without end is not heard without end, and keeps nobody else from it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fastx_list.agent import events as module
+from fastx_list.agent import traffic
+from fastx_list.agent.ends import Ends
+from fastx_list.agent.events import ALL_SECONDS, ALL_SHARE, LOGIN_SECONDS, LOGIN_SHARE, Events
+from fastx_list.agent.look import Seen
+from fastx_list.agent.signs import Change
+from fastx_list.agent.sockets import Heard, Sockets
+from fastx_list.model.session import Start
+
+HOSTILE, QUIET = 60_001, 60_002
+LOOK_SECONDS = 0.02  # of processor time, that each look takes here
+NOTHING = Seen([], None, None, True, set(), set(), (), Start(), {}, 0.0)
+
+
+class Time:
+    """Goes on only as a test says."""
+
+    def __init__(self) -> None:
+        self.now, self.spent = 1000.0, 0.0
+        self.looks = 0
+
+    def look(self, events: Events, seen: Seen = NOTHING) -> None:
+        events.begin()
+        self.looks += 1
+        self.spent += LOOK_SECONDS
+        events.follow(seen)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
+    clock = Time()
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(time, "process_time", lambda: clock.spent)
+    return clock
+
+
+@pytest.fixture
+def happens(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Says what happens whenever that is asked: ``happens(uid, uid)``."""
+    changes: set[Change] = set()
+    monkeypatch.setattr(Ends, "changes", lambda self: set(changes))
+
+    def happens(*uids: int | None) -> None:
+        changes.clear()
+        changes.update(Change("something", uid) for uid in uids)
+
+    yield happens
+
+
+@pytest.fixture
+def events() -> Iterator[Events]:
+    events = Events(0)
+    yield events
+    events.close()
+
+
+@pytest.mark.parametrize("whose", [HOSTILE, None], ids=["a login", "nobody knows whose"])
+def test_events_without_end_are_heard_for_a_share_of_the_time(
+    clock: Time, events: Events, happens: Callable[..., None], whose: int | None
+) -> None:
+    clock.look(events)
+    happens(whose)
+    for _ in range(40 * 60):
+        clock.now += module.ASK_SECONDS
+        if events.is_due():
+            clock.look(events)
+    assert clock.looks * LOOK_SECONDS <= LOGIN_SECONDS + 60 * LOGIN_SHARE + 2 * LOOK_SECONDS
+    assert clock.looks * LOOK_SECONDS >= 60 * LOGIN_SHARE
+
+
+def test_another_login_is_heard_at_once_meanwhile(
+    clock: Time, events: Events, happens: Callable[..., None]
+) -> None:
+    clock.look(events)
+    heard = 0
+    for second in range(60):
+        for _ in range(39):
+            happens(HOSTILE, None)
+            clock.now += module.ASK_SECONDS
+            if events.is_due():
+                clock.look(events)
+        happens(HOSTILE, None, QUIET)
+        clock.now += module.ASK_SECONDS
+        assert events.is_due(), second
+        heard += Change("something", QUIET) in events.causes
+        clock.look(events)
+    assert heard == 60
+
+
+def test_many_logins_together_are_heard_for_a_share_as_well(
+    clock: Time, events: Events, happens: Callable[..., None]
+) -> None:
+    clock.look(events)
+    happens(*range(HOSTILE, HOSTILE + 100))
+    for _ in range(40 * 60):
+        clock.now += module.ASK_SECONDS
+        if events.is_due():
+            clock.look(events)
+    assert clock.looks * LOOK_SECONDS <= ALL_SECONDS + 60 * ALL_SHARE + 2 * LOOK_SECONDS
+
+
+def test_what_was_not_heard_is_seen_by_the_look_that_comes_anyway(
+    clock: Time, events: Events, happens: Callable[..., None]
+) -> None:
+    clock.look(events)
+    happens(HOSTILE)
+    while events.is_due():
+        clock.look(events)
+    happens()
+    assert not events.is_due()
+    clock.look(events)
+    clock.now += 3600
+    assert not events.is_due()
+
+
+def test_who_connects_without_end_leaves_time_to_ask_for_others(clock: Time) -> None:
+    heard = Heard()
+    watching = traffic.Traffic()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def look() -> None:
+            watching.begin()
+            sockets = Sockets(heard=heard)
+            sockets.tcp_clients(port)
+            watching.follow(sockets.signs)
+
+        look()
+        noticed = 0
+        for _ in range(300):
+            clock.now += module.ASK_SECONDS
+            with socket.create_connection(server.getsockname()) as one, server.accept()[0]:
+                one.send(b"x")
+                if watching.changes():
+                    noticed += 1
+                    look()
+        # However long the kernel takes: what was spent is no more than may be
+        assert noticed > 0 and watching.problem is None
+        with socket.create_connection(server.getsockname()) as one, server.accept()[0]:
+            one.send(b"x")
+            clock.now += 3600
+            assert {each.what for each in watching.changes()} >= {"a client that has come"}
+    watching.close()
