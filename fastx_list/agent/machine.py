@@ -156,13 +156,19 @@ class Machine:
 
     def is_copy(self, process: Process) -> bool:
         """Return whether a claimed process has forked ``process``, which is like it until it
-        becomes another by ``exec``."""
+        becomes another by ``exec``; or whether it just does, when it has the old sockets, and other
+        arguments or none yet."""
         parent = self.processes.get(process.stat.parent)
-        return (
+        if (
             parent is not None
             and parent.identity in self.claimed
             and (parent.uid, parent.args) == (process.uid, process.args)
-        )
+        ):
+            return True
+        if not process.is_young:
+            return False
+        stat = read_stat(process.pid)  # after its arguments, which it has later than its name
+        return not process.args or stat is None or stat.name != process.stat.name
 
     def parent_name(self, process: Process) -> str:
         """Return the name of the program that started ``process``; nothing if that has ended."""

@@ -185,3 +185,16 @@ def test_what_cannot_be_seen_is_said_once(
     machine.settle("session :1")
     machine.explain("session :1", "may not be read")
     assert len(caplog.records) == 3
+
+
+def test_a_process_that_becomes_another_just_now_is_none_of_any_kind_yet(
+    machine: Machine, sleeper: subprocess.Popen[bytes]
+) -> None:
+    machine.look()
+    process = machine.processes[sleeper.pid]
+    assert process.is_young and not machine.is_copy(process)
+    before = process.stat._replace(name="Xvnc")  # as it was called when it was listed
+    assert machine.is_copy(Process(process.pid, process.uid, before))
+    assert machine.is_copy(Process(process.pid, process.uid, process.stat, _args=[]))
+    old = process.stat._replace(start=0)
+    assert not machine.is_copy(Process(process.pid, process.uid, old, _args=[]))
