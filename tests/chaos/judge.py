@@ -168,7 +168,12 @@ class Judge:
                 and session.node not in excuses.gone
             ):
                 return f"note {seen.note} was seen before"
-            if seen.has_ended and session.node not in excuses.gone:
+            # With a lease it may end and come back, also where its agent is yet to see its end
+            if (
+                seen.has_ended
+                and session.node not in excuses.gone
+                and not self.truth.may_be_over(session.node, time.monotonic())
+            ):
                 return "its end was told before, and it has ended"
         finally:
             seen.version = max(version, seen.version)
