@@ -30,11 +30,11 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     from fastx_list.api.proxies import behind_proxies
     from fastx_list.replica.owed import in_a_thread
     from fastx_list.replica.view import Entry
-    from fastx_list.web import admin, cors, docs, list, page, params
+    from fastx_list.web import admin, cors, docs, history, list, page, params
     from fastx_list.web.short_cut import short_cut
 
     app, service, _ = _create("list", environ, Entry, in_a_thread)
-    for module in (list, params, admin, page, docs, health):
+    for module in (list, params, admin, history, page, docs, health):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(WebsocketMismatch, elsewhere.is_live)
     cors.allow(app, service.settings.allowed_origins)
@@ -89,7 +89,7 @@ def _create(
 
     redaction.install()
     settings = config.load(environ)
-    store = open_store(settings.store, serving=True)
+    store = open_store(settings.store, serving=True, keep=settings.keep)
     app = Flask(
         f"fastx_list.{name}",
         root_path=f"{__path__[0]}/web",

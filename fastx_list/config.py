@@ -189,6 +189,12 @@ class Settings:
         "sessions of one login on this machine that are listed, the oldest ones; those that a"
         " launcher whom you trust registers do not count",
     )
+    history: float = _setting(
+        values.number(0, 3650),
+        30.0,
+        "days for which sessions that have ended, and events, are kept; with `0` neither is, and"
+        " what was is forgotten",
+    )
     list_port: int | None = _setting(
         values.port, None, "the list's port, where clients reach it without a proxy"
     )
@@ -200,6 +206,11 @@ class Settings:
     def envelope(self) -> bool:
         """Whether every success over HTTP is ``{"result": …}``."""
         return self.result_envelope or self.compat == "fastx"
+
+    @property
+    def keep(self) -> float:
+        """For how many seconds the store keeps what has happened."""
+        return self.history * 86_400
 
     @property
     def hides_ours(self) -> bool:

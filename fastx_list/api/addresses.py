@@ -51,7 +51,9 @@ SERVERS = Listing("/api/admin/server", "Servers", "the servers", "Server", Every
 LISTINGS = {listing.address: listing for listing in (SESSIONS, ALL_SESSIONS, SERVERS)}
 
 PARAMS = "/api/params"
-IN_PATH = "/<token>"  # behind the address of a listing, or of params
+HISTORY = "/api/history"
+ALL_HISTORY = "/api/admin/history"
+IN_PATH = "/<token>"  # behind each of these addresses
 
 HEALTH = "/health"
 READY = "/ready"

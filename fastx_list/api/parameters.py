@@ -12,11 +12,13 @@ from webargs.flaskparser import FlaskParser
 
 from fastx_list.api.request import ApiRequest, json_object, pairs_of
 from fastx_list.errors import ValidationError
+from fastx_list.model.history import HistoryQuery, HistorySchema
 from fastx_list.model.query import Query, QuerySchema, describe
 from fastx_list.model.spelling import asked_for, meaning
 
 MAX_KEPT_QUESTION = 512  # characters; what is asked again and again is shorter
 _NO_QUESTION = Query()
+_NO_BODY = "body: only a POST has one; send the parameters in the address"
 _schema = QuerySchema()
 _NAMES = frozenset(_schema.fields)
 
@@ -59,8 +61,22 @@ def read_query(request: Request) -> Query:
     if request.method == "POST":
         query = cast(Query, parser.parse(_schema, request, location="anywhere"))
     elif cast(ApiRequest, request).has_body:
-        raise ValidationError("body: only a POST has one; send the parameters in the address")
+        raise ValidationError(_NO_BODY)
     return query
+
+
+def read_history_query(request: Request) -> HistoryQuery:
+    """Return what a request for the history asks; raises :class:`ValidationError`."""
+    schema = HistorySchema()
+    try:
+        asked = schema.load(asked_for(request.args.items(multi=True), frozenset(schema.fields)))
+    except SchemaError as error:
+        raise ValidationError(describe(error)) from None
+    if request.method == "POST":
+        asked = parser.parse(schema, request, location="anywhere")
+    elif cast(ApiRequest, request).has_body:
+        raise ValidationError(_NO_BODY)
+    return cast(HistoryQuery, asked)
 
 
 def parse_query_string(query_string: bytes) -> Query:

@@ -49,7 +49,7 @@ def restore(file: Path) -> None:
     settings = config.load()
     try:
         found = state.read_file(file, MAX_BYTES)[0].decode()
-        with closing(open_store(settings.store)) as store:
+        with closing(open_store(settings.store, keep=settings.keep)) as store:
             counts = text.restore(store, found)
     except (UnicodeDecodeError, text.BackupError) as error:
         problem = "it is no text" if isinstance(error, UnicodeDecodeError) else error

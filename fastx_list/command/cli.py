@@ -12,7 +12,7 @@ import click
 
 from fastx_list import config, redaction
 from fastx_list.agent.rights import missing, rights
-from fastx_list.command import backup, listing
+from fastx_list.command import backup, history, listing
 from fastx_list.command.check import check
 from fastx_list.command.findings import MARKS, status_of
 from fastx_list.command.stop import on_stop
@@ -110,7 +110,7 @@ def agent(once: bool, verbose: bool) -> None:
             " far as they are public"
         )
     with identity.only_one(settings):
-        looking = Agent(settings, open_store(settings.store, mends=True))
+        looking = Agent(settings, open_store(settings.store, mends=True, keep=settings.keep))
         if once:
             count = looking.scan()
             if looking.problem:
@@ -180,7 +180,7 @@ def revoke(token: str) -> None:
         raise click.ClickException(
             'this token has no "jti" claim, so it cannot be revoked; it is good until it expires'
         )
-    with closing(open_store(settings.store)) as store:
+    with closing(open_store(settings.store, keep=settings.keep)) as store:
         store.revoke({claims.jti: claims.expires})
     click.echo(f"revoked a token of {printable(claims.login)}", err=True)
 
@@ -189,5 +189,8 @@ def _log_to_stderr(level: int) -> None:
     logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
 
 
-for command in (check, listing.ls, listing.watch, listing.servers, backup.backup, backup.restore):
+for command in (
+    *(check, listing.ls, listing.watch, listing.servers, history.history, history.erase),
+    *(backup.backup, backup.restore),
+):
     main.add_command(command)

@@ -30,7 +30,7 @@ def examine(settings: Settings, is_service: bool) -> Iterator[Finding]:
             return
         yield from _file(where)
     try:
-        store = open_store(settings.store, create=False)
+        store = open_store(settings.store, create=False, keep=settings.keep)
         try:
             snapshot, held = store.snapshot(), store.holder(settings.server_id)
             overdue = store.overdue

@@ -81,7 +81,7 @@ def ls(
     as_json: bool,
 ) -> None:
     """List the sessions that run now, on all machines that share the store."""
-    topic = _topic(login, everybody)
+    topic = topic_of(login, everybody)
     replica = _replica(config.load(), as_json)
     replica.refresh()
     body = replica.page(topic, _query(sort_by, reverse, filters)).body.decode()
@@ -90,7 +90,7 @@ def ls(
         return
     sessions = json.loads(body)
     if sessions:
-        _print(session_table(sessions, everybody))
+        print_table(session_table(sessions, everybody))
     else:
         who = "nobody has a" if isinstance(topic, Everything) else f"{printable(topic)} has no"
         click.echo(f"{who} session{' that matches' if filters else ''}", err=True)
@@ -103,7 +103,7 @@ def watch(
 ) -> None:
     """Follow the sessions until Ctrl-C: a live table, or, piped on, the published messages, one a
     line."""
-    topic, query = _topic(login, everybody), _query(sort_by, reverse, filters)
+    topic, query = topic_of(login, everybody), _query(sort_by, reverse, filters)
     try:
         interrupt()
         is_table = sys.stdout.isatty()
@@ -127,7 +127,7 @@ def servers(as_json: bool) -> None:
     if as_json:
         click.echo(body)
     elif found := json.loads(body):
-        _print(server_table(found))
+        print_table(server_table(found))
     else:
         click.echo("no server is there: no agent writes to this store now", err=True)
 
@@ -164,13 +164,15 @@ def _watch_lines(replica: Replica[Entry], topic: Topic, query: Query) -> None:
         ]
 
 
-def _topic(login: str | None, everybody: bool) -> Topic:
+def topic_of(login: str | None, everybody: bool) -> Topic:
+    """Return whose sessions are asked for."""
     if everybody and login is not None:
         raise click.UsageError("--all and --login: take one of the two")
     return Everything.SESSIONS if everybody else login or login_of(os.geteuid())
 
 
-def _print(table: Table) -> None:
+def print_table(table: Table) -> None:
+    """Print ``table`` for people, or for who reads what is piped on."""
     console = Console()
     if not console.is_terminal:
         console.width = 10_000  # what is piped on is not folded to any width
@@ -180,7 +182,7 @@ def _print(table: Table) -> None:
 def _replica(settings: Settings, for_programs: bool) -> Replica[Entry]:
     """Return what follows the store; ``for_programs`` says what the API would, and else all is
     shown."""
-    store = open_store(settings.store, create=False)
+    store = open_store(settings.store, create=False, keep=settings.keep)
     click.get_current_context().call_on_close(store.close)
     return Replica(store, Entry, hides_ours=for_programs and settings.hides_ours)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter, methodcaller
 from typing import Any
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastx_list.model.member import declared
+from fastx_list.model.past import Course
 from fastx_list.model.server import Server
 from fastx_list.model.session import COLUMNS
 from fastx_list.text import ago, duration, printable, size, state
@@ -22,6 +24,13 @@ def session_table(sessions: Iterable[Members], with_login: bool) -> Table:
     """Return a table of ``sessions`` in their order; ``with_login`` says whose each is."""
     cells = {name: cell for name, cell in _OF_A_SESSION.items() if with_login or name != "login"}
     return _table(cells, COLUMNS, sessions)
+
+
+def past_table(sessions: Iterable[Members], with_login: bool) -> Table:
+    """Return a table of ``sessions`` of the history in their order; likewise."""
+    cells = {name: cell for name, cell in _OF_THE_PAST.items() if with_login or name != "login"}
+    labels = {each.member.name: each.member.label for each in declared(Course)}
+    return _table(cells, COLUMNS | labels, sessions)
 
 
 def server_table(servers: Iterable[Members]) -> Table:
@@ -46,6 +55,16 @@ def _name(session: Members) -> object:
 def _where(session: Members) -> str:
     display = "" if session["display"] is None else f":{session['display']}"
     return f"{session['hostname']}{display}"
+
+
+def _local(milliseconds: int | None) -> str | None:
+    """Return a moment by the clock on the wall."""
+    if milliseconds is None:
+        return None
+    try:
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(milliseconds / 1000))
+    except (ValueError, OverflowError):  # a year that no calendar has
+        return str(milliseconds)
 
 
 def _busy(server: Members) -> str | None:
@@ -76,6 +95,16 @@ _OF_A_SESSION |= {
     name: methodcaller("get", name)  # which an older agent may not have written
     for name in COLUMNS
     if name not in (*_OF_A_SESSION, "hostname", "windowMode")
+}
+_OF_THE_PAST: Cells = {
+    "name": _name,
+    "login": itemgetter("login"),
+    "display": _where,
+    "kind": methodcaller("get", "kind"),
+    "began": lambda session: _local(session["began"]),
+    "ended": lambda session: _local(session["ended"]),
+    "connectedSeconds": lambda session: duration(session["connectedSeconds"]),
+    "addresses": lambda session: " ".join(session["addresses"]) or None,
 }
 _OF_A_SERVER: Cells = {
     "id": itemgetter("id"),

@@ -163,7 +163,7 @@ The same by hand (the WebSocket is at ws://{_shown(live_host)}:{live_port}/api/l
   TOKEN={token}
   curl {page}/api/list/$TOKEN
 """)
-    replica = Replica(open_store(settings.store), Entry)
+    replica = Replica(open_store(settings.store, keep=settings.keep), Entry)
     deadline = time.monotonic() + 5
     replica.refresh()
     while not replica.entries(login) and time.monotonic() < deadline:

@@ -129,7 +129,7 @@ _FILTER: JsonSchema = {
 }
 
 
-class _Whole(fields.Field[int]):
+class Whole(fields.Field[int]):
     """A whole number of 0 or more, in decimal digits or as a JSON number."""
 
     takes: ClassVar[list[JsonSchema]] = [
@@ -223,8 +223,8 @@ class QuerySchema(Schema):
         }
     )
     sortReverse = _Boolean(metadata={"description": "true sorts from last to first"})
-    start = _Whole(metadata={"description": "how many to pass over"})
-    limit = _Whole(metadata={"description": "how many to return at most; 0 returns none"})
+    start = Whole(metadata={"description": "how many to pass over"})
+    limit = Whole(metadata={"description": "how many to return at most; 0 returns none"})
     filter = _Filters(
         metadata={
             "description": (
@@ -241,6 +241,9 @@ class QuerySchema(Schema):
 
     @post_load
     def make_query(self, data: dict[str, Any], **kwargs: Any) -> Query:
+        return self._make_query(data)
+
+    def _make_query(self, data: dict[str, Any]) -> Query:
         return Query(
             sort_by=data.get("sortBy") or None,
             sort_reverse=data.get("sortReverse", False),

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, Protocol
 from fastx_list.model.server import Server
 from fastx_list.model.session import Session
 from fastx_list.store import address
+from fastx_list.store.archive import KEEP_SECONDS, Archive
 
 MAX_REPLACED = 16  # how many processes that held a lease before are remembered with it
 HISTORY_SECONDS = 600  # how long the end of a session stays in the order
@@ -179,6 +180,10 @@ class Followed(Protocol):
 class Store(Followed, Protocol):
     """What a store does. Every method may raise :class:`StoreError`."""
 
+    @property
+    def archive(self) -> Archive:
+        """What has happened."""
+
     def observe(
         self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None
     ) -> str:
@@ -234,15 +239,21 @@ class Store(Followed, Protocol):
 
 
 def open_store(
-    url: str, *, create: bool = True, serving: bool = False, mends: bool = False
+    url: str,
+    *,
+    create: bool = True,
+    serving: bool = False,
+    mends: bool = False,
+    keep: float = KEEP_SECONDS,
 ) -> Store:
     """Return the store at ``url``. Nothing is opened before the first call of a method.
 
     With ``create`` false a file that does not exist is an error (:class:`StoreError`) instead of
     being made. With ``serving`` requests wait for what is read and for params: if it is away, a
     store on the network is given up after a quarter of a second. With ``mends`` a file that is
-    damaged makes room for a new one. Raises ``ValueError`` if ``url`` is no address of a store, and
-    :class:`StoreError` if it is a place that no store can be in.
+    damaged makes room for a new one. What has happened is kept for ``keep`` seconds. Raises
+    ``ValueError`` if ``url`` is no address of a store, and :class:`StoreError` if it is a place
+    that no store can be in.
     """
     where = address.parse(url)
     if isinstance(where, Path):
@@ -250,7 +261,7 @@ def open_store(
         from fastx_list.store.sqlite_harm import check_place
 
         check_place(where)
-        return SqliteStore(where, create=create, mends=mends)
+        return SqliteStore(where, create=create, mends=mends, keep=keep)
     from fastx_list.store.redis import RedisStore  # needs the extra "redis"
 
-    return RedisStore(where, serving=serving)
+    return RedisStore(where, serving=serving, keep=keep)

@@ -6,10 +6,10 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from fastx_list.model.json import to_json
-from fastx_list.model.params import MAX_PARAMS_DEPTH, is_deeper
+from fastx_list.model.params import MAX_PARAMS_DEPTH, is_deeper, merge_params
 from fastx_list.model.server import check_server
 from fastx_list.model.session import PLAIN, check_session
 from fastx_list.store import Changes, Record, Revision, ServerRecord
@@ -147,6 +147,31 @@ class Records:
                 shown,
                 error,
             )
+
+
+class WithParams(NamedTuple):
+    """A session whose params were set."""
+
+    text: str  # its JSON
+    params: str  # that of its params
+    names: list[str]  # of those that have changed
+
+
+def with_params(text: str, patch: Mapping[str, Any]) -> WithParams | None:
+    """Return what the session with the JSON ``text`` becomes with ``patch`` merged into its params;
+    ``None`` if that changes nothing. Raises :class:`fastx_list.model.params.ParamsError`."""
+    members = json.loads(text)
+    before, params = members["params"], merge_params(members["params"], patch)
+    # As text, for in Python 1 equals true
+    names = [
+        name
+        for name in sorted({*before, *params})
+        if (name in before) != (name in params)
+        or to_json(before.get(name)) != to_json(params.get(name))
+    ]
+    if not names:
+        return None
+    return WithParams(to_json({**members, "params": params}), to_json(params), names)
 
 
 def params_of(record: Record) -> str:

@@ -1,18 +1,24 @@
 -- One atomic step on the store in Redis. KEYS[1] is its head; all other keys have the same prefix,
 -- and in it the same hash tag.
 --
--- ARGV: what to do, a random name for this step, how many changes are kept, for how many seconds
--- they are, what left with a lease is, and revocations outlive their tokens, then what the step
--- takes. A step fails, if it does, at its first write: Redis refuses all of them alike (full disk,
--- no memory, a replica) or none.
+-- ARGV: what to do, a random name for this step, seven bounds in one text, then what the step takes.
+-- A step fails, if it does, at its first write: Redis refuses all of them alike (full disk, no
+-- memory, a replica) or none.
 
-local operation, name, max_changes = ARGV[1], ARGV[2], ARGV[3]
-local history, remember, keep_revoked = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local FIRST = 7 -- what the step takes begins there
+local operation, name = ARGV[1], ARGV[2]
+local FIRST = 4 -- what the step takes begins there
+
+-- How many changes are kept, and in seconds: for how long they are, what left with a lease is, and
+-- revocations outlive their tokens; for how long the past is kept, and events at least; and how
+-- many of both
+local bounds = {}
+for word in string.gmatch(ARGV[3], '%S+') do
+  table.insert(bounds, tonumber(word))
+end
+local max_changes, history, remember, keep_revoked, keep, keep_events, max_kept = unpack(bounds)
 local prefix = string.sub(KEYS[1], 1, -5)
 local LONGEST_STEP = 15000 -- ms; less if a lease is short
 local MAX_INSTANCES = 300 -- characters
-local TRIM_AT_ONCE = 100
 local AT_ONCE = 1000 -- sessions that end with their leases in one step
 
 local function key(rest)
@@ -85,27 +91,7 @@ local function append(...)
   redis.call('SET', KEYS[1], integer(revision) .. ' ' .. tip)
 end
 
-local function forget()
-  local ended = math.floor(certain / 1000) - keep_revoked
-  redis.call('ZREMRANGEBYSCORE', key('revoked'), '-inf', '(' .. integer(ended))
-  local before = integer(clock - remember * 1000)
-  for _, server in ipairs(redis.call('ZRANGEBYSCORE', key('remembered'), '-inf', before)) do
-    redis.call('DEL', key('gone:' .. server), key('gone-params:' .. server))
-    redis.call('ZREM', key('remembered'), server)
-  end
-  local keep
-  for _, entry in ipairs(redis.call('XRANGE', key('changes'), '-', '+', 'COUNT', TRIM_AT_ONCE)) do
-    local at = number(entry[2][4]) or 0
-    -- What is later than now is of an older version, by the machine's clock
-    if at >= clock / 1000 - history and at <= clock / 1000 then
-      break
-    end
-    keep = tonumber(string.match(entry[1], '^%d+')) + 1
-  end
-  if keep then
-    redis.call('XTRIM', key('changes'), 'MINID', integer(keep) .. '-0')
-  end
-end
+-- redis_past.lua stands here
 
 -- Ends no more sessions than make one step; whoever is next goes on.
 local function expire()
@@ -125,6 +111,7 @@ local function expire()
         redis.call('HSET', gone, id, text)
         redis.call('HSET', gone_params, id, params)
       end
+      end_past(id, login, server, '"serverLost":true')
       redis.call('HDEL', key('sessions'), id)
       redis.call('HDEL', key('params'), id)
       redis.call('HDEL', digests, id)
@@ -140,6 +127,7 @@ local function expire()
       redis.call('HDEL', key('servers'), server)
       redis.call('ZREM', key('expires'), server)
       append('m', server)
+      note('serverLost', nil, nil, server)
     end
   end
 end
@@ -159,6 +147,8 @@ local function claim(server, holder, instance, host, milliseconds)
     end
     instances = current == instance and has[2]
       or string.sub(instance .. ' ' .. (has[2] or ''), 1, MAX_INSTANCES)
+  else
+    note('serverCame', nil, nil, server, '{"hostname":' .. cjson.encode(host) .. '}')
   end
   redis.call('HSET', lease, 'holder', holder, 'instance', instances)
   redis.call('HSET', lease, 'host', host, 'expires', expires)
@@ -178,8 +168,8 @@ local steps = {}
 
 -- Takes the server, the edition that the caller compared with, a lease (empty: none), whether (1)
 -- this is all or the last part of what the caller saw, and how many sessions have changed; for each
--- of those its id, login, digest, JSON before and after its params, and the params it was started
--- with; then the ids of those that have ended. They are too many to be arguments of a function in
+-- of those its id, login, digest, JSON before and after its params, the params it was started with,
+-- its past, its place there, what its clients did, and what is said of them; then the ids of those that have ended. They are too many to be arguments of a function in
 -- Lua.
 function steps.observe(server, compared, holder, instance, host, milliseconds, is_last, count)
   advance()
@@ -196,9 +186,12 @@ function steps.observe(server, compared, holder, instance, host, milliseconds, i
     return { 'again' }
   end
   local first_changed = FIRST + 8
-  local first_ended = first_changed + count * 6
-  for index = first_changed, first_ended - 1, 6 do
-    local id, login, digest, before, after, initial = unpack(ARGV, index, index + 5)
+  local first_ended = first_changed + count * 10
+  for index = first_changed, first_ended - 1, 10 do
+    local id, login, digest, before, after, initial, line, place, traffic, now_so =
+      unpack(ARGV, index, index + 9)
+    local is_back = redis.call('HEXISTS', key('gone:' .. server), id) == 1
+    put_past(id, login, server, line, place, is_back, traffic, now_so)
     local params = redis.call('HGET', key('params'), id)
       or redis.call('HGET', gone_params, id)
       or initial
@@ -211,6 +204,7 @@ function steps.observe(server, compared, holder, instance, host, milliseconds, i
   for index = first_ended, #ARGV do
     local id = ARGV[index]
     local login = string.match(redis.call('HGET', digests, id) or '', '^%S+ (.*)$') or ''
+    end_past(id, login, server)
     redis.call('HDEL', digests, id)
     redis.call('HDEL', key('sessions'), id)
     redis.call('HDEL', key('params'), id)
@@ -245,14 +239,16 @@ function steps.heartbeat(server, holder, instance, host, milliseconds, text, edi
   return { 'ok', rival(server) }
 end
 
--- Takes the session's JSON as the caller read it, and what it is to be.
-function steps.params(id, old, new, params)
+-- Takes the session's JSON as the caller read it, and what it is to be; then whose it is, where,
+-- and what is said of the change.
+function steps.params(id, old, new, params, login, server, more)
   if redis.call('HGET', key('sessions'), id) ~= old then
     return 0
   end
   redis.call('HSET', key('sessions'), id, new)
   redis.call('HSET', key('params'), id, params)
   append('s', id, 'd', new)
+  note('paramsSet', id, login, server, more)
   return 1
 end
 
@@ -281,10 +277,14 @@ function steps.revoke()
     if (number(redis.call('ZSCORE', key('revoked'), jti)) or -1) < tonumber(expires) then
       redis.call('ZADD', key('revoked'), expires, jti)
       append('j', jti, 'e', expires)
+      local more = '{"token":' .. cjson.encode(jti) .. ',"expires":' .. expires .. '}'
+      note('tokenRevoked', nil, nil, nil, more)
     end
   end
   return 1
 end
+
+steps.note, steps.erase_past, steps.erase_events = note_once, erase_past, erase_events
 
 -- Carries out what has run out; returns in how many milliseconds to look again.
 function steps.end_leases()

@@ -5,13 +5,12 @@ Every write is one call of the script ``redis.lua``, and so one atomic step.
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 from fastx_list.model.json import to_json
-from fastx_list.model.params import merge_params
 from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Session, encode
 from fastx_list.store import (
@@ -24,10 +23,12 @@ from fastx_list.store import (
     ServerTaken,
     StoreError,
 )
+from fastx_list.store.archive import KEEP_SECONDS
 from fastx_list.store.division import divide, parts
-from fastx_list.store.records import Records, pairs, params_of, readable
+from fastx_list.store.records import Records, pairs, params_of, readable, with_params
 from fastx_list.store.redis_address import Address
 from fastx_list.store.redis_link import Link
+from fastx_list.store.redis_past import RedisArchive, texts_of_past
 from fastx_list.store.redis_reader import Reader
 from fastx_list.store.redis_script import Script
 from fastx_list.store.redis_watch import Watch
@@ -44,14 +45,18 @@ _NO_PARAMS = '"params":{}'  # with quotes that are not escaped it stands in no s
 class RedisStore:
     """See :class:`fastx_list.store.Store`. Not for use by several threads at once."""
 
-    def __init__(self, address: Address, *, serving: bool = False) -> None:
+    def __init__(
+        self, address: Address, *, serving: bool = False, keep: float = KEEP_SECONDS
+    ) -> None:
+        """See :func:`fastx_list.store.open_store`; the past is kept for ``keep`` seconds."""
         self._address = address  # where the store is
         self._link_times = QUICK if serving else PATIENT
         self._quick = Link(self._address, *self._link_times)  # requests wait on it
         self._patient = Link(self._address, *PATIENT)  # an agent waits on it
         self._watch = Watch(self._address, 0.0, QUICK[1])  # what the reader leaves open
-        self._script = Script(self._address.prefix)  # every write, and the keys
+        self._script = Script(self._address.prefix, keep)  # every write, and the keys
         self._records = Records(self._address)  # decodes what is read
+        self.archive = RedisArchive(self._script, self._records, self._quick)
         self._reader = Reader(  # everything that is followed
             self._address, self._script, self._records, self._quick, self._watch
         )
@@ -70,6 +75,7 @@ class RedisStore:
                 for name, value in pairs(digests)
             }
             for part in parts(stored, sessions):
+                now, lines = round(time.time() * 1000), self._past_lines(part.changed)
                 status, *rest = self._script.run(
                     self._patient,
                     "observe",
@@ -78,7 +84,11 @@ class RedisStore:
                     *_claim(lease),
                     int(part.is_last),
                     len(part.changed),
-                    *(each for session in part.changed for each in _texts(session)),
+                    *(
+                        each
+                        for session, line in zip(part.changed, lines, strict=True)
+                        for each in (*_texts(session), *texts_of_past(session, line, now))
+                    ),
                     *(name.encode(errors="surrogateescape") for name in part.ended),
                 )
                 if status == b"taken":
@@ -93,6 +103,14 @@ class RedisStore:
             f"the store, {self._address}, was changed by others again and again while {server_id!r}"
             " was written"
         )
+
+    def _past_lines(self, sessions: Sequence[Session]) -> list[bytes | None]:
+        """Return what the store has of the past of these sessions. It stays so for as long as the
+        edition of their server is the same."""
+        if not sessions:
+            return []
+        names = (session.id for session in sessions)
+        return list(self._patient.ask(("HMGET", self._script.key("past"), *names))[0])
 
     def edition(self, server_id: str) -> str | None:
         [name] = self._patient.ask(("GET", self._edition_key(server_id)))
@@ -152,15 +170,14 @@ class RedisStore:
                 self._reader.distrust_watch()  # which is not told that Redis was emptied
                 return None
             old = str(found[0].text)
-            members = json.loads(old)
-            params = merge_params(members["params"], patch)
-            # As text, for in Python 1 equals true
-            if to_json(params) == to_json(members["params"]):
+            new = with_params(old, patch)
+            if new is None:
                 return old
-            new = to_json({**members, "params": params})
-            if self._script.run(self._quick, "params", session_id, old, new, to_json(params)):
+            about = login, found[0].server_id, to_json({"names": new.names})
+            texts = old, new.text, new.params
+            if self._script.run(self._quick, "params", session_id, *texts, *about):
                 self._reader.distrust_watch()
-                return new
+                return new.text
         raise StoreError(
             f"the store, {self._address}, was changed by others again and again while params were"
             " written"

@@ -4,8 +4,8 @@ on.
 Keys, all beginning with ``{prefix}:1:``, where 1 is the version of this layout: ``head``,
 ``changes``, ``sessions`` (id: JSON), ``params`` (id: JSON), ``servers`` (id: JSON), ``revoked``
 (jti by expiry), ``clock``, ``expires`` (server by end of its lease), ``remembered`` (server by when
-its lease ended), and for each server ``lease:``, ``view:`` (its edition), ``digests:`` (session id:
-digest and login), ``gone:`` and ``gone-params:``.
+its lease ended), those that ``redis_past.py`` says, and for each server ``lease:``, ``view:`` (its
+edition), ``digests:`` (session id: digest and login), ``gone:`` and ``gone-params:``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from fastx_list.store import (
     REMEMBER_SECONDS,
     StoreError,
 )
+from fastx_list.store.archive import KEEP_SECONDS, LEAST_EVENTS_SECONDS, MAX_KEPT
 from fastx_list.store.redis_link import WRONG_TYPE, Link
 
 MAX_NAMED = 100  # servers whose keys are looked at for an error's message
@@ -36,21 +37,32 @@ _KINDS = {
     "revoked": b"zset",
     "expires": b"zset",
     "remembered": b"zset",
-    **dict.fromkeys(("sessions", "params", "servers", "clock"), b"hash"),
+    "events": b"stream",
+    **dict.fromkeys(("past-kept", "past-places"), b"zset"),
+    **dict.fromkeys(("sessions", "params", "servers", "clock", "past", "past-texts"), b"hash"),
 }
 _KINDS_OF_SERVER = {
     "view:": b"string",
     **dict.fromkeys(("lease:", "digests:", "gone:", "gone-params:"), b"hash"),
 }
 
-_TEXT = files("fastx_list.store").joinpath("redis.lua").read_text(encoding="utf-8")
+_PAST = "-- redis_past.lua stands here\n"
+
+
+def _read(name: str) -> str:
+    return files("fastx_list.store").joinpath(name).read_text(encoding="utf-8")
+
+
+_TEXT = _read("redis.lua").replace(_PAST, _read("redis_past.lua"))
 _DIGEST = hashlib.sha1(_TEXT.encode()).hexdigest()  # what EVALSHA knows a script by
 
 
 class Script:
     """The script on the keys of one store."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, keep: float = KEEP_SECONDS) -> None:
+        """The past is kept for ``keep`` seconds."""
+        self._keep = round(keep)
         # What all keys begin with; the braces keep them together in a cluster
         self._prefix = f"{{{prefix}}}:1:"
         self.head = self.key("head")  # the last revision, and the name of the step that made it
@@ -61,8 +73,12 @@ class Script:
 
     def run(self, link: Link, step: str, *arguments: str | bytes | int) -> Any:
         """Do a step of the script; return its answer. Raises :class:`StoreError`."""
-        bounds = MAX_CHANGES, HISTORY_SECONDS, REMEMBER_SECONDS, KEEP_REVOKED_SECONDS
-        values = self.head, step, secrets.token_hex(8), *bounds, *arguments
+        bounds = (
+            *(MAX_CHANGES, HISTORY_SECONDS, REMEMBER_SECONDS, KEEP_REVOKED_SECONDS),
+            *(self._keep, round(LEAST_EVENTS_SECONDS), MAX_KEPT),
+        )
+        # In one, since Redis takes ten words at most of who has not said a password yet
+        values = self.head, step, secrets.token_hex(8), " ".join(map(str, bounds)), *arguments
         try:
             try:
                 return link.ask(("EVALSHA", _DIGEST, 1, *values))[0]

@@ -8,7 +8,6 @@ was committed can be missed. A killed process leaves a database as of its last c
 
 from __future__ import annotations
 
-import json
 import secrets
 import sqlite3
 import time
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from fastx_list.model.json import to_json
-from fastx_list.model.params import merge_params
 from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Session, encode
 from fastx_list.store import (
@@ -32,10 +30,13 @@ from fastx_list.store import (
     StoreError,
     sqlite_leases,
     sqlite_order,
+    sqlite_past,
 )
+from fastx_list.store.archive import KEEP_SECONDS
 from fastx_list.store.beats import Beats
 from fastx_list.store.division import Part, divide, parts
-from fastx_list.store.records import Records
+from fastx_list.store.records import Records, with_params
+from fastx_list.store.sqlite_archive import SqliteArchive
 from fastx_list.store.sqlite_file import BUSY_SECONDS, SqliteFile, one_state
 from fastx_list.store.sqlite_harm import Kept
 from fastx_list.store.sqlite_order import Head, Step
@@ -47,10 +48,14 @@ TRIES = 100  # to write when others write the same
 class SqliteStore:
     """See :class:`fastx_list.store.Store`. Not for use by several threads at once."""
 
-    def __init__(self, path: Path, *, create: bool = True, mends: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, create: bool = True, mends: bool = False, keep: float = KEEP_SECONDS
+    ) -> None:
         # Opened when it is used
         self._file = SqliteFile(path, create, self._begin_anew, _make_anew if mends else None)
         self._records = Records(path)  # decodes what is read
+        self._keep = keep  # for how many seconds what has happened is kept
+        self.archive = SqliteArchive(self._file, self._records, self._write)
         # What data_version was when the rows were last read; ``None``: they are to be read again
         self._data_version: int | None = None
         self._last_revision: Revision | None = None  # the revision that the rows were at then
@@ -66,10 +71,10 @@ class SqliteStore:
             edition, stored = self._read_server(server_id)
             for part in parts(stored, sessions):
                 with self._write() as step:
-                    taken_by = sqlite_leases.claim(step.db, server_id, lease) if lease else None
+                    taken_by = sqlite_leases.claim(step, server_id, lease) if lease else None
                     if taken_by is None:
-                        sqlite_leases.expire(step.db, step.next_revision, step.now)
-                    is_as_read = _edition(step.db, server_id) == edition
+                        sqlite_leases.expire(step)
+                    is_as_read = sqlite_leases.edition(step.db, server_id) == edition
                     if taken_by is None and is_as_read:
                         edition = self._observe(step, server_id, edition, part)
                 if taken_by is not None:
@@ -89,11 +94,12 @@ class SqliteStore:
             with one_state(db):
                 running = "FROM session WHERE server_id = ? AND ended IS NULL"
                 rows = db.execute(f"SELECT id, digest {running}", (server_id,)).fetchall()
-                return _edition(db, server_id), dict(rows)
+                return sqlite_leases.edition(db, server_id), dict(rows)
 
     def _observe(self, step: Step, server_id: str, edition: str | None, part: Part) -> str:
         for session in part.changed:
             self._put(step, session)
+        sqlite_past.end_sessions(step, part.ended)
         step.db.executemany(
             "UPDATE session SET revision = ?, digest = NULL, params = '{}', text = NULL, ended = ?"
             " WHERE id = ?",
@@ -112,12 +118,13 @@ class SqliteStore:
 
     def _put(self, step: Step, session: Session) -> None:
         row = step.db.execute(
-            "SELECT params FROM session WHERE id = ? AND ended IS NULL UNION ALL SELECT params FROM"
-            " remembered WHERE id = ?",
+            "SELECT params, 0 FROM session WHERE id = ? AND ended IS NULL UNION ALL SELECT params,"
+            " 1 FROM remembered WHERE id = ?",
             (session.id, session.id),
         ).fetchone()
         kept = self._records.params(session.id, row[0]) if row else None
         params = session.params if kept is None else kept
+        sqlite_past.put(step, session, is_back=bool(row and row[1]))
         step.db.execute(
             "INSERT OR REPLACE INTO session VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
             (
@@ -133,16 +140,16 @@ class SqliteStore:
 
     def edition(self, server_id: str) -> str | None:
         with self._file.reading() as db:
-            return _edition(db, server_id)
+            return sqlite_leases.edition(db, server_id)
 
     def heartbeat(self, server: Server, lease: Lease, edition: str | None = None) -> str | None:
         with self._write() as step:
             db = step.db
-            if edition is not None and _edition(db, server.id) != edition:
+            if edition is not None and sqlite_leases.edition(db, server.id) != edition:
                 raise EditionLost(server.id)
-            taken_by = sqlite_leases.claim(db, server.id, lease)
+            taken_by = sqlite_leases.claim(step, server.id, lease)
             if taken_by is None:
-                sqlite_leases.expire(db, step.next_revision, step.now)
+                sqlite_leases.expire(step)
                 db.execute(
                     "UPDATE server SET revision = ?, text = ? WHERE id = ?",
                     (step.next_revision(), encode_server(server), server.id),
@@ -191,24 +198,22 @@ class SqliteStore:
             record = next(self._records.session(session_id, row[0]), None) if row else None
             if record is None or record.text is None:
                 return None
-            members = json.loads(record.text)
-            params = merge_params(members["params"], patch)
-            # As text, for in Python 1 equals true
-            if to_json(params) == to_json(members["params"]):
+            new = with_params(record.text, patch)
+            if new is None:
                 return record.text
-            text = to_json({**members, "params": params})
             step.db.execute(
                 "UPDATE session SET revision = ?, params = ?, text = ? WHERE id = ?",
-                (step.next_revision(), to_json(params), text, session_id),
+                (step.next_revision(), new.params, new.text, session_id),
             )
-            return text
+            sqlite_past.note_params(step, record, new.names)
+            return new.text
 
     def revoke(self, tokens: Mapping[str, int]) -> None:
         this_threads = SqliteFile(self._file.path, self._file.create, lambda: None, None)
         with closing(this_threads) as file:
             for some in divide(list(tokens.items())):
                 with file.writing() as db:
-                    step = Step(db)
+                    step = Step(db, self._keep)
                     for jti, expires in some:
                         step.revoke(jti, expires)
                     step.end()
@@ -252,7 +257,7 @@ class SqliteStore:
 
     def end_leases(self) -> None:
         with self._write() as step:
-            sqlite_leases.expire(step.db, step.next_revision, step.now)
+            sqlite_leases.expire(step)
 
     def _look_at_leases(self, db: sqlite3.Connection) -> None:
         """See whose leases are renewed, when it is time to; if one is late, see to its end."""
@@ -264,8 +269,8 @@ class SqliteStore:
         try:
             db.execute("PRAGMA busy_timeout = 0")  # nobody who reads waits for one who writes
             db.execute("BEGIN IMMEDIATE")
-            step = Step(db)
-            self._has_more_ends = sqlite_leases.expire(db, step.next_revision, step.now)
+            step = Step(db, self._keep)
+            self._has_more_ends = sqlite_leases.expire(step)
             step.end()
             db.execute("COMMIT")
             self._data_version = None
@@ -321,7 +326,7 @@ class SqliteStore:
     @contextmanager
     def _write(self) -> Iterator[Step]:
         with self._file.writing() as db:
-            step = Step(db)
+            step = Step(db, self._keep)
             yield step
             step.end()
         self._data_version = None  # data_version does not count a connection's own commits
@@ -343,8 +348,3 @@ def _make_anew(path: Path, kept: Kept) -> None:
 
 def _data_version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA data_version").fetchone()[0])
-
-
-def _edition(db: sqlite3.Connection, server_id: str) -> str | None:
-    row = db.execute("SELECT view FROM server WHERE id = ?", (server_id,)).fetchone()
-    return row[0] if row else None

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fastx_list import state
-from fastx_list.store import StoreError, sqlite_harm, sqlite_leases, sqlite_order
+from fastx_list.store import StoreError, sqlite_harm, sqlite_leases, sqlite_order, sqlite_past
 
 BUSY_SECONDS = 5.0
 WAL_POLL_SECONDS = 0.01
@@ -35,6 +35,7 @@ CREATE INDEX IF NOT EXISTS revoked_expires ON revoked (expires);
 {sqlite_leases.SCHEMA}
 CREATE INDEX IF NOT EXISTS remembered_since ON remembered (since);
 {sqlite_order.SCHEMA}
+{sqlite_past.SCHEMA}
 PRAGMA user_version = {VERSION};
 """
 
@@ -204,6 +205,7 @@ def _make(db: sqlite3.Connection) -> None:
         db.execute(statement)
     sqlite_leases.upgrade(db)
     sqlite_order.make(db)
+    sqlite_past.upgrade(db, round(time.time() * 1000))
     db.execute("COMMIT")
 
 

@@ -14,13 +14,16 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from fastx_list.model.event import What
 from fastx_list.store import AT_ONCE, MAX_REPLACED, Held, Lease, Record
 from fastx_list.store.beats import LATE, MAX_LEASE, Renewal
 from fastx_list.store.records import params_of
+from fastx_list.store.sqlite_order import Step
+from fastx_list.store.sqlite_past import end_sessions, note
 
 UPGRADE_SECONDS = 60  # for the servers in a store that was made before there were leases
 
@@ -60,6 +63,12 @@ def boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
 
 
+def edition(db: sqlite3.Connection, server_id: str) -> str | None:
+    """Return the edition of a server."""
+    row = db.execute("SELECT view FROM server WHERE id = ?", (server_id,)).fetchone()
+    return row[0] if row else None
+
+
 def renewals(db: sqlite3.Connection) -> list[Renewal]:
     """Return when each lease was renewed. What was renewed before a boot is older than any lease,
     for nobody can have renewed it since."""
@@ -85,9 +94,10 @@ def is_due(db: sqlite3.Connection) -> bool:
     return first is not None and (pause >= _longest(db) / 2 or first <= now)
 
 
-def claim(db: sqlite3.Connection, server_id: str, lease: Lease) -> str | None:
+def claim(step: Step, server_id: str, lease: Lease) -> str | None:
     """Take or renew the lease; if another agent holds it, note that this one wanted it and return
     the other's host."""
+    db = step.db
     now = advance(db)
     row = db.execute(
         "SELECT holder, instance, host FROM server WHERE id = ? AND expires > ?", (server_id, now)
@@ -105,6 +115,8 @@ def claim(db: sqlite3.Connection, server_id: str, lease: Lease) -> str | None:
         instances = (
             known if known[0] == lease.instance else [lease.instance, *known][: 1 + MAX_REPLACED]
         )
+    if row is None or row[0] is None:
+        note(step, What.SERVER_CAME, server_id=server_id, more={"hostname": lease.host})
     db.execute("INSERT OR IGNORE INTO server (id) VALUES (?)", (server_id,))
     db.execute(
         "UPDATE server SET ended = NULL, holder = ?, instance = ?, host = ?, seconds = ?, boot = ?,"
@@ -164,9 +176,10 @@ def _longest(db: sqlite3.Connection) -> float:
     return LATE * (MAX_LEASE if shortest is None else float(shortest))
 
 
-def expire(db: sqlite3.Connection, next_revision: Callable[[], int], now: float) -> bool:
+def expire(step: Step) -> bool:
     """End what has outlived its lease: servers and their sessions, which are remembered, no more
-    than make one step. Return whether there is more. ``now`` is by the store's own clock."""
+    than make one step. Return whether there is more."""
+    db, now, next_revision = step.db, step.now, step.next_revision
     clock_now, room = advance(db), AT_ONCE
     for (server_id,) in db.execute(
         "SELECT id FROM server WHERE expires <= ? ORDER BY id", (clock_now,)
@@ -180,6 +193,7 @@ def expire(db: sqlite3.Connection, next_revision: Callable[[], int], now: float)
             (now, server_id, room),
         )
         ended = db.execute(f"SELECT id {running}", (server_id, room)).fetchall()
+        end_sessions(step, (session_id for (session_id,) in ended), ',"serverLost":true')
         db.executemany(
             "UPDATE session SET revision = ?, digest = NULL, params = '{}', text = NULL, ended = ?"
             " WHERE id = ?",
@@ -195,6 +209,7 @@ def expire(db: sqlite3.Connection, next_revision: Callable[[], int], now: float)
             " expires = NULL, rival = NULL WHERE id = ?",
             (next_revision(), now, server_id),
         )
+        note(step, What.SERVER_LOST, server_id=server_id)
     return False
 
 

@@ -17,6 +17,7 @@ import sqlite3
 import time
 from typing import NamedTuple
 
+from fastx_list.model.event import What
 from fastx_list.store import (
     AT_ONCE,
     HISTORY_SECONDS,
@@ -26,6 +27,7 @@ from fastx_list.store import (
     OrderLost,
     Revision,
     SnapshotNeeded,
+    sqlite_past,
 )
 
 LONGEST_STEP = 60.0  # seconds that count at most between two steps
@@ -55,9 +57,12 @@ class Head(NamedTuple):
 class Step:
     """One transaction's changes."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        """``db`` is in a transaction of its own."""
+    def __init__(self, db: sqlite3.Connection, keep: float) -> None:
+        """``db`` is in a transaction of its own. The past is kept for ``keep`` seconds."""
         self.db = db
+        self.keep = keep
+        self.name = secrets.token_hex(8)
+        self.wall = round(time.time() * 1000)  # in ms since the Unix epoch
         row = db.execute("SELECT revision, elapsed, ticked, certain FROM head").fetchone()
         if row is None:
             raise sqlite3.DatabaseError("its table head is empty; move the file away")
@@ -83,6 +88,8 @@ class Step:
                 "INSERT OR REPLACE INTO revoked VALUES (?, ?, ?)",
                 (jti, self.next_revision(), expires),
             )
+            more = {"token": jti, "expires": expires}
+            sqlite_past.note(self, What.TOKEN_REVOKED, more=more)
 
     def end(self) -> None:
         """Name what was changed, if anything was, and forget what nobody needs any more."""
@@ -93,8 +100,7 @@ class Step:
             (self._last, self.now, self._ticked, self._certain),
         )
         self.db.execute(
-            "INSERT OR REPLACE INTO step VALUES (?, ?, ?)",
-            (self._last, secrets.token_hex(8), self.now),
+            "INSERT OR REPLACE INTO step VALUES (?, ?, ?)", (self._last, self.name, self.now)
         )
         self._forget()
 
@@ -125,6 +131,7 @@ class Step:
             f" {AT_ONCE})",
             (self.now - REMEMBER_SECONDS,),
         )
+        sqlite_past.forget(self)
 
 
 def head(db: sqlite3.Connection) -> Head:

@@ -10,9 +10,22 @@ from collections.abc import Iterator
 from functools import cache
 
 from apispec import APISpec
+from marshmallow import Schema
 
-from fastx_list.api.addresses import ASYNCAPI, HEALTH, LISTINGS, OPENAPI, PARAMS, READY, Listing
+from fastx_list.api.addresses import (
+    ALL_HISTORY,
+    ASYNCAPI,
+    HEALTH,
+    HISTORY,
+    LISTINGS,
+    OPENAPI,
+    PARAMS,
+    READY,
+    Listing,
+)
+from fastx_list.api.request import FORMS
 from fastx_list.errors import ERRORS
+from fastx_list.model.history import HistorySchema
 from fastx_list.model.params import ParamsSchema
 from fastx_list.model.query import QuerySchema
 from fastx_list.web.schemas import (
@@ -24,6 +37,7 @@ from fastx_list.web.schemas import (
     as_text,
     items,
     json_schema,
+    past_item,
 )
 
 _OF_EVERY_CALL = (400, 401, 408, 414, 431, 500, 503)
@@ -88,6 +102,10 @@ def openapi(envelope: bool, hides_ours: bool) -> Document:
     for listing in LISTINGS.values():
         for path, suffix, common in _addresses(listing.address):
             spec.path(path, operations=_list_operations(listing, suffix, common, envelope))
+    for address, name, refusals in ((HISTORY, "History", ()), (ALL_HISTORY, "AllHistory", (403,))):
+        for path, suffix, common in _addresses(address):
+            operations = _history_operations(name + suffix, common, refusals, envelope)
+            spec.path(path, operations=operations)
     for path, suffix, common in _addresses(PARAMS):
         spec.path(path, operations=_params_operations("Params" + suffix, common, envelope))
     for path, operation in _about_itself().items():
@@ -96,7 +114,8 @@ def openapi(envelope: bool, hides_ours: bool) -> Document:
 
 
 def _schemas(hides_ours: bool) -> dict[str, Document]:
-    query = json_schema(QuerySchema)
+    query, history = json_schema(QuerySchema), json_schema(HistorySchema)
+    listed = items(hides_ours)
     # No enum, since names are added, too
     names = sorted({error.name for error in ERRORS.values()})
     error = _object(
@@ -111,7 +130,18 @@ def _schemas(hides_ours: bool) -> dict[str, Document]:
         },
     )
     return {
-        **items(hides_ours),
+        **listed,
+        "PastSession": past_item(listed["Session"]),
+        "HistoryQuery": {
+            **history,
+            "description": "what to tell of the history; the token may stand in it, too",
+        },
+        "HistoryForm": {
+            "type": "object",
+            "description": "the same as a form; the token may stand in it, too",
+            "properties": as_text(history),
+            "additionalProperties": True,
+        },
         "Query": {
             **query,
             "description": "what to list, in which order; the token may stand in it, too",
@@ -131,11 +161,15 @@ def _schemas(hides_ours: bool) -> dict[str, Document]:
     }
 
 
-def _parameters() -> dict[str, Document]:
-    query = {
-        name: {"in": "query", "description": schema.pop("description"), "schema": schema}
-        for name, schema in as_text(json_schema(QuerySchema)).items()
+def _in_query(schema: type[Schema]) -> dict[str, Document]:
+    """Return, by name, what stands in a query string as ``schema`` takes it."""
+    return {
+        name: {"in": "query", "description": member.pop("description"), "schema": member}
+        for name, member in as_text(json_schema(schema)).items()
     }
+
+
+def _parameters() -> dict[str, Document]:
     return {
         "token": {
             "in": "path",
@@ -143,7 +177,7 @@ def _parameters() -> dict[str, Document]:
             "schema": {"type": "string"},
             "description": "the token",
         },
-        **query,
+        **_in_query(QuerySchema),
         "If-None-Match": {
             "in": "header",
             "schema": {"type": "string"},
@@ -171,6 +205,38 @@ def _addresses(address: str) -> Iterator[tuple[str, str, Document]]:
     each has its token."""
     yield f"{address}/{{token}}", "ByPath", {"parameters": ["token"], "security": []}
     yield address, "", {"parameters": [], "security": [{name: []} for name in SECURITY_SCHEMES]}
+
+
+def _history_operations(
+    name: str, common: Document, refusals: tuple[int, ...], envelope: bool
+) -> Document:
+    array = {"type": "array", "items": _ref("PastSession")}
+    success = _success("sessions that run and that have ended", array, envelope, "Warning")
+    success["content"]["text/csv"] = {"schema": {"type": "string"}}
+    count = {key: value for key, value in HEADERS["X-Total-Count"].items() if key != "required"}
+    count["description"] += "; left out if they are too many to be counted"
+    success["headers"]["X-Total-Count"] = count
+    query = [{"name": each, **parameter} for each, parameter in _in_query(HistorySchema).items()]
+    operation = {
+        **common,
+        "tags": ["History"],
+        "summary": "Tell of sessions that run and that have ended",
+        "description": "Without sortBy the ones that run come first, then those that ended last.",
+        "parameters": [*common["parameters"], *query],
+    }
+    errors = _errors(*_OF_EVERY_CALL, *refusals, 404)
+    body = {"application/json": "HistoryQuery", **dict.fromkeys(FORMS, "HistoryForm")}
+    return {
+        "get": {**operation, "operationId": f"get{name}", "responses": {"200": success, **errors}},
+        "post": {
+            **operation,
+            "operationId": f"post{name}",
+            "responses": {"200": success, **errors, **_errors(413, 415)},
+            "requestBody": {
+                "content": {kind: {"schema": _ref(schema)} for kind, schema in body.items()}
+            },
+        },
+    }
 
 
 def _list_operations(listing: Listing, suffix: str, common: Document, envelope: bool) -> Document:

@@ -14,6 +14,8 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema
 from marshmallow.fields import Field
 
+from fastx_list.model.json import to_json
+from fastx_list.model.past import CourseSchema, Past, encode_past
 from fastx_list.model.server import FIRST, Server, ServerSchema, encode_server, first_part
 from fastx_list.model.session import PUBLISHED, Session, SessionSchema, encode, published_part
 
@@ -65,6 +67,9 @@ _SESSION = Session(
     display=10,
     kind="xrdp",
 )
+_PAST = Past(
+    began=1_700_000_000_000, ended=1_700_028_800_000, connected=14_400_000, addresses=("192.0.2.7",)
+)
 _SERVER = Server(
     id="node7",
     hostname="node7.example.org",
@@ -110,6 +115,18 @@ def items(hides_ours: bool) -> dict[str, Document]:
             "description": "a machine that has sessions",
             "examples": [json.loads(server)],
         },
+    }
+
+
+def past_item(session: Document) -> Document:
+    """Return the JSON Schema of what history says of a session, whose own is ``session``."""
+    course, example = json_schema(CourseSchema), to_json(session["examples"][0])
+    return {
+        **session,
+        "properties": {**session["properties"], **course["properties"]},
+        "required": [*session["required"], *course["required"]],
+        "description": "the last state of a session that runs or has ended, and its course",
+        "examples": [json.loads(encode_past(example, _PAST, _PAST.began))],
     }
 
 

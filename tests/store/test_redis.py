@@ -13,6 +13,7 @@ from fastx_list.store import (
     SnapshotNeeded,
     Store,
     StoreError,
+    open_store,
     redis,
     redis_link,
     redis_reader,
@@ -52,10 +53,11 @@ def test_all_keys_have_the_prefix_and_one_hash_tag(store: Store, raw: Raw) -> No
     assert len({client_library.crc.key_slot(key.encode()) for key in raw.all_keys()}) == 1
 
 
-def test_nothing_of_a_session_stays_once_it_has_ended(
-    store: Store, raw: Raw, monkeypatch: pytest.MonkeyPatch
+def test_without_history_nothing_of_a_session_stays_once_it_has_ended(
+    redis_url: str, raw: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_script, "HISTORY_SECONDS", -1)
+    store = open_store(redis_url, keep=0)
     store.observe("s1", by_id(make_session(command="SECRET")))
     store.set_params("s1-1", "alice", {"a": "SECRET"})
     store.observe("s1", {})
@@ -63,6 +65,7 @@ def test_nothing_of_a_session_stays_once_it_has_ended(
     held = [raw.client.dump(key) for key in raw.all_keys() if raw.client.type(key) != b"stream"]
     assert not any(b"SECRET" in value for value in held)
     assert raw.client.xlen(raw.key("changes")) == 0
+    store.close()
 
 
 def test_what_left_with_a_lease_is_kept_in_mind_for_a_day(store: Store, raw: Raw) -> None:

@@ -1,0 +1,170 @@
+"""What the history takes beside the list's own parameters, and how it is written as CSV."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from io import StringIO
+from typing import Any, ClassVar
+
+from marshmallow import ValidationError, fields
+
+from fastx_list.model.json import to_json
+from fastx_list.model.past import CourseSchema
+from fastx_list.model.query import JsonSchema, Query, QuerySchema, Whole
+from fastx_list.model.session import MEMBERS, MILLISECONDS, PUBLISHED
+
+USUAL_LIMIT = 100
+MAX_LIMIT = 10_000
+MAX_MOMENT = 10**15 - 1
+_UNIX_EPOCH = date(1970, 1, 1).toordinal()
+_ISO = re.compile(
+    r"(?P<year>[1-9][0-9]{3})-(?P<month>0[1-9]|1[0-2])-(?P<day>0[1-9]|[12][0-9]|3[01])"
+    r"(?:[T ](?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]))?"
+    # In a query string that was not encoded a plus is a blank
+    r"(?:Z|(?P<sign>[+ -])(?P<hours>[01][0-9]):(?P<minutes>[0-5][0-9]))?)?"
+)
+
+
+@dataclass(frozen=True)
+class HistoryQuery(Query):
+    """What one request asks of the history."""
+
+    since: int | None = None  # in ms since the Unix epoch, likewise
+    until: int | None = None
+    as_csv: bool = False
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether the order is that of the ends, and nothing is filtered."""
+        return not self.filters and self.sort_by is None
+
+
+def moment(text: str) -> int | None:
+    """Return the moment that ``text`` names, in ms since the Unix epoch; ``None`` if it is none. It
+    is such a number, or a time as ISO 8601 has it, of UTC unless it says otherwise."""
+    if re.fullmatch(r"[0-9]{1,15}", text):
+        return int(text)
+    found = _ISO.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, *time = (
+        int(found[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")
+    )
+    days = date(year, month, 1).toordinal() + day - 1 - _UNIX_EPOCH
+    offset = int(found["hours"] or 0) * 60 + int(found["minutes"] or 0)
+    minutes = days * 1440 + time[0] * 60 + time[1] - (-offset if found["sign"] == "-" else offset)
+    return max(0, (minutes * 60 + time[2]) * 1000)
+
+
+class _Moment(fields.Field[int]):
+    takes: ClassVar[list[JsonSchema]] = [
+        {
+            "type": "string",
+            "pattern": f"^(?:[0-9]{{1,15}}|{re.sub('[?]P<[a-z]+>', '?:', _ISO.pattern)})$",
+            "examples": ["1700000000000", "2026-11-27T03:12:00Z"],
+        },
+        {"type": "integer", "minimum": 0, "maximum": MAX_MOMENT},
+    ]
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_MOMENT:
+            return value
+        found = moment(value) if isinstance(value, str) else None
+        if found is None:
+            raise ValidationError(
+                f"takes {MILLISECONDS}, or a time such as 2026-11-27 or 2026-11-27T03:12:00Z"
+            )
+        return found
+
+
+class _Format(fields.Field[str]):
+    takes: ClassVar[list[JsonSchema]] = [{"type": "string", "enum": ["json", "csv"]}]
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> str:
+        if value not in ("json", "csv"):
+            raise ValidationError("takes json or csv")
+        return str(value)
+
+
+class HistorySchema(QuerySchema):
+    """The parameters of a request for the history."""
+
+    limit = Whole(
+        metadata={
+            "description": (
+                f"how many to return at most; without it {USUAL_LIMIT}, and never more than"
+                f" {MAX_LIMIT}"
+            )
+        }
+    )
+    since = _Moment(
+        metadata={
+            "description": f"only what has ended since then or runs: {MILLISECONDS}, or ISO 8601"
+        }
+    )
+    until = _Moment(metadata={"description": "only what had ended before; likewise"})
+    format = _Format(metadata={"description": "csv for a spreadsheet, with times in UTC"})
+
+    def _make_query(self, data: dict[str, Any]) -> Query:
+        usual = super()._make_query(data)
+        return HistoryQuery(
+            usual.sort_by,
+            usual.sort_reverse,
+            usual.start,
+            USUAL_LIMIT if usual.limit is None else min(usual.limit, MAX_LIMIT),
+            usual.filters,
+            since=data.get("since"),
+            until=data.get("until"),
+            as_csv=data.get("format") == "csv",
+        )
+
+
+_COURSE = CourseSchema().fields
+_TIMES = {name for name, member in MEMBERS.items() if member.unit == MILLISECONDS}
+_TIMES |= {"began", "ended"}
+
+
+def columns(hides_ours: bool) -> list[str]:
+    """Return the names of what history says of a session, in the order of CSV's columns: of two
+    spellings one."""
+    members = PUBLISHED if hides_ours else MEMBERS
+    return [name for name in members if MEMBERS[name].name == name] + list(_COURSE)
+
+
+def to_csv(sessions: Iterable[Mapping[str, Any]], hides_ours: bool) -> str:
+    """Return sessions of the history as CSV (RFC 4180). No spreadsheet takes anything in it for a
+    formula."""
+    out = StringIO()
+    names = columns(hides_ours)
+    writer = csv.writer(out)
+    writer.writerow(names)
+    for session in sessions:
+        writer.writerow([_cell(name, session.get(name)) for name in names])
+    return out.getvalue()
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if name in _TIMES and isinstance(value, int):
+        try:
+            time = datetime.fromtimestamp(value / 1000, timezone.utc)
+        except (ValueError, OverflowError, OSError):  # a year that no calendar has
+            return str(value)
+        return time.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, str):
+        # What begins so is a formula to a spreadsheet (OWASP, "CSV Injection")
+        return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else value
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return _cell("", " ".join(value)) if value else ""
+    return to_json(value)

@@ -1,0 +1,137 @@
+"""What is remembered of a session while it runs and once it has ended: when it began, for how long
+clients were connected, and from where. All times are milliseconds since the Unix epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Annotated, NamedTuple
+
+from fastx_list.model.json import to_json
+from fastx_list.model.member import Member, writing_schema
+from fastx_list.model.session import MILLISECONDS, Session
+
+MAX_ADDRESSES = 100  # of one session
+
+
+@dataclass(frozen=True)
+class Past:
+    """The past of one session."""
+
+    began: int  # when it was started, or else first seen
+    ended: int | None = None  # None while it runs
+    connected: int = 0  # for how many ms clients were connected, up to ``since``
+    since: int | None = None  # when the first of those came that are connected
+    # As they were when this was last written
+    clients: int | None = None
+    started: int | None = None
+    last_connect: int | None = None
+    last_disconnect: int | None = None
+    addresses: tuple[str, ...] = ()  # of all clients that there were
+
+
+class Traffic(NamedTuple):
+    """How many clients have come, and how many have left."""
+
+    came: int = 0
+    left: int = 0
+
+
+def begin(session: Session, now: int) -> tuple[Past, Traffic]:
+    """Return the past of a session that is written for the first time. When the clients of one came
+    that was found late nobody knows."""
+    began = now if session.started is None else session.started
+    past = _seen(Past(began), session, now, by=0)
+    return past, Traffic(came=session.clients or 0 if session.last_connect is not None else 0)
+
+
+def go_on(past: Past, session: Session, now: int) -> tuple[Past, Traffic]:
+    """Return the past of a session that has changed, or is there again."""
+    # The clock was set if it has begun at another time
+    set_by = (session.started or 0) - (past.started or 0) if past.started is not None else 0
+    began = past.began if session.started is None else session.started
+    traffic = _traffic(past, session, bool(set_by))
+    return _seen(replace(past, began=began, ended=None), session, now, set_by), traffic
+
+
+def connected(past: Past, now: int) -> int:
+    """Return for how many ms clients were connected until ``now``."""
+    return past.connected + (0 if past.since is None else max(0, now - past.since))
+
+
+def _seen(past: Past, session: Session, now: int, by: int) -> Past:
+    clients = past.clients if session.clients is None else session.clients
+    since, time = past.since, past.connected
+    if since is not None:
+        since += by
+    if clients and since is None:
+        since = now
+    elif not clients and since is not None:
+        time, since = time + max(0, now - since), None
+    return replace(
+        past,
+        connected=time,
+        since=since,
+        clients=clients,
+        started=session.started,
+        last_connect=session.last_connect,
+        last_disconnect=session.last_disconnect,
+        addresses=_joined(past.addresses, addresses_of(session)),
+    )
+
+
+def _traffic(past: Past, session: Session, is_set: bool) -> Traffic:
+    if session.clients is None or past.clients is None:
+        return Traffic()
+    more = session.clients - past.clients
+    # One that takes another's place within a look; a clock that is set moves both times, too
+    changed = not is_set and (
+        session.last_connect != past.last_connect,
+        session.last_disconnect != past.last_disconnect,
+    ) == (True, True)
+    both = 1 if changed else 0
+    return Traffic(max(more, 0) + both, max(-more, 0) + both)
+
+
+def addresses_of(session: Session) -> tuple[str, ...]:
+    """Return where the clients of a session are that are connected, as far as that is known."""
+    return tuple(getattr(session, "client_addresses", None) or ())
+
+
+def _joined(known: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*known, *more]))[:MAX_ADDRESSES]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What history says of a session beside its last state."""
+
+    began: Annotated[
+        int, Member("began", "Began", "when it was started, or first seen", unit=MILLISECONDS)
+    ]
+    ended: Annotated[
+        int | None, Member("ended", "Ended", "when it ended, null while it runs", unit=MILLISECONDS)
+    ]
+    connected_seconds: Annotated[
+        int,
+        Member("connectedSeconds", "Connected", "for how long clients were connected", "seconds"),
+    ]
+    addresses: Annotated[
+        tuple[str, ...], Member("addresses", "Addresses", "where its clients came from")
+    ]
+
+
+CourseSchema = writing_schema(Course)
+_schema = CourseSchema()
+
+
+def encode_past(text: str, past: Past, now: int) -> str:
+    """Return the JSON that history has of a session whose last state is the JSON ``text``."""
+    course = Course(
+        began=past.began,
+        ended=past.ended,
+        connected_seconds=connected(past, now) // 1000,
+        addresses=past.addresses,
+    )
+    return f"{text[:-1]},{to_json(_schema.dump(course))[1:]}"

@@ -1,0 +1,88 @@
+"""Answers questions about the history, which stays in the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from typing import Any, NamedTuple
+
+from fastx_list.model.history import HistoryQuery
+from fastx_list.model.past import encode_past
+from fastx_list.model.query import look_up, matches, sort_key
+from fastx_list.model.session import published_part
+from fastx_list.store.archive import Archive, Span
+
+PART = 200  # sessions that are read at once
+MAX_LOOKED_AT = 20_000  # sessions, for a filter or an order
+
+
+class TooMany(Exception):
+    """There is too much to look at; the message says what helps."""
+
+
+class PastPage(NamedTuple):
+    """The JSON of each session of an answer, and how many there were before paging, if that is
+    known."""
+
+    texts: list[str]
+    total: int | None
+
+
+def past_page(
+    archive: Archive, login: str | None, query: HistoryQuery, hides_ours: bool, now: int
+) -> Generator[None, None, PastPage]:
+    """Work out in parts, and return, the answer to ``query`` over the sessions of ``login``, or of
+    all; ``now`` is in ms since the Unix epoch.
+
+    Raises :class:`TooMany`, and :class:`fastx_list.store.StoreError`.
+    """
+    span = Span(login, query.since, query.until)
+    limit = query.limit or 0
+    if query.is_usual:
+        ids = archive.find(span, query.start, limit, not query.sort_reverse) if limit else []
+        texts: list[str] = []
+        for part in _parts(ids):
+            texts += _read(archive, part, hides_ours, now)
+            yield
+        return PastPage(texts, archive.count(span))
+    count = archive.count(span)
+    if count is None or count > MAX_LOOKED_AT:
+        raise TooMany(
+            "since, until: a filter or an order takes a time with at most"
+            f" {MAX_LOOKED_AT} sessions; there are {'more' if count is None else count}"
+        )
+    ids = archive.find(span, 0, MAX_LOOKED_AT, last_first=True)
+    found: list[tuple[dict[str, Any], str]] = []
+    for part in _parts(ids):
+        for text in _read(archive, part, hides_ours, now):
+            members: dict[str, Any] = json.loads(text)
+            if matches(members, query.filters):
+                found.append((members, text))
+        yield
+    ordered = _in_order(found, query)
+    return PastPage(ordered[query.start : query.start + limit], len(ordered))
+
+
+def _parts(ids: list[str]) -> list[list[str]]:
+    return [ids[start : start + PART] for start in range(0, len(ids), PART)]
+
+
+def _read(archive: Archive, ids: list[str], hides_ours: bool, now: int) -> list[str]:
+    return [
+        encode_past(published_part(record.text) if hides_ours else record.text, record.past, now)
+        for record in archive.read(ids)
+    ]
+
+
+def _in_order(found: list[tuple[dict[str, Any], str]], query: HistoryQuery) -> list[str]:
+    """Return the texts of ``found``, which come in the order of their ends, as the list would order
+    them."""
+    if query.sort_by is None:
+        texts = [text for _, text in found]
+        return texts[::-1] if query.sort_reverse else texts
+    name = query.sort_by
+    keyed = [(sort_key(look_up(members, name)), members["id"], text) for members, text in found]
+    keyed.sort(key=lambda each: each[1])
+    placed = [(key, text) for key, _, text in keyed if key is not None]
+    placed.sort(key=lambda each: each[0], reverse=query.sort_reverse)  # ties stay as they are
+    return [text for _, text in placed] + [text for key, _, text in keyed if key is None]

@@ -1,0 +1,88 @@
+"""What a store keeps of what has happened: the past of each session, and the events. This file is
+the contract of that part.
+
+Both are written in the step that they tell of. So an event is there once, whoever dies, and in the
+order in which things happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from fastx_list.model.event import Event, What
+from fastx_list.model.past import Past
+
+KEEP_SECONDS = 30 * 86_400.0  # unless the settings say otherwise
+MAX_KEPT = 1_000_000  # sessions that have ended, and events
+LEAST_EVENTS_SECONDS = 3600.0  # that events are kept for those who follow them
+FORGET_AT_ONCE = 1000  # of what is too old, in one step
+MAX_COUNT = 100_000  # sessions of a part of the history that are counted
+
+# The place of a session in the order of ends: when it ended, or, while it runs, this and when it
+# began
+RUNNING = 4 * 10**15
+
+
+class Span(NamedTuple):
+    """Which sessions are meant: those of a login, or of all; that ended in a time, in ms since the
+    Unix epoch, or run if it has no end."""
+
+    login: str | None
+    since: int | None = None
+    until: int | None = None
+
+
+class PastRecord(NamedTuple):
+    """A session of the history: the JSON of its last state, and its past."""
+
+    text: str
+    past: Past
+
+
+class Events(NamedTuple):
+    """Some events, in their order."""
+
+    events: Sequence[Event]
+    # Whether those that followed the one that was asked about are not all kept, or the store has
+    # lost what it had
+    has_gap: bool = False
+
+
+class Archive(Protocol):
+    """Every method may raise :class:`fastx_list.store.StoreError`."""
+
+    def find(self, span: Span, start: int, limit: int, last_first: bool) -> list[str]:
+        """Return ids of sessions in the order of their ends; those that run have none yet and come
+        in that of their beginnings, as if they ended later than all others."""
+
+    def count(self, span: Span) -> int | None:
+        """Return how many there are; ``None`` if that are more than are counted."""
+
+    def read(self, ids: Sequence[str]) -> list[PastRecord]:
+        """Return these sessions, but for those that are not kept any more."""
+
+    def erase(self, login: str) -> int:
+        """Forget the sessions of a login that have ended, and its events; return how many sessions
+        these were."""
+
+    def events(self, after: str | None, limit: int) -> Events:
+        """Return what followed the event with this id; ``None``: the first ones that are kept."""
+
+    def last_event(self) -> str | None:
+        """Return the id of the last event, if there is any."""
+
+    def note(
+        self, what: What, login: str | None = None, more: Mapping[str, Any] | None = None
+    ) -> None:
+        """Add an event that comes with no change of anything else in the store."""
+
+
+def place(past: Past) -> int:
+    """Return the place of a session in the order of ends."""
+    return RUNNING + past.began if past.ended is None else past.ended
+
+
+def bounds(span: Span) -> tuple[int, int]:
+    """Return the places that belong to ``span``: from, and below."""
+    return span.since or 0, 2 * RUNNING if span.until is None else min(span.until, RUNNING)

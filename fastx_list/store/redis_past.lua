@@ -1,0 +1,159 @@
+-- What has happened, which is noted in the step in which it does, and what is forgotten.
+-- redis_past.py says what stands in these keys.
+
+local TRIM_AT_ONCE = 100
+
+local RUNNING = 4 * 10 ^ 15 -- before the place of a session that runs in the order of ends
+
+local function note(what, id, login, server, more)
+  local about = { 'n', name, 'w', what, 'k', integer(math.floor(clock / 1000)), 'a', integer(wall) }
+  for field, value in pairs({ s = id or '', l = login or '', v = server or '', m = more or '' }) do
+    if value ~= '' then
+      table.insert(about, field)
+      table.insert(about, value)
+    end
+  end
+  redis.call('XADD', key('events'), 'MAXLEN', '~', max_kept, '*', unpack(about))
+end
+
+local function login_of(line)
+  return string.match(line or '', '\n(.*)$') or ''
+end
+
+local function remove_past(id, login)
+  redis.call('HDEL', key('past'), id)
+  redis.call('HDEL', key('past-texts'), id)
+  redis.call('ZREM', key('past-kept'), id)
+  redis.call('ZREM', key('past-places'), id)
+  redis.call('ZREM', key('past-places:' .. login), id)
+end
+
+-- Takes besides what the session is whether it begins, how many clients have left and come, and
+-- what is said of those.
+local function put_past(id, login, server, line, place, is_back, traffic, now_so)
+  local before = redis.call('HGET', key('past'), id)
+  if before and login_of(before) ~= login then
+    redis.call('ZREM', key('past-places:' .. login_of(before)), id)
+  end
+  redis.call('HSET', key('past'), id, line)
+  redis.call('HDEL', key('past-texts'), id)
+  redis.call('ZREM', key('past-kept'), id)
+  redis.call('ZADD', key('past-places'), place, id)
+  redis.call('ZADD', key('past-places:' .. login), place, id)
+  local begins, left, came = string.match(traffic, '^(%d) (%d+) (%d+)$')
+  if begins == '1' then
+    note('sessionBegan', id, login, server, is_back and '{"again":true}')
+    if is_back then
+      return
+    end
+  end
+  for _ = 1, tonumber(left) do
+    note('clientLeft', id, login, server, now_so)
+  end
+  for _ = 1, tonumber(came) do
+    note('clientConnected', id, login, server, now_so)
+  end
+end
+
+-- To be called before the session ends; ``why`` is said of it.
+local function end_past(id, login, server, why)
+  local line = redis.call('HGET', key('past'), id)
+  local began, connected, since, rest =
+    string.match(line or '', '^(%d+) %S+ (%d+) (%S+) (.*)$')
+  local more = why
+  if began then -- else of an older release
+    local total = tonumber(connected) + math.max(0, wall - (number(since) or wall))
+    local now = began .. ' ' .. integer(wall) .. ' ' .. integer(total) .. ' - ' .. rest
+    redis.call('HSET', key('past'), id, now)
+    redis.call('HSET', key('past-texts'), id, redis.call('HGET', key('sessions'), id) or '')
+    redis.call('ZADD', key('past-kept'), integer(clock), id)
+    redis.call('ZADD', key('past-places'), integer(wall), id)
+    redis.call('ZADD', key('past-places:' .. login_of(line)), integer(wall), id)
+    more = '"began":' .. began .. ',"connectedSeconds":' .. integer(math.floor(total / 1000))
+    more = more .. (why and ',' .. why or '')
+  end
+  note('sessionEnded', id, login, server, more and '{' .. more .. '}')
+end
+
+-- Drops what is first in a stream for as long as ``is_old`` says so of its field with the time.
+-- There is nothing to drop as a rule, so the first one is looked at alone.
+local function trim(stream, field, is_old)
+  local last
+  for _, count in ipairs({ 1, TRIM_AT_ONCE }) do
+    for _, entry in ipairs(redis.call('XRANGE', stream, '-', '+', 'COUNT', count)) do
+      if not is_old(number(entry[2][field]) or 0) then
+        break
+      end
+      last = entry[1]
+    end
+    if not last then
+      return
+    end
+  end
+  redis.call('XTRIM', stream, 'MINID', last)
+  redis.call('XDEL', stream, last)
+end
+
+local function forget_past()
+  local kept = key('past-kept')
+  local before = integer(clock - keep * 1000)
+  local ids = redis.call('ZRANGEBYSCORE', kept, '-inf', before, 'LIMIT', 0, TRIM_AT_ONCE)
+  local over = math.min(TRIM_AT_ONCE, redis.call('ZCARD', kept) - max_kept)
+  if #ids == 0 and over > 0 then
+    ids = redis.call('ZRANGE', kept, 0, over - 1)
+  end
+  for _, id in ipairs(ids) do
+    remove_past(id, login_of(redis.call('HGET', key('past'), id)))
+  end
+  local events_from = clock / 1000 - math.max(keep, keep_events)
+  trim(key('events'), 6, function(at)
+    return at <= events_from
+  end)
+end
+
+local function forget()
+  local ended = math.floor(certain / 1000) - keep_revoked
+  redis.call('ZREMRANGEBYSCORE', key('revoked'), '-inf', '(' .. integer(ended))
+  local before = integer(clock - remember * 1000)
+  for _, server in ipairs(redis.call('ZRANGEBYSCORE', key('remembered'), '-inf', before)) do
+    redis.call('DEL', key('gone:' .. server), key('gone-params:' .. server))
+    redis.call('ZREM', key('remembered'), server)
+  end
+  trim(key('changes'), 4, function(at)
+    -- What is later than now is of an older version, by the machine's clock
+    return at < clock / 1000 - history or at > clock / 1000
+  end)
+  forget_past()
+end
+
+-- Forgets some of a login's sessions that have ended; returns how many.
+local function erase_past(login)
+  local places = key('past-places:' .. login)
+  local ids = redis.call('ZRANGEBYSCORE', places, '-inf', integer(RUNNING), 'LIMIT', 0, AT_ONCE)
+  for _, id in ipairs(ids) do
+    remove_past(id, login)
+  end
+  return #ids
+end
+
+-- Looks at some events, and forgets those of a login; returns where to go on, if anywhere.
+local function erase_events(login, from)
+  local entries = redis.call('XRANGE', key('events'), from, '+', 'COUNT', AT_ONCE)
+  for _, entry in ipairs(entries) do
+    for index = 1, #entry[2], 2 do
+      if entry[2][index] == 'l' and entry[2][index + 1] == login then
+        redis.call('XDEL', key('events'), entry[1])
+      end
+    end
+  end
+  return #entries == AT_ONCE and '(' .. entries[#entries][1] or ''
+end
+
+-- What is asked for once more has been noted.
+local function note_once(what, login, more)
+  local last = redis.call('XREVRANGE', key('events'), '+', '-', 'COUNT', 1)[1]
+  if not last or last[2][2] ~= name then
+    note(what, nil, login, nil, more)
+  end
+  return 1
+end

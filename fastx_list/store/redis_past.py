@@ -1,0 +1,170 @@
+"""The past of sessions, and the events, in Redis. See :mod:`fastx_list.store.archive`.
+
+Keys: ``past`` (id: see :func:`encode_line`), ``past-texts`` (id: JSON of the last state, once it
+has ended), ``past-places`` and ``past-places:LOGIN`` (id by place), ``past-kept`` (id by when it
+ended, by the store's clock), and ``events``, a stream: ``n`` is the name of the step, ``w`` what
+has happened, ``k`` and ``a`` when, by the store's clock and by the machine's, ``s``, ``l`` and
+``v`` the session, login and server that it is about, and ``m`` what else is to be said. What the
+script does with them is in ``redis_past.lua``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from fastx_list.model.event import Event, What
+from fastx_list.model.json import to_json
+from fastx_list.model.past import Past, addresses_of, begin, go_on
+from fastx_list.model.session import Session
+from fastx_list.store.archive import Events, PastRecord, Span, bounds, place
+from fastx_list.store.records import Records, pairs, readable, whole
+from fastx_list.store.redis_link import Link
+from fastx_list.store.redis_script import Script
+
+_NONE = b"-"
+
+
+class RedisArchive:
+    """See :class:`fastx_list.store.archive.Archive`."""
+
+    def __init__(self, script: Script, records: Records, link: Link) -> None:
+        self._script = script  # every write, and the keys
+        self._records = records  # checks what is read
+        self._link = link  # to Redis
+
+    def find(self, span: Span, start: int, limit: int, last_first: bool) -> list[str]:
+        since, until = bounds(span)
+        command, *ends = ("ZRANGEBYSCORE", str(since), f"({until}")
+        if last_first:
+            command, *ends = ("ZREVRANGEBYSCORE", f"({until}", str(since))
+        [ids] = self._link.ask((command, self._places(span), *ends, "LIMIT", start, limit))
+        return [readable(name) for name in ids]
+
+    def count(self, span: Span) -> int | None:
+        since, until = bounds(span)
+        [count] = self._link.ask(("ZCOUNT", self._places(span), since, f"({until}"))
+        return int(count)
+
+    def _places(self, span: Span) -> str:
+        return self._script.key("past-places" + ("" if span.login is None else f":{span.login}"))
+
+    def read(self, ids: Sequence[str]) -> list[PastRecord]:
+        if not ids:
+            return []
+        lines, running, ended = self._link.ask(
+            *(
+                ("HMGET", self._script.key(name), *ids)
+                for name in ("past", "sessions", "past-texts")
+            )
+        )
+        found: list[PastRecord] = []
+        for name, line, now, last in zip(ids, lines, running, ended, strict=True):
+            past, text = decode_line(line), now if now is not None else last
+            if past is not None and text is not None:
+                found += [
+                    PastRecord(str(record.text), past)
+                    for record in self._records.session(name, text)
+                ]
+        return found
+
+    def erase(self, login: str) -> int:
+        count, more = 0, 1
+        while more:
+            more = int(self._script.run(self._link, "erase_past", login))
+            count += more
+        cursor = b"-"
+        while cursor:
+            cursor = self._script.run(self._link, "erase_events", login, cursor)
+        return count
+
+    def events(self, after: str | None, limit: int) -> Events:
+        where, _, name = (after or "").rpartition("-")
+        key = self._script.key("events")
+        if after is not None and not _is_id(where):
+            return Events(self.events(None, limit).events, has_gap=True)
+        at, rest, first = self._link.transaction(
+            ("XRANGE", key, where or "-", where or "-"),
+            ("XRANGE", key, f"({where}" if where else "-", "+", "COUNT", limit),
+            ("XRANGE", key, "-", "+", "COUNT", 1),
+        )
+        is_there = bool(at) and readable(dict(pairs(at[0][1])).get(b"n")) == name
+        is_lost = after is not None and not is_there and not (rest and first[0] != rest[0])
+        return Events([event for entry in rest for event in _event(*entry)], is_lost)
+
+    def last_event(self) -> str | None:
+        [entries] = self._link.ask(("XREVRANGE", self._script.key("events"), "+", "-", "COUNT", 1))
+        return next((event.id for entry in entries for event in _event(*entry)), None)
+
+    def note(
+        self, what: What, login: str | None = None, more: Mapping[str, Any] | None = None
+    ) -> None:
+        said = to_json(more) if more else ""
+        self._script.run(self._link, "note", what.value, login or "", said)
+
+
+def texts_of_past(session: Session, line: bytes | None, now: int) -> tuple[str, str, str, str]:
+    """Return what the script takes of the past of a session that has changed, which was ``line``:
+    its new one, its place, what its clients did, and what is said of those."""
+    before = decode_line(line)
+    past, traffic = begin(session, now) if before is None else go_on(before, session, now)
+    begins = before is None or before.ended is not None
+    return (
+        encode_line(past, session.login),
+        str(place(past)),
+        f"{begins:d} {traffic.left} {traffic.came}",
+        to_json({"clients": session.clients, "addresses": addresses_of(session)}),
+    )
+
+
+def encode_line(past: Past, login: str) -> str:
+    """Return the past of a session of ``login`` as the store has it."""
+    numbers = (
+        *(past.began, past.ended, past.connected, past.since, past.clients, past.started),
+        *(past.last_connect, past.last_disconnect),
+    )
+    words = ("-" if number is None else str(number) for number in numbers)
+    return f"{' '.join(words)} {to_json(past.addresses)}\n{login}"
+
+
+def decode_line(line: bytes | None) -> Past | None:
+    """Return the past that ``line`` says; ``None`` if it says none."""
+    with suppress(ValueError, TypeError):  # anybody may have written it
+        words = (line or b"").partition(b"\n")[0].split(b" ", 8)
+        began, ended, connected, since, clients, started, came, left = map(_number, words[:8])
+        if began is not None and connected is not None:
+            addresses = tuple(map(str, json.loads(words[8])))
+            return Past(began, ended, connected, since, clients, started, came, left, addresses)
+    return None
+
+
+def _number(word: bytes) -> int | None:
+    return None if word == _NONE else whole(word)
+
+
+def _is_id(text: str) -> bool:
+    head, _, tail = text.partition("-")
+    return head.isdigit() and tail.isdigit()
+
+
+def _event(entry_id: bytes, values: list[bytes]) -> list[Event]:
+    fields = dict(pairs(values))
+
+    def text(name: bytes) -> str | None:
+        return fields[name].decode() if name in fields else None
+
+    with suppress(ValueError, KeyError, TypeError):  # anybody may have written it
+        return [
+            Event(
+                f"{entry_id.decode()}-{fields[b'n'].decode()}",
+                whole(fields[b"a"]),
+                fields[b"w"].decode(),
+                text(b"s"),
+                text(b"l"),
+                text(b"v"),
+                json.loads(fields.get(b"m", b"{}")),
+            )
+        ]
+    return []

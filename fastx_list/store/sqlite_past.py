@@ -1,0 +1,185 @@
+"""What the SQLite store notes of what happens, in the step in which it does, and what of that it
+forgets. See :mod:`fastx_list.store.archive`."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from fastx_list.model.event import What
+from fastx_list.model.json import to_json
+from fastx_list.model.past import Past, Traffic, addresses_of, begin, go_on
+from fastx_list.model.session import Session, decode
+from fastx_list.store.archive import FORGET_AT_ONCE, LEAST_EVENTS_SECONDS, MAX_KEPT, place
+
+if TYPE_CHECKING:
+    from fastx_list.store import Record
+    from fastx_list.store.sqlite_order import Step
+
+# ``place`` is that in the order of ends, and ``kept`` when a session ended, or something happened,
+# by the clock of the order.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS past (
+    id TEXT PRIMARY KEY, login TEXT NOT NULL, place INTEGER NOT NULL, began INTEGER NOT NULL,
+    ended INTEGER, connected INTEGER NOT NULL, since INTEGER, clients INTEGER, started INTEGER,
+    last_connect INTEGER, last_disconnect INTEGER, addresses TEXT NOT NULL, text TEXT, kept REAL
+);
+CREATE INDEX IF NOT EXISTS past_place ON past (place);
+CREATE INDEX IF NOT EXISTS past_login ON past (login, place);
+CREATE INDEX IF NOT EXISTS past_kept ON past (kept) WHERE kept IS NOT NULL;
+CREATE TABLE IF NOT EXISTS event (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, at INTEGER NOT NULL,
+    kept REAL NOT NULL, what TEXT NOT NULL, session TEXT, login TEXT, server_id TEXT, more TEXT
+);
+"""
+
+COLUMNS = (
+    "began, ended, connected, since, clients, started, last_connect, last_disconnect, addresses"
+)
+# As :func:`fastx_list.model.past.connected` counts. A session of an older release has no past.
+_END_PAST = """
+UPDATE past SET place = :now, ended = :now, kept = :kept, since = NULL,
+    connected = connected + coalesce(max(0, :now - since), 0),
+    text = (SELECT text FROM session WHERE id = :id)
+WHERE id = :id
+"""
+_NOTE_END = """
+INSERT INTO event (name, at, kept, what, session, login, server_id, more)
+SELECT :name, :now, :kept, 'sessionEnded', :id, session.login, server_id,
+    CASE WHEN began IS NOT NULL
+        THEN printf('{"began":%d,"connectedSeconds":%d%s}', began, connected / 1000, :said) END
+FROM session LEFT JOIN past USING (id) WHERE id = :id
+"""
+_OLDEST = """
+SELECT (SELECT min(kept) FROM past WHERE kept IS NOT NULL), (SELECT max(rowid) FROM past),
+    (SELECT min(seq) FROM event), (SELECT kept FROM event ORDER BY seq LIMIT 1),
+    (SELECT max(seq) FROM event)
+"""
+OF_PAST = ", ".join(f"past.{column}" for column in COLUMNS.split(", "))
+
+
+def put(step: Step, session: Session, is_back: bool) -> None:
+    """Take note of a session that is new or has changed. ``is_back``: it had ended with a lease."""
+    db, now = step.db, step.wall
+    row = db.execute(f"SELECT {COLUMNS} FROM past WHERE id = ?", (session.id,)).fetchone()
+    before = None if row is None else past_of(row)
+    past, traffic = begin(session, now) if before is None else go_on(before, session, now)
+    values = session.login, place(past), *_values(past)
+    if before is None:
+        db.execute(
+            f"INSERT INTO past (id, login, place, {COLUMNS}) VALUES ({', '.join('?' * 12)})",
+            (session.id, *values),
+        )
+    else:
+        db.execute(
+            f"UPDATE past SET (login, place, {COLUMNS}) = ({', '.join('?' * 11)}), kept = NULL,"
+            " text = NULL WHERE id = ?",
+            (*values, session.id),
+        )
+    about = session.id, session.login, session.server_id
+    if before is None or before.ended is not None:
+        note(step, What.SESSION_BEGAN, *about, {"again": True} if is_back else {})
+        traffic = Traffic() if is_back else traffic
+    now_so = {"clients": session.clients, "addresses": list(addresses_of(session))}
+    for what, count in ((What.CLIENT_LEFT, traffic.left), (What.CLIENT_CONNECTED, traffic.came)):
+        for _ in range(count):
+            note(step, what, *about, now_so)
+
+
+def end_sessions(step: Step, ids: Iterable[str], said: str = "") -> None:
+    """Take note of sessions that end in this step, before they do; ``said`` are members of each
+    event, in JSON."""
+    values = [
+        {"id": name, "now": step.wall, "kept": step.now, "name": step.name, "said": said}
+        for name in ids
+    ]
+    step.db.executemany(_END_PAST, values)
+    step.db.executemany(_NOTE_END, values)
+
+
+def note_params(step: Step, record: Record, names: Sequence[str]) -> None:
+    """Take note of params that are set: of their names, for what they say is the portal's."""
+    about = record.id, record.login, record.server_id
+    note(step, What.PARAMS_SET, *about, {"names": names})
+
+
+def note(
+    step: Step,
+    what: What,
+    session_id: str | None = None,
+    login: str | None = None,
+    server_id: str | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Add an event of this step."""
+    step.db.execute(
+        "INSERT INTO event (name, at, kept, what, session, login, server_id, more) VALUES (?, ?, ?,"
+        " ?, ?, ?, ?, ?)",
+        (
+            step.name,
+            step.wall,
+            step.now,
+            what.value,
+            session_id,
+            login,
+            server_id,
+            to_json(more) if more else None,
+        ),
+    )
+
+
+def forget(step: Step) -> None:
+    """Forget some of what is too old, by the store's own clock, or too much."""
+    db = step.db
+    ended_before = step.now - step.keep
+    happened_before = step.now - max(step.keep, LEAST_EVENTS_SECONDS)
+    # As a rule there is nothing to forget, which this tells at once
+    oldest, last, first_event, at, last_event = db.execute(_OLDEST).fetchone()
+    if oldest is not None and (oldest <= ended_before or last > MAX_KEPT):
+        for condition, bound in (
+            ("kept <= ? ORDER BY kept", ended_before),
+            ("rowid <= (SELECT max(rowid) FROM past) - ? ORDER BY rowid", MAX_KEPT),
+        ):
+            db.execute(
+                "DELETE FROM past WHERE rowid IN (SELECT rowid FROM past WHERE kept IS NOT NULL"
+                f" AND {condition} LIMIT {FORGET_AT_ONCE})",
+                (bound,),
+            )
+    if at is not None and (at <= happened_before or first_event <= last_event - MAX_KEPT):
+        db.execute(
+            "DELETE FROM event WHERE seq < ? AND (kept <= ? OR seq <= ?)",
+            (first_event + FORGET_AT_ONCE, happened_before, last_event - MAX_KEPT),
+        )
+
+
+def upgrade(db: sqlite3.Connection, wall: int) -> None:
+    """Give those that run in an older store a past."""
+    rows = db.execute(
+        "SELECT text FROM session WHERE ended IS NULL AND id NOT IN (SELECT id FROM past)"
+    ).fetchall()
+    for (text,) in rows:
+        with suppress(ValueError, TypeError, AttributeError):  # anybody may have written it
+            session = decode(text)
+            past, _ = begin(session, wall)
+            db.execute(
+                f"INSERT INTO past (id, login, place, {COLUMNS}) VALUES ({', '.join('?' * 12)})",
+                (session.id, session.login, place(past), *_values(past)),
+            )
+
+
+def _values(past: Past) -> tuple[Any, ...]:
+    return (
+        *(past.began, past.ended, past.connected, past.since, past.clients, past.started),
+        *(past.last_connect, past.last_disconnect, to_json(past.addresses)),
+    )
+
+
+def past_of(row: Sequence[Any]) -> Past:
+    """Return what a row with these columns says."""
+    *numbers, addresses = row
+    began, ended, connected, since, clients, started, came, left = numbers
+    addresses = tuple(json.loads(addresses))
+    return Past(began, ended, connected, since, clients, started, came, left, addresses)

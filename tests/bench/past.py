@@ -1,0 +1,139 @@
+"""``python -m tests.bench.past``: how long a page of a long history takes, and how many bytes a
+session there."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from fastx_list.model.history import HistoryQuery
+from fastx_list.model.past import Past
+from fastx_list.model.session import Session, encode
+from fastx_list.replica.past import past_page
+from fastx_list.store import Lease, Store, open_store
+from fastx_list.store.archive import place
+from fastx_list.store.redis_past import encode_line
+
+LOGINS = 2000
+APART = 2592  # ms between two beginnings: a million in 30 days
+BEGAN = 1_700_000_000_000
+LEASE = Lease("one", "1", "host", 3600)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sessions", type=int, default=1_000_000)
+    parser.add_argument("--redis", help="a Redis that is empty, such as redis://127.0.0.1:6380")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        database = Path(directory) / "sessions.db"
+        store = open_store(asked.redis or f"sqlite:///{database}")
+        store.observe("server", {}, LEASE)
+        before = _size(asked.redis, database)
+        if asked.redis:
+            _fill_redis(asked.redis, asked.sessions)
+        else:
+            _fill_sqlite(store, asked.sessions)
+        kept = (_size(asked.redis, database) - before) / asked.sessions
+        print(f"{asked.sessions} sessions, {kept:.0f} bytes each")
+        _measure(store, asked.sessions)
+        store.close()
+
+
+def _measure(store: Store, count: int) -> None:
+    last = BEGAN + count * APART
+    for what, login, query in (
+        ("the first page of all", None, HistoryQuery(limit=100)),
+        ("page 1000 of all", None, HistoryQuery(limit=100, start=100_000)),
+        ("of an hour", None, HistoryQuery(limit=100, since=last - 3_600_000 * 24, until=last)),
+        ("the first page of a login", "u7", HistoryQuery(limit=100)),
+        ("a login's, sorted by a member", "u7", HistoryQuery(limit=100, sort_by="command")),
+    ):
+        print(f"{what}: {_time(lambda: _page(store, login, query)) * 1000:.1f} ms")
+
+
+def _page(store: Store, login: str | None, query: HistoryQuery) -> None:
+    for _ in past_page(store.archive, login, query, False, BEGAN):
+        pass
+
+
+def _time(call: Callable[[], Any]) -> float:
+    took = []
+    for _ in range(9):
+        began = time.perf_counter()
+        call()
+        took.append(time.perf_counter() - began)
+    return statistics.median(took)
+
+
+def _sessions(count: int) -> Iterator[tuple[Session, Past, str]]:
+    chance = random.Random(7)
+    for number in range(count):
+        began = BEGAN + number * APART
+        ended = began + chance.randrange(36_000_000)
+        session = Session(
+            id=f"{chance.getrandbits(128):032x}",
+            login=f"u{chance.randrange(LOGINS)}",
+            server_id="server",
+            hostname="host.example.org",
+            server_pid=4711,
+            geometry="1280x720",
+            window_mode="desktop",
+            started=began,
+            last_connect=began,
+            last_disconnect=ended,
+            command=f"startxfce4 {number % 50}",
+            clients=0,
+            display=10,
+            kind="xrdp",
+        )
+        past = Past(began, ended, 3_600_000, None, 0, began, began, ended, ("192.0.2.7",))
+        yield session, past, encode(session, {"name": "Thesis"})
+
+
+def _fill_sqlite(store: Any, count: int) -> None:
+    rows = (
+        (
+            *(session.id, session.login, place(past), past.began, past.ended, past.connected),
+            *(None, 0, past.started, past.last_connect, past.last_disconnect, '["192.0.2.7"]'),
+            *(text, time.time()),
+        )
+        for session, past, text in _sessions(count)
+    )
+    with store._file.writing() as db:
+        db.executemany(f"INSERT INTO past VALUES ({', '.join('?' * 14)})", rows)
+
+
+def _fill_redis(url: str, count: int) -> None:
+    client: Any = redis.Redis.from_url(url)
+    prefix = "{fastx-list}:1:"
+    pipe = client.pipeline(transaction=False)
+    for number, (session, past, text) in enumerate(_sessions(count)):
+        pipe.hset(f"{prefix}past", session.id, encode_line(past, session.login))
+        pipe.hset(f"{prefix}past-texts", session.id, text)
+        pipe.zadd(f"{prefix}past-kept", {session.id: past.began})
+        pipe.zadd(f"{prefix}past-places", {session.id: place(past)})
+        pipe.zadd(f"{prefix}past-places:{session.login}", {session.id: place(past)})
+        if number % 1000 == 999:
+            pipe.execute()
+    pipe.execute()
+    client.close()
+
+
+def _size(url: str | None, database: Path) -> int:
+    if url is None:
+        return sum(file.stat().st_size for file in database.parent.iterdir())
+    client: Any = redis.Redis.from_url(url)
+    return int(client.info("memory")["used_memory"])
+
+
+if __name__ == "__main__":
+    main()
