@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from fastx_list.agent.accounts import Account, Accounts
 from fastx_list.agent.directories import Directories
@@ -25,6 +27,10 @@ ASK_SECONDS = 0.025  # between two times of asking what has happened
 LOGIN_SECONDS, LOGIN_SHARE = 1.0, 0.03
 ALL_SECONDS, ALL_SHARE = 3.0, 0.1
 
+LATE = "what there was no time for"
+MAX_AGAIN = 3  # looks, one after the other, for that alone
+
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -43,20 +49,44 @@ class Events:
         # What has happened since the last look, and for which of it one is made sooner.
         self._happened: set[Change] = set()
         self.causes: set[Change] = set()
+        # How many looks before this one were made only for what there was no time for.
+        self._again = 0
         # When the last look began, and what it has taken, in seconds of processor time.
         self._began = self._cost = 0.0
+        # Whether something has failed, since all was well, for a reason that nobody has thought of.
+        self._is_failing = False
         # Why not all can be told, as it was said last.
         self._said: dict[str, str] = {}
 
     def begin(self) -> None:
         """Begin a look."""
+        self._try(self._begin)
+
+    def follow(self, seen: Seen) -> None:
+        """Follow what the look has ``seen``; it and what came of it are done."""
+        self._try(partial(self._follow, seen))
+
+    def is_due(self) -> bool:
+        """Return whether to look now, since something has happened."""
+        return self._try(self._is_due) or False
+
+    def _try(self, call: Callable[[], T]) -> T | None:
+        """Return what ``call`` returns. Whatever fails there, the looks that come anyway go on."""
+        try:
+            return call()
+        except Exception:
+            if not self._is_failing:
+                log.exception("what happens cannot be followed; will try again")
+            self._is_failing = True
+            return None
+
+    def _begin(self) -> None:
         self._traffic.begin()
         self._directories.changes()  # up to now, which the look sees
         self._happened = set()
         self._began = time.process_time()
 
-    def follow(self, seen: Seen) -> None:
-        """Follow what the look has ``seen``; it and what came of it are done."""
+    def _follow(self, seen: Seen) -> None:
         now = time.monotonic()
         self._cost = time.process_time() - self._began
         payers = {_payer(cause) for cause in self.causes}
@@ -64,22 +94,22 @@ class Events:
             self._accounts.of(each, now).spend(self._cost / len(payers), now)
         if payers:
             self._all.spend(self._cost, now)
+        # What a look was made for is not to wait for the one that comes anyway
+        self._again = self._again + 1 if {each.what for each in self.causes} == {LATE} else 0
+        if self._again < MAX_AGAIN:
+            self._happened |= {Change(LATE, uid) for uid in seen.late if payer(uid) in payers}
         self.causes = set()
-        # What a look was made for is not to wait for the next one
-        self._happened |= {
-            Change("what there was no time for", uid) for uid in seen.late if payer(uid) in payers
-        }
         self._ends.follow(seen)
         self._traffic.follow(seen.signs)
         self._directories.follow()
         self._explain("the end of a session", self._ends.problem)
         self._explain("a session file", self._directories.problem)
 
-    def is_due(self) -> bool:
-        """Return whether to look now, since something has happened."""
+    def _is_due(self) -> bool:
         self._happened |= self._ends.changes() | self._directories.changes()
         self._happened |= self._traffic.changes()
         self._explain("a new session or client", self._traffic.problem)
+        self._is_failing = False
         if not self._happened:
             return False
         now = time.monotonic()

@@ -64,6 +64,22 @@ def events() -> Iterator[Events]:
     events.close()
 
 
+def test_who_never_has_time_enough_is_looked_at_again_a_few_times_only(
+    clock: Time, events: Events, happens: Callable[..., None]
+) -> None:
+    late = NOTHING._replace(late={HOSTILE})
+    clock.look(events, late)
+    assert not events.is_due()  # that look was made anyway
+    happens(HOSTILE)
+    assert events.is_due()
+    happens()
+    clock.look(events, late)
+    for _ in range(module.MAX_AGAIN):
+        assert events.is_due()
+        clock.look(events, late)
+    assert not events.is_due()
+
+
 @pytest.mark.parametrize("whose", [HOSTILE, None], ids=["a login", "nobody knows whose"])
 def test_events_without_end_are_heard_for_a_share_of_the_time(
     clock: Time, events: Events, happens: Callable[..., None], whose: int | None
