@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from tests.support import needs_root, program
 
 INSIDE = "FASTX_CHAOS_INSIDE"  # set for what runs in it
-# The first process of it buries all that have lost their parents, as a shell does that waits.
+# The first process of it buries all that have lost their parents, as a shell does that waits. The
+# kernel keeps little of what is sent, so that a client that is slow to read really is owed much.
 FIRST_PROCESS = (
-    "ip link set lo up; mkdir -p /tmp/.X11-unix; mount -t tmpfs -o mode=1777 tmpfs /tmp/.X11-unix;"
+    "ip link set lo up; echo 4096 8192 16384 > /proc/sys/net/ipv4/tcp_wmem;"
+    " mkdir -p /tmp/.X11-unix; mount -t tmpfs -o mode=1777 tmpfs /tmp/.X11-unix;"
     ' "$@"; exit $?'
 )
 

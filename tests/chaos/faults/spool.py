@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from tests.chaos.faults.table import UNDER, fault, hold
 from tests.chaos.truth import CROWD, STARTED, Session
@@ -71,7 +72,8 @@ def spool_unreadable_when_the_agent_starts(world: World) -> Iterator[None]:
         yield
 
 
-def _crowd(world: World, count: int) -> Iterator[None]:
+def _crowd(world: World, count: int, changes: int = 0) -> Iterator[None]:
+    """Let there be many sessions, which change so often before they end."""
     node = _node(world)
     world.truth.excuses.blind.add(node.name)  # until all are read, however long that takes
     files = {}
@@ -83,19 +85,29 @@ def _crowd(world: World, count: int) -> Iterator[None]:
         )
         world.truth.add(session)
         files[session] = node.spool / f"crowd-{number}.json"
-        draft = node.spool / "crowd.new"
-        draft.write_text(json.dumps(session.versions[-1]), encoding="utf-8")
-        draft.rename(files[session])
+        _write(session, files[session])
     yield
     hold(world, UNDER)
+    for number in range(1, changes + 1):
+        for session, file in files.items():
+            session.change(clients=number)
+            _write(session, file)
+        hold(world, UNDER)
     for session, file in files.items():
         session.ended = time.monotonic()
         file.unlink()
 
 
+def _write(session: Session, file: Path) -> None:
+    draft = file.with_name("crowd.new")
+    draft.write_text(json.dumps(session.versions[-1]), encoding="utf-8")
+    draft.rename(file)
+
+
 @fault(weight=2)
 def spool_of_many_files(world: World) -> Iterator[None]:
-    yield from _crowd(world, SOME)
+    """Who is slow to read is owed all of their states, and told the last one alone."""
+    yield from _crowd(world, SOME, changes=2)
 
 
 @fault(weight=1, is_quick=False)
