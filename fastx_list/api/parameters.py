@@ -90,7 +90,10 @@ def parse_query_string(query_string: bytes) -> Query:
             for pair in pairs_of(query_string)
             if pair[0] in _NAMES or meaning(pair[0], _NAMES) is not None
         )
-        short = sum(len(name) + len(value) for name, value in asked) <= MAX_KEPT_QUESTION
+        short = (
+            len(query_string) <= MAX_KEPT_QUESTION
+            or sum(len(name) + len(value) for name, value in asked) <= MAX_KEPT_QUESTION
+        )
         return _parse_kept(asked) if short else _load(asked_for(asked, _NAMES))
     except SchemaError as error:
         raise ValidationError(describe(error)) from None

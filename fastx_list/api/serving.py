@@ -56,31 +56,38 @@ def prepare() -> None:
 
 
 def try_application(
-    server: Arbiter, problem: Callable[[object], str | None] = lambda application: None
+    server: Arbiter,
+    problem: Callable[[object], str | None] = lambda application: None,
+    *,
+    apart: bool,
 ) -> None:
     """Load the application before there are workers, and exit with one line where that fails, or
     where there is a ``problem`` with it.
 
     Else each worker would say it, and when a second one fails while gunicorn halts for the first,
-    that ends with a traceback of its own. Nothing of it stays in the master, where gevent could
-    not patch it any more.
+    that ends with a traceback of its own. What is imported for it is there for all workers, unless
+    it is loaded ``apart`` in a process that ends.
     """
     if server.cfg.is_ssl:
         _cannot_start("list and sidecar speak no TLS; that is for a proxy before them")
     if server.cfg.workers < 1:
         _cannot_start("WEB_CONCURRENCY takes how many workers there are: 1 or more")
-    child = os.fork()
+    is_other_user = server.cfg.uid != os.geteuid() or server.cfg.gid != os.getegid()
+    child = os.fork() if apart or is_other_user else None
     if child:
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) == CANNOT_START:
             sys.exit(CANNOT_START)
         return  # if it was killed the workers meet that, too
+    if child is not None:
+        gunicorn.util.set_owner_process(server.cfg.uid, server.cfg.gid, server.cfg.initgroups)
     logging.disable()  # as each worker logs the same
-    gunicorn.util.set_owner_process(server.cfg.uid, server.cfg.gid, server.cfg.initgroups)
     what = _problem_with(server, problem)
+    logging.disable(logging.NOTSET)
     if what:
         _cannot_start(what)
-    sys.exit(0)
+    if child is not None:
+        sys.exit(0)
 
 
 def _problem_with(server: Arbiter, problem: Callable[[object], str | None]) -> str | None:
@@ -88,7 +95,7 @@ def _problem_with(server: Arbiter, problem: Callable[[object], str | None]) -> s
     from fastx_list.store import StoreError
 
     try:
-        return problem(server.app.wsgi())
+        return problem(server.app.load())
     except (AppImportError, ConfigError, ImportError, StoreError) as error:
         return str(error)
     except Exception as error:

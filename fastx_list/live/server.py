@@ -50,7 +50,8 @@ def on_starting(server: Arbiter) -> None:
     # A file a connection, and a service manager's default may be 1,024
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    serving.try_application(server, _is_no_sidecar)
+    # What the master has imported gevent could not patch in a worker
+    serving.try_application(server, _is_no_sidecar, apart=True)
 
 
 def _is_no_sidecar(application: object) -> str | None:

@@ -62,6 +62,8 @@ class Pages:
         # The views that were sorted or filtered, with how much of that they keep; the one that was
         # asked last at the end
         self._sorted: OrderedDict[View[Any], int] = OrderedDict()
+        # What the last of them was like then
+        self._last: tuple[int, ...] = ()
         # All of that together
         self._sorted_bytes = 0
 
@@ -83,7 +85,10 @@ class Pages:
         if kept is not None:
             self._drop(topic, query)
         self._keep(topic, query, _KeptPage(page, filtered.version, view.version, size))
-        self._bound(topic, view)
+        now = view.version, view.sorts, filtered.version, filtered.sorts
+        if now != self._last:  # else it keeps what it kept
+            self._bound(topic, view)
+            self._last = now
         return page
 
     def forget(self, view: View[Any]) -> None:

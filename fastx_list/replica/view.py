@@ -144,6 +144,10 @@ class Order:
         size = len(placed)
         stop = min(stop, size)
         high = None
+        # With those beside it, since a group of ties may reach beyond the page
+        around = placed[max(0, size - stop - 1) : size - start + 1]
+        if len({item[1] for item in around}) == len(around):
+            return placed[size - stop : max(0, size - start)][::-1]
         while start + len(found) < stop:
             position = start + len(found)
             key = placed[size - 1 - position][:2]
@@ -191,6 +195,8 @@ class View(Generic[E]):
         self.collect(entries)
         # Another number after each change of the entries; no two views ever have the same
         self.version = next(_versions)
+        # How often it was sorted or filtered
+        self.sorts = 0
         # Its ids as they were sorted last, by name of the member; the one used last at the end
         self._orders: OrderedDict[str, Order] = OrderedDict()
         # Views of those that pass more filters; the one used last at the end
@@ -306,11 +312,13 @@ class View(Generic[E]):
             self.entries.update((entry.id, entry) for entry in entries if self._passes(entry))
 
     def _keep_narrowed(self, view: View[E]) -> None:
+        self.sorts += 1
         self._narrowed[view.filters] = view
         if len(self._narrowed) > MAX_NARROWED:
             self._narrowed.popitem(last=False)
 
     def _keep_order(self, order: Order) -> None:
+        self.sorts += 1
         self._orders[order.name] = order
         if len(self._orders) > MAX_ORDERS:
             self._orders.popitem(last=False)

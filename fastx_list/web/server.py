@@ -23,4 +23,4 @@ sendfile = False  # it would wait for the client
 
 def on_starting(server: Arbiter) -> None:
     serving.prepare()
-    serving.try_application(server)
+    serving.try_application(server, apart=False)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,35 +181,43 @@ def compare(options: argparse.Namespace, report: common.Report, directory: Path)
             rates(found["ours"], found["indexed"]),
             "times",
         )
-        report.target("the list : bare route", of_bare, at_least=0.90)
+        report.target("the list : bare route", of_bare, at_least=1.3)
         report.target("the list : Datasette", of_rows, at_least=15)
 
-        buster = write_script(directory / "buster.lua", ours.url, "'_=' .. n")
         # A limit that was never asked before makes every question a new one, and still takes in all
-        # sessions of the login.
-        other = write_script(
-            directory / "other.lua",
-            ours.url,
+        # sessions of the login. The bare route is asked the same, which wrk has to make up, too.
+        question = (
             "'sortBy=' .. orders[n % #orders + 1] .. '&sortReverse=' .. n % 2 .. '&start=' .. n % 5"
-            " .. '&limit=' .. 20 + n",
+            " .. '&limit=' .. 20 + n"
         )
+        asked = {
+            f"{name} {what}": (
+                server,
+                write_script(directory / f"{name}-{what}.lua", server.url, text),
+            )
+            for what, text in (("buster", "'_=' .. n"), ("other", question))
+            for name, server in (("ours", ours), ("bare", plain))
+        }
         found = common.alternate(
             {
-                "bare": lambda: common.wrk(plain, *load),
-                "buster": lambda: common.wrk(ours, *load, buster),
-                "other": lambda: common.wrk(ours, *load, other),
+                name: partial(common.wrk, server, *load, script)
+                for name, (server, script) in asked.items()
             },
             options.rounds,
         )
         print("a varying question")
-        show(report, "a cache-buster each time", found["buster"])
-        report.figure(
-            "  : bare route, of each round", rates(found["buster"], found["bare"]), "times"
-        )
-        show(report, "another sortBy, start and limit each time", found["other"])
-        report.figure(
-            "  : bare route, of each round", rates(found["other"], found["bare"]), "times"
-        )
+        for what, name in (
+            ("buster", "a cache-buster each time"),
+            ("other", "another sortBy, start and limit each time"),
+        ):
+            show(report, name, found[f"ours {what}"])
+            show(report, "  bare Flask route, asked the same", found[f"bare {what}"])
+            of_bare = report.figure(
+                "  : bare route, of each round",
+                rates(found[f"ours {what}"], found[f"bare {what}"]),
+                "times",
+            )
+        report.target("a new question each time : bare route", of_bare, at_least=1.0)
 
 
 def grow(options: argparse.Namespace, report: common.Report, directory: Path) -> None:

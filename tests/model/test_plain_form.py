@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -55,6 +56,21 @@ def test_the_beginning_tells_when_a_session_started(text: str) -> None:
     except ValueError:
         return
     assert started is None or started == members["started"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"id":"a","params":{"b":1,"started":5},"started":7}',
+        '{"id":"a","started":null}',
+        '{"id":"a","started":1e3}',
+        '{"id":"a,\\"started\\":5"}',
+        '{"id":"a","started":' + 5000 * "9" + "}",
+        "{}",
+    ],
+)
+def test_another_beginning_tells_nothing(text: str) -> None:
+    assert started_of(text.encode()) is None
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
