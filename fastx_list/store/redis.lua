@@ -43,7 +43,14 @@ end
 
 local time = redis.call('TIME')
 local wall = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local kept = redis.call('HMGET', key('clock'), 'wall', 'now', 'longest', 'certain')
+local kept = redis.call('HMGET', key('clock'), 'wall', 'now', 'longest', 'certain', 'format')
+
+-- A release that writes what this one cannot read says so there. Nothing was written yet.
+local FORMAT = 1
+if (number(kept[5]) or FORMAT) > FORMAT then
+  error('made by a newer fastx-list')
+end
+
 local passed =
   math.max(0, math.min(wall - (number(kept[1]) or wall), number(kept[3]) or LONGEST_STEP))
 local clock = (number(kept[2]) or 0) + passed

@@ -7,6 +7,10 @@ from redis import exceptions, sentinel
 from fastx_list.store import StoreError
 from fastx_list.store.redis_address import Address
 
+FORMAT = 1  # of what this release writes and reads; a store that says none has it
+MADE_BY_A_NEWER = (
+    "was made by a newer fastx-list; install that here, or use another ?prefix= or database"
+)
 _CANNOT_SAVE = "MISCONF"  # the first word of Redis when it cannot write to its disk
 
 
@@ -57,6 +61,8 @@ def _reason(error: BaseException | None, address: Address) -> str:
             "cannot save its data, so it takes no changes: its disk may be full, and its log says"
             " more"
         )
+    if "made by a newer fastx-list" in text:  # redis.lua
+        return MADE_BY_A_NEWER
     if isinstance(error, sentinel.MasterNotFoundError):
         return (
             "cannot be found: no Sentinel that answers knows a master of this name; "

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from fastx_list.store import (
     AT_ONCE,
@@ -26,7 +27,7 @@ from fastx_list.store import (
 from fastx_list.store.beats import Beats, Renewal
 from fastx_list.store.records import Records, pairs, readable, whole
 from fastx_list.store.redis_address import Address
-from fastx_list.store.redis_errors import StoreFull
+from fastx_list.store.redis_errors import FORMAT, MADE_BY_A_NEWER, StoreFull
 from fastx_list.store.redis_link import Command, Link
 from fastx_list.store.redis_script import Script
 from fastx_list.store.redis_watch import Watch
@@ -160,11 +161,13 @@ class Reader:
 
     def _read_changes(self, revision: Revision, count: int = 2 * AT_ONCE) -> Changes:
         """Read the next ``count`` changes after ``revision``, or a step if that has more."""
-        head, entries, (certain, made) = self._link.transaction(
+        head, entries, (certain, made, written) = self._link.transaction(
             ("GET", self._script.head),
             ("XRANGE", self._script.changes, f"({revision.number}-0", "+", "COUNT", count),
-            ("HMGET", self._script.key("clock"), "certain", "made"),
+            ("HMGET", self._script.key("clock"), "certain", "made", "format"),
         )
+        if _is_newer(written):
+            raise StoreError(f"the store, {self._address}, {MADE_BY_A_NEWER}")
         current = self._position(head)
         last = whole(entries[-1][0].partition(b"-")[0]) if entries else revision.number
         more = len(entries) == count and last < current.number
@@ -245,6 +248,14 @@ class Reader:
                 ),
                 time.monotonic(),
             )
+
+
+def _is_newer(written: bytes | None) -> bool:
+    """Whether a store says that it has a format which this release does not know. What is no number
+    is none: anybody may have written it."""
+    with suppress(ValueError):
+        return written is not None and whole(written) > FORMAT
+    return False
 
 
 def _kept_from(certain: bytes | None) -> int:

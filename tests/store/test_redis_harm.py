@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from fastx_list.model.server import Server
 from fastx_list.store import (
     OrderLost,
     SnapshotNeeded,
     Store,
     StoreError,
+    redis_errors,
     redis_link,
     redis_reader,
     redis_script,
@@ -269,3 +271,31 @@ def test_a_huge_value_costs_no_reader_its_size(
     assert int(grown) < 32 * 1024  # KiB
     assert any("more than stores write" in each for each in said), said
     assert any(raw.key(name) in each for each in said), said
+
+
+def test_a_redis_that_a_newer_release_writes_is_neither_read_nor_written(
+    opened: OpenStore, raw: Raw
+) -> None:
+    store = opened()
+    store.observe("s1", by_id(make_session(1)))
+    revision = store.snapshot().revision
+    set_format(raw, str(redis_errors.FORMAT + 1))
+    newer = "the store, Redis at .*, was made by a newer fastx-list; install that here"
+    for call in (
+        lambda: store.observe("s1", {}),
+        lambda: store.heartbeat(Server("s1", "host"), make_lease()),
+        lambda: store.revoke({"jti": 1}),
+        store.end_leases,
+        store.snapshot,
+        lambda: opened().snapshot(),
+    ):
+        with pytest.raises(StoreError, match=newer):
+            call()
+    for format_ in (str(redis_errors.FORMAT), "nonsense"):
+        set_format(raw, format_)
+        assert [record.id for record in store.snapshot().records] == ["s1-1"]
+        assert store.changes(revision) is None
+
+
+def set_format(raw: Raw, text: str) -> None:
+    raw.client.hset(raw.key("clock"), "format", text)
