@@ -29,18 +29,19 @@ class Directories:
     def __init__(self, paths: Iterable[Path]) -> None:
         # The kernel's numbers of those that are followed; None for those that are not.
         self._watched: dict[Path, int | None] = dict.fromkeys(paths)
-        self._descriptor: int | None = None
+        # Can be read when there is a change to tell of; None if none can be.
+        self.descriptor: int | None = None
         # Why some changes cannot be told; None if all can.
         self.problem: str | None = None
         try:
             if self._watched:
-                self._descriptor = _check(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+                self.descriptor = _check(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
         except OSError as error:
             self.problem = error.strerror  # a user may have so many
 
     def follow(self) -> None:
         """Follow the directories that are at the paths now."""
-        descriptor = self._descriptor
+        descriptor = self.descriptor
         if descriptor is None:
             return
         self.problem = None
@@ -62,29 +63,29 @@ class Directories:
 
     def _add(self, path: Path) -> int:
         """Raises ``OSError``."""
-        return _check(_libc.inotify_add_watch(self._descriptor, os.fsencode(path), _MASK))
+        return _check(_libc.inotify_add_watch(self.descriptor, os.fsencode(path), _MASK))
 
     def changes(self) -> set[Change]:
         """Return whether something has changed, once."""
-        if self._descriptor is None or not self._read():
+        if self.descriptor is None or not self._read():
             return set()
         return {Change("a file of a directory", None)}
 
     def _read(self) -> bool:
-        assert self._descriptor is not None
+        assert self.descriptor is not None
         has_read = False
         for _ in range(MAX_READS):
             try:
-                os.read(self._descriptor, BUFFER)
+                os.read(self.descriptor, BUFFER)
             except OSError:  # as a rule there is no more
                 break
             has_read = True
         return has_read
 
     def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
 
 
 def _check(result: int) -> int:

@@ -21,6 +21,8 @@ class Ends:
         """Up to ``most`` processes are followed, each of which takes a descriptor."""
         self._most = most
         self._epoll = select.epoll()
+        # Can be read when there is one to tell of.
+        self.descriptor = self._epoll.fileno()
         # Those that are followed: descriptors by pid, and pids and users by descriptor.
         self._descriptors: dict[int, int] = {}
         self._processes: dict[int, tuple[int, int | None]] = {}

@@ -8,6 +8,7 @@ them have taken more than their share.
 from __future__ import annotations
 
 import logging
+import select
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -22,7 +23,7 @@ from fastx_list.agent.signs import Change
 from fastx_list.agent.subordinates import Payer, payer
 from fastx_list.agent.traffic import Traffic
 
-ASK_SECONDS = 0.025  # between two times of asking what has happened
+ASK_SECONDS = 0.05  # between two times of asking what has happened
 # Of a core, for looks that are made sooner: for what is one login's, and for all of it.
 LOGIN_SECONDS, LOGIN_SHARE = 1.0, 0.03
 ALL_SECONDS, ALL_SHARE = 3.0, 0.1
@@ -43,6 +44,12 @@ class Events:
         self._ends = Ends(most_processes)
         self._directories = Directories(directories)
         self._traffic = Traffic()
+        # Wakes us at an end or a change of a directory, and what it has woken us for.
+        self._poll = select.poll()
+        for each in (self._ends.descriptor, self._directories.descriptor):
+            if each is not None:
+                self._poll.register(each, select.POLLIN)
+        self._woken: list[tuple[int, int]] = []
         # Processor time for looks that are made sooner; None pays where nobody knows whose it is.
         self._accounts = Accounts(LOGIN_SECONDS, LOGIN_SHARE)
         self._all = Account(ALL_SECONDS, ALL_SHARE, time.monotonic())
@@ -65,6 +72,10 @@ class Events:
     def follow(self, seen: Seen) -> None:
         """Follow what the look has ``seen``; it and what came of it are done."""
         self._try(partial(self._follow, seen))
+
+    def rest(self, seconds: float) -> None:
+        """Wait for so many seconds, or until something happens that wakes us."""
+        self._woken = self._poll.poll(seconds * 1000)
 
     def is_due(self) -> bool:
         """Return whether to look now, since something has happened."""
@@ -102,13 +113,14 @@ class Events:
         self._ends.follow(seen)
         self._traffic.follow(seen.signs)
         self._directories.follow()
+        self._explain("a new session or client", self._traffic.problem)
         self._explain("the end of a session", self._ends.problem)
         self._explain("a session file", self._directories.problem)
 
     def _is_due(self) -> bool:
-        self._happened |= self._ends.changes() | self._directories.changes()
+        if self._woken:
+            self._happened |= self._ends.changes() | self._directories.changes()
         self._happened |= self._traffic.changes()
-        self._explain("a new session or client", self._traffic.problem)
         self._is_failing = False
         if not self._happened:
             return False

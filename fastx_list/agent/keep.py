@@ -218,7 +218,8 @@ class Agent:
         if events is None:
             looker.wait(max(0.0, until - now))
         while events is not None and now < until:
-            looker.wait(min(until - now, ASK_SECONDS))
+            events.rest(min(until - now, ASK_SECONDS))
+            looker.wait(0.0)
             if events.is_due():
                 self.look.machine.doubt_tables()
                 return False

@@ -20,8 +20,11 @@ from fastx_list.agent.signs import Change, Signs
 # Of a core, for asking on a machine whose sockets change all the time: to ask takes 1 to 5 ms.
 MOST_SECONDS, SHARE = 0.05, 0.01
 MAX_SILENT = 32  # connections that have yet to speak and are asked for, the youngest
-MAX_BYTES = 16 * 1024  # of a file of counts
-_ACCEPTED = 5  # the place of PassiveOpens among the values
+# How many sockets there are is the beginning of its file. How many were accepted is read every so
+# many times: it shows when one has taken the place of another.
+_COUNT_BYTES, SELDOM = 32, 4
+MAX_BYTES = 8192  # of the other one
+_PASSIVE_OPENS = 5
 FADING = 0.1  # of the time since such a one was first seen: so much later it is asked for again
 
 
@@ -31,8 +34,6 @@ class Traffic:
     def __init__(self) -> None:
         # What counts sockets, and accepted connections.
         self._counts = Counts()
-        # What it said before what was compared last was asked for.
-        self._said: object = None
         # What the kernel has told.
         self._kept: Kept = {}
         # What the last look saw; None if nothing can be compared with it.
@@ -40,6 +41,8 @@ class Traffic:
         # When each connection that has not spoken was first seen, and when it is asked for next, by
         # the monotonic clock.
         self._silent: dict[bytes, tuple[float, float]] = {}
+        # Whether something may be new.
+        self._is_new = False
         # Processor time for asking, and how much that took last.
         self._account = Account(MOST_SECONDS, SHARE, time.monotonic())
         self._cost = 0.0
@@ -48,7 +51,8 @@ class Traffic:
 
     def begin(self) -> None:
         """Begin a look."""
-        self._said, self._signs = self._counts.read(), None
+        self._counts.are_new()
+        self._signs, self._is_new = None, False
 
     def follow(self, signs: Signs | None) -> None:
         """Compare from now on with what that look saw."""
@@ -59,20 +63,21 @@ class Traffic:
         """Return what has changed, as a rule once."""
         if self._signs is None:
             return set()
-        now, said = time.monotonic(), self._counts.read()
-        # Where nothing is counted, something may always be new
-        is_new = said is None or said != self._said
-        is_due = any(due <= now for _, due in self._silent.values())
-        if not (is_new or is_due) or self._account.balance(now) < min(self._cost, MOST_SECONDS):
+        self._is_new |= self._counts.are_new()
+        if not self._is_new and not self._silent:
+            return set()
+        now = time.monotonic()
+        is_due = self._is_new or any(due <= now for _, due in self._silent.values())
+        if not is_due or self._account.balance(now) < min(self._cost, MOST_SECONDS):
             return set()
         began = time.thread_time()
         try:
             with Diag(kept=self._kept) as diag:
                 changes: set[Change] = set()
-                if is_new:
+                if self._is_new:
                     changes, silent = self._signs.changes(diag)
                     self._take(silent, now)
-                    self._said = said
+                    self._is_new = False
                 return changes | self._spoken(self._signs, diag, now)
         except Unanswered:
             return set()  # the next look knows
@@ -105,25 +110,41 @@ class Counts:
     """The kernel's counts for our network namespace, proc_net(5)."""
 
     def __init__(self) -> None:
-        self._files: list[int] = []
+        # Open files: that of sockets, and that of connections; None if there are none.
+        self._files: tuple[int, int] | None = None
         with suppress(OSError):
-            for name in ("sockstat", "snmp"):
-                self._files.append(os.open(f"/proc/net/{name}", os.O_RDONLY | os.O_CLOEXEC))
+            self._files = _open("sockstat"), _open("snmp")
+        # What they said last, and how often that of connections was passed over since.
+        self._sockets = self._accepted = b""
+        self._passed_over = 0
 
-    def read(self) -> tuple[bytes, bytes] | None:
-        """Return how many sockets there are, and how often a connection was accepted, as text;
-        ``None`` if nobody says so."""
-        try:
-            sockets, tcp = (os.pread(each, MAX_BYTES, 0) for each in self._files)
-            # The values follow the names, in a line that begins with the same word
-            values = (
-                tcp.partition(b"\nTcp: ")[2].partition(b"\nTcp: ")[2].split(b" ", _ACCEPTED + 1)
-            )
-            return sockets.partition(b"\n")[0], values[_ACCEPTED]
-        except (OSError, ValueError, IndexError):
-            return None
+    def are_new(self) -> bool:
+        """Return whether there may be other sockets than when this was asked last: always, where
+        nobody counts them."""
+        if self._files is None:
+            return True
+        # Where they are counted there is little else to read
+        sockets = os.pread(self._files[0], _COUNT_BYTES, 0)
+        accepted = self._accepted
+        self._passed_over = (self._passed_over + 1) % SELDOM
+        if not self._passed_over:
+            accepted = _accepted(os.pread(self._files[1], MAX_BYTES, 0))
+        are_new = (sockets, accepted) != (self._sockets, self._accepted)
+        self._sockets, self._accepted = sockets, accepted
+        return are_new
 
     def close(self) -> None:
-        for each in self._files:
+        for each in self._files or ():
             os.close(each)
-        self._files = []
+        self._files = None
+
+
+def _open(name: str) -> int:
+    return os.open(f"/proc/net/{name}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _accepted(text: bytes) -> bytes:
+    """Return how many connections were accepted: PassiveOpens (RFC 4022), among the values of TCP,
+    whose line begins as that of their names does."""
+    values = text.partition(b"\nTcp: ")[2].partition(b"\nTcp: ")[2].split(b" ", _PASSIVE_OPENS + 1)
+    return values[_PASSIVE_OPENS] if len(values) > _PASSIVE_OPENS else b""

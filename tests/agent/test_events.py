@@ -14,7 +14,6 @@ from fastx_list.agent.events import Events
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.look import Looker
 from fastx_list.agent.sources import load_sources
-from fastx_list.agent.traffic import Counts
 from fastx_list.agent.xserver import XServers
 from fastx_list.config import Settings
 from fastx_list.model.session import Session
@@ -162,7 +161,6 @@ def test_what_cannot_be_told_is_said_once_and_the_looks_go_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(module, "Ends", lambda most: BrokenEnds())
-    monkeypatch.setattr(Counts, "read", lambda self: None)
     agent = Agent(settings, store, {"source": Scripted()})
     events = Events(0)
     with caplog.at_level(logging.INFO):
@@ -193,7 +191,7 @@ def test_whatever_fails_there_is_said_once_and_the_looks_go_on(
 
 
 class BrokenEnds:
-    problem = "Operation not permitted"
+    descriptor, problem = None, "Operation not permitted"
 
     def follow(self, seen: object) -> None:
         pass

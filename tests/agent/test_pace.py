@@ -78,6 +78,10 @@ class Foreseen(Events):
         super().__init__(0)
         self._pace, self._happens_at = pace, sorted(happens_at)
 
+    def rest(self, seconds: float) -> None:
+        self._pace.waits.append(seconds)
+        self._pace.now += seconds
+
     def is_due(self) -> bool:
         now = self._pace.now - 1000
         is_due = bool(self._happens_at) and now >= self._happens_at[0]

@@ -17,7 +17,7 @@ from fastx_list.agent.diag_messages import DiagError
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.signs import Change, Signs
 from fastx_list.agent.sockets import Heard, Sockets
-from fastx_list.agent.traffic import Counts, Traffic
+from fastx_list.agent.traffic import SELDOM, Counts, Traffic
 from tests.support import wait_for
 
 COME, LEFT = "a client that has come", "a client that has left"
@@ -202,7 +202,8 @@ def test_who_comes_to_a_path_and_who_leaves_it_is_told(looking: Looking, tmp_pat
 def test_while_no_count_changes_the_kernel_is_not_asked(
     looking: Looking, server: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Counts, "read", lambda self: (b"1", b"1"))
+    looking.look(at(server))
+    monkeypatch.setattr(Counts, "are_new", lambda self: False)
     monkeypatch.setattr(Signs, "changes", lambda self, diag: 1 / 0)
     looking.look(at(server))
     with socket.create_connection(server.getsockname()), server.accept()[0]:
@@ -212,7 +213,7 @@ def test_while_no_count_changes_the_kernel_is_not_asked(
 def test_where_nothing_is_counted_the_kernel_is_asked_as_often_as_there_is_time_for_it(
     looking: Looking, server: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Counts, "read", lambda self: None)
+    monkeypatch.setattr(Counts, "are_new", lambda self: True)
     now, spent, asked = time.monotonic(), 0.0, 0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     monkeypatch.setattr(time, "thread_time", lambda: spent)
@@ -244,9 +245,30 @@ def test_what_the_kernel_does_not_say_is_no_change(
     assert looking.traffic.problem == ("refused" if isinstance(error, DiagError) else None)
 
 
-def test_the_kernel_counts_sockets_and_connections() -> None:
+def test_a_socket_more_or_less_is_a_new_count() -> None:
     counts = Counts()
-    before = counts.read()
-    assert before is not None and before[0].startswith(b"sockets: used ") and int(before[1]) >= 0
+    for _ in range(2 * SELDOM):
+        counts.are_new()
+    with socket.socket() as more:
+        wait_for("one more", counts.are_new)
+        assert more
+    wait_for("one less", counts.are_new)
     counts.close()
-    assert counts.read() is None
+
+
+def test_one_connection_in_the_place_of_another_is_a_new_count(
+    server: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_COUNT_BYTES", 0)  # as if there were as many sockets as before
+    counts = Counts()
+    wait_for("none from elsewhere", lambda: not any(counts.are_new() for _ in range(SELDOM)))
+    with socket.create_connection(server.getsockname()), server.accept()[0]:
+        assert any(counts.are_new() for _ in range(SELDOM))
+    counts.close()
+
+
+def test_where_nobody_counts_something_may_always_be_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_open", lambda name: os.open("/nonexistent", os.O_RDONLY))
+    counts = Counts()
+    assert [counts.are_new() for _ in range(3)] == [True] * 3
+    counts.close()

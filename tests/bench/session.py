@@ -29,7 +29,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from fastx_list.agent.x11 import socket_path
 from tests.bench import common
-from tests.chaos.vnc import spare_display
+from tests.chaos.vnc import FIRST_PORT, spare_display
 from tests.system.units import SERVICES, confined
 
 USER = "nobody"  # whose the sessions are
@@ -67,12 +67,12 @@ class Messages:
         return None
 
 
-def until(is_so: Callable[[], bool]) -> float:
+def until(what: str, is_so: Callable[[], bool]) -> float:
     """Return when it was seen to be so."""
     deadline = time.monotonic() + common.START_SECONDS
     while not is_so():
         if time.monotonic() > deadline:
-            raise common.BenchmarkError("an X server or its end does not come")
+            raise common.BenchmarkError(f"waited in vain for {what}")
         time.sleep(0.0005)
     return time.monotonic()
 
@@ -115,7 +115,8 @@ def desktop(display: int, port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 def measure(messages: Messages, delays: dict[str, list[float | None]]) -> None:
     """Let one session live, and note how long each message took; ``None`` where none came."""
-    display, port = spare_display(), common.free_port()
+    display = spare_display()
+    port = FIRST_PORT + display
 
     def note(step: str, began: float, says: Callable[[dict[str, Any]], bool]) -> None:
         at = messages.when(says)
@@ -133,8 +134,8 @@ def measure(messages: Messages, delays: dict[str, list[float | None]]) -> None:
             name = message["id"]
             return bool(message["data"]) and message["data"]["serverPid"] == process.pid
 
-        note("start", until(lambda: os.path.exists(socket_path(display))), is_it)
-        until(lambda: listens(port))
+        note("start", until("an X server", lambda: os.path.exists(socket_path(display))), is_it)
+        until("its port", lambda: listens(port))
         began = time.monotonic()
         first = view(port)
         note("first client", began, has(1))
@@ -145,7 +146,7 @@ def measure(messages: Messages, delays: dict[str, list[float | None]]) -> None:
         first.close()
         note("client leaves", began, has(1))
         process.terminate()
-        ended = until(lambda: process.poll() is not None)
+        ended = until("its end", lambda: process.poll() is not None)
         note("end", ended, lambda message: message["id"] == name and message["data"] is None)
         second.close()
 
