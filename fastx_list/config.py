@@ -195,6 +195,23 @@ class Settings:
         "days for which sessions that have ended, and events, are kept; with `0` neither is, and"
         " what was is forgotten",
     )
+    events: str | None = _setting(
+        values.matching(r"journal|/.+", "journal, or the absolute path of a file"),
+        None,
+        "where `fastx-list deliver` writes events to: `journal`, or a file; see below",
+    )
+    webhook: str | None = _setting(
+        values.matching(r"https?://[^\s/@]+(/\S*)?", "a URL such as https://example.org/hook"),
+        None,
+        "a URL that `fastx-list deliver` posts each event to",
+        is_secret=True,  # its path may be
+    )
+    webhook_secret: str | None = _setting(
+        values.secret,
+        None,
+        f"at least {MIN_SECRET_BYTES} bytes, with which it signs them",
+        is_secret=True,
+    )
     list_port: int | None = _setting(
         values.port, None, "the list's port, where clients reach it without a proxy"
     )

@@ -6,22 +6,26 @@ import logging
 import re
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import Any, ClassVar
 
 import click
 
 from fastx_list import config, redaction
 from fastx_list.agent.rights import missing, rights
-from fastx_list.command import backup, history, listing
+from fastx_list.command import backup, events, history, listing
 from fastx_list.command.check import check
 from fastx_list.command.findings import MARKS, status_of
 from fastx_list.command.stop import on_stop
-from fastx_list.config import ConfigError
+from fastx_list.config import ConfigError, Settings
 from fastx_list.errors import AuthError
+from fastx_list.model.event import What
 from fastx_list.model.json import to_json
-from fastx_list.store import StoreError, open_store
+from fastx_list.store import StoreError, address, open_store
 from fastx_list.text import amount, printable
-from fastx_list.tokens import Tokens
+from fastx_list.tokens import Claims, Tokens
+
+log = logging.getLogger(__name__)
 
 
 class Duration(click.ParamType[int]):
@@ -166,7 +170,24 @@ def issue(login: str, ttl: int, admin: bool) -> None:
     """Print a token for LOGIN, and nothing else."""
     if not login or not login.isprintable():
         raise click.BadParameter("takes a login", param_hint="LOGIN")
-    click.echo(Tokens(config.load()).issue(login, ttl, admin))
+    settings = config.load()
+    tokens = Tokens(settings)
+    issued = tokens.issue(login, ttl, admin)
+    click.echo(issued)
+    _note_issued(settings, tokens.verify(issued, ()))
+
+
+def _note_issued(settings: Settings, claims: Claims) -> None:
+    """Add the event that a token was issued, which is good also where there is no store yet."""
+    where = address.parse(settings.store)
+    if isinstance(where, Path) and not where.exists():
+        return
+    more = {"token": claims.jti, "expires": claims.expires, "admin": claims.admin}
+    try:
+        with closing(open_store(settings.store, serving=True, keep=settings.keep)) as store:
+            store.archive.note(What.TOKEN_ISSUED, claims.login, more)
+    except StoreError as error:
+        log.warning("no event says that a token was issued: %s", error)
 
 
 @token.command()
@@ -191,6 +212,6 @@ def _log_to_stderr(level: int) -> None:
 
 for command in (
     *(check, listing.ls, listing.watch, listing.servers, history.history, history.erase),
-    *(backup.backup, backup.restore),
+    *(events.events, events.deliver, backup.backup, backup.restore),
 ):
     main.add_command(command)

@@ -74,39 +74,41 @@ def _time(call: Callable[[], Any]) -> float:
     return statistics.median(took)
 
 
-def _sessions(count: int) -> Iterator[tuple[Session, Past, str]]:
-    chance = random.Random(7)
+def _sessions(count: int) -> Iterator[tuple[str, str, Past, str]]:
+    """Yield the id, the login, the past and the last state of so many sessions."""
+    session = Session(
+        id="ID",
+        login="LOGIN",
+        server_id="server",
+        hostname="host.example.org",
+        server_pid=4711,
+        geometry="1280x720",
+        window_mode="desktop",
+        started=BEGAN,
+        last_connect=BEGAN,
+        last_disconnect=BEGAN,
+        command="startxfce4",
+        clients=0,
+        display=10,
+        kind="xrdp",
+    )
+    text, chance = encode(session, {"name": "Thesis"}), random.Random(7)
     for number in range(count):
         began = BEGAN + number * APART
         ended = began + chance.randrange(36_000_000)
-        session = Session(
-            id=f"{chance.getrandbits(128):032x}",
-            login=f"u{chance.randrange(LOGINS)}",
-            server_id="server",
-            hostname="host.example.org",
-            server_pid=4711,
-            geometry="1280x720",
-            window_mode="desktop",
-            started=began,
-            last_connect=began,
-            last_disconnect=ended,
-            command=f"startxfce4 {number % 50}",
-            clients=0,
-            display=10,
-            kind="xrdp",
-        )
+        name, login = f"{chance.getrandbits(128):032x}", f"u{chance.randrange(LOGINS)}"
         past = Past(began, ended, 3_600_000, None, 0, began, began, ended, ("192.0.2.7",))
-        yield session, past, encode(session, {"name": "Thesis"})
+        yield name, login, past, text.replace("ID", name, 1).replace("LOGIN", login, 1)
 
 
 def _fill_sqlite(store: Any, count: int) -> None:
     rows = (
         (
-            *(session.id, session.login, place(past), past.began, past.ended, past.connected),
+            *(name, login, place(past), past.began, past.ended, past.connected),
             *(None, 0, past.started, past.last_connect, past.last_disconnect, '["192.0.2.7"]'),
             *(text, time.time()),
         )
-        for session, past, text in _sessions(count)
+        for name, login, past, text in _sessions(count)
     )
     with store._file.writing() as db:
         db.executemany(f"INSERT INTO past VALUES ({', '.join('?' * 14)})", rows)
@@ -116,12 +118,12 @@ def _fill_redis(url: str, count: int) -> None:
     client: Any = redis.Redis.from_url(url)
     prefix = "{fastx-list}:1:"
     pipe = client.pipeline(transaction=False)
-    for number, (session, past, text) in enumerate(_sessions(count)):
-        pipe.hset(f"{prefix}past", session.id, encode_line(past, session.login))
-        pipe.hset(f"{prefix}past-texts", session.id, text)
-        pipe.zadd(f"{prefix}past-kept", {session.id: past.began})
-        pipe.zadd(f"{prefix}past-places", {session.id: place(past)})
-        pipe.zadd(f"{prefix}past-places:{session.login}", {session.id: place(past)})
+    for number, (name, login, past, text) in enumerate(_sessions(count)):
+        pipe.hset(f"{prefix}past", name, encode_line(past, login))
+        pipe.hset(f"{prefix}past-texts", name, text)
+        pipe.zadd(f"{prefix}past-kept", {name: past.began})
+        pipe.zadd(f"{prefix}past-places", {name: place(past)})
+        pipe.zadd(f"{prefix}past-places:{login}", {name: place(past)})
         if number % 1000 == 999:
             pipe.execute()
     pipe.execute()

@@ -18,7 +18,12 @@ from tests.system.units import SERVICES, UNITS, command_of, confined, unit
 
 AGENT = SERVICES["agent"]
 # At the most, as systemd-analyze(1) judges it, in tenths: 0 is a service that may do nothing
-EXPOSURE = {SERVICES["agent"]: 23, SERVICES["list"]: 11, SERVICES["live"]: 11}
+EXPOSURE = {
+    SERVICES["agent"]: 23,
+    SERVICES["list"]: 11,
+    SERVICES["live"]: 11,
+    "fastx-list-events.service": 11,
+}
 
 
 def test_the_units_are_well_formed_and_only_the_agent_has_rights(tmp_path: Path) -> None:
@@ -32,7 +37,10 @@ def test_the_units_are_well_formed_and_only_the_agent_has_rights(tmp_path: Path)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [
         f"fastx-list{which}"
-        for which in ("-agent.service", "-live.service", "-live.socket", ".service", ".socket")
+        for which in (
+            *("-agent.service", "-events.service", "-live.service", "-live.socket"),
+            *(".service", ".socket"),
+        )
     ]
     done = subprocess.run(
         [analyze, "verify", "--man=no", *names], cwd=tmp_path, capture_output=True, text=True
