@@ -270,20 +270,20 @@ def published_part(text: str) -> str:
 
 # The JSON of a session as it is written as a rule, with its id, login and serverId
 PLAIN = re.compile(r"\{" + plain_form(_declared, MEMBERS, ("id", "login", "serverId")) + r"\}")
-_STARTED_AT = b',"started":'
+_ORDER = list(MEMBERS)
+_BEGINNING = re.compile(
+    (
+        r"\{"
+        + plain_form(_declared, _ORDER[: _ORDER.index("started")])
+        + r',"started":([0-9]{1,15}),'
+    ).encode()
+)
 
 
 def started_of(text: bytes) -> int | None:
-    """Return when the session whose JSON is ``text``, as :func:`encode` writes it, started, if a
-    look at its beginning tells."""
-    # A quote in a string has a backslash before it, so what stands here is a member; of the session
-    # itself, unless an object has begun before
-    place = text.find(_STARTED_AT)
-    if place < 0 or text.find(b"{", 1, place) >= 0:
-        return None
-    begin = place + len(_STARTED_AT)
-    digits = text[begin : text.find(b",", begin)]
-    return int(digits) if digits.isdigit() and len(digits) <= 15 else None
+    """Return when the session whose JSON is ``text`` started, if a look at its beginning tells."""
+    found = _BEGINNING.match(text)
+    return int(found[1]) if found else None
 
 
 def check_session(members: Mapping[str, Any]) -> None:
