@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ from fastx_list.agent import events as module
 from fastx_list.agent.events import Events
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.look import Looker
+from fastx_list.agent.machine import Machine
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.xserver import XServers
 from fastx_list.config import Settings
@@ -152,6 +154,22 @@ def test_who_begins_to_wait_for_viewers_while_a_look_is_taken_is_missed_by_none(
         desktop.close()
     for desktop in desktops:
         wait_for("its end", lambda: session(rarely_looking, desktop) is None)
+
+
+def test_a_client_that_has_left_is_seen_also_where_the_signs_of_a_table_are_the_same() -> None:
+    machine = Machine()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(server.getsockname()) as client:
+            client.send(b"x")
+            accepted, _ = server.accept()
+            machine.look()
+            assert len(machine.own_network.tcp_clients(port) or ()) == 1
+        # Who serves it has not left the connection yet, so that it still is one of those in use
+        machine.doubt_tables()
+        machine.look()
+        assert machine.own_network.tcp_clients(port) == frozenset()
+        accepted.close()
 
 
 def test_what_cannot_be_told_is_said_once_and_the_looks_go_on(

@@ -121,7 +121,7 @@ def measure(messages: Messages, delays: dict[str, list[float | None]]) -> None:
     def note(step: str, began: float, says: Callable[[dict[str, Any]], bool]) -> None:
         at = messages.when(says)
         delays[step].append(None if at is None else at - began)
-        time.sleep(random.uniform(0.2, 1.2))
+        time.sleep(random.uniform(0.1, 1.0))
 
     def has(clients: int) -> Callable[[dict[str, Any]], bool]:
         return lambda message: bool(message["data"]) and message["data"]["clients"] == clients

@@ -12,6 +12,7 @@ with Xvnc to its RFB port.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 
 from fastx_list.agent.door import Unanswered
@@ -26,6 +27,7 @@ STARTERS = ("xrdp-sesman", "xrdp-sesexec")
 # They run beside a session; waitforx for a second, until the X server of 0.10 answers.
 HELPERS = ("xrdp-chansrv", "waitforx")
 XORG = ("Xorg", "Xorg.bin", "X")
+_PATH = re.compile(r".*/xrdp_display_[0-9]{1,5}", re.DOTALL)
 BESIDE_SECONDS = 1.0  # in which one after the other is started
 
 
@@ -62,15 +64,14 @@ def _socket_of(server: Process, display: int, machine: Machine) -> str | None:
     Its directory differs by version and by build: /run/xrdp/sockdir, /run/xrdp/UID, /tmp/.xrdp.
     Anybody may have a socket of this name in a directory of their own.
     """
-    sockets = machine.sockets(server)
-    for path in sockets.listening_paths():
-        if path.endswith(f"/xrdp_display_{display}"):
-            makers = sockets.unix_listeners(path)
-            if (
-                any(uid in (None, server.uid) for uid in makers.values())
-                and machine.own_listeners(server, makers) != frozenset()
-            ):
-                return path
+    waiting = machine.sockets(server).unix_listeners_at(_PATH)
+    for path, makers in waiting.items():
+        if (
+            path.endswith(f"/xrdp_display_{display}")
+            and any(uid in (None, server.uid) for uid in makers.values())
+            and machine.own_listeners(server, makers) != frozenset()
+        ):
+            return path
     return None
 
 
