@@ -1,10 +1,13 @@
-"""What a connection needs of the event loop."""
+"""What the sidecar needs of the event loop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
 
+import gevent
+
+MOMENT = 1e-6  # seconds: for none at all the loop would look at no socket for up to 50 turns
 READABLE, WRITABLE = 1, 2  # libev's EV_READ and EV_WRITE
 
 
@@ -22,3 +25,8 @@ class Loop(Protocol):
     """The event loop; gevent's is one."""
 
     def io(self, fd: int, events: int) -> Watcher: ...
+
+
+def let_others() -> None:
+    """Let all others have their turn: greenlets, and whoever has sent something."""
+    gevent.sleep(MOMENT)

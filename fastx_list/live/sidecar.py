@@ -21,6 +21,7 @@ from fastx_list.live.bus import Bus, Filters, News, Told, snapshot_of
 from fastx_list.live.connection import CLOSE_SECONDS, Connection
 from fastx_list.live.deflate import Deflate
 from fastx_list.live.frames import FramedEntry
+from fastx_list.live.loop import let_others
 from fastx_list.live.server import SPARE_FILES
 from fastx_list.live.start import Asked, mark, start
 from fastx_list.live.tally import tally
@@ -134,7 +135,7 @@ class Live:
             else:
                 connection.tell_together(news, together)
             if len(ids) > AT_ONCE:
-                gevent.sleep(0)  # nobody's snapshot keeps everybody else waiting
+                let_others()  # nobody's snapshot keeps everybody else waiting
                 if connection not in self.connections:
                     return
         connection.deflates = deflate is not None
@@ -190,7 +191,7 @@ class Live:
             if changes:
                 self.bus.publish(changes)
                 self._news.set()
-                gevent.sleep(0)  # very many come in parts, and others have their turn in between
+                let_others()  # very many come in parts, and others have their turn in between
         except Exception as error:
             self._may_have_missed = True
             replica.problem = f"what was written cannot be followed: {error!r}"  # until it can
@@ -206,7 +207,7 @@ class Live:
         self._news.wait()
         try:
             while self.bus.tell():
-                gevent.sleep(0)
+                let_others()
         except Exception:
             self._may_have_missed = True
             raise
@@ -221,7 +222,7 @@ class Live:
         for number, connection in enumerate(list(self._bookmarks), start=1):
             self._bookmark(connection, self.bus.told(connection.topic))
             if number % AT_ONCE == 0:
-                gevent.sleep(0)
+                let_others()
 
     def _bookmark(self, connection: Connection, revision: str | None) -> None:
         """Say that it has been told all up to ``revision``, if that is due, and known."""
