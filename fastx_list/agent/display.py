@@ -47,8 +47,9 @@ class Screen:
         self._authority = authority
         self._lingers = lingers
         self._is_x_server = is_x_server
-        # As far as it is known, such as "1280x720".
+        # As far as it is known, such as "1280x720"; and as the X server has told it last.
         self._size = size
+        self._told: tuple[int, int] | None = None
         # Our connection, while there is one.
         self._watch: DisplayWatch | None = None
         # The inodes that were counted last, and how many of them are the X server's own.
@@ -144,8 +145,9 @@ class Screen:
     @property
     def geometry(self) -> str | None:
         """Width and height, such as ``1280x720``."""
-        if self._watch is not None and self._watch.size is not None:
-            self._size = "{}x{}".format(*self._watch.size)
+        size = self._watch.size if self._watch is not None else None
+        if size is not None and size != self._told:
+            self._told, self._size = size, "{}x{}".format(*size)
         return self._size
 
     @property

@@ -56,6 +56,8 @@ class Holders:
 
     def _as_now(self, holder: Process, machine: Machine) -> Process | None:
         process = machine.processes.get(holder.pid)
+        if process is holder:
+            return holder
         return process if process is not None and process.identity == holder.identity else None
 
     def _seek(self, inodes: set[int], uid: int, machine: Machine) -> None:

@@ -3,6 +3,7 @@ time. What is over that is left out or done later, so that others pay for none o
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections import Counter
@@ -87,10 +88,10 @@ class Limits:
         # in the first one, in which nothing is to be missed.
         self._spent: dict[Payer, float] = {}
         self._is_first = True
-        # As of when the processor time is counted, by this thread's clock.
-        self._since = 0.0
-        # On what is whose our time is being spent; None if it is nobody's.
+        # On what is whose our time is being spent; None if it is nobody's. Since and until when, by
+        # the clock of this thread's processor time.
         self.spends_on: Payer | None = None
+        self._since = self._until = 0.0
         # How much was said of what is each user's, and since when, by the monotonic clock.
         self._said: dict[Payer, tuple[int, float]] = {}
         # When new X servers of a user were waited for last, by the monotonic clock.
@@ -132,37 +133,37 @@ class Limits:
         """Take note of how many ``sessions`` of each user ``source`` has."""
         self._sessions[source] = sessions
 
-    def start_clock(self) -> None:
-        """Begin to measure what :meth:`spend` counts."""
-        self._since = time.thread_time()
-
-    def has_time(self, payer: Payer) -> bool:
-        """Return whether there is time left in this look for what is ``payer``'s."""
-        spent = self._spent.get(payer, 0.0)
-        if spent <= LOGIN_SECONDS:
-            return True
-        return spent <= self._most(payer)
-
-    def spend(self, payer: Payer) -> None:
-        """Take note that the processor time since the last call was ``payer``'s."""
+    def spend_on(self, payer: Payer | None) -> None:
+        """Take note that processor time is from now on spent on what is ``payer``'s, and how much
+        was spent on what was whoever's came before."""
         now = time.thread_time()
-        if not self._is_first:
-            self._spent[payer] = self._spent.get(payer, 0.0) + now - self._since
-        self._since = now
+        if self.spends_on is not None and not self._is_first:
+            spent = self._spent.get(self.spends_on, 0.0)
+            self._spent[self.spends_on] = spent + now - self._since
+        self.spends_on, self._since = payer, now
+        if payer is not None:
+            left = self._most(payer) - self._spent.get(payer, 0.0)
+            self._until = math.inf if self._is_first else now + left
+
+    def has_time(self) -> bool:
+        """Return whether there is time left in this look for what time is spent on."""
+        return time.thread_time() <= self._until
+
+    def has_spent_all(self, payer: Payer) -> bool:
+        """Return whether there is no time left in this look for what is ``payer``'s."""
+        return self._spent.get(payer, 0.0) > self._most(payer)
 
     @contextmanager
     def spending(self, payer: Payer) -> Iterator[None]:
         """Do what is ``payer``'s. Raises :class:`fastx_list.agent.door.Unanswered` if there is
         no time left for it in this look."""
-        if not self.has_time(payer):
-            raise Unanswered(f"what is {payer}'s")
-        self.start_clock()
-        self.spends_on = payer
+        self.spend_on(payer)
         try:
+            if not self.has_time():
+                raise Unanswered(f"what is {payer}'s")
             yield
         finally:
-            self.spends_on = None
-            self.spend(payer)
+            self.spend_on(None)
 
     def may_say(self, payer: Payer | None) -> bool:
         """Return whether there is room in the log for one more line about what is ``payer``'s,

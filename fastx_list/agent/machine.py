@@ -60,6 +60,7 @@ class Machine:
         self.kinds_before: dict[str, object] = {}
         # The displays that one has taken, each with whose it is and where.
         self._displays: set[tuple[int, str | None, str | None, int]] = set()
+        self._network = own_namespace("net")
         # In this look: the sockets by network namespace.
         self._sockets: dict[str | None, Sockets] = {}
         # Those of processes of very many that are passed over in this look; None until asked for.
@@ -178,14 +179,15 @@ class Machine:
     def sockets(self, process: Process) -> Sockets:
         """Return the sockets of the network namespace that ``process`` is in; those of ours, which
         it likely is, if we may not know."""
-        if process.network in (None, own_namespace("net")):
+        network = process.network
+        if network is None or network == self._network:
             return self.own_network
-        return self._sockets_in(process.network, process.pid)
+        return self._sockets_in(network, process.pid)
 
     @property
     def own_network(self) -> Sockets:
         """The sockets of the network namespace that we are in."""
-        return self._sockets_in(own_namespace("net"), None)
+        return self._sockets_in(self._network, None)
 
     def _sockets_in(self, network: str | None, pid: int | None) -> Sockets:
         if network not in self._sockets:

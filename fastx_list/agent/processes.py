@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Set
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from fastx_list.agent.process import NOBODY, Process, by_age, read_stat, read_uid, young_since
@@ -73,8 +74,9 @@ class Processes:
             self.by_user,
             self.by_parent,
         )
-        # What the last look found in /proc, by name.
+        # What the last look found in /proc, by name, and what the kernel had counted before.
         self._listed: set[str] = set()
+        self._counted: tuple[bytes, bytes] | None = None
         # The pids of those that were young then.
         self._young: set[int] = set()
         # The pids by the turn in which they are looked at again, which turn it was last, and when,
@@ -86,15 +88,18 @@ class Processes:
         """Bring it up to date. Raises ``OSError``, and
         :class:`fastx_list.agent.door.Unanswered` if processes cannot be looked at now; then all
         is as it was."""
-        listed = set(os.listdir("/proc"))
+        turn, counted = self._whose_turn_it_is(), count()
+        # Where nothing has begun or ended, /proc lists the same; now and then that is tried
+        is_same = counted is not None and counted == self._counted and (self._turn or not turn)
+        listed = self._listed if is_same else set(os.listdir("/proc"))
         # One that a listing has left out has not gone until it is asked for itself.
         left_out = _pids(self._listed - listed)
         new = _pids(listed - self._listed)
-        asked = left_out | new | self._whose_turn_it_is()
+        asked = left_out | new | turn
         asked |= self._still_young(asked)
         self.take({pid: self._look_at(pid) for pid in asked})
         gone = left_out - self.by_pid.keys()
-        self._listed = listed.union(map(str, left_out - gone))
+        self._listed, self._counted = listed.union(map(str, left_out - gone)), counted
         for pid in new:
             self._turns[pid % TURNS].add(pid)
         for pid in gone:
@@ -152,6 +157,34 @@ class Processes:
             return known
         uid = read_uid(pid)
         return None if uid is None else Process(pid, uid, stat)
+
+
+def count() -> tuple[bytes, bytes] | None:
+    """Return the number of threads, and the last one's pid, ``/proc/loadavg``: what is another when
+    a process has begun or ended. ``None`` if that cannot be known."""
+    try:
+        descriptor = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        _, threads, pid = os.read(descriptor, 128).rsplit(None, 2)
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(descriptor)
+    return (threads.partition(b"/")[2], pid) if _counts_here() else None
+
+
+@lru_cache(maxsize=1)
+def _counts_here() -> bool:
+    """Whether it is the kernel's own count, and of the processes that are listed: a container may
+    have somebody else's."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid()) and (
+            os.stat("/proc/loadavg").st_dev == os.stat("/proc/self/stat").st_dev
+        )
+    except OSError:
+        return False
 
 
 def _pids(names: Set[str]) -> set[int]:

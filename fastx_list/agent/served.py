@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable
 
 from fastx_list.agent.display import Application, Screen
 from fastx_list.agent.facts import Facts
@@ -35,9 +34,9 @@ class ServedSession:
         # Its X server's; None while there is none to be asked.
         self.screen: Screen | None = None
         self._application = Application(process)
-        # What was said last, and what of it is the session's own.
+        # What was said last, and what of it may be another in the next look.
         self.said: Facts | None = None
-        self._told: Mapping[str, object] = {}
+        self._told: tuple[object, ...] = ()
 
     def applications(self, machine: Machine) -> Iterable[Process]:
         """Return the processes that the session may have been started for, the likeliest first. For
@@ -62,31 +61,38 @@ class ServedSession:
 
     def facts(self, machine: Machine) -> Facts:
         """Return what is to be said of it now: the same object as before if nothing has changed."""
-        command, app_pid = self._application.look(
+        application = self._application.look(
             lambda: (each for each in self.applications(machine) if each.uid == self.process.uid)
         )
         connections = self.all_connections(machine)
-        login = machine.logins.of(self.process.uid)
-        tell = partial(
-            Facts,
-            identity=self.process.identity,
-            login=login or str(self.process.uid),
-            has_name=login is not None,
-            server_pid=self.process.pid,
-            geometry=None if self.screen is None else self.screen.geometry,
-            window_mode=self.window_mode,
-            started=self.process.started,
-            command=command,
-            app_pid=app_pid,
-            clients=None if connections is None else len(connections),
-            connections=connections,
-            has_clients=connections is not None or self._is_unknowable(machine),
-            params=self._params,
-            display=self.display,
+        login, started = machine.logins.of(self.process.uid), self.process.started
+        geometry = None if self.screen is None else self.screen.geometry
+        has_clients = connections is not None or self._is_unknowable(machine)
+        # Whatever may be another than in the last look
+        now = (
+            *(*application, connections, has_clients, login, started, geometry),
+            *(self.window_mode, self.display),
         )
-        if self.said is None or tell.keywords != self._told:
-            self._told = tell.keywords
-            self.said = complete(tell(), self._start)
+        if self.said is None or now != self._told:
+            self._told = now
+            command, app_pid = application
+            said = Facts(
+                identity=self.process.identity,
+                login=login or str(self.process.uid),
+                has_name=login is not None,
+                server_pid=self.process.pid,
+                geometry=geometry,
+                window_mode=self.window_mode,
+                started=started,
+                command=command,
+                app_pid=app_pid,
+                clients=None if connections is None else len(connections),
+                connections=connections,
+                has_clients=has_clients,
+                params=self._params,
+                display=self.display,
+            )
+            self.said = complete(said, self._start)
             self._explain_unknown(self.said, machine)
         return self.said
 

@@ -297,9 +297,10 @@ class Sockets:
 
 def all_of(*connections: frozenset[int] | None) -> frozenset[int] | None:
     """Return all ``connections`` together; ``None`` if some cannot be known."""
-    together: frozenset[int] = frozenset()
+    together = _NONE
     for each in connections:
         if each is None:
             return None
-        together |= each
+        if each:
+            together = together | each if together else each
     return together

@@ -111,7 +111,7 @@ class XServers:
         self.listed = listed
         # Those that run, by the identities of their processes.
         self._sessions: dict[str, ServedSession] = {}
-        # The identities of processes that are not of this kind.
+        # The identities of processes that are not of this kind, and never will be.
         self._others: set[str] = set()
         # How many sessions of each user this look has found that are new.
         self._new: Counter[Payer] = Counter()
@@ -166,29 +166,24 @@ class XServers:
         machine.explain(f"process {process.pid} of {owner}", problem)
 
     def _take(self, process: Process, others: set[str], machine: Machine) -> ServedSession | None:
-        """Claim ``process`` if it is of this kind, and return the session that it serves; add it to
-        ``others`` if it never will be."""
+        """Claim ``process``, which serves no session that is known, if it is of this kind, and
+        return the session that it serves; add it to ``others`` if it never will be."""
         identity = process.identity
-        session = self._sessions.get(identity)
-        if session is None:
-            if machine.is_copy(process):
-                machine.claimed.add(identity)
-                return None
-            if identity in self._others or not self.recognises(process, machine):
-                if not process.is_young:
-                    others.add(identity)
-                return None
-            new = self._new[process.payer]
-            if self.listed and not machine.limits.has_room(process.payer, new):
-                machine.claimed.add(identity)
-                return None
-        # Until its parent takes note of its end it stands among the processes, as it was.
+        if machine.is_copy(process):
+            machine.claimed.add(identity)
+            return None
+        if not self.recognises(process, machine):
+            if not process.is_young:
+                others.add(identity)
+            return None
+        new = self._new[process.payer]
+        if self.listed and not machine.limits.has_room(process.payer, new):
+            machine.claimed.add(identity)
+            return None
         if not machine.still_runs(process):
             return None
         machine.claimed.add(identity)
-        if session is not None or not self.wants(process, machine):
-            return session
-        session = self._make(process, machine)
+        session = self._make(process, machine) if self.wants(process, machine) else None
         self._new[process.payer] += session is not None
         return session
 
@@ -212,7 +207,7 @@ class XServers:
         return [each.said for each in sessions.values() if each.said is not None]
 
     def _note_late(self, process: Process, machine: Machine) -> None:
-        if not machine.limits.has_time(process.payer):
+        if machine.limits.has_spent_all(process.payer):
             machine.late.add(process.uid)
 
     def _find(self, machine: Machine) -> dict[str, ServedSession]:
@@ -225,13 +220,19 @@ class XServers:
             # What was one kind's stays so, whoever could not be asked whether it is theirs
             if identity in machine.claimed or machine.kinds_before.get(identity, self) is not self:
                 continue
+            if identity in self._others:
+                others.add(identity)
+                continue
             session = self._sessions.get(identity)
             try:
-                if session is not None or identity in self._others:
-                    session = self._take(process, others, machine)
-                else:
+                if session is None:
                     with machine.limits.spending(process.payer):
                         session = self._take(process, others, machine)
+                # Until its parent takes note of its end it stands among the processes, as it was
+                elif machine.still_runs(process):
+                    machine.claimed.add(identity)
+                else:
+                    session = None
             except Unanswered:
                 # Nobody else is to take it for one of theirs meanwhile.
                 machine.claimed.add(identity)
@@ -256,12 +257,11 @@ class XServers:
         """Make a ``call`` to those of ``sessions`` whose users have time left, and return those
         with which it succeeded. What fails in one costs no other anything."""
         limits, done = machine.limits, []
-        limits.start_clock()
         for session in sessions:
-            payer = session.process.payer
-            if not limits.has_time(payer):
+            if session.process.payer != limits.spends_on:
+                limits.spend_on(session.process.payer)
+            if not limits.has_time():
                 continue
-            limits.spends_on = payer
             try:
                 call(session)
                 done.append(session)
@@ -270,6 +270,5 @@ class XServers:
             except Exception:
                 problem = f"stays as it was: {traceback.format_exc(limit=-4)}"
                 machine.explain(session.subject, problem)
-            limits.spend(payer)
-        limits.spends_on = None
+        limits.spend_on(None)
         return done

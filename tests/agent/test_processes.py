@@ -33,6 +33,7 @@ def proc(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Proc]:
         monkeypatch.setattr(
             "os.listdir", lambda path: [*map(str, made.listed), "self", "net", "uptime"]
         )
+        monkeypatch.setattr(processes_module, "count", lambda: None)
         monkeypatch.setattr(processes_module, "read_stat", made.read_stat)
         monkeypatch.setattr(processes_module, "read_uid", lambda pid: 7)
         monkeypatch.setattr(processes_module, "TURN_SECONDS", 0.0)
