@@ -10,7 +10,7 @@ import pytest
 from tests.support import Processes, Service, end, program
 from tests.system.servers import Account, Desk, listed, named, not_listed
 from tests.system.simulated import x_socket
-from tests.system.wayland import HEADLESS, Desktop, rdp_client, vnc_client
+from tests.system.wayland import HEADLESS, Desktop, rdp_client, vnc_client, vnc_window
 
 
 @pytest.fixture
@@ -46,17 +46,17 @@ def test_weston_is_a_session_with_the_windows_that_are_open_on_it_over_rdp(
     not_listed(watched, desktop.user)
 
 
-def test_weston_is_a_session_with_its_viewers_over_vnc(
-    watched: Service, desktop: Desktop, place: Path
+def test_weston_is_a_session_with_the_windows_that_are_open_on_it_over_vnc(
+    watched: Service, processes: Processes, desktop: Desktop, desk: Desk, place: Path
 ) -> None:
-    weston, port = desktop.start_weston(backend("vnc"), place, "--disable-transport-layer-security")
+    weston, port = desktop.start_weston(backend("vnc"), place)
     session = listed(watched, desktop.user, clients=0, windowMode="desktop", display=None)
     assert session["serverPid"] == weston.pid
-    with vnc_client(port):
-        listed(watched, desktop.user, clients=1)
-        with vnc_client(port):
-            listed(watched, desktop.user, clients=2)
-        listed(watched, desktop.user, clients=1)
+    first, second = (vnc_window(processes, desk, desktop, port) for _ in range(2))
+    listed(watched, desktop.user, clients=2)
+    end(first)
+    listed(watched, desktop.user, clients=1)
+    second.kill()
     listed(watched, desktop.user, clients=0)
     end(weston)
     not_listed(watched, desktop.user)

@@ -30,6 +30,8 @@ class Desktop:
     def __init__(self, place: Path, processes: Processes, user: Account) -> None:
         self._processes = processes
         self.user = user
+        # With which weston shows who it is; made for it.
+        self.certificate = place / f"{user.login}.pem"
         self.runtime = place / f"runtime-{user.login}"
         shutil.rmtree(self.runtime, ignore_errors=True)  # as an earlier test has left it
         self.runtime.mkdir(mode=0o700)
@@ -58,8 +60,8 @@ class Desktop:
     ) -> tuple[subprocess.Popen[bytes], int]:
         """Start weston(1) with this ``backend``; return it, and its port."""
         port = free_port()
-        key, certificate = place / f"{self.user.login}.key", place / f"{self.user.login}.pem"
-        make_certificate(key, certificate)
+        key = place / f"{self.user.login}.key"
+        make_certificate(key, self.certificate)
         os.chown(key, *self.user.ids)
         weston = self.start(
             [
@@ -68,7 +70,7 @@ class Desktop:
                 "--address=127.0.0.1",
                 f"--port={port}",
                 f"--{backend.partition('-')[0]}-tls-key={key}",
-                f"--{backend.partition('-')[0]}-tls-cert={certificate}",
+                f"--{backend.partition('-')[0]}-tls-cert={self.certificate}",
                 *options,
             ]
         )
@@ -95,6 +97,18 @@ def rdp_client(processes: Processes, desk: Desk, port: int) -> subprocess.Popen[
     client = program("xfreerdp", "freerdp2-x11", later="xfreerdp3")
     options = ["/u:any", "/p:any", "/cert:ignore", "/sec:tls", "/size:800x600"]
     return processes.start([client, f"/v:127.0.0.1:{port}", *options], "xfreerdp", desk.environ)
+
+
+def vnc_window(
+    processes: Processes, desk: Desk, desktop: Desktop, port: int
+) -> subprocess.Popen[bytes]:
+    """Open a window on weston, which asks for its user's password."""
+    viewer = program("xtigervncviewer", "tigervnc-viewer")
+    options = ["-Shared", "-SecurityTypes=X509Plain", f"-X509CA={desktop.certificate}"]
+    login = {"VNC_USERNAME": desktop.user.login, "VNC_PASSWORD": desktop.user.password}
+    return processes.start(
+        [viewer, *options, f"localhost::{port}"], "viewer", {**desk.environ, **login}
+    )
 
 
 @contextmanager
