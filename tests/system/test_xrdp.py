@@ -86,6 +86,7 @@ def test_a_session_is_followed_from_log_in_to_log_out(
         "sharing": None,
         "disconnectTimeout": None,
         "disconnectTImeout": None,
+        "kind": "xrdp",
     }
     assert began - 50 <= first["started"] <= first["lastConnect"] <= time.time() * 1000
     assert xrdp.sessions(user) == {server.ppid(): backend}
