@@ -20,6 +20,8 @@ class Facts(Said):
     # Somebody says so whom the machine's owner trusts: it does not count as one of its login's.
     is_vouched: bool = False
     has_name: bool = True  # else its login is only its user's number, since nobody says the name
+    # The look before has seen that nothing was served yet: who is connected has come since.
+    is_new: bool = False
     has_clients: bool = True  # else nobody could tell now who is connected
     # A launcher says all this itself, so that it may also correct the command; a command that was
     # found out holds for the session's life.

@@ -158,13 +158,15 @@ def _make_session(name: str, facts: Facts, before: Known | None, moment: Moment)
         hostname=moment.hostname,
         kind=moment.kinds.get(facts.identity),
     )
-    return _begin(session, moment) if before is None else _continue(session, facts, before, moment)
+    if before is None:
+        return _begin(session, facts, moment)
+    return _continue(session, facts, before, moment)
 
 
-def _begin(session: Session, moment: Moment) -> Session:
-    """Return a session that was not known before. If it started since the previous look, its
-    clients have come since then; of an older one nobody knows when they did."""
-    is_fresh = (
+def _begin(session: Session, facts: Facts, moment: Moment) -> Session:
+    """Return a session that was not known before. If it started or began to serve since the
+    previous look, its clients have come since then; of an older one nobody knows when they did."""
+    is_fresh = facts.is_new or (
         moment.previous_look is not None
         and session.started is not None
         and session.started >= (moment.previous_look - ROUNDING_SECONDS) * 1000

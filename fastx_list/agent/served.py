@@ -34,6 +34,8 @@ class ServedSession:
         # Its X server's; None while there is none to be asked.
         self.screen: Screen | None = None
         self._application = Application(process)
+        # Whether the look before has seen that it served nothing yet.
+        self.is_new = False
         # What was said last, and what of it may be another in the next look.
         self.said: Facts | None = None
         self._told: tuple[object, ...] = ()
@@ -91,6 +93,7 @@ class ServedSession:
                 has_clients=has_clients,
                 params=self._params,
                 display=self.display,
+                is_new=self.is_new and self.said is None,
             )
             self.said = complete(said, self._start)
             self._explain_unknown(self.said, machine)

@@ -113,6 +113,13 @@ class XServers:
         self._sessions: dict[str, ServedSession] = {}
         # The identities of processes that are not of this kind, and never will be.
         self._others: set[str] = set()
+        # Those of processes that are and serve nothing yet, and of those of which that cannot be
+        # told, in this look and in the last one: None if that was none.
+        self._has_looked = False
+        self._idle: set[str] = set()
+        self._idle_before: set[str] | None = None
+        self._unsure: set[str] = set()
+        self._unsure_before: set[str] = set()
         # How many sessions of each user this look has found that are new.
         self._new: Counter[Payer] = Counter()
         # The identities of sessions that had no turn in the last look, or failed.
@@ -179,13 +186,25 @@ class XServers:
         new = self._new[process.payer]
         if self.listed and not machine.limits.has_room(process.payer, new):
             machine.claimed.add(identity)
+            self._unsure.add(identity)
             return None
         if not machine.still_runs(process):
             return None
         machine.claimed.add(identity)
         session = self._make(process, machine) if self.wants(process, machine) else None
-        self._new[process.payer] += session is not None
+        if session is None:
+            self._idle.add(identity)
+        else:
+            session.is_new = self._served_nothing(process)
+            self._new[process.payer] += 1
         return session
+
+    def _served_nothing(self, process: Process) -> bool:
+        """Return whether the last look has seen that ``process`` served nothing yet, maybe since it
+        was another program: the young ones are looked at each time."""
+        if self._idle_before is None or process.identity in self._unsure_before:
+            return False
+        return process.is_young or process.identity in self._idle_before
 
     def scan(self, machine: Machine) -> Iterable[Facts]:
         sessions = self._find(machine)
@@ -214,6 +233,9 @@ class XServers:
         """Return the sessions that run now, by the identities of their processes."""
         sessions: dict[str, ServedSession] = {}
         others: set[str] = set()
+        self._idle_before, self._idle = self._idle if self._has_looked else None, set()
+        self._has_looked = True
+        self._unsure_before, self._unsure = self._unsure, set()
         self._new = Counter()
         for process in self.candidates(machine):
             identity = process.identity
@@ -237,8 +259,10 @@ class XServers:
                 # Nobody else is to take it for one of theirs meanwhile.
                 machine.claimed.add(identity)
                 machine.unanswered.add(identity)
+                self._unsure.add(identity)
                 self._note_late(process, machine)
             except Exception:
+                self._unsure.add(identity)
                 self._explain_failure(process, machine)
             if session is not None:
                 sessions[identity] = session

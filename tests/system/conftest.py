@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from tests.support import Processes, Service, needs_root, program, release_has, wait_for
+from tests.support import Processes, Service, fetch, needs_root, program, release_has, wait_for
 from tests.system.feed import Feed
 from tests.system.rdp import WINDOW_MANAGER, Xrdp
 from tests.system.servers import LOGINS, SECONDS, Account, Desk, end_all, remove, spare_display
@@ -88,6 +88,9 @@ def watched(daemons: Processes, tmp_path_factory: pytest.TempPathFactory) -> Ite
     service.start_list()
     service.start_live()
     service.start_agent()
+    # Of what was there before its first look it does not know when it came
+    servers = f"{service.url}/api/admin/server/{service.token('root', admin=True)}"
+    wait_for("the agent's first look", lambda: fetch(servers).json, SECONDS)
     yield service
     assert "Traceback" not in "".join(daemons.log(name) for name in ("agent", "list", "live"))
 

@@ -13,16 +13,19 @@ from tests.support import Processes, wait_for
 from tests.system.servers import Account, is_listening
 
 # Waits at unix sockets and TCP ports, and keeps what comes, or hands it on to another process
-_PROGRAM = """import json, os, selectors, socket
-name, paths, ports, hand_to, take_at = json.loads(os.environ["SIMULATED"])
+_PROGRAM = """import json, os, selectors, signal, socket
+name, paths, ports, hand_to, take_at, later = json.loads(os.environ["SIMULATED"])
 with open("/proc/self/comm", "w") as comm:
     comm.write(name)
 waiting, kept = selectors.DefaultSelector(), []
-for path in [*paths, *take_at]:
+def wait_at(path):
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
     server.listen()
     waiting.register(server, selectors.EVENT_READ, path in take_at)
+signal.signal(signal.SIGUSR1, lambda *_: [wait_at(path) for path in later])
+for path in [*paths, *take_at]:
+    wait_at(path)
 for port in ports:
     server = socket.create_server(("127.0.0.1", port))
     waiting.register(server, selectors.EVENT_READ, False)
@@ -50,11 +53,12 @@ def simulate(
     ports: Sequence[int] = (),
     hand_to: Path | None = None,
     take_at: Path | None = None,
+    later: Sequence[Path] = (),
     **environ: str,
 ) -> subprocess.Popen[bytes]:
     """Start something of this ``name``, with these ``options``, that waits at unix sockets at
     ``paths`` and at TCP ``ports``. It hands connections to who waits for them at ``hand_to``, or is
-    handed them at ``take_at``."""
+    handed them at ``take_at``. At ``later`` it waits from SIGUSR1 on."""
     told = json.dumps(
         [
             name,
@@ -62,6 +66,7 @@ def simulate(
             list(ports),
             str(hand_to or ""),
             [str(take_at)] if take_at else [],
+            list(map(str, later)),
         ]
     )
     argv = ["/usr/bin/python3", "-c", _PROGRAM, *options]

@@ -3,10 +3,13 @@ from outside."""
 
 from __future__ import annotations
 
+import signal
 import socket
 import struct
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support import Processes, Service, end, free_port, program, wait_for
@@ -83,6 +86,22 @@ def test_a_simulated_server_is_a_session_with_the_clients_of_the_sockets_that_it
     assert listed(watched, user, clients=0)["id"] == session["id"]
     end(server)
     not_listed(watched, user)
+
+
+def test_whoever_is_there_when_a_slow_simulated_server_is_ready_has_come_since(
+    watched: Service, processes: Processes, users: list[Account]
+) -> None:
+    """As on a busy machine: it takes seconds from its start until its X socket is there."""
+    user, display, port = users[0], spare_display(), free_port()
+    late = x_socket(display)
+    options = [f":{display}", "-rfbport", str(port)]
+    server = simulate(processes, user, "Xvnc", *options, ports=[port], later=[late])
+    with connected(port, b"RFB 003.008\n\1\1"):
+        wait_for("some seconds", lambda: time.time() - psutil.Process(server.pid).create_time() > 2)
+        not_listed(watched, user)
+        server.send_signal(signal.SIGUSR1)
+        session = listed(watched, user, clients=1)
+        assert session["lastConnect"] > session["started"]
 
 
 @pytest.mark.parametrize("name", ["Xdcv", "nxagent"])
