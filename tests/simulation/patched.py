@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from fastx_list.agent import clock as agent_clock
 from fastx_list.agent import keep, load, look
 from fastx_list.agent.machine import Machine
 from fastx_list.model.session import Start
@@ -54,6 +55,7 @@ class StillMachine(Machine):
 
     def look(self) -> None:
         self.claimed, self.unanswered, self.problems = set(), set(), {}
+        self.booted = agent_clock.clock.read()
         self.last_look = clock.time()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from greenlet import getcurrent, greenlet
 
+from fastx_list.agent import clock as agent_clock
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.look import Look, Looker, Seen
@@ -132,6 +133,7 @@ class AgentProcess(Process):
         # What the last look saw, with versions; None before the first; and all that were seen
         self._looked: dict[str, int] | None = None
         self._ever: set[str] = set()
+        agent_clock.clock.__init__()  # type: ignore[misc]  # as where a process begins
         names[self.server] = f"{self.server}{self.holder}"
         settings = replace(self.world.settings, server_id=self.server)
         self.agent = Agent(settings, store, {"scripted": self})
