@@ -26,7 +26,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     """
     from werkzeug.routing import WebsocketMismatch
 
-    from fastx_list.api import elsewhere, health
+    from fastx_list.api import elsewhere, health, metrics
     from fastx_list.api.proxies import behind_proxies
     from fastx_list.replica.owed import in_a_thread
     from fastx_list.replica.view import Entry
@@ -34,7 +34,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     from fastx_list.web.short_cut import short_cut
 
     app, service, _ = _create("list", environ, Entry, in_a_thread)
-    for module in (list, params, admin, history, page, docs, health):
+    for module in (list, params, admin, history, page, docs, health, metrics):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(WebsocketMismatch, elsewhere.is_live)
     cors.allow(app, service.settings.allowed_origins)
@@ -52,7 +52,7 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     from werkzeug.exceptions import MethodNotAllowed, NotFound
     from werkzeug.routing import WebsocketMismatch
 
-    from fastx_list.api import elsewhere, health
+    from fastx_list.api import elsewhere, health, metrics
     from fastx_list.api.proxies import behind_proxies
     from fastx_list.live import handshake, sidecar
     from fastx_list.live.frames import FramedEntry
@@ -64,7 +64,7 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     app.extensions[sidecar.EXTENSION] = sidecar.Live(service, replica)
     for error in (WebsocketMismatch, NotFound, MethodNotAllowed):
         app.register_error_handler(error, elsewhere.is_list)
-    for module in (handshake, health):
+    for module in (handshake, health, metrics):
         app.register_blueprint(module.blueprint)
     app.wsgi_app = behind_proxies(app.wsgi_app, service.settings.trusted_proxies)  # type: ignore[method-assign, assignment]
     return app

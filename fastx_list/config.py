@@ -190,15 +190,18 @@ class Settings:
         " launcher whom you trust registers do not count",
     )
     history: float = _setting(
-        values.number(0, 3650),
-        30.0,
-        "days for which sessions that have ended, and events, are kept; with `0` neither is, and"
-        " what was is forgotten",
+        values.number(0, 3650), 30.0, "days to keep what has ended, and events; `0` keeps nothing"
     )
     events: str | None = _setting(
         values.matching(r"journal|/.+", "journal, or the absolute path of a file"),
         None,
         "where `fastx-list deliver` writes events to: `journal`, or a file; see below",
+    )
+    metrics_from: frozenset[Network | str] = _setting(
+        values.proxies,
+        values.THIS_MACHINE,
+        "addresses, networks and `unix` that may ask for `/metrics`",
+        shown="`unix 127.0.0.0/8 ::1`",
     )
     webhook: str | None = _setting(
         values.matching(r"https?://[^\s/@]+(/\S*)?", "a URL such as https://example.org/hook"),

@@ -21,6 +21,9 @@ MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2: a key for HS256 has at least 256 
 UNIX = "unix"  # among the trusted proxies: whoever connects over a Unix socket
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+THIS_MACHINE: frozenset[Network | str] = frozenset(
+    (UNIX, ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1"))
+)
 Environment = Mapping[str, str]
 T = TypeVar("T")
 

@@ -57,6 +57,7 @@ IN_PATH = "/<token>"  # behind each of these addresses
 
 HEALTH = "/health"
 READY = "/ready"
+METRICS = "/metrics"
 OPENAPI = "/api/openapi.json"
 ASYNCAPI = "/api/asyncapi.json"
 

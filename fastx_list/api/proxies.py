@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
+def is_among(peer: str, networks: frozenset[Network | str]) -> bool:
+    """Whether the address of a ``peer`` is in one of ``networks``. Raises ``ValueError`` if it is
+    no address."""
+    if not peer:  # gunicorn has no address for the peer on a Unix socket
+        return UNIX in networks
+    address = ipaddress.ip_address(peer)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(not isinstance(network, str) and address in network for network in networks)
+
+
 def behind_proxies(
     application: WSGIApplication, trusted: frozenset[Network | str]
 ) -> WSGIApplication:
@@ -27,12 +38,7 @@ def behind_proxies(
 
     @lru_cache(maxsize=1024)
     def is_trusted(peer: str) -> bool:
-        if not peer:  # gunicorn has no address for the peer on a Unix socket
-            return UNIX in trusted
-        address = ipaddress.ip_address(peer)
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        return any(not isinstance(network, str) and address in network for network in trusted)
+        return is_among(peer, trusted)
 
     def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return (forwarded if is_trusted(environ.get("REMOTE_ADDR", "")) else application)(

@@ -1,0 +1,134 @@
+"""``/metrics``: what Prometheus scrapes, from this machine alone.
+
+All of it is what every worker knows alike: what the store says, and what the sidecar's workers
+count together. So it does not matter which of them answers. No login stands in it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, Request, Response, request
+
+from fastx_list.api.addresses import METRICS
+from fastx_list.api.proxies import is_among
+from fastx_list.api.services import Services, services
+from fastx_list.errors import NotFound
+from fastx_list.replica.topics import Everything
+from fastx_list.values import Network
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+blueprint = Blueprint("metrics", __name__)
+
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+
+
+@blueprint.get(METRICS)
+def metrics() -> Response:
+    """Answer in Prometheus's text format, if it is asked from where the settings allow and not
+    through a proxy; to all others there is nothing here."""
+    service = services()
+    if not _may_ask(request, service.settings.metrics_from):
+        raise NotFound
+    try:
+        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client.exposition import CONTENT_TYPE_LATEST
+    except ImportError:
+        raise NotFound("metrics need: pip install 'fastx-list[metrics]'") from None
+    service.refresh()
+    families = list(_of_the_store(service) if not service.counts else _of_the_sidecar(service))
+
+    class Once:
+        def collect(self) -> Iterator[Metric]:
+            yield from families
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Once())
+    return Response(
+        generate_latest(registry),
+        headers={"Cache-Control": "no-store"},
+        content_type=CONTENT_TYPE_LATEST,
+    )
+
+
+def _may_ask(request: Request, allowed: frozenset[Network | str]) -> bool:
+    if any(name in request.headers for name in _FORWARDED):
+        return False
+    try:
+        return is_among(request.environ.get("REMOTE_ADDR", ""), allowed)
+    except ValueError:
+        return False
+
+
+def _of_the_store(service: Services) -> Iterator[Metric]:
+    """Yield what the list knows: sessions, clients and servers."""
+    from prometheus_client.core import GaugeMetricFamily
+
+    yield _up_to_date(service)
+    sessions: Counter[tuple[str, str, str]] = Counter()
+    clients: Counter[str] = Counter()
+    for entry in service.replica.entries(Everything.SESSIONS).values():
+        members = json.loads(entry.text)  # not entry.members, which would be kept
+        count = members["clients"]
+        state = "unknown" if count is None else "connected" if count else "disconnected"
+        sessions[members["serverId"], members.get("kind") or "", state] += 1
+        clients[members["serverId"]] += count or 0
+    by_kind = GaugeMetricFamily(
+        "fastx_list_sessions",
+        "Sessions that run, by server, kind and whether clients are connected.",
+        labels=("server", "kind", "state"),
+    )
+    for labels, number in sorted(sessions.items()):
+        by_kind.add_metric(labels, number)
+    yield by_kind
+    silent = frozenset(service.store.overdue)
+    renewed, now = service.store.renewed, time.monotonic()
+    per_server = {
+        name: GaugeMetricFamily(f"fastx_list_{name}", text, labels=("server",))
+        for name, text in (
+            ("clients", "Clients that are connected."),
+            ("agent_problems", "What keeps the agent from seeing all, as far as it knows."),
+            ("agent_beat_age_seconds", "How long ago the agent renewed its lease."),
+            ("agent_silent", "1 if the agent has outlived its lease and that cannot be ended."),
+        )
+    }
+    for name, entry in sorted(service.replica.entries(Everything.SERVERS).items()):
+        problems = json.loads(entry.text).get("problems") or ()
+        per_server["clients"].add_metric((name,), clients[name])
+        per_server["agent_problems"].add_metric((name,), len(problems))
+        per_server["agent_silent"].add_metric((name,), name in silent)
+        if name in renewed:
+            per_server["agent_beat_age_seconds"].add_metric((name,), now - renewed[name])
+    yield from per_server.values()
+
+
+def _of_the_sidecar(service: Services) -> Iterator[Metric]:
+    """Yield what its workers count together."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    yield _up_to_date(service)
+    counts = service.counts
+    yield GaugeMetricFamily(
+        "fastx_list_websockets", "WebSockets that are open.", value=counts["connections"]
+    )
+    yield CounterMetricFamily(
+        "fastx_list_slow_clients_dropped",
+        "WebSockets that were closed because their clients did not read.",
+        value=counts["slowClientsDropped"],
+    )
+
+
+def _up_to_date(service: Services) -> Metric:
+    from prometheus_client.core import GaugeMetricFamily
+
+    return GaugeMetricFamily(
+        "fastx_list_up_to_date",
+        "1 if what is served is the present state, as far as the store tells; else 0.",
+        value=service.replica.problem is None,
+    )

@@ -1,0 +1,150 @@
+"""``/metrics`` of list and sidecar."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from fastx_list import create_app
+from fastx_list.model.server import Server
+from fastx_list.store import Lease, Store
+from tests.answers import error
+from tests.conftest import session
+from tests.support import Service, fetch, program
+
+MONITORING = Path(__file__).parents[2] / "docs/monitoring"
+
+
+def values(text: str) -> dict[str, float]:
+    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}
+
+
+@pytest.fixture(autouse=True)
+def _client_is_here() -> None:
+    pytest.importorskip("prometheus_client")
+
+
+@pytest.fixture
+def sessions(store: Store) -> None:
+    lease = Lease("one", "1", "host", 3600)
+    every = [
+        session("a", clients=2, kind="xrdp"),
+        session("b", clients=0, kind="xrdp", command='"secret"'),
+        session("c", "bob", clients=None),
+    ]
+    store.observe("here", {each.id: each for each in every}, lease)
+    store.heartbeat(Server("here", "host", problems=("a", "b")), lease)
+
+
+@pytest.mark.usefixtures("sessions")
+def test_the_list_tells_of_sessions_and_agents_and_of_no_login(client: FlaskClient) -> None:
+    answer = client.get("/metrics")
+    assert answer.status_code == 200 and answer.content_type.startswith("text/plain")
+    found = values(answer.text)
+    assert found.pop('fastx_list_agent_beat_age_seconds{server="here"}') < 600
+    assert found == {
+        "fastx_list_up_to_date": 1,
+        'fastx_list_sessions{kind="xrdp",server="here",state="connected"}': 1,
+        'fastx_list_sessions{kind="xrdp",server="here",state="disconnected"}': 1,
+        'fastx_list_sessions{kind="",server="here",state="unknown"}': 1,
+        'fastx_list_clients{server="here"}': 2,
+        'fastx_list_agent_problems{server="here"}': 2,
+        'fastx_list_agent_silent{server="here"}': 0,
+    }
+    assert "alice" not in answer.text and "bob" not in answer.text and "secret" not in answer.text
+
+
+@pytest.mark.usefixtures("sessions")
+def test_what_is_not_up_to_date_says_so(client: FlaskClient) -> None:
+    client.get("/metrics")
+    replica = client.application.extensions["fastx-list"].replica
+    replica.problem, replica._next_attempt = "away", math.inf
+    assert values(client.get("/metrics").text)["fastx_list_up_to_date"] == 0
+
+
+@pytest.mark.parametrize(
+    ("peer", "allowed", "header", "status"),
+    [
+        ("127.0.0.1", "", None, 200),
+        ("::1", "", None, 200),
+        ("::ffff:127.0.0.1", "", None, 200),
+        ("", "", None, 200),
+        ("192.0.2.1", "", None, 404),
+        ("192.0.2.1", "192.0.2.0/24", None, 200),
+        ("", "192.0.2.0/24", None, 404),
+        ("127.0.0.1", "", "X-Forwarded-For", 404),
+        ("", "", "X-Forwarded-For", 404),
+        ("127.0.0.1", "", "Forwarded", 404),
+    ],
+)
+def test_only_this_machine_may_ask_and_nobody_through_a_proxy(
+    environ: dict[str, str], peer: str, allowed: str, header: str | None, status: int
+) -> None:
+    for trusted in ("", "127.0.0.1 unix"):
+        settings = {"FASTX_LIST_METRICS_FROM": allowed, "FASTX_LIST_TRUSTED_PROXIES": trusted}
+        app = create_app(environ | settings)
+        answer = app.test_client().get(
+            "/metrics",
+            environ_base={"REMOTE_ADDR": peer},
+            headers={header: "127.0.0.1"} if header else {},
+        )
+        assert answer.status_code == status
+        if status == 404:
+            error(answer, 404, "NotFound")
+        app.extensions["fastx-list"].store.close()
+
+
+def test_the_sidecar_tells_what_its_workers_count_together(service: Service) -> None:
+    service.start_live()
+    text = fetch(f"http://127.0.0.1:{service.live_port}/metrics").body.decode()
+    assert values(text) == {
+        "fastx_list_up_to_date": 1,
+        "fastx_list_websockets": 0,
+        "fastx_list_slow_clients_dropped_total": 0,
+    }
+
+
+@pytest.mark.usefixtures("sessions")
+@pytest.mark.programs
+def test_prometheus_finds_nothing_wrong_with_the_metrics(client: FlaskClient) -> None:
+    promtool = program("promtool", "prometheus")
+    text = client.get("/metrics").text
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.programs
+def test_each_alert_fires_for_its_fault_and_for_nothing_else() -> None:
+    promtool = program("promtool", "prometheus")
+    for command in (["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]):
+        done = subprocess.run([promtool, *command], cwd=MONITORING, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    rules = (MONITORING / "alerts.yml").read_text()
+    tests = (MONITORING / "alerts.test.yml").read_text()
+    for alert in re.findall(r"alert: (\w+)", rules):
+        assert tests.count(f"alertname: {alert}") == 2  # with its fault, and without any
+
+
+@pytest.mark.usefixtures("sessions")
+def test_alerts_and_dashboard_ask_for_metrics_that_there_are(
+    client: FlaskClient, service: Service
+) -> None:
+    service.start_live()
+    live = fetch(f"http://127.0.0.1:{service.live_port}/metrics").body.decode()
+    there = {name.partition("{")[0] for name in values(client.get("/metrics").text + live)}
+    dashboard: Any = json.loads((MONITORING / "dashboard.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked += re.findall(r"expr: (.*)", (MONITORING / "alerts.yml").read_text())
+    names = {name for each in asked for name in re.findall(r"\bfastx_list_\w+", each)}
+    assert names <= there
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
