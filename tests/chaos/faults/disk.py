@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.chaos.faults.table import UNDER, fault, hold, hold_until_stale
 from tests.chaos.world import AGENTS, World
+from tests.support import wait_for
 
 
 def _fill(path: Path) -> None:
@@ -59,7 +60,9 @@ def disk_read_only_at_start(world: World) -> Iterator[None]:
         world.away(name)
     for name in names:
         world.terminate(name)
-    subprocess.run(["mount", "-o", "remount,ro", str(world.disk)], check=True)
+    command = ["mount", "-o", "remount,ro", str(world.disk)]
+    # Not while who listens to the agents has a file of the database open
+    wait_for("the disk", lambda: not subprocess.run(command, capture_output=True).returncode)
     try:
         for name in names:
             world.start(name)
