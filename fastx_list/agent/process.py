@@ -95,9 +95,9 @@ def read_any_stat(pid: int) -> Stat | None:
         data = _read(pid, "stat")
         # The name is the process's own choice and may hold anything, also brackets and blanks.
         begin, end = data.index(b"(") + 1, data.rindex(b")")
-        state, parent, *fields = data[end + 1 :].split(None, 20)
+        fields = data[end + 1 :].split(None, 20)
         name = data[begin:end].decode("utf-8", "replace")
-        return Stat(name, state.decode(), int(parent), int(fields[17]))
+        return Stat(name, fields[0].decode(), int(fields[1]), int(fields[19]))
     except OSError as error:
         _check_is_said(error)
         return None
