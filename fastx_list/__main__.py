@@ -1,3 +1,3 @@
 from fastx_list.command.cli import main
 
-main()
+main(prog_name="fastx-list")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.support import Processes, Service, fetch
 
@@ -71,3 +74,19 @@ def test_it_runs_from_the_wheel_in_any_directory(
     service.start_live()
     assert fetch(f"{service.url}/").status == fetch(f"{service.url}/static/page.js").status == 200
     assert service.sessions(service.token("alice")) == []
+
+
+def test_what_is_installed_by_version_and_hash_is_all_that_is_needed() -> None:
+    """After a change of setup.cfg: packaging/lock makes packaging/constraints.txt anew."""
+    locked = dict(
+        re.findall(
+            r"^([a-z0-9-]+)==(\S+)", (ROOT / "packaging/constraints.txt").read_text(), re.MULTILINE
+        )
+    )
+    options = configparser.ConfigParser()
+    options.read(ROOT / "setup.cfg", encoding="utf-8")
+    extras = options["options.extras_require"]
+    needed = [options["options"]["install_requires"], extras["keys"], extras["redis"]]
+    lines = [line for line in "\n".join(needed).split("\n") if line and line[0] != "#"]
+    for requirement in map(Requirement, lines):
+        assert locked[requirement.name.lower()] in requirement.specifier, requirement

@@ -1,0 +1,88 @@
+"""Each step of ``docs/upgrade.md``, on a machine of its own. The tests follow each other."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.boot.machine import Machine
+from tests.boot.steps import under
+from tests.support import wait_for
+
+UNITS = ("fastx-list", "fastx-list-live", "fastx-list-agent")
+ASK = "curl -sS --max-time 20 --unix-socket /run/fastx-list/list.sock http://localhost"
+PARAMS = {"name": "kept"}
+
+
+def run(machine: Machine, begins: str, which: int = 0) -> None:
+    """Run the commands under a heading of the document."""
+    machine.run(f"set -e; cd /root\n{under('upgrade.md', begins)[which]}")
+
+
+def listed(machine: Machine, token: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(machine.says(f"{ASK}/api/list/{token}"))
+    return found
+
+
+def has_params(machine: Machine, token: str) -> bool:
+    return [each["params"] for each in listed(machine, token)] == [PARAMS]
+
+
+def test_a_machine_that_was_set_up_by_hand_is_taken_over(machine: Machine) -> None:
+    machine.run("cp /mnt/shared/0.deb /root/fastx-list-before.deb")
+    machine.run("cp /mnt/shared/1.deb /root/fastx-list-after.deb")
+    # In place of step 1, which needs a package index
+    machine.run(
+        "dpkg -x /mnt/shared/0.deb /root/tree && mv /root/tree/usr/lib/fastx-list /opt/fastx-list"
+        " && sed -i s,/usr/lib/fastx-list,/opt/fastx-list, /opt/fastx-list/bin/fastx-list"
+        " /opt/fastx-list/bin/gunicorn && ln -s /opt/fastx-list/bin/fastx-list /usr/local/bin/"
+    )
+    machine.run("\n".join(["set -e", *under("deploy.md", "**2. Its user")]))
+    machine.run("cd /mnt/shared; set -e\n" + under("deploy.md", "**3. The settings")[0])
+    machine.run("install -m 0600 /dev/null /etc/default/fastx-list")
+    machine.run("echo FASTX_LIST_SERVER_POOL='old' > /etc/default/fastx-list")
+    machine.run("useradd -m alice; systemctl restart fastx-list-agent")
+    xvnc = "Xvnc :1 -rfbport 5901 -SecurityTypes None -geometry 800x600"
+    machine.run(f"systemd-run -q --uid=alice --setenv=HOME=/home/alice {xvnc}")
+    token = machine.says("fastx-list token issue alice --ttl 1h | tee /root/token")
+    [before] = wait_for("the session", lambda: listed(machine, token))
+    body = json.dumps({"id": before["id"], "params": PARAMS})
+    machine.run(f"{ASK}/api/params/{token} -H 'Content-Type: application/json' -d '{body}'")
+    machine.run("cp /root/fastx-list-before.deb /root/fastx-list.deb")
+    run(machine, "## From a release that was set up by hand")
+    wait_for("params", lambda: has_params(machine, token))
+    assert [each["id"] for each in listed(machine, token)] == [before["id"]]
+    assert "/usr/lib/fastx-list/" in machine.says("systemctl cat fastx-list-agent")
+    wait_for("the pool", lambda: '"old"' in machine.says("fastx-list servers --json"))
+
+
+def test_it_is_upgraded_and_rolled_back(machine: Machine) -> None:
+    token = machine.says("cat /root/token")
+    machine.run("cp /root/fastx-list-after.deb /root/fastx-list.deb")
+    run(machine, "## Upgrade")
+    version = "dpkg-query -W -f '${Version}' fastx-list"
+    assert "-2~deb" in machine.says(version) and has_params(machine, token)
+    run(machine, "## Roll back")
+    assert "-1~deb" in machine.says(version)
+    wait_for("params", lambda: has_params(machine, token))
+    run(machine, "## Roll back", 1)
+    wait_for("params in a new database", lambda: has_params(machine, token))
+
+
+def test_it_is_backed_up_lost_and_restored(machine: Machine) -> None:
+    token, revoked = machine.says("cat /root/token"), machine.says("fastx-list token issue alice")
+    machine.run(f"fastx-list token revoke {revoked}")
+    run(machine, "## Back up")
+    machine.run("apt-get purge -y fastx-list")
+    run(machine, "## Restore")
+    wait_for("params", lambda: has_params(machine, token))
+    assert "AuthError" in machine.says(f"{ASK}/api/list/{revoked}")
+
+
+def test_it_is_taken_away_whole(machine: Machine) -> None:
+    run(machine, "## Remove")
+    left = machine.says(
+        "find / -xdev -name '*fastx-list*' -not -path '/proc/*' -not -path '/mnt/*'"
+        " -not -path '/root/*' -not -path '/var/log/*' -not -path '/var/cache/apt/*' || true"
+    )
+    assert left == ""
