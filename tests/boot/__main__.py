@@ -24,7 +24,7 @@ BUILD = Path(__file__).parents[2] / "packaging" / "build-deb"
 
 def build(release: str, directory: Path) -> list[str]:
     """Return the paths of the package of this tree, and of the same as a later revision."""
-    command = [BUILD, release, directory]
+    command = [str(BUILD), release, str(directory)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     first = done.stdout.strip()
     later = first.replace("-1~", "-2~")
