@@ -14,7 +14,7 @@ from gunicorn.util import close_graceful
 from gunicorn.workers.ggevent import GeventWorker
 
 from fastx_list.api.arrival import ARRIVAL_SECONDS, MAX_REQUEST_BYTES, WaitingRoom
-from fastx_list.api.serving import refuse
+from fastx_list.api.serving import refuse, settle
 from fastx_list.errors import ApiError, PayloadTooLarge, RequestTimeout
 from fastx_list.live.server import live_of
 
@@ -70,6 +70,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._too_late: list[_Arriving] = []
 
     def run(self) -> None:
+        settle(self.cfg)
         # Else it takes connections quicker than it looks at them; or, of several workers, each goes
         # round its loop for every single one
         accepts = property(lambda server: AT_ONCE, lambda server, one: None)

@@ -23,7 +23,7 @@ from gunicorn.workers.sync import SyncWorker
 
 from fastx_list.api.arrival import ARRIVAL_SECONDS, MAX_REQUEST_BYTES, WaitingRoom
 from fastx_list.api.services import EXTENSION
-from fastx_list.api.serving import refuse
+from fastx_list.api.serving import refuse, settle
 from fastx_list.errors import ApiError, PayloadTooLarge, RequestTimeout
 from fastx_list.web.turns import Turn
 
@@ -157,6 +157,7 @@ class Worker(SyncWorker):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until the worker has to end, and then who is here already, but not for long."""
+        settle(self.cfg)
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         # How many clients may be waited for
         self._max_waiting = max(1, files - SPARE_FILES - AT_ONCE)
