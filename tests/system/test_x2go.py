@@ -59,6 +59,7 @@ def test_a_desktop_is_followed_from_start_to_end(
         "sharing": None,
         "disconnectTimeout": None,
         "disconnectTImeout": None,
+        "kind": "x2go",
     }
     assert began - 50 <= session["started"] <= session["lastConnect"] <= time.time() * 1000
     assert server.name() == "x2goagent" and running.display == session["display"]

@@ -91,6 +91,7 @@ def test_a_rootless_session_is_followed_from_start_to_stop(
         "sharing": None,
         "disconnectTimeout": None,
         "disconnectTImeout": None,
+        "kind": "xpra",
     }
     assert began - 50 <= session["started"] <= time.time() * 1000
     xpra.await_sessions(user, display)

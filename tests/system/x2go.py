@@ -154,7 +154,12 @@ class X2Go:
             for line in self._run(user, "x2golistsessions").splitlines()
             if line.count("|") > 5
         ]
-        return [Known(int(fields[0]), fields[1], int(fields[2]), fields[4]) for fields in lines]
+        # One that is just being started has no process yet
+        return [
+            Known(int(fields[0]), fields[1], int(fields[2]), fields[4])
+            for fields in lines
+            if fields[0]
+        ]
 
     def _run(self, user: Account, *command: str) -> str:
         """Return what ``command`` prints when ``user`` runs it on the server."""
