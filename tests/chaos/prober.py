@@ -70,5 +70,6 @@ class Prober:
         answer = self._world.ask(f"/api/list/{self._operations.revoked[number]}")
         excuses = self._world.truth.excuses
         may_be_new = excuses.older or (answer is not None and "Warning" in answer.headers)
-        if answer is not None and answer.status not in (401, 503) and (is_known or not may_be_new):
+        fine = {401, 503} | excuses.statuses
+        if answer is not None and answer.status not in fine and (is_known or not may_be_new):
             self._world.judge.blame(f"a revoked token is answered with {answer.status}")
