@@ -6,6 +6,7 @@ import socket
 
 import gunicorn.util
 import pytest
+from gunicorn.config import Config
 
 from fastx_list.api import serving
 from fastx_list.errors import RequestTimeout
@@ -75,3 +76,11 @@ def test_who_has_gone_is_told_nothing() -> None:
     theirs.close()
     with ours:
         serving.refuse(ours, RequestTimeout())
+
+
+def test_gunicorns_settings_say_the_same_once_they_are_kept() -> None:
+    settings = Config()
+    before = {name: getattr(settings, name) for name in settings.settings}
+    serving.settle(settings)
+    assert {name: getattr(settings, name) for name in settings.settings} == before
+    assert settings.workers is vars(settings)["workers"]

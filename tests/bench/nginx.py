@@ -27,7 +27,7 @@ from tests.bench.list import rates, show
 from tests.system.nginx import HOST, Nginx
 
 ASKED = common.login_name(7)
-MIN_RATIO = 0.8
+MIN_RATIO = 1.0
 MAX_MORE_MS = 5
 MESSAGE_SECONDS = 10
 LISTEN = "listen 443 ssl;"
