@@ -36,9 +36,9 @@ PLANTED = [
     ),
     Planted(
         "an end is lost on its way to readers",
-        "store/sqlite.py",
-        "            return self._records.ended(name, login, server_id)",
-        "            return iter(())",
+        "store/records.py",
+        "                yield from self.ended(name, login, server_id)\n",
+        "                continue\n",
     ),
     Planted(
         "leases end after a third of their time",

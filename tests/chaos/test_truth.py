@@ -1,4 +1,4 @@
-"""What the judge takes for right of sessions that have begun, or begun again."""
+"""What the judge takes for right, and whether faults to be found can be planted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from tests.chaos.judge import History, Judge
 from tests.chaos.operations import ALL
+from tests.chaos.planted import PLANTED, ROOT, Planted
 from tests.chaos.truth import Session, Truth, differs
 
 NONE = {"cpuPercentage": None, "videoRam": None, "sharing": None}
@@ -78,3 +79,9 @@ def test_only_of_a_desktop_that_is_new_nobody_may_know_the_clients() -> None:
         judge.message(History("one", ALL, state={}), {"id": "x", "data": members})
         assert bool(judge.wrong) == is_known
         session.learn({**members, "clients": 0})
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=[each.what for each in PLANTED])
+def test_what_a_planted_fault_replaces_is_there_once(planted: Planted) -> None:
+    text = (ROOT / "fastx_list" / planted.file).read_text(encoding="utf-8")
+    assert text.count(planted.right) == 1
