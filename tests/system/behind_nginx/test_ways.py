@@ -45,6 +45,17 @@ def test_the_list_is_there_over_http_1_and_2_and_below_a_path(
     assert answer.status == 308 and answer.headers["Location"] == "https://localhost/api/list?x"
 
 
+def test_the_history_is_there_and_the_metrics_are_not(
+    site: Site, token: Token, observe: Observe
+) -> None:
+    observe(session("a"))
+    observe()
+    mine = token()
+    assert [each["id"] for each in site.ask(f"/api/history/{mine}").json] == ["a"]
+    for address in ("/metrics", "/metrics/", "//metrics", "/%6detrics"):
+        assert site.ask(address).status == 404
+
+
 def test_params_are_set_and_arrive_over_the_websocket(
     site: Site, token: Token, observe: Observe
 ) -> None:
