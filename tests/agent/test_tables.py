@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import socket
 import struct
 import time
@@ -7,10 +8,11 @@ import zlib
 
 import pytest
 
-from fastx_list.agent import diag
+from fastx_list.agent import diag, proc_net, sockets
 from fastx_list.agent.diag import Diag
-from fastx_list.agent.diag_messages import UNIX_LISTENING
+from fastx_list.agent.diag_messages import UNIX_LISTENING, DiagError
 from fastx_list.agent.sockets import Heard, Sockets
+from fastx_list.agent.tables import TcpTable
 from tests.agent.test_sockets import inode
 
 
@@ -38,6 +40,34 @@ def test_a_table_of_the_same_connections_is_not_read_again(monkeypatch: pytest.M
                 later = heard.tcp.until
                 monkeypatch.setattr(time, "monotonic", lambda: later)
                 assert Sockets(heard=heard)._tcp is not known
+
+
+def test_a_listed_table_is_read_again_while_a_connection_waits_and_where_counts_are_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise DiagError("refused")
+
+    counters, heard = [(b"1", b"1", b"1")], Heard()
+    monkeypatch.setattr(sockets, "Diag", refuse)
+    monkeypatch.setattr(proc_net, "connections_made", lambda pid: counters[-1])
+    monkeypatch.setattr(proc_net, "sockets_in_use", lambda pid: ())
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(server.getsockname()):
+            assert Sockets(heard=heard).tcp_clients(port) == frozenset()
+            # Where another program's connection waits, too, it is read again, whatever this does
+            waiting = heard.tcp
+            assert waiting is not None and waiting.until <= time.monotonic()
+            accepted, _ = server.accept()
+            with accepted:
+                assert Sockets(heard=heard).tcp_clients(port) == frozenset({inode(accepted)})
+                assert heard.tcp is not waiting
+        held = TcpTable()
+        heard.tcp = heard.tcp._replace(table=held, until=math.inf) if heard.tcp else None
+        assert Sockets(heard=heard)._tcp is held
+        counters.append((b"1", b"1", b"0"))
+        assert Sockets(heard=heard)._tcp is not held
 
 
 def test_a_table_whose_first_part_alone_is_another_is_another() -> None:
