@@ -10,6 +10,7 @@ from collections.abc import Callable
 from fastx_list.agent.look import Seen
 from fastx_list.agent.signs import Change
 
+ENDED = "the end of a session's server"
 # Python may have been built where there was no such call yet
 _open: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
 
@@ -31,10 +32,12 @@ class Ends:
         # Why some ends cannot be told; None if all can.
         self.problem: str | None = None
 
-    def follow(self, seen: Seen) -> None:
-        """Follow the processes that serve the sessions that were ``seen``, and no others."""
+    def follow(self, seen: Seen) -> set[Change]:
+        """Follow the processes that serve the sessions that were ``seen``, and no others; return
+        what has ended meanwhile."""
+        changes: set[Change] = set()
         if seen.facts is self._facts:
-            return
+            return changes
         self._facts, self.problem = seen.facts, None
         pids = {each.server_pid for each in seen.facts if each.server_pid is not None}
         for pid in self._descriptors.keys() - pids:
@@ -42,22 +45,24 @@ class Ends:
         for pid in sorted(pids - self._descriptors.keys()):
             if len(self._descriptors) >= self._most:
                 self.problem = f"there are descriptors for {self._most} processes"
-                return
+                break
             process = (seen.processes or {}).get(pid)
+            uid = None if process is None else process.uid
             try:
-                self._enter(pid, None if process is None else process.uid)
+                self._enter(pid, uid)
             except ProcessLookupError:
-                continue  # the next look knows
+                changes.add(Change(ENDED, uid))
             except OSError as error:
                 self.problem = error.strerror
-                return
+                break
+        return changes
 
     def changes(self) -> set[Change]:
         """Return what has ended, each process once."""
         ended = [self._processes[descriptor] for descriptor, _ in self._epoll.poll(0)]
         for pid, _ in ended:
             self._leave(pid)
-        return {Change("the end of a session's server", uid) for _, uid in ended}
+        return {Change(ENDED, uid) for _, uid in ended}
 
     def close(self) -> None:
         for pid in list(self._descriptors):

@@ -93,6 +93,7 @@ class Events:
 
     def _begin(self) -> None:
         self._traffic.begin()
+        self._directories.follow()
         self._directories.changes()  # up to now, which the look sees
         self._happened = set()
         self._began = time.process_time()
@@ -110,9 +111,8 @@ class Events:
         if self._again < MAX_AGAIN:
             self._happened |= {Change(LATE, uid) for uid in seen.late if payer(uid) in payers}
         self.causes = set()
-        self._ends.follow(seen)
+        self._happened |= self._ends.follow(seen)
         self._traffic.follow(seen.signs)
-        self._directories.follow()
         self._explain("a new session or client", self._traffic.problem)
         self._explain("the end of a session", self._ends.problem)
         self._explain("a session file", self._directories.problem)

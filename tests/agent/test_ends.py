@@ -54,12 +54,13 @@ def test_the_end_of_a_process_is_told_once_with_whose_it_was(is_reaped: bool) ->
     ends.close()
 
 
-def test_a_process_that_has_ended_before_it_could_be_followed_is_nothing() -> None:
+def test_the_end_of_a_process_before_it_could_be_followed_is_told_as_well() -> None:
     ends = Ends(10)
     with sleeping() as [process]:
         pass
-    ends.follow(seen(process.pid))
-    assert ends.changes() == set() and ends.problem is None
+    now = seen(process.pid)
+    assert ends.follow(now) == {ended(1000)} and ends.problem is None
+    assert ends.follow(now) == ends.changes() == set()
     ends.close()
 
 

@@ -211,8 +211,8 @@ def test_whatever_fails_there_is_said_once_and_the_looks_go_on(
 class BrokenEnds:
     descriptor, problem = None, "Operation not permitted"
 
-    def follow(self, seen: object) -> None:
-        pass
+    def follow(self, seen: object) -> set[object]:
+        return set()
 
     def changes(self) -> set[object]:
         return set()

@@ -1,0 +1,66 @@
+"""What happens is noticed at once with no more rights than the agent's unit gives, and with none:
+here by an agent whose next look is a minute away."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos.vnc import Desktop, spare_display
+from tests.support import Processes, Service, needs_root, program, wait_for
+from tests.system.units import SERVICES, confined
+
+
+def with_the_units_rights() -> list[str]:
+    return confined(SERVICES["agent"])
+
+
+def without_rights() -> list[str]:
+    rights = ["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+    return [program("setpriv", "util-linux"), *rights, "--"]
+
+
+@pytest.mark.parametrize("rights", [with_the_units_rights, without_rights])
+def test_an_agent_notices_at_once_with_these_rights(
+    tmp_path: Path, processes: Processes, rights: Callable[[], list[str]]
+) -> None:
+    needs_root()
+    service = Service(tmp_path / "state", processes, {"FASTX_LIST_SCAN_INTERVAL": "60"})
+    spool = service.state / "spool"
+    spool.mkdir(parents=True, mode=0o700)
+    os.chmod(service.state, 0o700)
+    command = [*rights(), sys.executable, "-m", "fastx_list", "agent"]
+    processes.start(command, "agent", service.environ)
+
+    def sessions() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(service.run("ls", "--json").stdout)
+        return found
+
+    wait_for("its first look", lambda: "looks for" in processes.log("agent"))
+    (spool / "one.json").write_text('{"login": "root", "display": 7}', encoding="utf-8")
+    wait_for("the session file", lambda: any(each["display"] == 7 for each in sessions()))
+
+    desktop = Desktop(processes, spare_display(), "320x200")
+
+    def has(clients: int) -> bool:
+        pid = desktop.process.pid
+        # Whose clients they are is not known without rights while their user connects to anything
+        known = (clients,) if rights is with_the_units_rights else (clients, None)
+        return any(each["serverPid"] == pid and each["clients"] in known for each in sessions())
+
+    wait_for("the session", lambda: has(0))
+    desktop.connect()
+    wait_for("its client", lambda: has(1))
+    desktop.disconnect()
+    wait_for("nobody", lambda: has(0))
+    desktop.close()
+    wait_for(
+        "its end", lambda: not any(each["serverPid"] == desktop.process.pid for each in sessions())
+    )
+    assert "at the next look only" not in processes.log("agent")
