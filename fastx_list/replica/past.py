@@ -13,6 +13,7 @@ from fastx_list.model.session import published_part
 from fastx_list.store.archive import Archive, Span
 
 PART = 200  # sessions that are read at once
+MAX_START = 10**9  # far beyond all that is kept; no store takes a number of any length
 MAX_LOOKED_AT = 20_000  # sessions, for a filter or an order
 
 
@@ -39,7 +40,8 @@ def past_page(
     span = Span(login, query.since, query.until)
     limit = query.limit or 0
     if query.is_usual:
-        ids = archive.find(span, query.start, limit, not query.sort_reverse) if limit else []
+        start = min(query.start, MAX_START)
+        ids = archive.find(span, start, limit, not query.sort_reverse) if limit else []
         texts: list[str] = []
         for part in _parts(ids):
             texts += _read(archive, part, hides_ours, now)

@@ -51,6 +51,9 @@ def test_history_has_what_runs_and_what_has_ended_the_last_first(
     assert ids(client.get(f"{url}?sortReverse=1")) == ["a", "b", "c"]
     assert ids(client.post(url, json={"start": 1, "limit": 1})) == ["b"]
     assert ids(client.post(url, data={"limit": "0"})) == []
+    for start in ("9" * 30, "9" * 1000):
+        assert ids(client.get(f"{url}?start={start}&limit={start}")) == []
+        assert ids(client.get(f"{url}?start={start}&limit={start}&sortBy=id")) == []
 
 
 def test_each_sees_only_their_own_and_an_administrator_all(
