@@ -148,10 +148,13 @@ class Bridges:
     def __init__(self) -> None:
         # By the identities of their processes, as of this look.
         self._running: dict[str, Bridge] = {}
+        # Those that may have served in the last one.
+        self.served_before: set[str] = set()
 
     def look(self, machine: Machine) -> list[Process]:
         """Find them, and return their processes."""
         known, self._running = self._running, {}
+        self.served_before = {name for name, each in known.items() if each.may_serve}
         for process in machine.named((*BRIDGES, *SERVE_THEMSELVES)):
             bridge = known.get(process.identity)
             if bridge is None or process.is_young:
@@ -272,6 +275,13 @@ class Wayland(XServers):
 
     def wants(self, process: Process, machine: Machine) -> bool:
         return self.listed and bool(self._bridges.of(process, _paths(process, machine)))
+
+    def _served_nothing(self, process: Process) -> bool:
+        """Return whether nothing has let viewers in at the last look."""
+        bridges = self._bridges.of(process, None)
+        return self._idle_before is not None and all(
+            bridge.process.identity not in self._bridges.served_before for bridge in bridges
+        )
 
     def session(self, process: Process, machine: Machine) -> ServedSession | None:
         return _Desktop(process, _paths(process, machine), self._bridges, machine)
