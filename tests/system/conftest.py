@@ -16,7 +16,19 @@ from tests.system.feed import Feed
 from tests.system.rdp import WINDOW_MANAGER, Xrdp
 from tests.system.servers import LOGINS, SECONDS, Account, Desk, end_all, remove, spare_display
 from tests.system.sessions import User, Viewer, start_application, start_vnc
-from tests.system.world import EXPECTED, IN_VNC, World, in_xpra, kinds, sessions
+from tests.system.wayland import Desktop
+from tests.system.world import (
+    EXPECTED,
+    IN_CAGE,
+    IN_TIGHTVNC,
+    IN_VNC,
+    World,
+    in_cage,
+    in_tightvnc,
+    in_xpra,
+    kinds,
+    sessions,
+)
 from tests.system.x2go import X2Go
 from tests.system.xpra import Xpra
 
@@ -112,6 +124,7 @@ def follow(watched: Service) -> Iterator[Callable[[User], Feed]]:
 
 @pytest.fixture(scope="module")
 def world(
+    place: Path,
     daemons: Processes,
     desk: Desk,
     accounts: list[Account],
@@ -135,6 +148,11 @@ def world(
             vnc = start_vnc(daemons, user)
             start_application(daemons, vnc)
             clients.append((user, IN_VNC, viewer.connect(f"127.0.0.1::{vnc.port}")))
+        for user, inside, port in (
+            (two, IN_CAGE, in_cage(Desktop(place, daemons, two))),
+            (three, IN_TIGHTVNC, in_tightvnc(daemons, three)),
+        ):
+            clients.append((user, inside, viewer.connect(f"127.0.0.1::{port}")))
         display = spare_display()
         plain = three.start(
             daemons, [program("Xvfb", "xvfb"), f":{display}", "-screen", "0", "900x600x24"], "plain"

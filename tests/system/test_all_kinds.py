@@ -21,7 +21,17 @@ from tests.system.feed import Feed
 from tests.system.rdp import WINDOW_MANAGER
 from tests.system.servers import SECONDS, Account, named, seen_by
 from tests.system.sessions import User, Viewer, start_vnc
-from tests.system.world import EXPECTED, IN_VNC, IN_XPRA, PLAIN, World, command, sessions
+from tests.system.world import (
+    EXPECTED,
+    IN_CAGE,
+    IN_TIGHTVNC,
+    IN_VNC,
+    IN_XPRA,
+    PLAIN,
+    World,
+    command,
+    sessions,
+)
 
 
 def ids(service: Service, world: World) -> set[str]:
@@ -34,7 +44,7 @@ def servers(user: Account) -> list[psutil.Process]:
     modes = ("start", "start-desktop")
     agents = named(running, "x2goagent")  # and now and then a child that looks like itself
     return (
-        named(running, "Xorg", "Xvnc", "Xtigervnc")
+        named(running, "Xorg", "Xvnc", "Xtigervnc", "Xtightvnc", "cage")
         + [agent for agent in agents if agent.ppid() not in [other.pid for other in agents]]
         + [
             process
@@ -108,11 +118,14 @@ def test_each_user_is_told_of_their_own_sessions_and_no_others(
         pytest.param("x2go", {"xterm": 1, "openbox": 1}, id="all but x2go"),
         pytest.param("xorg", {}, id="all but xorg"),
         pytest.param("xvfb", {PLAIN: 1}, id="all but xvfb"),
-        pytest.param("other", {}, id="all but other"),
+        pytest.param("other", {IN_TIGHTVNC: 1}, id="all but other"),
+        pytest.param("wayland", {IN_CAGE: 1}, id="all but wayland"),
         pytest.param(
-            "xrdp xpra x2go tigervnc other xvfb xephyr xorg spool",
+            "xrdp xpra x2go wayland tigervnc other xvfb xephyr xorg spool",
             {
                 IN_VNC: 2,
+                IN_TIGHTVNC: 1,
+                IN_CAGE: 1,
                 WINDOW_MANAGER: 2,
                 "xterm -title seamless": 1,
                 "openbox --sm-disable": 1,

@@ -7,20 +7,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support import Service, release_has
+from tests.support import Processes, Service, free_port, program, release_has, wait_for
 from tests.system.rdp import WINDOW_MANAGER
-from tests.system.servers import Account, Desk, spare_display
+from tests.system.servers import Account, Desk, is_listening, spare_display
 from tests.system.sessions import User
+from tests.system.wayland import HEADLESS, Desktop
 from tests.system.xpra import Xpra
 
 IN_VNC = "xterm -title work -e sleep 600"
+IN_TIGHTVNC = "xterm -title tight -e sleep 600"
+IN_CAGE = "/bin/sleep 600"
 IN_XPRA = ("xterm -title seamless", "openbox --sm-disable")
 # What each of the three users runs: the mode of the session's windows, and the command it was
 # started for.
 EXPECTED = [
     {("desktop", WINDOW_MANAGER), ("desktop", IN_VNC), ("rootless", "xterm")},
-    {("desktop", WINDOW_MANAGER), ("rootless", "xterm -title seamless")},
-    {("desktop", "openbox"), ("desktop", "openbox --sm-disable"), ("desktop", IN_VNC)},
+    {("desktop", WINDOW_MANAGER), ("rootless", "xterm -title seamless"), ("desktop", IN_CAGE)},
+    {
+        ("desktop", "openbox"),
+        ("desktop", "openbox --sm-disable"),
+        ("desktop", IN_VNC),
+        ("desktop", IN_TIGHTVNC),
+    },
 ]
 if not release_has("xpra"):
     EXPECTED = [{kind for kind in kinds if kind[1] not in IN_XPRA} for kinds in EXPECTED]
@@ -48,6 +56,25 @@ def in_xpra(
         yield user, command, xpra.attach(user, desk, f":{display}", "one")
 
 
+def in_tightvnc(processes: Processes, user: Account) -> int:
+    """Start a session of TightVNC; return its port."""
+    display, port = spare_display(), free_port()
+    options = ["-geometry", "800x600", "-rfbport", str(port), "-ac"]
+    server = program("Xtightvnc", "tightvncserver")
+    user.start(processes, [server, f":{display}", *options], "tightvnc")
+    wait_for("TightVNC", lambda: is_listening(port))
+    argv = [program("xterm", "xterm"), *IN_TIGHTVNC.split()[1:]]
+    user.start(processes, argv, "in-tightvnc", DISPLAY=f":{display}")
+    return port
+
+
+def in_cage(desktop: Desktop) -> int:
+    """Start a Wayland desktop; return the port of its wayvnc."""
+    cage = program("cage", "cage")
+    desktop.start([cage, "--", *IN_CAGE.split()], **HEADLESS)
+    return desktop.start_wayvnc("--disable-input")[1]
+
+
 def sessions(service: Service, user: User) -> list[dict[str, Any]]:
     return service.sessions(service.token(user.login))
 
@@ -63,4 +90,4 @@ def command(session: dict[str, Any]) -> str:
     """Return the session's command, without the directory of a program that the tests looked for
     themselves."""
     said: str = session["command"] or PLAIN
-    return said.rpartition("/")[2] if said.endswith(IN_VNC) else said
+    return said.rpartition("/")[2] if said.endswith((IN_VNC, IN_TIGHTVNC)) else said
