@@ -39,7 +39,7 @@ def test_weston_is_a_session_with_the_windows_that_are_open_on_it_over_rdp(
     listed(watched, desktop.user, clients=2)
     end(first)
     listed(watched, desktop.user, clients=1)
-    second.kill()
+    end(second)  # weston 14 may crash when one is killed
     left = listed(watched, desktop.user, clients=0)
     assert left["id"] == session["id"] and left["lastDisconnect"] >= left["lastConnect"]
     end(weston)
