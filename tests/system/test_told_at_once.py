@@ -35,7 +35,7 @@ def test_an_agent_notices_at_once_with_these_rights(
     spool = service.state / "spool"
     spool.mkdir(parents=True, mode=0o700)
     os.chmod(service.state, 0o700)
-    command = [*rights(), sys.executable, "-m", "fastx_list", "agent"]
+    command = [*rights(), sys.executable, "-m", "fastx_list", "agent", "-v"]
     processes.start(command, "agent", service.environ)
 
     def sessions() -> list[dict[str, Any]]:
@@ -51,14 +51,17 @@ def test_an_agent_notices_at_once_with_these_rights(
     def has(clients: int) -> bool:
         pid = desktop.process.pid
         # Whose clients they are is not known without rights while their user connects to anything
-        known = (clients,) if rights is with_the_units_rights else (clients, None)
-        return any(each["serverPid"] == pid and each["clients"] in known for each in sessions())
+        is_known = rights is with_the_units_rights
+        return any(
+            each["serverPid"] == pid and (not is_known or each["clients"] == clients)
+            for each in sessions()
+        )
 
     wait_for("the session", lambda: has(0))
     desktop.connect()
-    wait_for("its client", lambda: has(1))
+    wait_for("its client", lambda: "a client that has come" in processes.log("agent") and has(1))
     desktop.disconnect()
-    wait_for("nobody", lambda: has(0))
+    wait_for("nobody", lambda: "a client that has left" in processes.log("agent") and has(0))
     desktop.close()
     wait_for(
         "its end", lambda: not any(each["serverPid"] == desktop.process.pid for each in sessions())
