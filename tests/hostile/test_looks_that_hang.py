@@ -184,7 +184,7 @@ def _is_over(pid: int) -> bool:
 def _problems(service: Service) -> str:
     """Return what doctor says of the agent that should be mended."""
     lines = service.run("doctor", check=False).stdout.splitlines()
-    return "\n".join(line for line in lines if line.startswith("!! agent: "))
+    return "\n".join(line for line in lines if line.startswith(("!  agent: ", "!! agent: ")))
 
 
 def test_command_lines_of_any_size_cost_nothing(
