@@ -190,7 +190,7 @@ class Settings:
         " launcher whom you trust registers do not count",
     )
     history: float = _setting(
-        values.number(0, 3650), 30.0, "days to keep what has ended, and events; `0` keeps nothing"
+        values.number(0, 3650), 30.0, "days to keep history and events; `0` keeps an hour's events"
     )
     events: str | None = _setting(
         values.matching(r"journal|/.+", "journal, or the absolute path of a file"),

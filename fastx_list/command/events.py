@@ -13,17 +13,12 @@ import click
 
 from fastx_list import config
 from fastx_list.command.history import When
-from fastx_list.command.sinks import Deliverer, sinks_of
+from fastx_list.command.sinks import AT_ONCE, POLL_SECONDS, Deliverer, sinks_of
 from fastx_list.command.stop import Stop, interrupt
 from fastx_list.config import PREFIX
 from fastx_list.model.event import Event, encode_event
 from fastx_list.store import open_store
 from fastx_list.store.archive import Archive
-
-AT_ONCE = 100
-POLL_SECONDS = 0.5
-
-log = logging.getLogger(__name__)
 
 
 class Place(click.ParamType[object]):

@@ -99,7 +99,7 @@ def history(
 @click.command()
 @click.argument("login")
 def erase(login: str) -> None:
-    """Forget the sessions of LOGIN that have ended, and what happened to its sessions."""
+    """Forget the sessions of LOGIN that have ended, and the events that are about it."""
     settings = config.load()
     with closing(open_store(settings.store, create=False, keep=settings.keep)) as store:
         count = store.archive.erase(login)
