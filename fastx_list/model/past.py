@@ -13,6 +13,9 @@ from fastx_list.model.member import Member, writing_schema
 from fastx_list.model.session import MILLISECONDS, Session
 
 MAX_ADDRESSES = 100  # of one session
+# Clients that come, and that leave, of which one change of a session tells each; who registers a
+# session may say any number
+MAX_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Past:
 
 
 class Traffic(NamedTuple):
-    """How many clients have come, and how many have left."""
+    """How many clients have come, and how many have left, as far as each is told of."""
 
     came: int = 0
     left: int = 0
@@ -43,7 +46,8 @@ def begin(session: Session, now: int) -> tuple[Past, Traffic]:
     that was found late nobody knows."""
     began = now if session.started is None else session.started
     past = _seen(Past(began), session, now, by=0)
-    return past, Traffic(came=session.clients or 0 if session.last_connect is not None else 0)
+    came = session.clients or 0 if session.last_connect is not None else 0
+    return past, Traffic(came=min(came, MAX_TOLD))
 
 
 def go_on(past: Past, session: Session, now: int) -> tuple[Past, Traffic]:
@@ -91,7 +95,8 @@ def _traffic(past: Past, session: Session, is_set: bool) -> Traffic:
         session.last_disconnect != past.last_disconnect,
     ) == (True, True)
     both = 1 if changed else 0
-    return Traffic(max(more, 0) + both, max(-more, 0) + both)
+    came, left = max(more, 0) + both, max(-more, 0) + both
+    return Traffic(min(came, MAX_TOLD), min(left, MAX_TOLD))
 
 
 def addresses_of(session: Session) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from fastx_list.model.event import Event, What
-from fastx_list.model.past import Past
+from fastx_list.model.past import MAX_TOLD, Past
 from fastx_list.store import Store, open_store, redis_script, sqlite_past
 from fastx_list.store.archive import Span
 from tests.store.common import (
@@ -73,6 +74,21 @@ def test_each_thing_that_happens_is_an_event_once_and_in_order(store: Store) -> 
     assert events[5].more == {"clients": 1, "addresses": []}
     assert events[6].more["began"] == 1000
     assert events[7].more == {"token": "jti", "expires": FAR}
+
+
+def test_a_session_that_says_it_has_any_number_of_clients_makes_few_events(store: Store) -> None:
+    lease = make_lease()
+    for clients in (50_000, 0, 50_000):  # of 2**31, which are allowed, too, nobody would see an end
+        now = make_session(clients=clients, last_connect=2000)
+        store.observe("s1", by_id(now), lease)
+    found = store.archive.events(None, 1000).events
+    assert Counter(said(found)) == {
+        "serverCame": 1,
+        "sessionBegan": 1,
+        "clientConnected": 2 * MAX_TOLD,
+        "clientLeft": MAX_TOLD,
+    }
+    assert found[-1].more["clients"] == 50_000
 
 
 def test_who_comes_back_gets_what_followed_and_nothing_twice(store: Store) -> None:
