@@ -176,6 +176,21 @@ def replace(path: Path, text: str) -> None:
         os.replace(_write_draft(path, text), path)
 
 
+def open_own(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Open a file of ours with these ``flags`` and return its descriptor; with ``O_CREAT`` one is
+    made with ``mode``. It waits for nobody.
+
+    Raises :class:`StateError` if it is no regular file, else ``OSError``, also for a link.
+    """
+    safely = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    with working_as(_in_whose_hands(path.parent, _way(path.parent))):
+        file = os.open(path, flags | safely, mode)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise StateError(f"{path} is no regular file")
+    return file
+
+
 def remove(path: Path) -> None:
     """Remove a file, if it is there. Raises ``OSError``."""
     with working_as(_in_whose_hands(path.parent, _way(path.parent))):

@@ -68,7 +68,10 @@ class File:
 
     def last(self) -> str | None:
         """See :meth:`Sink.last`; what a power failure has left of a line is cut off."""
-        with suppress(FileNotFoundError), open(self._path, "r+b") as file:
+        with (
+            suppress(FileNotFoundError),
+            open(state.open_own(self._path, os.O_RDWR), "r+b") as file,
+        ):
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - MAX_LINE))
             tail = file.read()
@@ -80,8 +83,8 @@ class File:
 
     def send(self, events: Sequence[Event]) -> int:
         lines = "".join(f"{encode_event(event)}\n" for event in events).encode()
-        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(self._path, flags, 0o640), "ab") as file:
+        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
+        with open(state.open_own(self._path, flags, 0o640), "ab") as file:
             start = file.tell()
             try:
                 file.write(lines)
