@@ -13,12 +13,12 @@ from dataclasses import replace
 
 from fastx_list.agent import identity
 from fastx_list.agent.clock import clock
-from fastx_list.agent.events import ASK_SECONDS, Events
 from fastx_list.agent.facts import Facts, Source
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.load import Load
 from fastx_list.agent.look import Look, Looker, Seen, Stopped
 from fastx_list.agent.merge import Known, Moment, merge, session_id
+from fastx_list.agent.occasions import ASK_SECONDS, Occasions
 from fastx_list.agent.rights import missing, rights
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.start import SessionJson
@@ -191,14 +191,14 @@ class Agent:
         """Why the store could not be read or written at the last scan."""
         return self._keeper.problem
 
-    def run(self, looker: Looker, events: Events | None = None) -> None:
+    def run(self, looker: Looker, occasions: Occasions | None = None) -> None:
         """Look at every interval, through ``looker``, until that is stopped; and sooner for
-        ``events``."""
+        ``occasions``."""
         with suppress(Stopped):
             while True:
                 next_look = time.monotonic() + self._interval
-                if events is not None:
-                    events.begin()
+                if occasions is not None:
+                    occasions.begin()
                 looker.start()
                 while (seen := looker.wait(min(self._keeper.beat_interval, LONG_SECONDS))) is None:
                     self._update()
@@ -206,21 +206,21 @@ class Agent:
                 self._take(seen)
                 if is_first:
                     self._say_what_it_does()
-                if events is not None:
-                    events.follow(seen)
-                while self._rest(looker, events, next_look):
+                if occasions is not None:
+                    occasions.follow(seen)
+                while self._rest(looker, occasions, next_look):
                     self._update()  # a lease may be shorter than what lies between two looks
 
-    def _rest(self, looker: Looker, events: Events | None, next_look: float) -> bool:
+    def _rest(self, looker: Looker, occasions: Occasions | None, next_look: float) -> bool:
         """Wait until it is time for a heartbeat, and return ``True``; or for a look."""
         now = time.monotonic()
         until = min(next_look, now + self._keeper.beat_interval)
-        if events is None:
+        if occasions is None:
             looker.wait(max(0.0, until - now))
-        while events is not None and now < until:
-            events.rest(min(until - now, ASK_SECONDS))
+        while occasions is not None and now < until:
+            occasions.rest(min(until - now, ASK_SECONDS))
             looker.wait(0.0)
-            if events.is_due():
+            if occasions.is_due():
                 self.look.machine.doubt_tables()
                 return False
             now = time.monotonic()

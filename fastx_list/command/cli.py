@@ -102,9 +102,9 @@ def agent(once: bool, verbose: bool) -> None:
     from gunicorn.systemd import sd_notify
 
     from fastx_list.agent import identity
-    from fastx_list.agent.events import Events
     from fastx_list.agent.keep import Agent
     from fastx_list.agent.look import Looker
+    from fastx_list.agent.occasions import Occasions
 
     _log_to_stderr(logging.DEBUG if verbose else logging.INFO)
     settings = config.load()
@@ -126,7 +126,7 @@ def agent(once: bool, verbose: bool) -> None:
         on_stop(looker.stop)
         # What may fail for good has not failed; systemd, if that started us, waits to hear it
         sd_notify("READY=1", logging.getLogger(__name__), unset_environment=True)
-        looking.run(looker, Events(look.machine.limits.processes, look.directories))
+        looking.run(looker, Occasions(look.machine.limits.processes, look.directories))
 
 
 @main.command()

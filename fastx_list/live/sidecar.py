@@ -48,7 +48,7 @@ class Live:
 
     def __init__(self, service: Services, replica: Replica[FramedEntry]) -> None:
         # Who is told of what
-        self.bus = Bus(revision_of=replica.history.revision)
+        self.bus = Bus(revision_of=replica.trail.revision)
         # All connections that are not gone
         self.connections: set[Connection] = set()
         # How many of them each login has; no login stands here with none
@@ -116,7 +116,7 @@ class Live:
         if connection not in self.connections:
             return  # it has gone while it waited
         replica, topic = self._replica, connection.topic
-        revision = replica.history.revision(topic)  # first, so that what is sent is at least as new
+        revision = replica.trail.revision(topic)  # first, so that what is sent is at least as new
         first, ids = start(connection, topic, asked, self.bus, replica)
         told += first
         together = None

@@ -43,7 +43,7 @@ def start(
     entries, filters = replica.entries(topic), subscriber.filters
     missed = None
     if asked.since is not None:
-        missed = replica.history.missed(topic, asked.since, entries)
+        missed = replica.trail.missed(topic, asked.since, entries)
     if missed is None or (filters and len(missed.changed) > MAX_COMPARED):
         ids = list(entries) if asked.snapshot else []
         return First([] if asked.since is None else [mark(None)], ids)

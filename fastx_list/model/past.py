@@ -34,29 +34,29 @@ class Past:
     addresses: tuple[str, ...] = ()  # of all clients that there were
 
 
-class Traffic(NamedTuple):
+class Visits(NamedTuple):
     """How many clients have come, and how many have left, as far as each is told of."""
 
     came: int = 0
     left: int = 0
 
 
-def begin(session: Session, now: int) -> tuple[Past, Traffic]:
+def begin(session: Session, now: int) -> tuple[Past, Visits]:
     """Return the past of a session that is written for the first time. When the clients of one came
     that was found late nobody knows."""
     began = now if session.started is None else session.started
     past = _seen(Past(began), session, now, by=0)
     came = session.clients or 0 if session.last_connect is not None else 0
-    return past, Traffic(came=min(came, MAX_TOLD))
+    return past, Visits(came=min(came, MAX_TOLD))
 
 
-def go_on(past: Past, session: Session, now: int) -> tuple[Past, Traffic]:
+def go_on(past: Past, session: Session, now: int) -> tuple[Past, Visits]:
     """Return the past of a session that has changed, or is there again."""
     # The clock was set if it has begun at another time
     set_by = (session.started or 0) - (past.started or 0) if past.started is not None else 0
     began = past.began if session.started is None else session.started
-    traffic = _traffic(past, session, bool(set_by))
-    return _seen(replace(past, began=began, ended=None), session, now, set_by), traffic
+    visits = _visits(past, session, bool(set_by))
+    return _seen(replace(past, began=began, ended=None), session, now, set_by), visits
 
 
 def connected(past: Past, now: int) -> int:
@@ -85,9 +85,9 @@ def _seen(past: Past, session: Session, now: int, by: int) -> Past:
     )
 
 
-def _traffic(past: Past, session: Session, is_set: bool) -> Traffic:
+def _visits(past: Past, session: Session, is_set: bool) -> Visits:
     if session.clients is None or past.clients is None:
-        return Traffic()
+        return Visits()
     more = session.clients - past.clients
     # One that takes another's place within a look; a clock that is set moves both times, too
     changed = not is_set and (
@@ -96,7 +96,7 @@ def _traffic(past: Past, session: Session, is_set: bool) -> Traffic:
     ) == (True, True)
     both = 1 if changed else 0
     came, left = max(more, 0) + both, max(-more, 0) + both
-    return Traffic(min(came, MAX_TOLD), min(left, MAX_TOLD))
+    return Visits(min(came, MAX_TOLD), min(left, MAX_TOLD))
 
 
 def addresses_of(session: Session) -> tuple[str, ...]:

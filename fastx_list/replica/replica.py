@@ -19,11 +19,11 @@ from fastx_list.model.query import Query
 from fastx_list.model.server import first_part
 from fastx_list.model.session import published_part
 from fastx_list.replica.doubt import Refill, is_silent, may_be_old
-from fastx_list.replica.history import History
 from fastx_list.replica.many import kept_at_once
 from fastx_list.replica.owed import Owed, in_a_thread
 from fastx_list.replica.pages import Page, Pages
 from fastx_list.replica.topics import Change, Everything, Topic
+from fastx_list.replica.trail import Trail
 from fastx_list.replica.view import E, View
 from fastx_list.store import (
     AT_ONCE,
@@ -59,7 +59,7 @@ class Replica(Generic[E]):
         # Why this may not be what the store should say now; None while it is
         self.problem: str | None = None
         # After which step what has changed
-        self.history = History()
+        self.trail = Trail()
         # What it follows
         self._store = store
         # Makes an entry of each session and server
@@ -242,7 +242,7 @@ class Replica(Generic[E]):
         now = time.monotonic()
         if self._revision is None and snapshot.age < REFILL_SECONDS:
             self._begun = now - snapshot.age
-        # A store that has lost what it had may also look like one whose history was left
+        # A store that has lost what it had may also look like one that no longer keeps our step
         lost = {jti: end for jti, end in self._revoked.items() if jti not in snapshot.revoked}
         self._owed.add({jti: end for jti, end in lost.items() if end >= snapshot.kept_from})
         if self._refill is not None:
@@ -266,7 +266,7 @@ class Replica(Generic[E]):
                     "the store has lost what it had, and agents have not written it again yet"
                 )
             self._refill = None
-            self.history.restart()
+            self.trail.restart()
         self._more = False
         running = {record.id for record in snapshot.records}
         known = self._sessions.entries.values()
@@ -301,11 +301,11 @@ class Replica(Generic[E]):
     def _end_reading(self) -> None:
         self._revision = self._goal
         if not self._more:  # else it is not what the store was like at one moment
-            self.history.end()
+            self.trail.end()
 
     def _take_over(self, written: Changes) -> Iterable[Change[E]]:
         self._rest, self._goal = written.records, written.revision
-        self.history.read(written.steps or [written.revision.step])
+        self.trail.read(written.steps or [written.revision.step])
         servers = list(self._change_servers(written.servers))
         changes: Iterable[Change[E]] = self._fill() if self._revision is None else self._take_part()
         if written.revoked:
@@ -327,10 +327,10 @@ class Replica(Generic[E]):
                 self._update_login(record.login, None, entry)
             else:
                 self._update_login(record.login, before, entry)
-            yield self.history.noted(Change(record.id, record.login, entry, before))
+            yield self.trail.noted(Change(record.id, record.login, entry, before))
 
     def _make_entry(self, name: str, login: str, text: str | None) -> E | None:
-        return None if text is None else self._entry(name, login, text.encode(), self.history.place)
+        return None if text is None else self._entry(name, login, text.encode(), self.trail.place)
 
     def _update_login(self, login: str, before: E | None, entry: E | None) -> None:
         view = self._views.get(login)
@@ -347,4 +347,4 @@ class Replica(Generic[E]):
             entry = self._make_entry(name, "", text and self._told_of_server(text))
             if entry != before:
                 self._servers.update(before, entry)
-                yield self.history.noted(Change(name, Everything.SERVERS, entry, before))
+                yield self.trail.noted(Change(name, Everything.SERVERS, entry, before))

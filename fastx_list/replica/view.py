@@ -45,7 +45,7 @@ class Entry:
     id: str
     login: str  # whose session it is; "" for a server
     text: bytes  # its JSON, in UTF-8
-    place: int = field(default=0, compare=False)  # where it last changed: see :mod:`history`
+    place: int = field(default=0, compare=False)  # where it last changed: see :mod:`trail`
 
     @cached_property
     def members(self) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 Every change has a place in one order, its revision, and every step of a writer, which is one change
 or several that come together, has a random name. A reader takes a snapshot once and then asks for
 the changes after the last revision that it has seen; nothing between the two can be missed. One
-that has fallen off the kept history, or whose step is not there, is told to take a snapshot again.
+older than the ends that are kept, or whose step is not there, is told to take a snapshot again.
 
 Nothing in a store is forgotten by a clock that can be set: what is old is judged by the time that
 has passed while the store was written to.
@@ -29,7 +29,7 @@ from fastx_list.store import address
 from fastx_list.store.archive import KEEP_SECONDS, Archive
 
 MAX_REPLACED = 16  # how many processes that held a lease before are remembered with it
-HISTORY_SECONDS = 600  # how long the end of a session stays in the order
+KEEP_ENDS_SECONDS = 600  # how long the end of a session stays in the order
 MAX_CHANGES = 20_000  # after which it does not, however soon they come
 REMEMBER_SECONDS = 86_400  # how long the sessions that ended with a lease are kept in mind
 KEEP_REVOKED_SECONDS = 86_400  # how long a revocation outlives its token
@@ -59,7 +59,7 @@ class EditionLost(StoreError):
 
 
 class SnapshotNeeded(Exception):
-    """The reader's revision is older than the history that is kept."""
+    """The reader's revision is older than the ends that are kept."""
 
 
 class OrderLost(SnapshotNeeded):

@@ -40,7 +40,7 @@ class PastRecord(NamedTuple):
     past: Past
 
 
-class Events(NamedTuple):
+class EventPage(NamedTuple):
     """Some events, in their order."""
 
     events: Sequence[Event]
@@ -66,7 +66,7 @@ class Archive(Protocol):
         """Forget the sessions of a login that have ended, and its events; return how many sessions
         these were."""
 
-    def events(self, after: str | None, limit: int) -> Events:
+    def events(self, after: str | None, limit: int) -> EventPage:
         """Return what followed the event with this id; ``None``: the first ones that are kept."""
 
     def last_event(self) -> str | None:

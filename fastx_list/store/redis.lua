@@ -15,7 +15,7 @@ local bounds = {}
 for word in string.gmatch(ARGV[3], '%S+') do
   table.insert(bounds, tonumber(word))
 end
-local max_changes, history, remember, keep_revoked, keep, keep_events, max_kept = unpack(bounds)
+local max_changes, keep_ends, remember, keep_revoked, keep, keep_events, max_kept = unpack(bounds)
 local prefix = string.sub(KEYS[1], 1, -5)
 local LONGEST_STEP = 15000 -- ms; less if a lease is short
 local MAX_INSTANCES = 300 -- characters

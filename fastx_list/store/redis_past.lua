@@ -30,7 +30,7 @@ end
 
 -- Takes besides what the session is whether it begins, how many clients have left and come, and
 -- what is said of those.
-local function put_past(id, login, server, line, place, is_back, traffic, now_so)
+local function put_past(id, login, server, line, place, is_back, visits, now_so)
   local before = redis.call('HGET', key('past'), id)
   if before and login_of(before) ~= login then
     redis.call('ZREM', key('past-places:' .. login_of(before)), id)
@@ -40,7 +40,7 @@ local function put_past(id, login, server, line, place, is_back, traffic, now_so
   redis.call('ZREM', key('past-kept'), id)
   redis.call('ZADD', key('past-places'), place, id)
   redis.call('ZADD', key('past-places:' .. login), place, id)
-  local begins, left, came = string.match(traffic, '^(%d) (%d+) (%d+)$')
+  local begins, left, came = string.match(visits, '^(%d) (%d+) (%d+)$')
   if begins == '1' then
     note('sessionBegan', id, login, server, is_back and '{"again":true}')
     if is_back then
@@ -121,7 +121,7 @@ local function forget()
   end
   trim(key('changes'), 4, function(at)
     -- What is later than now is of an older version, by the machine's clock
-    return at < clock / 1000 - history or at > clock / 1000
+    return at < clock / 1000 - keep_ends or at > clock / 1000
   end)
   forget_past()
 end

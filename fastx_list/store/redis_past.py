@@ -19,7 +19,7 @@ from fastx_list.model.event import Event, What
 from fastx_list.model.json import to_json
 from fastx_list.model.past import Past, addresses_of, begin, go_on
 from fastx_list.model.session import Session
-from fastx_list.store.archive import Events, PastRecord, Span, bounds, place
+from fastx_list.store.archive import EventPage, PastRecord, Span, bounds, place
 from fastx_list.store.records import Records, pairs, readable, whole
 from fastx_list.store.redis_link import Link
 from fastx_list.store.redis_script import Script
@@ -80,11 +80,11 @@ class RedisArchive:
             cursor = self._script.run(self._link, "erase_events", login, cursor)
         return count
 
-    def events(self, after: str | None, limit: int) -> Events:
+    def events(self, after: str | None, limit: int) -> EventPage:
         where, _, name = (after or "").rpartition("-")
         key = self._script.key("events")
         if after is not None and not _is_id(where):
-            return Events(self.events(None, limit).events, has_gap=True)
+            return EventPage(self.events(None, limit).events, has_gap=True)
         at, rest, first = self._link.transaction(
             ("XRANGE", key, where or "-", where or "-"),
             ("XRANGE", key, f"({where}" if where else "-", "+", "COUNT", limit),
@@ -92,7 +92,7 @@ class RedisArchive:
         )
         is_there = bool(at) and readable(dict(pairs(at[0][1])).get(b"n")) == name
         is_lost = after is not None and not is_there and not (rest and first[0] != rest[0])
-        return Events([event for entry in rest for event in _event(*entry)], is_lost)
+        return EventPage([event for entry in rest for event in _event(*entry)], is_lost)
 
     def last_event(self) -> str | None:
         [entries] = self._link.ask(("XREVRANGE", self._script.key("events"), "+", "-", "COUNT", 1))
@@ -109,12 +109,12 @@ def texts_of_past(session: Session, line: bytes | None, now: int) -> tuple[str, 
     """Return what the script takes of the past of a session that has changed, which was ``line``:
     its new one, its place, what its clients did, and what is said of those."""
     before = decode_line(line)
-    past, traffic = begin(session, now) if before is None else go_on(before, session, now)
+    past, visits = begin(session, now) if before is None else go_on(before, session, now)
     begins = before is None or before.ended is not None
     return (
         encode_line(past, session.login),
         str(place(past)),
-        f"{begins:d} {traffic.left} {traffic.came}",
+        f"{begins:d} {visits.left} {visits.came}",
         to_json({"clients": session.clients, "addresses": addresses_of(session)}),
     )
 

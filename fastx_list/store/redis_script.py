@@ -19,7 +19,7 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from fastx_list.store import (
-    HISTORY_SECONDS,
+    KEEP_ENDS_SECONDS,
     KEEP_REVOKED_SECONDS,
     MAX_CHANGES,
     REMEMBER_SECONDS,
@@ -74,7 +74,7 @@ class Script:
     def run(self, link: Link, step: str, *arguments: str | bytes | int) -> Any:
         """Do a step of the script; return its answer. Raises :class:`StoreError`."""
         bounds = (
-            *(MAX_CHANGES, HISTORY_SECONDS, REMEMBER_SECONDS, KEEP_REVOKED_SECONDS),
+            *(MAX_CHANGES, KEEP_ENDS_SECONDS, REMEMBER_SECONDS, KEEP_REVOKED_SECONDS),
             *(self._keep, round(LEAST_EVENTS_SECONDS), MAX_KEPT),
         )
         # In one, since Redis takes ten words at most of who has not said a password yet

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from fastx_list.model.event import Event, What
-from fastx_list.store.archive import MAX_COUNT, Events, PastRecord, Span, bounds
+from fastx_list.store.archive import MAX_COUNT, EventPage, PastRecord, Span, bounds
 from fastx_list.store.division import divide
 from fastx_list.store.records import Records
 from fastx_list.store.sqlite_file import SqliteFile
@@ -79,7 +79,7 @@ class SqliteArchive:
                 step.db.executemany("DELETE FROM event WHERE seq = ?", some)
         return len(rows)
 
-    def events(self, after: str | None, limit: int) -> Events:
+    def events(self, after: str | None, limit: int) -> EventPage:
         seq, name = _parse(after)
         with self._file.reading() as db:
             last = _last(db)
@@ -92,7 +92,7 @@ class SqliteArchive:
             ).fetchall()
         lost = seq > last or (at is not None and at[0] != name)
         gap = after is not None and (not seq or lost or (first or last + 1) > seq + 1)
-        return Events([each for row in rows for each in _event(row)], gap)
+        return EventPage([each for row in rows for each in _event(row)], gap)
 
     def last_event(self) -> str | None:
         with self._file.reading() as db:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from fastx_list.model.event import What
 from fastx_list.store import (
     AT_ONCE,
-    HISTORY_SECONDS,
+    KEEP_ENDS_SECONDS,
     KEEP_REVOKED_SECONDS,
     MAX_CHANGES,
     REMEMBER_SECONDS,
@@ -111,7 +111,7 @@ class Step:
                 first = revision
                 continue
             # A time that is none is of nobody who reads; anybody may have written it
-            is_late = isinstance(at, (int, float)) and at >= self.now - HISTORY_SECONDS
+            is_late = isinstance(at, (int, float)) and at >= self.now - KEEP_ENDS_SECONDS
             if is_late and revision > self._last - MAX_CHANGES:
                 break
             horizon = revision

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastx_list.model.event import What
 from fastx_list.model.json import to_json
-from fastx_list.model.past import Past, Traffic, addresses_of, begin, go_on
+from fastx_list.model.past import Past, Visits, addresses_of, begin, go_on
 from fastx_list.model.session import Session, decode
 from fastx_list.store.archive import FORGET_AT_ONCE, LEAST_EVENTS_SECONDS, MAX_KEPT, place
 
@@ -66,7 +66,7 @@ def put(step: Step, session: Session, is_back: bool) -> None:
     db, now = step.db, step.wall
     row = db.execute(f"SELECT {COLUMNS} FROM past WHERE id = ?", (session.id,)).fetchone()
     before = None if row is None else past_of(row)
-    past, traffic = begin(session, now) if before is None else go_on(before, session, now)
+    past, visits = begin(session, now) if before is None else go_on(before, session, now)
     values = session.login, place(past), *_values(past)
     if before is None:
         db.execute(
@@ -82,9 +82,9 @@ def put(step: Step, session: Session, is_back: bool) -> None:
     about = session.id, session.login, session.server_id
     if before is None or before.ended is not None:
         note(step, What.SESSION_BEGAN, *about, {"again": True} if is_back else {})
-        traffic = Traffic() if is_back else traffic
+        visits = Visits() if is_back else visits
     now_so = {"clients": session.clients, "addresses": list(addresses_of(session))}
-    for what, count in ((What.CLIENT_LEFT, traffic.left), (What.CLIENT_CONNECTED, traffic.came)):
+    for what, count in ((What.CLIENT_LEFT, visits.left), (What.CLIENT_CONNECTED, visits.came)):
         for _ in range(count):
             note(step, what, *about, now_so)
 

@@ -47,7 +47,7 @@ def answer(
     """
     if service.replica.takes_long(topic, query):
         in_parts(topic, service.replica.prepare(topic, query))
-    revision = service.replica.history.revision(topic)  # first, so that the page is at least as new
+    revision = service.replica.trail.revision(topic)  # first, so that the page is at least as new
     page = service.replica.page(topic, query)
     headers = [
         ("ETag", f'"{page.etag}"'),

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from fastx_list.agent.events import ASK_SECONDS, Events
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.look import Look, Looker, Seen, Stopped
 from fastx_list.agent.machine import Machine
+from fastx_list.agent.occasions import ASK_SECONDS, Occasions
 from fastx_list.config import Settings
 from fastx_list.store import Store
 from tests.agent.scripted import facts
@@ -47,8 +47,8 @@ class Pace:
 
     def run(self, seconds: float, happens_at: Iterable[float] | None = None) -> None:
         agent = Agent(self._settings, self._store, {"source": self})
-        events = None if happens_at is None else Foreseen(self, happens_at)
-        agent.run(Clockwork(self, agent.look, seconds), events)
+        occasions = None if happens_at is None else Foreseen(self, happens_at)
+        agent.run(Clockwork(self, agent.look, seconds), occasions)
 
 
 class Clockwork(Looker):
@@ -71,7 +71,7 @@ class Clockwork(Looker):
         return None
 
 
-class Foreseen(Events):
+class Foreseen(Occasions):
     """Tells what happens at moments that a test says."""
 
     def __init__(self, pace: Pace, happens_at: Iterable[float]) -> None:

@@ -23,11 +23,11 @@ from fastx_list.live.frames import FramedEntry
 from fastx_list.live.start import Asked, mark, start
 from fastx_list.model.query import Filter
 from fastx_list.model.session import Session
-from fastx_list.replica import history
 from fastx_list.replica import replica as replica_module
+from fastx_list.replica import trail
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Everything, Topic
-from fastx_list.store import HISTORY_SECONDS, open_store, sqlite_order
+from fastx_list.store import KEEP_ENDS_SECONDS, open_store, sqlite_order
 from tests.live.mailboxes import ENOUGH, IDLE
 from tests.replica.stores import FAR, remove_database
 
@@ -52,7 +52,7 @@ class Worker:
         self.replica = Replica(self.store, FramedEntry, lambda call: call())
         ticks = count()
         # As if every turn were over at once
-        self.bus = Bus(lambda: next(ticks), self.replica.history.revision)
+        self.bus = Bus(lambda: next(ticks), self.replica.trail.revision)
         while not self.replica.loaded:
             self.replica.follow(0)
 
@@ -80,7 +80,7 @@ class Client:
             self.sessions.clear()
         self.worker = worker
         asked = Asked(True, self.revision, True)
-        self.first = worker.replica.history.revision(self.topic)
+        self.first = worker.replica.trail.revision(self.topic)
         told, self.ids = start(self, self.topic, asked, worker.bus, worker.replica)
         self.tell(News(told))
         self.go_on()
@@ -144,9 +144,9 @@ class Resuming(RuleBasedStateMachine):
         self.patch.setattr(sqlite_order, "time", times)
         self.patch.setattr(sqlite_order, "LONGEST_STEP", math.inf)
         # So that they are reached, too
-        self.patch.setattr(history, "MAX_STEPS", 6)
-        self.patch.setattr(history, "MAX_ENDS", 8)
-        self.patch.setattr(history, "MAX_ENDS_OF_LOGIN", 4)
+        self.patch.setattr(trail, "MAX_STEPS", 6)
+        self.patch.setattr(trail, "MAX_ENDS", 8)
+        self.patch.setattr(trail, "MAX_ENDS_OF_LOGIN", 4)
         self.writer = open_store(f"sqlite:///{self.database}")
         self.clients = [Client(topic, filters) for topic, filters in _CLIENTS]
         self.workers: list[Worker] = []
@@ -183,7 +183,7 @@ class Resuming(RuleBasedStateMachine):
     def set_params(self, number: int, login: str, value: int | None) -> None:
         self.writer.set_params(f"a{number}", login, {"a": value})
 
-    @rule(seconds=st.sampled_from([1, HISTORY_SECONDS + 1]))
+    @rule(seconds=st.sampled_from([1, KEEP_ENDS_SECONDS + 1]))
     def revoke(self, seconds: int) -> None:
         """Take a step that changes no session; the store may forget what was before."""
         self.now += seconds

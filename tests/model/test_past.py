@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fastx_list.model.event import Event, encode_event
-from fastx_list.model.past import CourseSchema, Past, Traffic, begin, connected, encode_past, go_on
+from fastx_list.model.past import CourseSchema, Past, Visits, begin, connected, encode_past, go_on
 from fastx_list.model.session import encode
 from tests.model.sessions import FULL, MINIMAL
 
@@ -14,15 +14,15 @@ SESSION = replace(MINIMAL, started=1000, clients=0)
 NOW = 5000
 
 
-def lived(*states: tuple[int, int | None, int | None, int | None]) -> tuple[Past, list[Traffic]]:
-    """Return the past of a session, and its traffic, that was seen so: when, with how many clients,
+def lived(*states: tuple[int, int | None, int | None, int | None]) -> tuple[Past, list[Visits]]:
+    """Return the past of a session, and its visits, that was seen so: when, with how many clients,
     and when the last one came and left."""
-    past, traffic = begin(SESSION, 1000)
-    happened = [traffic]
+    past, visits = begin(SESSION, 1000)
+    happened = [visits]
     for now, clients, came, left in states:
         session = replace(SESSION, clients=clients, last_connect=came, last_disconnect=left)
-        past, traffic = go_on(past, session, now)
-        happened.append(traffic)
+        past, visits = go_on(past, session, now)
+        happened.append(visits)
     return past, happened
 
 
@@ -33,27 +33,27 @@ def test_a_session_begins_when_it_was_started_or_else_first_seen() -> None:
 
 def test_clients_of_a_session_that_was_found_late_have_come_nobody_knows_when() -> None:
     there = replace(SESSION, clients=2)
-    assert begin(there, NOW) == (replace(begin(SESSION, NOW)[0], clients=2, since=NOW), Traffic())
-    assert begin(replace(there, last_connect=NOW), NOW)[1] == Traffic(came=2)
+    assert begin(there, NOW) == (replace(begin(SESSION, NOW)[0], clients=2, since=NOW), Visits())
+    assert begin(replace(there, last_connect=NOW), NOW)[1] == Visits(came=2)
 
 
 def test_the_time_counts_in_which_clients_were_connected() -> None:
-    past, traffic = lived((2000, 1, 2000, None), (3000, 2, 3000, None), (7000, 0, 3000, 7000))
+    past, visits = lived((2000, 1, 2000, None), (3000, 2, 3000, None), (7000, 0, 3000, 7000))
     assert past.connected == 5000 and past.since is None
-    assert traffic[1:] == [Traffic(1, 0), Traffic(1, 0), Traffic(0, 2)]
+    assert visits[1:] == [Visits(1, 0), Visits(1, 0), Visits(0, 2)]
     past, _ = lived((2000, 1, 2000, None))
     assert connected(past, 9000) == 7000
 
 
 def test_one_that_takes_anothers_place_has_come_and_the_other_left() -> None:
-    _, traffic = lived((2000, 1, 2000, None), (3000, 1, 3000, 3000))
-    assert traffic[-1] == Traffic(1, 1)
+    _, visits = lived((2000, 1, 2000, None), (3000, 1, 3000, 3000))
+    assert visits[-1] == Visits(1, 1)
 
 
 @pytest.mark.parametrize("clients", [None, 1])
-def test_what_changes_otherwise_is_no_traffic(clients: int | None) -> None:
-    past, traffic = lived((2000, 1, 2000, None), (3000, clients, 2000, None))
-    assert traffic[-1] == Traffic() and past.clients == 1 and past.since == 2000
+def test_what_changes_otherwise_is_no_visits(clients: int | None) -> None:
+    past, visits = lived((2000, 1, 2000, None), (3000, clients, 2000, None))
+    assert visits[-1] == Visits() and past.clients == 1 and past.since == 2000
 
 
 def test_a_clock_that_is_set_is_no_traffic_and_no_time() -> None:
@@ -62,8 +62,8 @@ def test_a_clock_that_is_set_is_no_traffic_and_no_time() -> None:
     later = replace(
         SESSION, started=1000 + by, clients=1, last_connect=2000 + by, last_disconnect=1500 + by
     )
-    past, traffic = go_on(past, later, 3000 + by)
-    assert traffic == Traffic() and past.began == 1000 + by
+    past, visits = go_on(past, later, 3000 + by)
+    assert visits == Visits() and past.began == 1000 + by
     assert connected(past, 3000 + by) == 1000
 
 

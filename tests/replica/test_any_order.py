@@ -21,7 +21,7 @@ from fastx_list.replica import replica as replica_module
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Everything
 from fastx_list.replica.view import Entry
-from fastx_list.store import HISTORY_SECONDS, Record, open_store, sqlite_order
+from fastx_list.store import KEEP_ENDS_SECONDS, Record, open_store, sqlite_order
 from tests.replica.stores import FAR, Wrapped, remove_database
 
 _NUMBERS = st.integers(0, 4)
@@ -106,7 +106,7 @@ class Following(RuleBasedStateMachine):
     def trim(self) -> None:
         """Let the store forget: the ends before now are history, and the next step drops them."""
         self.followed = False
-        self.now += HISTORY_SECONDS + 1
+        self.now += KEEP_ENDS_SECONDS + 1
         self.tokens += 1
         self.writer.revoke({f"of step {self.tokens}": FAR})
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastx_list.replica import history
-from fastx_list.replica.history import Missed
+from fastx_list.replica import trail
 from fastx_list.replica.replica import REFILL_SECONDS, Replica
 from fastx_list.replica.topics import Everything, Topic
+from fastx_list.replica.trail import Missed
 from fastx_list.replica.view import Entry
 from fastx_list.store import Store
 from tests.replica.stores import Wrapped, beat, numbered, observe, remove_database
@@ -19,7 +19,7 @@ NOTHING = Missed([], [])
 
 
 def missed(replica: Replica[Entry], topic: Topic, revision: str) -> Missed | None:
-    return replica.history.missed(topic, revision, replica.entries(topic))
+    return replica.trail.missed(topic, revision, replica.entries(topic))
 
 
 def test_what_has_changed_and_what_has_ended_since_is_known(
@@ -27,11 +27,11 @@ def test_what_has_changed_and_what_has_ended_since_is_known(
 ) -> None:
     observe(agent, numbered(1), numbered(2), numbered(3), numbered(4, "bob"))
     replica.follow(0)
-    before = replica.history.revision("alice")
+    before = replica.trail.revision("alice")
     assert missed(replica, "alice", before) == NOTHING
     observe(agent, numbered(1, clients=1), numbered(3), numbered(4, "bob"), numbered(5))
     replica.follow(0)
-    after = replica.history.revision("alice")
+    after = replica.trail.revision("alice")
     assert missed(replica, "alice", before) == Missed(["s2"], ["s1", "s5"])
     assert missed(replica, "alice", after) == NOTHING
     assert missed(replica, "bob", before) == NOTHING
@@ -41,15 +41,15 @@ def test_what_has_changed_and_what_has_ended_since_is_known(
 def test_a_revision_says_nothing_of_what_others_have(agent: Store, replica: Replica[Entry]) -> None:
     observe(agent, numbered(1), numbered(2, "bob"))
     replica.follow(0)
-    before = replica.history.revision("alice")
+    before = replica.trail.revision("alice")
     for clients in range(1, 4):
         observe(agent, numbered(1), numbered(2, "bob", clients=clients))
         replica.follow(0)
-        assert replica.history.revision("alice") == replica.history.revision("carol") == before
-    seen = replica.history.revision("bob")
+        assert replica.trail.revision("alice") == replica.trail.revision("carol") == before
+    seen = replica.trail.revision("bob")
     assert missed(replica, "alice", before) == NOTHING
     assert missed(replica, "alice", seen) == NOTHING  # which is nobody's secret
-    assert seen not in (before, replica.history.revision(Everything.SERVERS))
+    assert seen not in (before, replica.trail.revision(Everything.SERVERS))
 
 
 def test_a_session_that_changes_its_login_ends_for_the_former(
@@ -57,7 +57,7 @@ def test_a_session_that_changes_its_login_ends_for_the_former(
 ) -> None:
     observe(agent, numbered(1))
     replica.follow(0)
-    before = replica.history.revision("alice")
+    before = replica.trail.revision("alice")
     observe(agent, numbered(1, "bob"))
     replica.follow(0)
     assert missed(replica, "alice", before) == Missed(["s1"], [])
@@ -68,7 +68,7 @@ def test_a_session_that_changes_its_login_ends_for_the_former(
 def test_what_ended_and_came_back_has_changed(agent: Store, replica: Replica[Entry]) -> None:
     observe(agent, numbered(1))
     replica.follow(0)
-    before = replica.history.revision("alice")
+    before = replica.trail.revision("alice")
     observe(agent)
     replica.follow(0)
     assert missed(replica, "alice", before) == Missed(["s1"], [])
@@ -80,7 +80,7 @@ def test_what_ended_and_came_back_has_changed(agent: Store, replica: Replica[Ent
 def test_machines_are_missed_like_sessions(agent: Store, replica: Replica[Entry]) -> None:
     beat(agent)
     replica.follow(0)
-    before = replica.history.revision(Everything.SERVERS)
+    before = replica.trail.revision(Everything.SERVERS)
     beat(agent, "other")
     replica.follow(0)
     assert missed(replica, Everything.SERVERS, before) == Missed([], ["other"])
@@ -95,10 +95,10 @@ def test_steps_that_came_at_once_are_all_known(agent: Store, replica: Replica[En
         observe(agent, numbered(1, clients=clients))
         other.follow(0)
         if clients == 2:
-            between = other.history.revision("alice")
+            between = other.trail.revision("alice")
     replica.follow(0)
     assert missed(replica, "alice", between) == Missed([], ["s1"])
-    assert replica.history.revision("alice") == other.history.revision("alice") != between
+    assert replica.trail.revision("alice") == other.trail.revision("alice") != between
 
 
 @pytest.mark.parametrize("revision", ["", "0", "no such", "é\0", "f" * 256])
@@ -115,7 +115,7 @@ def test_another_store_knows_no_revision_of_the_former(
 ) -> None:
     observe(agent, numbered(1))
     replica.follow(0)
-    before = [replica.history.revision(topic) for topic in ("alice", "bob")]
+    before = [replica.trail.revision(topic) for topic in ("alice", "bob")]
     agent.close()
     replica._store.close()  # type: ignore[attr-defined]
     remove_database(database)
@@ -125,27 +125,27 @@ def test_another_store_knows_no_revision_of_the_former(
     assert replica.problem is None
     for topic in ("alice", "bob"):
         assert [missed(replica, topic, revision) for revision in before] == [None, None]
-        assert missed(replica, topic, replica.history.revision(topic)) == NOTHING
+        assert missed(replica, topic, replica.trail.revision(topic)) == NOTHING
 
 
 def test_what_is_kept_is_bounded(
     agent: Store, replica: Replica[Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "MAX_STEPS", 4)
-    monkeypatch.setattr(history, "MAX_ENDS_OF_LOGIN", 4)
+    monkeypatch.setattr(trail, "MAX_STEPS", 4)
+    monkeypatch.setattr(trail, "MAX_ENDS_OF_LOGIN", 4)
     observe(agent, numbered(0, "bob"))
     replica.follow(0)
-    first = quiet = replica.history.revision("bob")
+    first = quiet = replica.trail.revision("bob")
     for clients in range(5):  # too many steps
         observe(agent, numbered(0, "bob"), numbered(1, clients=clients))
         replica.follow(0)
     assert missed(replica, "alice", first) is None
     assert missed(replica, "bob", quiet) == NOTHING  # it is what bob has still
-    before = replica.history.revision("alice")
+    before = replica.trail.revision("alice")
     many = [numbered(number) for number in range(2, 8)]
     observe(agent, numbered(0, "bob"), *many)
     replica.follow(0)
-    between = replica.history.revision("alice")
+    between = replica.trail.revision("alice")
     observe(agent, numbered(0, "bob"))  # too many ends
     replica.follow(0)
     assert missed(replica, "alice", before) is None
@@ -157,15 +157,15 @@ def test_what_is_kept_is_bounded(
 def test_very_many_logins_are_forgotten_without_a_mistake(
     agent: Store, replica: Replica[Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "MAX_PASTS", 3)
+    monkeypatch.setattr(trail, "MAX_ORIGINS", 3)
     observe(agent, numbered(0, "bob"))
     replica.follow(0)
-    before = replica.history.revision("bob")
+    before = replica.trail.revision("bob")
     for number in range(5):
         observe(agent, numbered(number, f"user{number}"))
         replica.follow(0)
     assert missed(replica, "bob", before) in (None, Missed(["s0"], []))
-    assert missed(replica, "bob", replica.history.revision("bob")) == NOTHING
+    assert missed(replica, "bob", replica.trail.revision("bob")) == NOTHING
 
 
 def test_what_comes_in_parts_has_its_revision_once_it_is_whole(
@@ -173,14 +173,14 @@ def test_what_comes_in_parts_has_its_revision_once_it_is_whole(
 ) -> None:
     observe(agent, numbered(0))
     replica.follow(0)
-    before = replica.history.revision("alice")
+    before = replica.trail.revision("alice")
     observe(agent, *(numbered(number) for number in range(3000)))
     replica.follow(0)
-    assert replica.history.revision("alice") == before
+    assert replica.trail.revision("alice") == before
     found = missed(replica, "alice", before)
     assert found is not None and len(found.changed) == len(replica.entries("alice")) - 1
     while len(replica.entries("alice")) < 3000:
         replica.follow(0)
-    assert replica.history.revision("alice") != before
+    assert replica.trail.revision("alice") != before
     found = missed(replica, "alice", before)
     assert found is not None and len(found.changed) == 2999

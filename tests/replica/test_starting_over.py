@@ -13,7 +13,7 @@ from fastx_list.replica.replica import REFILL_SECONDS, RETRY_SECONDS, Replica
 from fastx_list.replica.topics import Change
 from fastx_list.replica.view import Entry
 from fastx_list.store import (
-    HISTORY_SECONDS,
+    KEEP_ENDS_SECONDS,
     Changes,
     Revision,
     SnapshotNeeded,
@@ -42,10 +42,10 @@ def _trim(agent: Store, monkeypatch: pytest.MonkeyPatch, *sessions: Session) -> 
     """Let the store forget all ends, with ``sessions`` running."""
     with monkeypatch.context() as patch:
         observe(agent, *sessions)
-        later = time.monotonic() + 2 * HISTORY_SECONDS
+        later = time.monotonic() + 2 * KEEP_ENDS_SECONDS
         times = SimpleNamespace(time=time.time, monotonic=lambda: later)
         patch.setattr(sqlite_order, "time", times)
-        patch.setattr(sqlite_order, "LONGEST_STEP", 2 * HISTORY_SECONDS)
+        patch.setattr(sqlite_order, "LONGEST_STEP", 2 * KEEP_ENDS_SECONDS)
         agent.revoke({"third": FAR})
 
 

@@ -25,7 +25,7 @@ from tests.simulation.clock import clock
 
 # What the package keeps, and for how many seconds, so that a short history sees the end of it
 KNOBS = {
-    "HISTORY_SECONDS": 40,
+    "KEEP_ENDS_SECONDS": 40,
     "REMEMBER_SECONDS": 4000,
     "MAX_CHANGES": 60,
     "AT_ONCE": 3,

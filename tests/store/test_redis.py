@@ -56,7 +56,7 @@ def test_all_keys_have_the_prefix_and_one_hash_tag(store: Store, raw: Raw) -> No
 def test_without_history_nothing_of_a_session_stays_once_it_has_ended(
     redis_url: str, raw: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_script, "HISTORY_SECONDS", -1)
+    monkeypatch.setattr(redis_script, "KEEP_ENDS_SECONDS", -1)
     store = open_store(redis_url, keep=0)
     store.observe("s1", by_id(make_session(command="SECRET")))
     store.set_params("s1-1", "alice", {"a": "SECRET"})
@@ -110,13 +110,13 @@ def test_the_history_is_forgotten_in_time_and_who_is_up_to_date_goes_on(
     start = behind.snapshot().revision
     writer.observe("s1", by_id(make_session(1), make_session(2)))
     revision = reader.snapshot().revision
-    monkeypatch.setattr(redis_script, "HISTORY_SECONDS", -1)  # as if all were older than that
+    monkeypatch.setattr(redis_script, "KEEP_ENDS_SECONDS", -1)  # as if all were older than that
     writer.observe("s1", by_id(make_session(1), make_session(2)))
     assert raw.client.xlen(raw.key("changes")) == 0
     assert reader.changes(revision) is None
     with pytest.raises(SnapshotNeeded):
         behind.changes(start)
-    monkeypatch.setattr(redis_script, "HISTORY_SECONDS", 600)
+    monkeypatch.setattr(redis_script, "KEEP_ENDS_SECONDS", 600)
     writer.observe("s1", by_id(make_session(2)))
     changes = reader.changes(revision)
     assert changes is not None

@@ -59,7 +59,7 @@ def test_a_reader_of_a_redis_that_was_emptied_takes_no_older_one_for_what_that_h
     for number in range(9):
         writer.observe("s1", by_id(make_session(number)))
     with monkeypatch.context() as later:
-        later.setattr(redis_script, "HISTORY_SECONDS", -1)  # as if all were older than that
+        later.setattr(redis_script, "KEEP_ENDS_SECONDS", -1)  # as if all were older than that
         writer.observe("s1", {})
     copy = {key: raw.client.dump(key) for key in raw.all_keys()}
     raw.empty()

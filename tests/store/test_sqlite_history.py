@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastx_list.store import (
-    HISTORY_SECONDS,
+    KEEP_ENDS_SECONDS,
     KEEP_REVOKED_SECONDS,
     OrderLost,
     Record,
@@ -121,7 +121,7 @@ def test_what_is_forgotten_at_once_is_bounded(
     writer, reader = opened(), opened()
     for number in range(50):
         writer.observe("s1", by_id(make_session(number)))
-    pass_time(HISTORY_SECONDS + 1)
+    pass_time(KEEP_ENDS_SECONDS + 1)
     kept = []
     for _ in range(20):
         write_anything(writer)
@@ -139,7 +139,7 @@ def test_an_end_is_told_as_long_as_history_is_kept(opened: OpenStore, pass_time:
     writer.observe("s1", by_id(make_session()))
     revision = reader.snapshot().revision
     writer.observe("s1", {})
-    pass_time(HISTORY_SECONDS)
+    pass_time(KEEP_ENDS_SECONDS)
     write_anything(writer)
     changes = reader.changes(revision)
     assert changes is not None
@@ -153,7 +153,7 @@ def test_a_reader_that_has_fallen_off_the_history_needs_a_snapshot(
     writer.observe("s1", by_id(make_session(1), make_session(2)))
     revision = reader.snapshot().revision
     writer.observe("s1", by_id(make_session(2)))
-    pass_time(HISTORY_SECONDS + 1)
+    pass_time(KEEP_ENDS_SECONDS + 1)
     write_anything(writer)
     for _ in range(2):
         with pytest.raises(SnapshotNeeded):
@@ -174,7 +174,7 @@ def test_a_reader_that_saw_the_end_goes_on_when_it_is_forgotten(
     writer.observe("s1", by_id(make_session(1)))
     writer.observe("s1", {})
     revision = reader.snapshot().revision
-    pass_time(HISTORY_SECONDS + 1)
+    pass_time(KEEP_ENDS_SECONDS + 1)
     write_anything(writer)
     changes = reader.changes(revision)
     assert changes is not None and list(changes.records) == []
@@ -192,7 +192,7 @@ def test_only_a_reader_that_would_miss_an_end_is_told_so(
     first = behind.snapshot().revision
     writer.observe("s1", by_id(make_session(2)))
     second = between.snapshot().revision
-    pass_time(HISTORY_SECONDS - 10)
+    pass_time(KEEP_ENDS_SECONDS - 10)
     writer.observe("s1", {})
     pass_time(11)
     write_anything(writer)

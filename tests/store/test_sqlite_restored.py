@@ -13,7 +13,7 @@ import pytest
 
 from fastx_list.store import (
     AT_ONCE,
-    HISTORY_SECONDS,
+    KEEP_ENDS_SECONDS,
     Changes,
     OrderLost,
     Store,
@@ -158,7 +158,7 @@ def test_a_reader_of_a_store_made_anew_takes_no_older_one_for_what_that_has_beco
     writer, reader = opened(), opened()
     for number in range(9):
         writer.observe("s1", by_id(make_session(number)))
-    pass_time(HISTORY_SECONDS + 1)
+    pass_time(KEEP_ENDS_SECONDS + 1)
     write_anything(writer)
     _back_up(database, tmp_path / "copy")
     remove(database)

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import pytest
 
-from fastx_list.agent import events as module
-from fastx_list.agent.events import Events
+from fastx_list.agent import occasions as module
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.look import Looker
 from fastx_list.agent.machine import Machine
+from fastx_list.agent.occasions import Occasions
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.xserver import XServers
 from fastx_list.config import Settings
@@ -29,7 +29,7 @@ ATTEMPTS = 5
 LEFT, ENDED = "a client that has left", "the end of a session's server"
 
 
-class Noting(Events):
+class Noting(Occasions):
     """Notes for what a look was made sooner."""
 
     def __init__(self) -> None:
@@ -43,23 +43,23 @@ class Noting(Events):
 
 
 @pytest.fixture
-def events(monkeypatch: pytest.MonkeyPatch) -> Iterator[Noting]:
+def occasions(monkeypatch: pytest.MonkeyPatch) -> Iterator[Noting]:
     # Other tests have sessions, too, and may be the same user
     for name in ("LOGIN_SECONDS", "ALL_SECONDS"):
         monkeypatch.setattr(module, name, 1000.0)
-    events = Noting()
-    yield events
-    events.close()
+    occasions = Noting()
+    yield occasions
+    occasions.close()
 
 
 @pytest.fixture
-def rarely_looking(settings: Settings, store: Store, events: Noting) -> Iterator[Store]:
+def rarely_looking(settings: Settings, store: Store, occasions: Noting) -> Iterator[Store]:
     """What an agent writes that rarely looks, unless it is told to."""
     writer = open_store(settings.store)
     sources = load_sources(settings)
     agent = Agent(replace(settings, scan_interval=10.0, server_expiry=3600), writer, sources)
     looker = Looker(agent.look)
-    thread = threading.Thread(target=agent.run, args=[looker, events])
+    thread = threading.Thread(target=agent.run, args=[looker, occasions])
     thread.start()
     wait_for("the first look", lambda: list(store.snapshot().servers))
     yield store
@@ -85,19 +85,19 @@ def await_clients(store: Store, desktop: Desktop, count: int) -> Session:
     return wait_for(f"{count} clients", has)
 
 
-def until_noted(events: Noting, wanted: set[str], happen: Callable[[], None]) -> None:
+def until_noted(occasions: Noting, wanted: set[str], happen: Callable[[], None]) -> None:
     """Let it ``happen`` until that was a reason to look. A look that comes anyway, or is made for
     something else, may be quicker."""
-    events.noted.clear()
+    occasions.noted.clear()
     for _ in range(ATTEMPTS):
         happen()
-        if events.noted >= wanted:
+        if occasions.noted >= wanted:
             return
-    raise AssertionError(f"{ATTEMPTS} times: no {wanted - events.noted}, but {events.noted}")
+    raise AssertionError(f"{ATTEMPTS} times: no {wanted - occasions.noted}, but {occasions.noted}")
 
 
-def test_clients_that_come_and_leave_are_told_by_an_event(
-    rarely_looking: Store, events: Noting, processes: Processes
+def test_clients_that_come_and_leave_are_told_at_once(
+    rarely_looking: Store, occasions: Noting, processes: Processes
 ) -> None:
     desktop = Desktop(processes, spare_display(), "320x200")
     await_clients(rarely_looking, desktop, 0)
@@ -110,12 +110,12 @@ def test_clients_that_come_and_leave_are_told_by_an_event(
             desktop.disconnect()
             await_clients(rarely_looking, desktop, count)
 
-    until_noted(events, {COME, LEFT}, come_and_leave)
+    until_noted(occasions, {COME, LEFT}, come_and_leave)
     desktop.close()
 
 
-def test_a_start_and_an_end_are_told_by_an_event(
-    rarely_looking: Store, events: Noting, processes: Processes
+def test_a_start_and_an_end_are_told_at_once(
+    rarely_looking: Store, occasions: Noting, processes: Processes
 ) -> None:
     def live() -> None:
         desktop = Desktop(processes, spare_display(), "320x200")
@@ -123,7 +123,7 @@ def test_a_start_and_an_end_are_told_by_an_event(
         desktop.close()
         wait_for("its end", lambda: session(rarely_looking, desktop) is None)
 
-    until_noted(events, {WAITS, ENDED}, live)
+    until_noted(occasions, {WAITS, ENDED}, live)
 
 
 def test_a_viewer_that_was_there_for_a_moment_is_none_when_it_has_gone(
@@ -180,12 +180,12 @@ def test_what_cannot_be_told_is_said_once_and_the_looks_go_on(
 ) -> None:
     monkeypatch.setattr(module, "Ends", lambda most: BrokenEnds())
     agent = Agent(settings, store, {"source": Scripted()})
-    events = Events(0)
+    occasions = Occasions(0)
     with caplog.at_level(logging.INFO):
         for _ in range(3):
-            events.begin()
-            events.follow(agent.look.take())
-            events.is_due()
+            occasions.begin()
+            occasions.follow(agent.look.take())
+            occasions.is_due()
     assert [each.message for each in caplog.records if "at the next look only" in each.message] == [
         "the end of a session may be told at the next look only: Operation not permitted"
     ]
@@ -195,9 +195,9 @@ def test_whatever_fails_there_is_said_once_and_the_looks_go_on(
     settings: Settings, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = Agent(settings, store, {"source": Scripted(facts())})
-    looker, events = Looker(agent.look), Events(0)
-    events.close()  # so nothing of it works
-    thread = threading.Thread(target=agent.run, args=[looker, events])
+    looker, occasions = Looker(agent.look), Occasions(0)
+    occasions.close()  # so nothing of it works
+    thread = threading.Thread(target=agent.run, args=[looker, occasions])
     thread.start()
     wait_for("it to be said", lambda: caplog.records)
     first = wait_for("a look", lambda: agent.look.machine.last_look)

@@ -1,8 +1,8 @@
 """Tells when to look at the machine sooner than at the next interval, never what there is.
 
 What is missed costs no more than the interval, at which the agent looks anyway. So nothing here
-has to be complete, and whoever makes events without end is not heard for as long as the looks for
-them have taken more than their share.
+has to be complete, and whoever gives occasion without end is not heard for as long as the looks
+for that have taken more than their share.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class Events:
+class Occasions:
     """Tells whether something has happened since the last look."""
 
     def __init__(self, most_processes: int, directories: Iterable[Path] = ()) -> None:

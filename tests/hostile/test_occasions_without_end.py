@@ -1,4 +1,4 @@
-"""Whoever makes events without end is not heard without end, and keeps nobody else from it."""
+"""Who gives occasion without end is not heard without end, and keeps nobody else from it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fastx_list.agent import events as module
+from fastx_list.agent import occasions as module
 from fastx_list.agent import traffic
 from fastx_list.agent.ends import Ends
-from fastx_list.agent.events import ALL_SECONDS, ALL_SHARE, LOGIN_SECONDS, LOGIN_SHARE, Events
 from fastx_list.agent.look import Seen
+from fastx_list.agent.occasions import ALL_SECONDS, ALL_SHARE, LOGIN_SECONDS, LOGIN_SHARE, Occasions
 from fastx_list.agent.signs import Change
 from fastx_list.agent.sockets import Heard, Sockets
 from fastx_list.model.session import Start
@@ -29,11 +29,11 @@ class Time:
         self.now, self.spent = 1000.0, 0.0
         self.looks = 0
 
-    def look(self, events: Events, seen: Seen = NOTHING) -> None:
-        events.begin()
+    def look(self, occasions: Occasions, seen: Seen = NOTHING) -> None:
+        occasions.begin()
         self.looks += 1
         self.spent += LOOK_SECONDS
-        events.follow(seen)
+        occasions.follow(seen)
 
 
 @pytest.fixture
@@ -58,86 +58,86 @@ def happens(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
 
 @pytest.fixture
-def events() -> Iterator[Events]:
-    events = Events(0)
-    events._woken = [(0, 0)]  # so that ends are asked for
-    yield events
-    events.close()
+def occasions() -> Iterator[Occasions]:
+    occasions = Occasions(0)
+    occasions._woken = [(0, 0)]  # so that ends are asked for
+    yield occasions
+    occasions.close()
 
 
 def test_who_never_has_time_enough_is_looked_at_again_a_few_times_only(
-    clock: Time, events: Events, happens: Callable[..., None]
+    clock: Time, occasions: Occasions, happens: Callable[..., None]
 ) -> None:
     late = NOTHING._replace(late={HOSTILE})
-    clock.look(events, late)
-    assert not events.is_due()  # that look was made anyway
+    clock.look(occasions, late)
+    assert not occasions.is_due()  # that look was made anyway
     happens(HOSTILE)
-    assert events.is_due()
+    assert occasions.is_due()
     happens()
-    clock.look(events, late)
+    clock.look(occasions, late)
     for _ in range(module.MAX_AGAIN):
-        assert events.is_due()
-        clock.look(events, late)
-    assert not events.is_due()
+        assert occasions.is_due()
+        clock.look(occasions, late)
+    assert not occasions.is_due()
 
 
 @pytest.mark.parametrize("whose", [HOSTILE, None], ids=["a login", "nobody knows whose"])
-def test_events_without_end_are_heard_for_a_share_of_the_time(
-    clock: Time, events: Events, happens: Callable[..., None], whose: int | None
+def test_occasions_without_end_are_heard_for_a_share_of_the_time(
+    clock: Time, occasions: Occasions, happens: Callable[..., None], whose: int | None
 ) -> None:
-    clock.look(events)
+    clock.look(occasions)
     happens(whose)
     for _ in range(round(60 / module.ASK_SECONDS)):
         clock.now += module.ASK_SECONDS
-        if events.is_due():
-            clock.look(events)
+        if occasions.is_due():
+            clock.look(occasions)
     assert clock.looks * LOOK_SECONDS <= LOGIN_SECONDS + 60 * LOGIN_SHARE + 2 * LOOK_SECONDS
     assert clock.looks * LOOK_SECONDS >= 60 * LOGIN_SHARE
 
 
 def test_another_login_is_heard_at_once_meanwhile(
-    clock: Time, events: Events, happens: Callable[..., None]
+    clock: Time, occasions: Occasions, happens: Callable[..., None]
 ) -> None:
-    clock.look(events)
+    clock.look(occasions)
     heard = 0
     for second in range(60):
         for _ in range(round(1 / module.ASK_SECONDS) - 1):
             happens(HOSTILE, None)
             clock.now += module.ASK_SECONDS
-            if events.is_due():
-                clock.look(events)
+            if occasions.is_due():
+                clock.look(occasions)
         happens(HOSTILE, None, QUIET)
         clock.now += module.ASK_SECONDS
-        assert events.is_due(), second
-        heard += Change("something", QUIET) in events.causes
-        clock.look(events)
+        assert occasions.is_due(), second
+        heard += Change("something", QUIET) in occasions.causes
+        clock.look(occasions)
     assert heard == 60
 
 
 def test_many_logins_together_are_heard_for_a_share_as_well(
-    clock: Time, events: Events, happens: Callable[..., None]
+    clock: Time, occasions: Occasions, happens: Callable[..., None]
 ) -> None:
-    clock.look(events)
+    clock.look(occasions)
     happens(*range(HOSTILE, HOSTILE + 100))
     for _ in range(round(60 / module.ASK_SECONDS)):
         clock.now += module.ASK_SECONDS
-        if events.is_due():
-            clock.look(events)
+        if occasions.is_due():
+            clock.look(occasions)
     assert clock.looks * LOOK_SECONDS <= ALL_SECONDS + 60 * ALL_SHARE + 2 * LOOK_SECONDS
 
 
 def test_what_was_not_heard_is_seen_by_the_look_that_comes_anyway(
-    clock: Time, events: Events, happens: Callable[..., None]
+    clock: Time, occasions: Occasions, happens: Callable[..., None]
 ) -> None:
-    clock.look(events)
+    clock.look(occasions)
     happens(HOSTILE)
-    while events.is_due():
-        clock.look(events)
+    while occasions.is_due():
+        clock.look(occasions)
     happens()
-    assert not events.is_due()
-    clock.look(events)
+    assert not occasions.is_due()
+    clock.look(occasions)
     clock.now += 3600
-    assert not events.is_due()
+    assert not occasions.is_due()
 
 
 def test_who_connects_without_end_leaves_time_to_ask_for_others(clock: Time) -> None:

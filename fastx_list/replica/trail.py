@@ -1,7 +1,7 @@
 """What changed after which step, so that who was away is told of that and no more.
 
 A public revision is the name of the step that last changed what somebody follows. It is random, and
-what happens to others does not move it. The history knows for how long: of the last steps, and of
+what happens to others does not move it. The trail knows for how long: of the last steps, and of
 the last ends. Which step it was of one that is not in it nobody can tell any more, and who comes
 with that is given all that there is.
 
@@ -23,7 +23,7 @@ from fastx_list.replica.view import E, Entry
 MAX_STEPS = 20_000
 MAX_ENDS = 10_000  # of the sessions of all logins, and of servers
 MAX_ENDS_OF_LOGIN = 1_000
-MAX_PASTS = 50_000  # topics that have changed
+MAX_ORIGINS = 50_000  # topics that have changed
 
 
 class Missed(NamedTuple):
@@ -34,7 +34,7 @@ class Missed(NamedTuple):
     changed: list[str]
 
 
-class _Past:
+class _Origin:
     """What is known of how a topic came to be as it is."""
 
     __slots__ = ("place", "name", "known_from", "ends")
@@ -49,7 +49,7 @@ class _Past:
         self.ends: dict[str, int] = {}
 
 
-class History:
+class Trail:
     """Not for use by several threads at once, but for :meth:`revision`."""
 
     def __init__(self) -> None:
@@ -57,10 +57,10 @@ class History:
         self.place = 0
         # Where the store was after each step, the oldest first
         self._places: OrderedDict[str, int] = OrderedDict()
-        # Of the topics that have changed since the history began
-        self._pasts: dict[Topic, _Past] = {}
+        # Of the topics that have changed since the trail began
+        self._origins: dict[Topic, _Origin] = {}
         # That of all other topics
-        self._quiet = _Past(0, "")
+        self._quiet = _Origin(0, "")
         # The steps that are being taken over, and the topics that they have changed
         self._steps: list[str] = []
         self._changed: set[Topic] = set()
@@ -90,15 +90,15 @@ class History:
         return change
 
     def _note(self, topic: Topic, name: str, has_ended: bool) -> None:
-        past = self._pasts.get(topic)
-        if past is None:
-            past = self._pasts[topic] = _Past(self._quiet.place, self._quiet.name)
-        past.ends.pop(name, None)
+        origin = self._origins.get(topic)
+        if origin is None:
+            origin = self._origins[topic] = _Origin(self._quiet.place, self._quiet.name)
+        origin.ends.pop(name, None)
         if has_ended:
-            past.ends[name] = self.place
+            origin.ends[name] = self.place
             most = MAX_ENDS if isinstance(topic, Everything) else MAX_ENDS_OF_LOGIN
-            if len(past.ends) > most:
-                _halve(past)
+            if len(origin.ends) > most:
+                _halve(origin)
         self._changed.add(topic)
 
     def end(self) -> None:
@@ -111,33 +111,33 @@ class History:
             self._places[step] = self.place - 1
         self._places[last] = self.place
         for topic in self._changed:
-            past = self._pasts[topic]
-            past.place, past.name = self.place, last
+            origin = self._origins[topic]
+            origin.place, origin.name = self.place, last
         self._changed.clear()
         self._steps.clear()
         self._is_reading = self._is_lost = False
         while len(self._places) > MAX_STEPS:
             self._places.popitem(last=False)
-        if is_first or len(self._pasts) > MAX_PASTS:
+        if is_first or len(self._origins) > MAX_ORIGINS:
             self._forget(last)
 
     def _forget(self, name: str) -> None:
         """Forget all; what there is now is called ``name``."""
         self._places = OrderedDict({name: self.place})
-        self._pasts.clear()
+        self._origins.clear()
         self._changed.clear()
-        self._quiet = _Past(self.place, name)
+        self._quiet = _Origin(self.place, name)
 
     def revision(self, topic: Topic) -> str:
         """Return the name of the step that last changed ``topic``."""
-        return self._pasts.get(topic, self._quiet).name
+        return self._origins.get(topic, self._quiet).name
 
     def _place_of(self, topic: Topic, revision: str) -> int | None:
         """Return the place after which ``topic`` has changed for who knows it as of ``revision``;
         ``None`` if that is not known (any more)."""
-        past = self._pasts.get(topic, self._quiet)
-        place = past.place if revision == past.name else self._places.get(revision)
-        return None if place is None or place < past.known_from else place
+        origin = self._origins.get(topic, self._quiet)
+        place = origin.place if revision == origin.name else self._places.get(revision)
+        return None if place is None or place < origin.known_from else place
 
     def missed(self, topic: Topic, revision: str, entries: Mapping[str, Entry]) -> Missed | None:
         """Return what has changed for who knows ``topic`` as of ``revision``; ``None`` if nobody
@@ -146,7 +146,7 @@ class History:
         place = self._place_of(topic, revision)
         if place is None:
             return None
-        ends = self._pasts.get(topic, self._quiet).ends
+        ends = self._origins.get(topic, self._quiet).ends
         changed = list(takewhile(lambda name: entries[name].place > place, reversed(list(entries))))
         return Missed([name for name, end in ends.items() if end > place], changed[::-1])
 
@@ -155,6 +155,6 @@ def _any_name() -> str:
     return secrets.token_hex(8)
 
 
-def _halve(past: _Past) -> None:
-    for name in list(islice(past.ends, len(past.ends) // 2)):
-        past.known_from = past.ends.pop(name)
+def _halve(origin: _Origin) -> None:
+    for name in list(islice(origin.ends, len(origin.ends) // 2)):
+        origin.known_from = origin.ends.pop(name)
