@@ -86,7 +86,10 @@ def test_what_is_installed_by_version_and_hash_is_all_that_is_needed() -> None:
     options = configparser.ConfigParser()
     options.read(ROOT / "setup.cfg", encoding="utf-8")
     extras = options["options.extras_require"]
-    needed = [options["options"]["install_requires"], extras["keys"], extras["redis"]]
+    needed = [
+        options["options"]["install_requires"],
+        *(extras[name] for name in ("keys", "metrics", "redis")),
+    ]
     lines = [line for line in "\n".join(needed).split("\n") if line and line[0] != "#"]
     for requirement in map(Requirement, lines):
         assert locked[requirement.name.lower()] in requirement.specifier, requirement
