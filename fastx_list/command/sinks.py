@@ -9,9 +9,11 @@ import http.client
 import json
 import logging
 import os
+import socket
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -115,17 +117,23 @@ class Webhook:
         kind = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
         connection = kind(str(self._host), self._port, timeout=ANSWER_SECONDS)
         taken = 0
+        until = time.monotonic() + ANSWER_SECONDS  # then it is others' turn
         try:
             for event in events:
                 body = encode_event(event).encode()
-                connection.request("POST", self._path, body, self._headers(event, body))
-                answer = connection.getresponse()
-                answer.read(MAX_LINE)
+                if connection.sock is None:
+                    connection.connect()
+                with _cut_when_late(connection.sock):
+                    connection.request("POST", self._path, body, self._headers(event, body))
+                    answer = connection.getresponse()
+                    answer.read(MAX_LINE)
                 if not 200 <= answer.status < 300:
                     if taken:
                         break
                     raise OSError(f"it answered with {answer.status}")
                 taken += 1
+                if time.monotonic() > until:
+                    break
                 if answer.will_close or not answer.isclosed():
                     connection.close()
         except http.client.HTTPException as error:
@@ -149,6 +157,25 @@ class Webhook:
             "webhook-timestamp": now,
             "webhook-signature": f"v1,{signature}",
         }
+
+
+@contextmanager
+def _cut_when_late(connection: socket.socket) -> Iterator[None]:
+    """End ``connection`` when the block takes longer than an answer may: its own timeout begins
+    anew with each byte."""
+
+    def cut() -> None:
+        with suppress(OSError):
+            # That of TLS is no longer usable by who waits in it
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    timer = threading.Timer(ANSWER_SECONDS, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def sinks_of(settings: Settings) -> list[Sink]:
