@@ -204,7 +204,7 @@ class Settings:
         shown="`unix 127.0.0.0/8 ::1`",
     )
     webhook: str | None = _setting(
-        values.matching(r"https?://[^\s/@]+(/\S*)?", "a URL such as https://example.org/hook"),
+        values.hook,
         None,
         "a URL that `fastx-list deliver` posts each event to",
         is_secret=True,  # its path may be

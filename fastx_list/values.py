@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from fastx_list.store import address
 from fastx_list.text import FALSE, TRUE
@@ -78,6 +79,19 @@ def matching(pattern: str, takes: str) -> Callable[[str], str]:
         return value
 
     return read
+
+
+def hook(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        host = (parts.hostname or "").encode("idna")
+        is_one = bool(host) and parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one or parts.username is not None or not re.fullmatch("[!-~]+", value):
+        # It is not repeated: a part of it may be secret
+        raise ValueError("a URL such as https://example.org/hook, percent-encoded and without user")
+    return value
 
 
 def path(value: str) -> Path:

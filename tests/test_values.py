@@ -77,6 +77,25 @@ def test_it_refuses_a_secret_that_is_no_text_without_repeating_it() -> None:
     assert SECRET not in refusal("SECRET_KEY", value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["https://example.org", "http://[::1]:8080/a?b=c@d", "https://h?x=1", "http://h/%C3%BC"],
+)
+def test_a_webhook_is_a_url(value: str) -> None:
+    assert setting("WEBHOOK", value) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("htps://h/{}", "https://u:{}@h/", "https://h:99999/{}", "https://h:x/{}", "/{}"),
+        *("https://a..b/{}", "https://[::1/{}", "https://h/ü{}", "https://h/a {}", "https://:1/{}"),
+    ],
+)
+def test_it_refuses_a_webhook_that_nothing_can_be_sent_to_without_repeating_it(value: str) -> None:
+    assert SECRET not in refusal("WEBHOOK", value.format(SECRET))
+
+
 def test_a_public_key_is_the_path_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     path.write_text("")
