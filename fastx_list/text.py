@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -69,6 +70,14 @@ def state(members: Mapping[str, object]) -> str:
     if isinstance(left, int):
         return f"disconnected {ago(left)}"
     return "never connected" if members.get("lastConnect") is None else "disconnected"
+
+
+def seconds_in(duration: str) -> int | None:
+    """Return how many seconds a ``duration`` such as ``30m``, ``8h`` or ``7d`` has; ``None`` if it
+    is none."""
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", duration)
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    return int(match[1]) * units[match[2]] if match else None
 
 
 @cache

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import click
 
@@ -22,7 +21,7 @@ from fastx_list.errors import AuthError
 from fastx_list.model.event import What
 from fastx_list.model.json import to_json
 from fastx_list.store import StoreError, address, open_store
-from fastx_list.text import amount, printable
+from fastx_list.text import amount, printable, seconds_in
 from fastx_list.tokens import Claims, Tokens
 
 log = logging.getLogger(__name__)
@@ -32,15 +31,14 @@ class Duration(click.ParamType[int]):
     """A time such as ``30m``, ``8h`` or ``7d``, in seconds."""
 
     name = "duration"
-    units: ClassVar = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        match = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", value)
-        if not match:
+        seconds = seconds_in(value)
+        if seconds is None:
             self.fail("takes a whole number and a unit, such as 30m, 8h or 7d", param, ctx)
-        return int(match[1]) * self.units[match[2]]
+        return seconds
 
 
 class Commands(click.Group):

@@ -18,7 +18,7 @@ from fastx_list.model.history import MAX_LIMIT, USUAL_LIMIT, HistoryQuery, Histo
 from fastx_list.replica.past import PastPage, TooMany, past_page
 from fastx_list.replica.topics import Everything
 from fastx_list.store import open_store
-from fastx_list.text import amount, printable
+from fastx_list.text import amount, printable, seconds_in
 
 
 class When(click.ParamType[int]):
@@ -29,10 +29,9 @@ class When(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        units = {"m": 60, "h": 3600, "d": 86400}
-        number, unit = value[:-1], value[-1:]
-        if unit in units and number.isdigit() and len(number) < 7:
-            return max(0, round(time.time() * 1000) - int(number) * units[unit] * 1000)
+        ago = seconds_in(value)
+        if ago is not None:
+            return max(0, round((time.time() - ago) * 1000))
         wrong = HistorySchema().validate({"since": value})
         if wrong:
             self.fail(f"{' '.join(wrong['since'])}; or so long ago, such as 12h", param, ctx)

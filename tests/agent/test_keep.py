@@ -6,19 +6,16 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable
 from dataclasses import replace
-from itertools import count, pairwise
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fastx_list.agent import merge
-from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.look import Looker
-from fastx_list.agent.machine import Machine
 from fastx_list.agent.merge import session_id
 from fastx_list.config import Settings, load
 from fastx_list.model.session import complete
@@ -339,22 +336,3 @@ def test_an_agent_that_is_started_again_after_a_kill_writes_at_once(
     again.scan()
     assert again.problem is None
     assert listed(store).keys() == {session_id("here", "y")}
-
-
-def test_it_looks_again_and_again_until_it_is_stopped(settings: Settings, store: Store) -> None:
-    looks: list[float] = []
-
-    class Counting(Scripted):
-        def scan(self, machine: Machine) -> Iterable[Facts]:
-            looks.append(time.monotonic())
-            if len(looks) == 3:
-                looker.stop()
-            return super().scan(machine)
-
-    agent = Agent(replace(settings, scan_interval=0.1), store, {"source": Counting(facts())})
-    looker = Looker(agent.look)
-    thread = threading.Thread(target=agent.run, args=[looker])
-    thread.start()
-    thread.join(20)
-    assert not thread.is_alive() and len(looks) == 3
-    assert all(later - sooner > 0.05 for sooner, later in pairwise(looks))

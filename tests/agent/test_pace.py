@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from fastx_list.agent.machine import Machine
 from fastx_list.agent.occasions import ASK_SECONDS, Occasions
 from fastx_list.config import Settings
 from fastx_list.store import Store
-from tests.agent.scripted import facts
+from tests.agent.scripted import Scripted, facts
 
 MOST_WAITS = 2000
 
@@ -148,3 +150,22 @@ def test_while_it_waits_for_events_the_lease_is_renewed_in_time(pace: Callable[.
     short.run(2.0, happens_at=[])
     assert short.looks == [0]
     assert short.beats == pytest.approx([0, 0.5, 1, 1.5, 2], abs=2 * ASK_SECONDS)
+
+
+def test_it_looks_again_and_again_until_it_is_stopped(settings: Settings, store: Store) -> None:
+    looks: list[float] = []
+
+    class Counting(Scripted):
+        def scan(self, machine: Machine) -> Iterable[Facts]:
+            looks.append(time.monotonic())
+            if len(looks) == 3:
+                looker.stop()
+            return super().scan(machine)
+
+    agent = Agent(replace(settings, scan_interval=0.1), store, {"source": Counting(facts())})
+    looker = Looker(agent.look)
+    thread = threading.Thread(target=agent.run, args=[looker])
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive() and len(looks) == 3
+    assert all(later - sooner > 0.05 for sooner, later in pairwise(looks))
