@@ -130,6 +130,9 @@ class HistorySchema(QuerySchema):
 
 
 _COURSE = CourseSchema().fields
+# What begins so is a formula to a spreadsheet (OWASP, "CSV Injection"), also behind what some take
+# for the end of a cell
+_FORMULA = re.compile('(^|[;\t\r\n])(?=[\t\r\n]|[" ]*[=+@\uff1d\uff0b\uff0d\uff20-])')
 _TIMES = {name for name, member in MEMBERS.items() if member.unit == MILLISECONDS}
 _TIMES |= {"began", "ended"}
 
@@ -162,9 +165,8 @@ def _cell(name: str, value: Any) -> str:
         except (ValueError, OverflowError, OSError):  # a year that no calendar has
             return str(value)
         return time.strftime("%Y-%m-%d %H:%M:%S")
-    if isinstance(value, str):
-        # What begins so is a formula to a spreadsheet (OWASP, "CSV Injection")
-        return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else value
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
-        return _cell("", " ".join(value)) if value else ""
-    return to_json(value)
+        value = " ".join(value)
+    if isinstance(value, int | float):
+        return to_json(value)
+    return _FORMULA.sub(r"\1'", value if isinstance(value, str) else to_json(value))

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastx_list.model.history import columns, moment, to_csv
@@ -49,12 +49,17 @@ def cells(**members: Any) -> dict[str, str]:
     return row
 
 
-@given(st.text(max_size=20))
-def test_no_cell_of_csv_is_taken_for_a_formula_and_none_is_lost(text: str) -> None:
-    cell = cells(command=text, params={"name": text}, addresses=[text])["command"]
-    text = text.replace("\x00", "")
-    assert cell.replace("\x00", "") in (text, f"'{text}")
-    assert cell[:1] not in ("=", "+", "-", "@", "\t", "\r", "\n")
+@pytest.mark.parametrize("separator", [",", ";", "\t"])  # what spreadsheets take for one
+@given(text=st.text(max_size=20) | st.text("=+-@\uff1d;\t\r\n\"', x", max_size=8))
+@example(text="x;=1+1").via("of a country whose spreadsheets have semicolons")
+def test_no_cell_of_csv_is_taken_for_a_formula_and_none_is_lost(text: str, separator: str) -> None:
+    of_session = {"command": text, "params": {"name": text}, "addresses": [text]}
+    cell = cells(**of_session)["command"]
+    assert cell.replace("'", "") == text.replace("'", "")
+    written = to_csv([of_session], hides_ours=False)
+    for row in csv.reader(io.StringIO(written, newline=""), delimiter=separator):
+        for cell in row:
+            assert not cell.lstrip(' "').startswith(("=", "+", "-", "@", "\uff1d"))
 
 
 def test_csv_says_each_member_once_and_times_as_people_write_them() -> None:
