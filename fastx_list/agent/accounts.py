@@ -23,11 +23,13 @@ class Account:
         self.left = self.most
 
     def balance(self, now: float) -> float:
+        """Return how many seconds may be spent ``now``, by the monotonic clock."""
         self.left = min(self.most, self.left + (now - self.at) * self.share)
         self.at = now
         return self.left
 
     def spend(self, seconds: float, now: float) -> None:
+        """Take ``seconds`` off it; of more than there are, all."""
         self.left = max(0.0, self.left - seconds)
         self.at = now
 
@@ -40,7 +42,8 @@ class Accounts:
         self._accounts: dict[Payer | None, Account] = {}
 
     def of(self, owner: Payer | None, now: float) -> Account:
-        """Return that of ``owner``; ``None`` is whoever cannot be told."""
+        """Return that of ``owner``, as of ``now`` by the monotonic clock; ``None`` is whoever cannot be
+        told."""
         account = self._accounts.get(owner)
         if account is None:
             if len(self._accounts) >= MAX_OWNERS:

@@ -72,6 +72,7 @@ def _state_dir(settings: Settings) -> Iterator[Finding]:
 
 
 def may_look_into(directory: Path) -> bool:
+    """Whether this user may read what is in ``directory``, should it be there."""
     try:
         os.stat(directory)
     except OSError as error:
