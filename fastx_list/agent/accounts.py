@@ -42,8 +42,8 @@ class Accounts:
         self._accounts: dict[Payer | None, Account] = {}
 
     def of(self, owner: Payer | None, now: float) -> Account:
-        """Return that of ``owner``, as of ``now`` by the monotonic clock; ``None`` is whoever cannot be
-        told."""
+        """Return that of ``owner``, as of ``now`` by the monotonic clock; ``None`` is whoever
+        cannot be told."""
         account = self._accounts.get(owner)
         if account is None:
             if len(self._accounts) >= MAX_OWNERS:

@@ -53,12 +53,12 @@ class Archive(Protocol):
     """Every method may raise :class:`fastx_list.store.StoreError`."""
 
     def find(self, span: Span, start: int, limit: int, last_first: bool) -> list[str]:
-        """Return up to ``limit`` ids of sessions, without the first ``start``, in the order of their
-        ends; those that run have none yet and come in that of their beginnings, as if they ended
-        later than all others."""
+        """Return up to ``limit`` ids of sessions, without the first ``start``, in the order of
+        their ends; those that run have none yet and come in that of their beginnings, as if they
+        ended later than all others."""
 
     def count(self, span: Span) -> int | None:
-        """Return how many there are; ``None`` if that are more than are counted."""
+        """Return how many there are; ``None`` if there are more than are counted."""
 
     def read(self, ids: Sequence[str]) -> list[PastRecord]:
         """Return these sessions, but for those that are not kept any more."""
@@ -68,7 +68,7 @@ class Archive(Protocol):
         these were."""
 
     def events(self, after: str | None, limit: int) -> EventPage:
-        """Return up to ``limit`` events that followed the one with this id; ``None``: the first ones
+        """Return up to ``limit`` events that followed the one with this id; ``None``: the first
         that are kept."""
 
     def last_event(self) -> str | None:
