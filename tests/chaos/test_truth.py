@@ -54,6 +54,20 @@ def test_what_has_begun_again_is_started_with_nothing_else(change: dict[str, Any
     assert "which nobody has said" in str(differs([session], [found(**{**SAID, **change})], 0))
 
 
+def test_a_viewer_that_comes_back_at_once_may_be_seen_after_all_have_agreed() -> None:
+    session = Session("one", "root", None, display=7)
+    session.change(clients=1)
+    before = found(clients=1, lastConnect=1, lastDisconnect=None)
+    session.learn(before)
+    session.change(clients=0)
+    session.change(clients=1)
+    session.learn(before)
+    after = found(clients=1, lastConnect=3, lastDisconnect=2)
+    assert session.now_differs(after, 0) is None
+    session.learn(after)
+    assert session.now_differs(before, 0) is not None
+
+
 def test_who_resumes_goes_on_with_what_it_had_also_when_it_was_refused_in_between() -> None:
     history = History("one", ALL, resumes=True)
     history.begin()

@@ -93,7 +93,10 @@ class Session:
 
     def learn(self, found: Members) -> None:
         """Take over what all have agreed on."""
-        self.known, self.touched, self.is_started_anew, self.starts = found, None, False, []
+        # A viewer that has left and come back at once may be seen later, by the times alone
+        if self.known is None or any(found[name] != self.known[name] for name in TIMES):
+            self.touched = None
+        self.known, self.is_started_anew, self.starts = found, False, []
         self.notes = [note_of(found)]
 
 
