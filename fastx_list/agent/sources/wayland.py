@@ -118,12 +118,7 @@ class Bridge:
         """Return its viewers' connections; ``None`` if they cannot be known."""
         ports = self._ports
         if self.is_handed_viewers and ports is not None:
-            waiting = (
-                machine.waits_at(each)
-                for each in machine.named((GNOME_BRIDGE,))
-                if "--system" in each.args
-            )
-            ports = all_of(*waiting)
+            ports = self._ports_of_those_who_hand_over(machine)
         if ports is None:
             return None
         sockets = machine.sockets(self.process)
@@ -136,6 +131,20 @@ class Bridge:
         if accepted != self._checked[0] or self._checked[1] is None:
             self._checked = (accepted, machine.opened(self.process, accepted))
         return self._checked[1]
+
+    def _ports_of_those_who_hand_over(self, machine: Machine) -> frozenset[int] | None:
+        """Return the TCP ports at which these wait; ``None`` if we may not know. Anybody may run
+        something of that name: in a network of its own, or for a moment."""
+        found = []
+        for process in machine.named((GNOME_BRIDGE,)):
+            if "--system" not in process.args:
+                continue
+            if process.network not in (None, self.process.network):
+                continue
+            ports = machine.waits_at(process)
+            if ports is not None or machine.still_runs(process):
+                found.append(ports)
+        return all_of(*found)
 
     def _least(self, port: int) -> int:
         is_rdp = port == RDP_PORT or any("rdp" in arg for arg in self.process.args)
