@@ -67,17 +67,13 @@ def put(step: Step, session: Session, is_back: bool) -> None:
     row = db.execute(f"SELECT {COLUMNS} FROM past WHERE id = ?", (session.id,)).fetchone()
     before = None if row is None else past_of(row)
     past, visits = begin(session, now) if before is None else go_on(before, session, now)
-    values = session.login, place(past), *_values(past)
     if before is None:
-        db.execute(
-            f"INSERT INTO past (id, login, place, {COLUMNS}) VALUES ({', '.join('?' * 12)})",
-            (session.id, *values),
-        )
+        _insert(db, session, past)
     else:
         db.execute(
             f"UPDATE past SET (login, place, {COLUMNS}) = ({', '.join('?' * 11)}), kept = NULL,"
             " text = NULL WHERE id = ?",
-            (*values, session.id),
+            (session.login, place(past), *_values(past), session.id),
         )
     about = session.id, session.login, session.server_id
     if before is None or before.ended is not None:
@@ -163,11 +159,14 @@ def upgrade(db: sqlite3.Connection, wall: int) -> None:
     for (text,) in rows:
         with suppress(ValueError, TypeError, AttributeError):  # anybody may have written it
             session = decode(text)
-            past, _ = begin(session, wall)
-            db.execute(
-                f"INSERT INTO past (id, login, place, {COLUMNS}) VALUES ({', '.join('?' * 12)})",
-                (session.id, session.login, place(past), *_values(past)),
-            )
+            _insert(db, session, begin(session, wall)[0])
+
+
+def _insert(db: sqlite3.Connection, session: Session, past: Past) -> None:
+    db.execute(
+        f"INSERT INTO past (id, login, place, {COLUMNS}) VALUES ({', '.join('?' * 12)})",
+        (session.id, session.login, place(past), *_values(past)),
+    )
 
 
 def _values(past: Past) -> tuple[Any, ...]:
