@@ -11,6 +11,7 @@ script does with them is in ``redis_past.lua``.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -145,8 +146,7 @@ def _number(word: bytes) -> int | None:
 
 
 def _is_id(text: str) -> bool:
-    head, _, tail = text.partition("-")
-    return head.isdigit() and tail.isdigit()
+    return re.fullmatch(r"[0-9]{1,19}-[0-9]{1,19}", text) is not None  # two of 64 bits
 
 
 def _event(entry_id: bytes, values: list[bytes]) -> list[Event]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -120,7 +121,7 @@ def _last(db: sqlite3.Connection) -> int:
 
 def _parse(event_id: str | None) -> tuple[int, str]:
     number, _, name = (event_id or "").partition("-")
-    return (int(number), name) if number.isdigit() and len(number) < 16 else (0, "")
+    return (int(number), name) if re.fullmatch(r"[0-9]{1,15}", number) else (0, "")
 
 
 def _event(row: Sequence[Any]) -> list[Event]:

@@ -103,7 +103,13 @@ def test_who_comes_back_gets_what_followed_and_nothing_twice(store: Store) -> No
     assert new_events(store, place) == ["sessionEnded"] * 5
 
 
-@pytest.mark.parametrize("place", ["77-0-abc", "5000000000000-0-abc", "abc", "1-abc", "-"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("77-0-abc", "5000000000000-0-abc", "abc", "1-abc", "-"),
+        *("²-abc", "²-0-abc", f"{10**30}-0-abc", f"{10**30}-abc"),
+    ],
+)
 def test_who_knows_an_event_that_is_not_there_is_told_so(store: Store, place: str) -> None:
     write_anything(store)
     assert store.archive.events(place, 10).has_gap
