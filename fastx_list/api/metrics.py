@@ -10,9 +10,9 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Request, Response, request
+from flask import Blueprint, Request, Response, current_app, request
 
 from fastx_list.api.addresses import METRICS
 from fastx_list.api.proxies import is_among
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("metrics", __name__)
 
+_COUNTED = "fastx-list-metrics"  # what was counted last, among the application's extensions
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 
@@ -71,14 +72,7 @@ def _of_the_store(service: Services) -> Iterator[Metric]:
     from prometheus_client.core import GaugeMetricFamily
 
     yield _up_to_date(service)
-    sessions: Counter[tuple[str, str, str]] = Counter()
-    clients: Counter[str] = Counter()
-    for entry in service.replica.entries(Everything.SESSIONS).values():
-        members = json.loads(entry.text)  # not entry.members, which would be kept
-        count = members["clients"]
-        state = "unknown" if count is None else "connected" if count else "disconnected"
-        sessions[members["serverId"], members.get("kind") or "", state] += 1
-        clients[members["serverId"]] += count or 0
+    sessions, clients = _counted(service)
     by_kind = GaugeMetricFamily(
         "fastx_list_sessions",
         "Sessions that run, by server, kind and whether clients are connected.",
@@ -106,6 +100,29 @@ def _of_the_store(service: Services) -> Iterator[Metric]:
         if name in renewed:
             per_server["agent_beat_age_seconds"].add_metric((name,), now - renewed[name])
     yield from per_server.values()
+
+
+def _counted(service: Services) -> tuple[Counter[tuple[str, str, str]], Counter[str]]:
+    """Return how many sessions there are by server, kind and state, and how many clients by server.
+
+    They are counted once for each change: everybody on this machine may ask, and of many sessions
+    this takes long.
+    """
+    revision = service.replica.trail.revision(Everything.SESSIONS)
+    known: Any = current_app.extensions.get(_COUNTED)
+    if known is not None and known[0] == revision:
+        return known[1], known[2]
+    sessions: Counter[tuple[str, str, str]] = Counter()
+    clients: Counter[str] = Counter()
+    for entry in service.replica.entries(Everything.SESSIONS).values():
+        members = json.loads(entry.text)  # not entry.members, which would be kept
+        count = members["clients"]
+        state = "unknown" if count is None else "connected" if count else "disconnected"
+        sessions[members["serverId"], members.get("kind") or "", state] += 1
+        clients[members["serverId"]] += count or 0
+    if service.replica.problem is None:  # else more of the same revision may be to come
+        current_app.extensions[_COUNTED] = revision, sessions, clients
+    return sessions, clients
 
 
 def _of_the_sidecar(service: Services) -> Iterator[Metric]:

@@ -7,17 +7,19 @@ import math
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from fastx_list import create_app
+from fastx_list.api import metrics
 from fastx_list.model.server import Server
 from fastx_list.store import Lease, Store
 from tests.answers import error
 from tests.conftest import session
-from tests.support import Service, fetch, program
+from tests.support import Service, fetch, program, wait_for
 
 MONITORING = Path(__file__).parents[2] / "docs/monitoring"
 
@@ -63,6 +65,25 @@ def test_the_list_tells_of_sessions_and_agents_and_of_no_login(client: FlaskClie
 
 
 @pytest.mark.usefixtures("sessions")
+def test_sessions_are_counted_once_for_each_change(
+    client: FlaskClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+
+    def loads(text: bytes) -> Any:
+        asked.append(text)
+        return json.loads(text)
+
+    monkeypatch.setattr(metrics, "json", SimpleNamespace(loads=loads))
+    first, last = (client.get("/metrics").text for _ in range(2))
+    here = 'fastx_list_clients{server="here"}'
+    assert sum(b'"clients"' in text for text in asked) == 3
+    assert values(first)[here] == values(last)[here] == 2
+    store.observe("here", {"a": session("a", clients=5)}, Lease("one", "1", "host", 3600))
+    assert values(client.get("/metrics").text)[here] == 5
+
+
+@pytest.mark.usefixtures("sessions")
 def test_what_is_not_up_to_date_says_so(client: FlaskClient) -> None:
     client.get("/metrics")
     replica = client.application.extensions["fastx-list"].replica
@@ -104,7 +125,9 @@ def test_only_this_machine_may_ask_and_nobody_through_a_proxy(
 
 def test_the_sidecar_tells_what_its_workers_count_together(service: Service) -> None:
     service.start_live()
-    text = fetch(f"http://127.0.0.1:{service.live_port}/metrics").body.decode()
+    url = f"http://127.0.0.1:{service.live_port}"
+    wait_for("its first reading of the store", lambda: fetch(f"{url}/ready").status == 200)
+    text = fetch(f"{url}/metrics").body.decode()
     assert values(text) == {
         "fastx_list_up_to_date": 1,
         "fastx_list_websockets": 0,
