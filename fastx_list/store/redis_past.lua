@@ -55,6 +55,19 @@ local function put_past(id, login, server, line, place, is_back, visits, now_so)
   end
 end
 
+-- Drops the oldest of a login's sessions that have ended, where those are too many.
+local function drop_oldest(login)
+  local places = key('past-places:' .. login)
+  local ended = '(' .. integer(RUNNING)
+  local over = redis.call('ZCOUNT', places, '-inf', ended) - max_of_login
+  if over > 0 then
+    over = math.min(over, TRIM_AT_ONCE)
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', places, '-inf', ended, 'LIMIT', 0, over)) do
+      remove_past(id, login)
+    end
+  end
+end
+
 -- To be called before the session ends; ``why`` is said of it.
 local function end_past(id, login, server, why)
   local line = redis.call('HGET', key('past'), id)
@@ -69,6 +82,7 @@ local function end_past(id, login, server, why)
     redis.call('ZADD', key('past-kept'), integer(clock), id)
     redis.call('ZADD', key('past-places'), integer(wall), id)
     redis.call('ZADD', key('past-places:' .. login_of(line)), integer(wall), id)
+    drop_oldest(login_of(line))
     more = '"began":' .. began .. ',"connectedSeconds":' .. integer(math.floor(total / 1000))
     more = more .. (why and ',' .. why or '')
   end

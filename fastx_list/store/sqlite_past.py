@@ -13,7 +13,14 @@ from fastx_list.model.event import What
 from fastx_list.model.json import to_json
 from fastx_list.model.past import Past, Visits, addresses_of, begin, go_on
 from fastx_list.model.session import Session, decode
-from fastx_list.store.archive import FORGET_AT_ONCE, LEAST_EVENTS_SECONDS, MAX_KEPT, place
+from fastx_list.store.archive import (
+    FORGET_AT_ONCE,
+    LEAST_EVENTS_SECONDS,
+    MAX_KEPT,
+    MAX_KEPT_OF_LOGIN,
+    RUNNING,
+    place,
+)
 
 if TYPE_CHECKING:
     from fastx_list.store import Record
@@ -52,6 +59,12 @@ SELECT :name, :now, :kept, 'sessionEnded', :id, session.login, server_id,
     CASE WHEN began IS NOT NULL
         THEN printf('{"began":%d,"connectedSeconds":%d%s}', began, connected / 1000, :said) END
 FROM session LEFT JOIN past USING (id) WHERE id = :id
+"""
+# The oldest of a login that are too many
+_DROP_OLDEST = """
+DELETE FROM past WHERE rowid IN (
+    SELECT rowid FROM past WHERE login = ? AND place < ? ORDER BY place DESC LIMIT ? OFFSET ?
+)
 """
 _OLDEST = """
 SELECT (SELECT min(kept) FROM past WHERE kept IS NOT NULL), (SELECT max(rowid) FROM past),
@@ -94,6 +107,14 @@ def end_sessions(step: Step, ids: Iterable[str], said: str = "") -> None:
     ]
     step.db.executemany(_END_PAST, values)
     step.db.executemany(_NOTE_END, values)
+    logins = {
+        login
+        for each in values
+        for (login,) in step.db.execute("SELECT login FROM past WHERE id = :id", each)
+    }
+    step.db.executemany(
+        _DROP_OLDEST, [(login, RUNNING, FORGET_AT_ONCE, MAX_KEPT_OF_LOGIN) for login in logins]
+    )
 
 
 def note_params(step: Step, record: Record, names: Sequence[str]) -> None:

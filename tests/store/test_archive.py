@@ -234,6 +234,23 @@ def test_no_more_is_kept_than_was_said(url: str, monkeypatch: pytest.MonkeyPatch
     store.close()
 
 
+def test_who_has_very_many_sessions_keeps_the_last_and_drives_out_nobody_elses(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (redis_script, sqlite_past):
+        monkeypatch.setattr(module, "MAX_KEPT_OF_LOGIN", 2)
+    store = open_store(url)
+    hers, runs = make_session(8, login="alice"), make_session(9, login="mallory")
+    his = [make_session(number, login="mallory") for number in range(5)]
+    store.observe("s1", by_id(hers, runs, *his))
+    store.observe("s1", by_id(runs, *his))
+    for number in range(5):
+        store.observe("s1", by_id(runs, *his[number + 1 :]))
+    assert history(store).keys() == {"s1-9", "s1-4", "s1-3", "s1-8"}
+    assert store.archive.count(Span("mallory")) == 3
+    store.close()
+
+
 @pytest.mark.parametrize("text", ["", "-", "no past at all", "1 - 0 - - - - - no\nalice"])
 def test_what_nobody_of_ours_has_written_is_left_out(raw: Any, redis_url: str, text: str) -> None:
     store = open_store(redis_url)
