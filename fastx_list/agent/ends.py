@@ -5,14 +5,26 @@ from __future__ import annotations
 import errno
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from contextlib import suppress
+from typing import NamedTuple
 
+from fastx_list.agent.door import Unanswered
 from fastx_list.agent.look import Seen
+from fastx_list.agent.process import Process, read_stat
 from fastx_list.agent.signs import Change
 
 ENDED = "the end of a session's server"
 # Python may have been built where there was no such call yet
 _open: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
+
+
+class _Followed(NamedTuple):
+    """A process whose end is told."""
+
+    pid: int
+    uid: int | None  # whose it is; None if nobody knows
+    identity: str | None  # None if the pid may have become another process's before it was followed
 
 
 class Ends:
@@ -24,9 +36,9 @@ class Ends:
         self._epoll = select.epoll()
         # Can be read when there is one to tell of.
         self.descriptor = self._epoll.fileno()
-        # Those that are followed: descriptors by pid, and pids and users by descriptor.
+        # Those that are followed: descriptors by pid, and the other way round.
         self._descriptors: dict[int, int] = {}
-        self._processes: dict[int, tuple[int, int | None]] = {}
+        self._processes: dict[int, _Followed] = {}
         # The facts of the look that they are of.
         self._facts: object = None
         # Why some ends cannot be told; None if all can.
@@ -47,11 +59,10 @@ class Ends:
                 self.problem = f"there are descriptors for {self._most} processes"
                 break
             process = (seen.processes or {}).get(pid)
-            uid = None if process is None else process.uid
             try:
-                self._enter(pid, uid)
+                self._enter(pid, process)
             except ProcessLookupError:
-                changes.add(Change(ENDED, uid))
+                changes.add(Change(ENDED, None if process is None else process.uid))
             except OSError as error:
                 self.problem = error.strerror
                 break
@@ -59,18 +70,32 @@ class Ends:
 
     def changes(self) -> set[Change]:
         """Return what has ended, each process once."""
-        ended = [self._processes[descriptor] for descriptor, _ in self._epoll.poll(0)]
-        for pid, _ in ended:
-            self._leave(pid)
-        return {Change(ENDED, uid) for _, uid in ended}
+        ended = [self._processes[descriptor] for descriptor in self._ended()]
+        for process in ended:
+            self._leave(process.pid)
+        return {Change(ENDED, process.uid) for process in ended}
+
+    def running(self) -> Set[str]:
+        """Return the identities of those that are followed and have not ended: others may run as
+        well."""
+        ended = self._ended()
+        return {
+            process.identity
+            for descriptor, process in self._processes.items()
+            if process.identity is not None and descriptor not in ended
+        }
 
     def close(self) -> None:
         for pid in list(self._descriptors):
             self._leave(pid)
         self._epoll.close()
 
-    def _enter(self, pid: int, uid: int | None) -> None:
-        """Raises ``OSError``."""
+    def _ended(self) -> Set[int]:
+        """Return the descriptors of all that have ended, which epoll(7) would tell of in parts."""
+        return {descriptor for descriptor, _ in self._epoll.poll(0, len(self._processes) or 1)}
+
+    def _enter(self, pid: int, process: Process | None) -> None:
+        """Follow ``pid``, which was that of ``process``. Raises ``OSError``."""
         if _open is None:
             raise OSError(errno.ENOSYS, "this Python has no pidfd_open")
         descriptor = _open(pid)
@@ -80,9 +105,19 @@ class Ends:
             os.close(descriptor)
             raise
         self._descriptors[pid] = descriptor
-        self._processes[descriptor] = pid, uid
+        uid, identity = (None, None) if process is None else (process.uid, _identity(process))
+        self._processes[descriptor] = _Followed(pid, uid, identity)
 
     def _leave(self, pid: int) -> None:
         descriptor = self._descriptors.pop(pid)
         del self._processes[descriptor]
         os.close(descriptor)
+
+
+def _identity(process: Process) -> str | None:
+    """Return the identity of ``process`` if its pid is still its own."""
+    with suppress(Unanswered):
+        stat = read_stat(process.pid)
+        if stat is not None and stat.start == process.stat.start:
+            return process.identity
+    return None

@@ -198,7 +198,7 @@ class Agent:
             while True:
                 next_look = time.monotonic() + self._interval
                 if occasions is not None:
-                    occasions.begin()
+                    self.look.machine.running = occasions.begin()
                 looker.start()
                 while (seen := looker.wait(min(self._keeper.beat_interval, LONG_SECONDS))) is None:
                     self._update()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import islice
 
 from fastx_list.agent.clock import clock
@@ -53,6 +53,9 @@ class Machine:
         self.last_look: float | None = None
         # When the machine was booted, by the clock as this look has it.
         self.booted = clock.booted
+        # The identities of processes of which the kernel has said that they run as this look began;
+        # others may as well.
+        self.running: Set[str] = frozenset()
         # The identities of the processes that a source has taken in this look.
         self.claimed: set[str] = set()
         # The sources whose sessions processes are, in this look and in the last one.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import select
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -65,9 +65,9 @@ class Occasions:
         # Why not all can be told, as it was said last.
         self._said: dict[str, str] = {}
 
-    def begin(self) -> None:
-        """Begin a look."""
-        self._try(self._begin)
+    def begin(self) -> Set[str]:
+        """Begin a look, and return the identities of processes that certainly run now."""
+        return self._try(self._begin) or frozenset()
 
     def follow(self, seen: Seen) -> None:
         """Follow what the look has ``seen``; it and what came of it are done."""
@@ -91,12 +91,13 @@ class Occasions:
             self._is_failing = True
             return None
 
-    def _begin(self) -> None:
+    def _begin(self) -> Set[str]:
         self._traffic.begin()
         self._directories.follow()
         self._directories.changes()  # up to now, which the look sees
         self._happened = set()
         self._began = time.process_time()
+        return self._ends.running()
 
     def _follow(self, seen: Seen) -> None:
         now = time.monotonic()

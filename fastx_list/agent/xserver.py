@@ -251,7 +251,7 @@ class XServers:
                     with machine.limits.spending(process.payer):
                         session = self._take(process, others, machine)
                 # Until its parent takes note of its end it stands among the processes, as it was
-                elif machine.still_runs(process):
+                elif identity in machine.running or machine.still_runs(process):
                     machine.claimed.add(identity)
                 else:
                     session = None

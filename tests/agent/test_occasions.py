@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from fastx_list.agent.keep import Agent
 from fastx_list.agent.look import Looker
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.occasions import Occasions
+from fastx_list.agent.process import pid_in
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.xserver import XServers
 from fastx_list.config import Settings
@@ -172,6 +174,23 @@ def test_a_client_that_has_left_is_seen_also_where_the_signs_of_a_table_are_the_
         accepted.close()
 
 
+def test_a_look_knows_which_servers_certainly_run(settings: Settings, store: Store) -> None:
+    with subprocess.Popen(["sleep", "600"]) as server:
+        agent = Agent(settings, store, {"source": Scripted(facts(server_pid=server.pid))})
+        looker, occasions, machine = Looker(agent.look), Occasions(10), agent.look.machine
+        thread = threading.Thread(target=agent.run, args=[looker, occasions])
+        thread.start()
+        try:
+            wait_for("it", lambda: {pid_in(each) for each in machine.running} == {server.pid})
+            server.kill()
+            wait_for("its end", lambda: not machine.running)
+        finally:
+            server.kill()
+            looker.stop()
+            thread.join()
+            occasions.close()
+
+
 def test_what_cannot_be_told_is_said_once_and_the_looks_go_on(
     settings: Settings,
     store: Store,
@@ -215,4 +234,7 @@ class BrokenEnds:
         return set()
 
     def changes(self) -> set[object]:
+        return set()
+
+    def running(self) -> set[str]:
         return set()

@@ -154,6 +154,23 @@ def test_a_session_stays_its_kinds_while_another_kind_cannot_ask_whose_it_is(
     assert clients(Before(), machine) == {} and clients(kind, machine) == {"1": 1}
 
 
+def test_who_certainly_runs_is_not_asked_for_and_of_any_other_it_is_asked_whether_they_do(
+    kind: Kind, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look(machine, OTHER, OTHER, OTHER)
+    assert clients(kind, machine).keys() == {"1", "2", "3"}
+    asked = []
+
+    def still_runs(process: Process) -> bool:
+        asked.append(process.pid)
+        return process.pid == 2
+
+    monkeypatch.setattr(machine, "still_runs", still_runs)
+    look(machine, OTHER, OTHER, OTHER)
+    machine.running = {machine.processes[1].identity}
+    assert clients(kind, machine).keys() == {"1", "2"} and asked == [2, 3]
+
+
 def test_of_a_server_that_has_just_ended_nobody_can_tell_any_more_who_was_connected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
