@@ -16,6 +16,7 @@ from fastx_list.store import Changes, Record, Revision, ServerRecord
 
 MAX_BYTES = 256 * 1024  # of a session or a server, several times what one can have
 MAX_DIGITS = 16  # of a number
+MAX_NAMES_TOLD, MAX_NAME_TOLD = 20, 32  # in an event: of params, and their characters
 FOREVER = 2**53  # an expiry in seconds that no token outlives
 
 log = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ class WithParams(NamedTuple):
 
     text: str  # its JSON
     params: str  # that of its params
-    names: list[str]  # of those that have changed
+    names: list[str]  # of those that have changed, as far as an event tells of them
 
 
 def with_params(text: str, patch: Mapping[str, Any]) -> WithParams | None:
@@ -171,7 +172,13 @@ def with_params(text: str, patch: Mapping[str, Any]) -> WithParams | None:
     ]
     if not names:
         return None
-    return WithParams(to_json({**members, "params": params}), to_json(params), names)
+    return WithParams(to_json({**members, "params": params}), to_json(params), _told(names))
+
+
+def _told(names: list[str]) -> list[str]:
+    """Return what an event says of ``names``, of each the beginning: who sets long ones again and
+    again is not to fill the store with them."""
+    return [name[:MAX_NAME_TOLD] for name in names[:MAX_NAMES_TOLD]]
 
 
 def params_of(record: Record) -> str:

@@ -91,6 +91,15 @@ def test_a_session_that_says_it_has_any_number_of_clients_makes_few_events(store
     assert found[-1].more["clients"] == 50_000
 
 
+def test_an_event_of_params_says_little_however_long_their_names_are(store: Store) -> None:
+    store.observe("s1", by_id(make_session()))
+    names = [f"{number:02}" + 98 * "x" for number in range(60)]
+    store.set_params("s1-1", "alice", dict.fromkeys(names, ""))
+    last = store.archive.events(None, 1000).events[-1]
+    assert last.what == "paramsSet"
+    assert last.more == {"names": [name[:32] for name in names[:20]]}
+
+
 def test_who_comes_back_gets_what_followed_and_nothing_twice(store: Store) -> None:
     store.observe("s1", by_id(*map(make_session, range(5))), make_lease())
     seen, place = list[str](), None
