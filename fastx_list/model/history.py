@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from io import StringIO
@@ -147,12 +147,20 @@ def columns(hides_ours: bool) -> list[str]:
 def to_csv(sessions: Iterable[Mapping[str, Any]], hides_ours: bool) -> str:
     """Return sessions of the history as CSV (RFC 4180). No spreadsheet takes anything in it for a
     formula."""
-    out = StringIO()
+    return "".join(csv_lines(sessions, hides_ours))
+
+
+def csv_lines(sessions: Iterable[Mapping[str, Any]], hides_ours: bool) -> Iterator[str]:
+    """Yield what :func:`to_csv` returns: a line with the names, and one for each session."""
     names = columns(hides_ours)
-    writer = csv.writer(out)
-    writer.writerow(names)
+    yield _csv_line(names)
     for session in sessions:
-        writer.writerow([_cell(name, session.get(name)) for name in names])
+        yield _csv_line([_cell(name, session.get(name)) for name in names])
+
+
+def _csv_line(cells: list[str]) -> str:
+    out = StringIO()
+    csv.writer(out).writerow(cells)
     return out.getvalue()
 
 

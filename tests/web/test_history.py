@@ -13,6 +13,7 @@ from fastx_list import create_app
 from fastx_list.model.session import MEMBERS
 from fastx_list.replica import past
 from fastx_list.store import Store
+from fastx_list.web import history
 from tests.answers import Issue, Observe, content, error, ids
 from tests.conftest import session
 
@@ -187,6 +188,19 @@ def test_a_store_that_cannot_be_read_is_no_empty_history(
     monkeypatch.setattr(file, "path", file.path.with_name("gone") / "gone.db")
     monkeypatch.setattr(file, "create", False)
     error(client.get(url), 503, "Unavailable")
+
+
+def test_csv_is_written_in_parts_and_whole(
+    client: FlaskClient, url: str, observe: Observe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observe(*(session(f"n{number:03}", started=number) for number in range(450)))
+    turns: list[str] = []
+    monkeypatch.setattr(history, "in_parts", lambda whose, parts: turns.extend(parts))
+    assert len(ids(client.get(f"{url}?limit=1000"))) == 453
+    as_json = len(turns)
+    answer = client.get(f"{url}?limit=1000&format=csv")
+    assert len(list(csv.DictReader(io.StringIO(answer.text)))) == 453
+    assert len(turns) - 2 * as_json == 2  # of 454 lines
 
 
 def test_many_at_once_come_in_parts_and_whole(
