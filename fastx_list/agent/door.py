@@ -3,15 +3,18 @@
 A directory on FUSE or on a dead network mount, the command line of a process whose memory is
 locked, and the name of a user may each take for ever, whatever flags they are asked with. So they
 are asked from another thread. One that does not come back in time is left to wait, and until it
-does, its owner is asked nothing more; everybody else is.
+does, its owner is asked nothing more; everybody else is. That the machine is busy is no owner's
+doing: while a thread only waits for a processor, nobody's time runs.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
@@ -24,6 +27,7 @@ OWNER_SECONDS, OWNER_SHARE = 0.25, 0.05
 # The same for all owners together.
 ALL_SECONDS, ALL_SHARE = 2.0, 0.25
 LEAST_SECONDS = 0.02  # with less left there is no asking
+BUSY_SECONDS = 1.0  # that we wait beyond that for a thread which is kept from running
 MAX_WAITING = 32  # threads that are left to wait
 
 T = TypeVar("T")
@@ -40,6 +44,7 @@ class Unanswered(Exception):
 class _Outcome(NamedTuple):
     value: Any
     error: BaseException | None
+    seconds: float  # it took, without the time that the thread waited for a processor
 
 
 class _Courier:
@@ -49,16 +54,25 @@ class _Courier:
         self._calls: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
         self._outcomes: SimpleQueue[_Outcome] = SimpleQueue()
         # A daemon, for one that hangs is not to hold up the end of the process.
-        threading.Thread(target=self._run, name="courier", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
+        delays: int | None = None
+        with suppress(OSError):
+            delays = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
         while (call := self._calls.get()) is not None:
+            value: Any = None
+            failure: BaseException | None = None
+            began = time.monotonic() - _delay(delays)
             try:
-                outcome = _Outcome(call(), None)
+                value = call()
             except BaseException as error:  # it is raised where the call came from
-                outcome = _Outcome(None, error)
-            self._outcomes.put(outcome)
-            del call, outcome  # nothing is kept alive by waiting for the next one
+                failure = error
+            self._outcomes.put(_Outcome(value, failure, time.monotonic() - _delay(delays) - began))
+            del call, value, failure  # nothing is kept alive by waiting for the next one
+        if delays is not None:
+            os.close(delays)
 
     def send(self, call: Callable[[], Any] | None) -> None:
         """Make ``call``; with ``None`` end."""
@@ -70,6 +84,31 @@ class _Courier:
             return self._outcomes.get(timeout=seconds) if seconds else self._outcomes.get_nowait()
         except Empty:
             return None
+
+    def late_outcome(self) -> _Outcome | None:
+        """Return what the call came to, or comes to while all that it waits for is a processor;
+        ``None`` if its owner lets it wait."""
+        until = time.monotonic() + BUSY_SECONDS
+        while True:
+            can_run = self._can_run()
+            outcome = self.outcome(LEAST_SECONDS)
+            if outcome is not None or not can_run or time.monotonic() > until:
+                return outcome
+
+    def _can_run(self) -> bool:
+        """Return whether the thread runs or is to run: the state "R" of proc(5)."""
+        with suppress(OSError):
+            with open(f"/proc/self/task/{self._thread.native_id}/stat", "rb") as stat:
+                return stat.read().rpartition(b")")[2].split()[:1] == [b"R"]
+        return False
+
+
+def _delay(schedstat: int | None) -> float:
+    """Return how long a thread has waited for a processor, in seconds since it began (the kernel's
+    sched-stats.rst), from its open ``schedstat``; 0 where the kernel does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(os.pread(schedstat, 128, 0).split()[1]) / 1e9 if schedstat is not None else 0.0
+    return 0.0
 
 
 @dataclass
@@ -114,10 +153,10 @@ class Door:
                 raise Unanswered(what)
             courier, self._free = self._free or _Courier(), None
             courier.send(call)
-            outcome = courier.outcome(left)
+            outcome = courier.outcome(left) or courier.late_outcome()
             now = time.monotonic()
             for account in accounts:
-                account.spend(now - began, now)
+                account.spend(now - began if outcome is None else outcome.seconds, now)
             if outcome is None:
                 self._waiting[owner] = _Waiting(courier, what, time.time())
                 raise Unanswered(what)

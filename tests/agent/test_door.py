@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -132,6 +135,34 @@ def test_what_those_who_run_the_machine_own_has_its_time_in_each_look(hung: Hung
         door.ask("spool", "its files", lambda: time.sleep(0.03), 10)
     with pytest.raises(Unanswered):
         door.ask("spool", "its files", hung, 0.05)
+
+
+@pytest.fixture
+def busy() -> Iterator[None]:
+    """Lets this process have one processor, and one that is wanted by many others."""
+    may = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(may)})
+    try:
+        others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(12)]
+        yield
+        for each in others:
+            each.kill()
+            each.wait()
+    finally:
+        os.sched_setaffinity(0, may)
+
+
+@pytest.mark.usefixtures("busy")
+def test_nobody_pays_for_a_busy_machine() -> None:
+    def work() -> str:
+        end = time.thread_time() + OWNER_SECONDS / 50
+        while time.thread_time() < end:
+            pass
+        return "answer"
+
+    door = Door()
+    for _ in range(12):
+        assert door.ask(1, "a file", work) == "answer"
 
 
 def test_accounts_that_are_full_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

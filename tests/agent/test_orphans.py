@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fastx_list.agent import diag
-from fastx_list.agent.door import ALL_SECONDS, Door, Unanswered, door
+from fastx_list.agent.door import Unanswered
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.sources import KINDS, load_sources
@@ -58,8 +58,6 @@ class Servers:
 
     def kinds(self, display: int) -> list[str]:
         """Return the kinds that say they have a session on ``display``."""
-        # Other tests have made their user wait
-        door._accounts, door._all.left = Door()._accounts, ALL_SECONDS
         machine = Machine()
         machine.look()
         found = [
