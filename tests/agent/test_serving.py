@@ -47,8 +47,9 @@ class Here:
 
         def is_settled() -> bool:
             self.listed()
-            kept = json.loads(self.kept.read_text()).values()
-            return all(changed > 0 for *_, changed in kept)
+            kept = {name: first[-2:] for name, first in json.loads(self.kept.read_text()).items()}
+            files = {path.name: path.stat() for path in self.directory.glob("*.json")}
+            return kept == {name: [at.st_ino, at.st_ctime_ns] for name, at in files.items()}
 
         wait_for("the files' dates to be known", is_settled)
 
@@ -125,6 +126,7 @@ def test_a_later_edition_of_a_file_is_no_other_session(
 ) -> None:
     here.say(os.getpid())
     assert here.listed() == 1
+    here.settle()
     here.say(os.getpid(), clients=1)
     assert here.listed() == 1
     here.settle()

@@ -126,6 +126,23 @@ def test_listening_ports_are_told_with_their_sockets(teller: str) -> None:
         assert Sockets().tcp_listeners()[port] == {inode(server): os.geteuid()}
 
 
+@pytest.fixture
+def some_sockets(tmp_path: Path) -> Iterator[None]:
+    """What no table is empty with, on whatever machine."""
+    path = str(tmp_path / "some")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()),
+        socket.socket(socket.AF_UNIX) as listener,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        listener.bind(path)
+        listener.listen()
+        client.connect(path)
+        yield
+
+
+@pytest.mark.usefixtures("some_sockets")
 def test_a_table_of_too_many_sockets_is_unknown_now_and_has_rest(
     monkeypatch: pytest.MonkeyPatch, teller: str
 ) -> None:
