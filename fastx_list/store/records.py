@@ -8,8 +8,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from fastx_list.model.event import Event
 from fastx_list.model.json import to_json
 from fastx_list.model.params import MAX_PARAMS_DEPTH, is_deeper, merge_params
+from fastx_list.model.past import Past
 from fastx_list.model.server import check_server
 from fastx_list.model.session import PLAIN, check_session
 from fastx_list.store import Changes, Record, Revision, ServerRecord
@@ -201,6 +203,42 @@ def whole(text: bytes) -> int:
     if not text.isdigit() or len(text) > MAX_DIGITS:
         raise ValueError("it is no whole number, or too large")
     return int(text)
+
+
+def past_of(numbers: Sequence[object], addresses: object) -> Past | None:
+    """Return the past with these numbers, in their order, and with the JSON of the addresses;
+    ``None`` if it is none that is sound."""
+    try:
+        began, ended, connected, since, clients, started, came, left = map(_number, numbers)
+        found = _decode(_text(addresses))
+        if began is None or connected is None or not isinstance(found, list):
+            return None
+        known = tuple(map(_text, found))
+        return Past(began, ended, connected, since, clients, started, came, left, known)
+    except (ValueError, RecursionError):
+        return None
+
+
+def event_of(
+    event_id: str, at: object, what: object, about: Sequence[object], more: object
+) -> Iterator[Event]:
+    """Yield the event that is ``about`` a session, a login and a server, each of which may be
+    ``None``, and says ``more``, in JSON; nothing if it is none that is sound."""
+    try:
+        session_id, login, server_id = (None if each is None else _text(each) for each in about)
+        members = _members(more)[0] if more else {}
+        when = _number(at)
+        if when is not None:
+            yield Event(event_id, when, _text(what), session_id, login, server_id, members)
+    except (ValueError, RecursionError):
+        return
+
+
+def _number(value: object) -> int | None:
+    """Return a whole number that is not negative, or none; raises ``ValueError``."""
+    if value is not None and (not isinstance(value, int) or not 0 <= value < 10**MAX_DIGITS):
+        raise ValueError("it is no whole number, or too large")
+    return value
 
 
 def _text(value: object) -> str:

@@ -10,7 +10,6 @@ script does with them is in ``redis_past.lua``.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ from fastx_list.model.json import to_json
 from fastx_list.model.past import Past, addresses_of, begin, go_on
 from fastx_list.model.session import Session
 from fastx_list.store.archive import EventPage, PastRecord, Span, bounds, place
-from fastx_list.store.records import Records, pairs, readable, whole
+from fastx_list.store.records import Records, event_of, pairs, past_of, readable, whole
 from fastx_list.store.redis_link import Link
 from fastx_list.store.redis_script import Script
 
@@ -132,12 +131,9 @@ def encode_line(past: Past, login: str) -> str:
 
 def decode_line(line: bytes | None) -> Past | None:
     """Return the past that ``line`` says; ``None`` if it says none."""
-    with suppress(ValueError, TypeError):  # anybody may have written it
-        words = (line or b"").partition(b"\n")[0].split(b" ", 8)
-        began, ended, connected, since, clients, started, came, left = map(_number, words[:8])
-        if began is not None and connected is not None:
-            addresses = tuple(map(str, json.loads(words[8])))
-            return Past(began, ended, connected, since, clients, started, came, left, addresses)
+    with suppress(ValueError):  # anybody may have written it
+        *numbers, addresses = (line or b"").partition(b"\n")[0].split(b" ", 8)
+        return past_of([_number(number) for number in numbers], addresses)
     return None
 
 
@@ -151,20 +147,9 @@ def _is_id(text: str) -> bool:
 
 def _event(entry_id: bytes, values: list[bytes]) -> list[Event]:
     fields = dict(pairs(values))
-
-    def text(name: bytes) -> str | None:
-        return fields[name].decode() if name in fields else None
-
-    with suppress(ValueError, KeyError, TypeError):  # anybody may have written it
-        return [
-            Event(
-                f"{entry_id.decode()}-{fields[b'n'].decode()}",
-                whole(fields[b"a"]),
-                fields[b"w"].decode(),
-                text(b"s"),
-                text(b"l"),
-                text(b"v"),
-                json.loads(fields.get(b"m", b"{}")),
-            )
-        ]
+    with suppress(ValueError, KeyError):  # anybody may have written it
+        event_id = f"{entry_id.decode()}-{fields[b'n'].decode()}"
+        about = [fields.get(name) for name in (b"s", b"l", b"v")]
+        at = whole(fields[b"a"])
+        return list(event_of(event_id, at, fields[b"w"], about, fields.get(b"m")))
     return []

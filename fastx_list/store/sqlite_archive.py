@@ -3,20 +3,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import Any
 
-from fastx_list.model.event import Event, What
+from fastx_list.model.event import What
 from fastx_list.store.archive import MAX_COUNT, EventPage, PastRecord, Span, bounds
 from fastx_list.store.division import divide
-from fastx_list.store.records import Records
+from fastx_list.store.records import Records, event_of, past_of
 from fastx_list.store.sqlite_file import SqliteFile
 from fastx_list.store.sqlite_order import Step
-from fastx_list.store.sqlite_past import OF_PAST, note, past_of
+from fastx_list.store.sqlite_past import OF_PAST, note
 
 
 class SqliteArchive:
@@ -61,9 +60,12 @@ class SqliteArchive:
                     (session_id,),
                 ).fetchone()
                 if row is not None:
-                    for record in self._records.session(session_id, row[0]):
-                        with suppress(ValueError, TypeError):
-                            found.append(PastRecord(str(record.text), past_of(row[1:])))
+                    past = past_of(row[1:-1], row[-1])
+                    if past is not None:
+                        found += [
+                            PastRecord(str(record.text), past)
+                            for record in self._records.session(session_id, row[0])
+                        ]
         return found
 
     def erase(self, login: str) -> int:
@@ -93,7 +95,12 @@ class SqliteArchive:
             ).fetchall()
         lost = seq > last or (at is not None and at[0] != name)
         gap = after is not None and (not seq or lost or (first or last + 1) > seq + 1)
-        return EventPage([each for row in rows for each in _event(row)], gap)
+        found = [
+            event
+            for number, name, at, what, *about, more in rows
+            for event in event_of(f"{number}-{name}", at, what, about, more)
+        ]
+        return EventPage(found, gap)
 
     def last_event(self) -> str | None:
         with self._file.reading() as db:
@@ -122,20 +129,3 @@ def _last(db: sqlite3.Connection) -> int:
 def _parse(event_id: str | None) -> tuple[int, str]:
     number, _, name = (event_id or "").partition("-")
     return (int(number), name) if re.fullmatch(r"[0-9]{1,15}", number) else (0, "")
-
-
-def _event(row: Sequence[Any]) -> list[Event]:
-    seq, name, at, what, session_id, login, server_id, more = row
-    with suppress(ValueError, TypeError):  # anybody may have written it
-        return [
-            Event(
-                f"{seq}-{name}",
-                int(at),
-                str(what),
-                session_id,
-                login,
-                server_id,
-                json.loads(more) if more else {},
-            )
-        ]
-    return []

@@ -3,7 +3,6 @@ forgets. See :mod:`fastx_list.store.archive`."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +20,7 @@ from fastx_list.store.archive import (
     RUNNING,
     place,
 )
+from fastx_list.store.records import past_of
 
 if TYPE_CHECKING:
     from fastx_list.store import Record
@@ -66,10 +66,13 @@ DELETE FROM past WHERE rowid IN (
     SELECT rowid FROM past WHERE login = ? AND place < ? ORDER BY place DESC LIMIT ? OFFSET ?
 )
 """
+# Anybody may have written them: a time that is none is too old. SQLite has text and blobs after all
+# numbers.
 _OLDEST = """
-SELECT (SELECT min(kept) FROM past WHERE kept IS NOT NULL), (SELECT max(rowid) FROM past),
-    (SELECT min(seq) FROM event), (SELECT kept FROM event ORDER BY seq LIMIT 1),
-    (SELECT max(seq) FROM event)
+SELECT (SELECT min(kept) <= :ended FROM past WHERE kept IS NOT NULL),
+    (SELECT max(kept) >= '' FROM past WHERE kept IS NOT NULL),
+    (SELECT max(rowid) FROM past), (SELECT min(seq) FROM event), (SELECT max(seq) FROM event),
+    (SELECT kept <= :happened OR kept >= '' FROM event ORDER BY seq LIMIT 1)
 """
 OF_PAST = ", ".join(f"past.{column}" for column in COLUMNS.split(", "))
 
@@ -78,7 +81,7 @@ def put(step: Step, session: Session, is_back: bool) -> None:
     """Take note of a session that is new or has changed. ``is_back``: it had ended with a lease."""
     db, now = step.db, step.wall
     row = db.execute(f"SELECT {COLUMNS} FROM past WHERE id = ?", (session.id,)).fetchone()
-    before = None if row is None else past_of(row)
+    before = None if row is None else past_of(row[:-1], row[-1])
     past, visits = begin(session, now) if before is None else go_on(before, session, now)
     if before is None:
         _insert(db, session, past)
@@ -154,10 +157,13 @@ def forget(step: Step) -> None:
     ended_before = step.now - step.keep
     happened_before = step.now - max(step.keep, LEAST_EVENTS_SECONDS)
     # As a rule there is nothing to forget, which this tells at once
-    oldest, last, first_event, at, last_event = db.execute(_OLDEST).fetchone()
-    if oldest is not None and (oldest <= ended_before or last > MAX_KEPT):
+    is_old, is_odd, last, first_event, last_event, is_old_event = db.execute(
+        _OLDEST, {"ended": ended_before, "happened": happened_before}
+    ).fetchone()
+    if is_old or is_odd or (last is not None and last > MAX_KEPT):
         for condition, bound in (
             ("kept <= ? ORDER BY kept", ended_before),
+            ("kept >= ?", ""),
             ("rowid <= (SELECT max(rowid) FROM past) - ? ORDER BY rowid", MAX_KEPT),
         ):
             db.execute(
@@ -165,9 +171,9 @@ def forget(step: Step) -> None:
                 f" AND {condition} LIMIT {FORGET_AT_ONCE})",
                 (bound,),
             )
-    if at is not None and (at <= happened_before or first_event <= last_event - MAX_KEPT):
+    if first_event is not None and (is_old_event or first_event <= last_event - MAX_KEPT):
         db.execute(
-            "DELETE FROM event WHERE seq < ? AND (kept <= ? OR seq <= ?)",
+            "DELETE FROM event WHERE seq < ? AND (kept <= ? OR kept >= '' OR seq <= ?)",
             (first_event + FORGET_AT_ONCE, happened_before, last_event - MAX_KEPT),
         )
 
@@ -185,7 +191,7 @@ def upgrade(db: sqlite3.Connection, wall: int) -> None:
 
 def _insert(db: sqlite3.Connection, session: Session, past: Past) -> None:
     db.execute(
-        f"INSERT INTO past (id, login, place, {COLUMNS}) VALUES ({', '.join('?' * 12)})",
+        f"INSERT OR REPLACE INTO past (id, login, place, {COLUMNS}) VALUES ({', '.join('?' * 12)})",
         (session.id, session.login, place(past), *_values(past)),
     )
 
@@ -195,11 +201,3 @@ def _values(past: Past) -> tuple[Any, ...]:
         *(past.began, past.ended, past.connected, past.since, past.clients, past.started),
         *(past.last_connect, past.last_disconnect, to_json(past.addresses)),
     )
-
-
-def past_of(row: Sequence[Any]) -> Past:
-    """Return what a row with these columns says."""
-    *numbers, addresses = row
-    began, ended, connected, since, clients, started, came, left = numbers
-    addresses = tuple(json.loads(addresses))
-    return Past(began, ended, connected, since, clients, started, came, left, addresses)

@@ -117,12 +117,18 @@ class Product:
                 body = {"id": name, "params": {"y": 2}}
                 answer = client.post(f"/api/params/{token}", json=body)
                 assert answer.status_code in (200, 404, 503), answer.text
+            for path in ("history", "admin/history"):
+                answer = client.get(f"/api/{path}/{token}")
+                assert answer.status_code in (200, 503), (path, answer.text)
             assert client.get("/ready").status_code in (200, 503)
         app.extensions["fastx-list"].store.close()
         store = open_store(self.settings.store)
         replica = Replica(store, FramedEntry)
         replica.follow(0)
         assert all(entry.frame for entry in replica.entries("alice").values())
+        with suppress(StoreError):
+            store.archive.events(None, 100)
+            store.archive.last_event()
         store.close()
         for finding in examine(self.environ):
             assert "Traceback" not in finding.text and "\n" not in finding.text
@@ -156,12 +162,19 @@ WRITES: dict[str, Callable[[Any, str, bytes], object]] = {
     "changes": lambda client, key, value: client.xadd(
         key, {value: value, b"s": value, b"j": value}
     ),
+    "events": lambda client, key, value: client.xadd(
+        key, dict.fromkeys((b"n", b"w", b"k", b"a", b"s", b"l", b"v", b"m"), value)
+    ),
     "revoked": lambda client, key, value: client.zadd(key, {value: float("inf"), b"a": 1e300}),
+    **dict.fromkeys(
+        ("past-kept", "past-places"),
+        lambda client, key, value: client.zadd(key, {value: -1, "one": 1e300, "two": 1}),
+    ),
     "expires": lambda client, key, value: client.zadd(key, {value: float("inf"), "here": 1e300}),
     **dict.fromkeys(
         (
             *("digests:here", "lease:here", "gone:here", "gone-params:here"),
-            *("sessions", "servers", "params", "clock"),
+            *("sessions", "servers", "params", "clock", "past", "past-texts"),
         ),
         _hash,
     ),
