@@ -22,6 +22,7 @@ MAX_YOUNG = 200  # processes of a user that are looked at again though it is not
 TURNS, TURN_SECONDS = 10, 0.5
 
 K = TypeVar("K", bound=Hashable)
+Count = tuple[bytes, bytes]  # of threads, and the last one's pid
 
 
 class Group(Generic[K]):
@@ -74,9 +75,10 @@ class Processes:
             self.by_user,
             self.by_parent,
         )
-        # What the last look found in /proc, by name, and what the kernel had counted before.
+        # What the last look found in /proc, by name, and what the kernel had counted before the
+        # last two.
         self._listed: set[str] = set()
-        self._counted: tuple[bytes, bytes] | None = None
+        self._counted: tuple[Count | None, Count | None] = (None, None)
         # The pids of those that were young then.
         self._young: set[int] = set()
         # The pids by the turn in which they are looked at again, which turn it was last, and when,
@@ -89,8 +91,10 @@ class Processes:
         :class:`fastx_list.agent.door.Unanswered` if processes cannot be looked at now; then all
         is as it was."""
         turn, counted = self._whose_turn_it_is(), count()
-        # Where nothing has begun or ended, /proc lists the same; now and then that is tried
-        is_same = counted is not None and counted == self._counted and (self._turn or not turn)
+        # Where nothing has begun or ended, /proc lists the same; now and then that is tried. A
+        # process that is just beginning is counted before it is listed, so it is listed once more.
+        is_same = counted is not None and {counted} == {*self._counted}
+        is_same = is_same and bool(self._turn or not turn)
         listed = self._listed if is_same else set(os.listdir("/proc"))
         # One that a listing has left out has not gone until it is asked for itself.
         left_out = _pids(self._listed - listed)
@@ -99,7 +103,8 @@ class Processes:
         asked |= self._still_young(asked)
         self.take({pid: self._look_at(pid) for pid in asked})
         gone = left_out - self.by_pid.keys()
-        self._listed, self._counted = listed.union(map(str, left_out - gone)), counted
+        self._listed = listed.union(map(str, left_out - gone))
+        self._counted = self._counted[1], counted
         for pid in new:
             self._turns[pid % TURNS].add(pid)
         for pid in gone:
@@ -159,7 +164,7 @@ class Processes:
         return None if uid is None else Process(pid, uid, stat)
 
 
-def count() -> tuple[bytes, bytes] | None:
+def count() -> Count | None:
     """Return the number of threads, and the last one's pid, ``/proc/loadavg``: what is another when
     a process has begun or ended. ``None`` if that cannot be known."""
     try:

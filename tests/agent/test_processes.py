@@ -89,6 +89,19 @@ def test_a_look_asks_only_for_what_is_new_or_young_and_whose_turn_it_is(
         assert len(made.asked) <= 1000 / TURNS + 1 and 2000 in made.asked
 
 
+def test_a_process_that_was_counted_before_it_was_listed_is_found_at_the_next_look(
+    proc: Callable[..., Proc], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, processes = proc(p7="worker"), Processes()
+    monkeypatch.setattr(processes_module, "TURN_SECONDS", 3600.0)
+    monkeypatch.setattr(processes_module, "count", lambda: (b"2", b"8"))
+    processes.look()
+    made.stats[8] = Stat("worker", "S", 1, 800)
+    made.listed.append(8)
+    processes.look()
+    assert 8 in processes.by_pid
+
+
 def test_what_only_changes_what_it_does_stays_the_same_process(proc: Callable[..., Proc]) -> None:
     made, processes = proc(p2="sh"), Processes()
     processes.look()
