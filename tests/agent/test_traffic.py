@@ -267,8 +267,10 @@ def test_one_connection_in_the_place_of_another_is_a_new_count(
     counts.close()
 
 
-def test_where_nobody_counts_something_may_always_be_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_open", lambda name: os.open("/nonexistent", os.O_RDONLY))
+def test_where_nobody_counts_something_may_always_be_new(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "_open", lambda name: os.open(tmp_path / name, os.O_RDONLY))
     counts = Counts()
     assert [counts.are_new() for _ in range(3)] == [True] * 3
     counts.close()
