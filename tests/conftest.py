@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gunicorn.workers.ggevent  # noqa: F401  without it no sidecar can be made in this process
 import pytest
 from flask.testing import FlaskClient
 from xdist.scheduler import LoadScopeScheduling

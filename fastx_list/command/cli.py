@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -97,8 +98,6 @@ def up(bind: str, live_bind: str, demo: bool) -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
 def agent(once: bool, verbose: bool) -> None:
     """Look at this machine again and again, and write its sessions to the store."""
-    from gunicorn.systemd import sd_notify
-
     from fastx_list.agent import identity
     from fastx_list.agent.keep import Agent
     from fastx_list.agent.look import Looker
@@ -123,7 +122,10 @@ def agent(once: bool, verbose: bool) -> None:
         looker = Looker(look)
         on_stop(looker.stop)
         # What may fail for good has not failed; systemd, if that started us, waits to hear it
-        sd_notify("READY=1", logging.getLogger(__name__), unset_environment=True)
+        if "NOTIFY_SOCKET" in os.environ:
+            from gunicorn.systemd import sd_notify
+
+            sd_notify("READY=1", logging.getLogger(__name__), unset_environment=True)
         looking.run(looker, Occasions(look.machine.limits.processes, look.directories))
 
 

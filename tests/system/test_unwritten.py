@@ -109,7 +109,7 @@ def full(tmp_path: Path) -> Iterator[Site]:
     """Its state directory is a small file system of its own."""
     state = tmp_path / "state"
     state.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=600k,mode=700", "none", str(state)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=1200k,mode=700", "none", str(state)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small file system takes root, and a kernel that lets it")
     try:
