@@ -9,7 +9,7 @@ from tests.simulation.faults import FAULTS, Fault, look_for
 from tests.simulation.run import explain, runner
 from tests.simulation.steps import history
 
-SEED, STEPS, WORKERS = 1, 1_000_000, 8
+SEED, STEPS, WORKERS = 1, 400_000, 8
 FEW = 10_000
 ENOUGH = 20_000  # from the seed of a history that finds a planted fault
 
@@ -27,7 +27,7 @@ def test_no_history_of_a_few_breaks_a_promise() -> None:
 
 
 @pytest.mark.no_cover  # which would take three times as long
-@pytest.mark.programs  # not that it starts any: it takes a minute of two processors
+@pytest.mark.programs  # not that it starts any: it takes minutes of a processor
 @pytest.mark.parametrize("worker", range(WORKERS))
 def test_no_history_breaks_a_promise(worker: int) -> None:
     _run(SEED, STEPS // WORKERS, worker)
