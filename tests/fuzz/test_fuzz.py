@@ -27,7 +27,7 @@ IN_PROCESS = [number for number in range(400) if ask(SEED, number).target == "pr
 pytestmark = pytest.mark.programs
 
 
-@pytest.mark.no_cover  # which would take twice as long
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("worker", range(WORKERS))
 def test_nothing_is_found(worker: int) -> None:
     report = fuzz(SEED, 0, REQUESTS, worker, WORKERS)

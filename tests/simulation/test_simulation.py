@@ -9,7 +9,7 @@ from tests.simulation.faults import FAULTS, Fault, look_for
 from tests.simulation.run import explain, runner
 from tests.simulation.steps import history
 
-SEED, STEPS, WORKERS = 1, 400_000, 8
+SEED, STEPS, WORKERS = 1, 1_000_000, 8
 FEW = 10_000
 ENOUGH = 20_000  # from the seed of a history that finds a planted fault
 
@@ -26,7 +26,7 @@ def test_no_history_of_a_few_breaks_a_promise() -> None:
     _run(SEED, FEW)
 
 
-@pytest.mark.no_cover  # which would take three times as long
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.programs  # not that it starts any: it takes minutes of a processor
 @pytest.mark.parametrize("worker", range(WORKERS))
 def test_no_history_breaks_a_promise(worker: int) -> None:
@@ -44,7 +44,7 @@ def test_a_history_follows_from_its_seed() -> None:
             assert running.turns == turns
 
 
-@pytest.mark.no_cover
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.programs
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_a_planted_fault_is_found(fault: Fault) -> None:
