@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from flask import Request
 from marshmallow import Schema
@@ -18,7 +18,7 @@ from fastx_list.model.spelling import asked_for, meaning
 
 MAX_KEPT_QUESTION = 512  # characters; what is asked again and again is shorter
 _NO_QUESTION = Query()
-_NO_BODY = "body: only a POST has one; send the parameters in the address"
+Q = TypeVar("Q", Query, HistoryQuery)
 _schema = QuerySchema()
 _NAMES = frozenset(_schema.fields)
 
@@ -57,12 +57,7 @@ def load_body(request: Request, schema: Schema) -> dict[str, Any]:
 def read_query(request: Request) -> Query:
     """Return what a request for a list asks; raises :class:`ValidationError`."""
     # Of a POST, too: what is wrong there is refused also where the body wins
-    query = parse_query_string(request.query_string)
-    if request.method == "POST":
-        query = cast(Query, parser.parse(_schema, request, location="anywhere"))
-    elif cast(ApiRequest, request).has_body:
-        raise ValidationError(_NO_BODY)
-    return query
+    return _with_body(request, _schema, parse_query_string(request.query_string))
 
 
 def read_history_query(request: Request) -> HistoryQuery:
@@ -72,11 +67,16 @@ def read_history_query(request: Request) -> HistoryQuery:
         asked = schema.load(asked_for(request.args.items(multi=True), frozenset(schema.fields)))
     except SchemaError as error:
         raise ValidationError(describe(error)) from None
+    return _with_body(request, schema, cast(HistoryQuery, asked))
+
+
+def _with_body(request: Request, schema: Schema, asked: Q) -> Q:
+    """Return what a request asks whose address has ``asked`` that."""
     if request.method == "POST":
-        asked = parser.parse(schema, request, location="anywhere")
-    elif cast(ApiRequest, request).has_body:
-        raise ValidationError(_NO_BODY)
-    return cast(HistoryQuery, asked)
+        return cast(Q, parser.parse(schema, request, location="anywhere"))
+    if cast(ApiRequest, request).has_body:
+        raise ValidationError("body: only a POST has one; send the parameters in the address")
+    return asked
 
 
 def parse_query_string(query_string: bytes) -> Query:

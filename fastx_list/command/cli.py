@@ -106,7 +106,7 @@ def agent(once: bool, verbose: bool) -> None:
     _log_to_stderr(logging.DEBUG if verbose else logging.INFO)
     settings = config.load()
     if missing(rights()):
-        logging.getLogger(__name__).warning(
+        log.warning(
             "without root's rights: of other users' sessions, command, its pid and geometry stay as"
             " far as they are public"
         )
@@ -125,7 +125,7 @@ def agent(once: bool, verbose: bool) -> None:
         if "NOTIFY_SOCKET" in os.environ:
             from gunicorn.systemd import sd_notify
 
-            sd_notify("READY=1", logging.getLogger(__name__), unset_environment=True)
+            sd_notify("READY=1", log, unset_environment=True)
         looking.run(looker, Occasions(look.machine.limits.processes, look.directories))
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,23 @@ def users(tmp_path: Path) -> list[User]:
     needs_root()
     let_others_in(tmp_path)
     return [User.make(login, tmp_path) for login in USERS]
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory of root's that every user may pass through."""
+    needs_root()
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def roots(public: Path) -> Path:
+    """A directory that only root can look into or write to."""
+    directory = public / "roots"
+    directory.mkdir(mode=0o700)
+    return directory
 
 
 @pytest.fixture

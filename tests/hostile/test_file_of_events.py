@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fastx_list.command.sinks import File
 from fastx_list.model.event import Event
-from tests.support import needs_root
 
 OWNER = 9  # news, as whom nobody works
 EVENT = Event("1-a", 1000, "sessionBegan")
 TEXT = "root's own\nwithout a line end"
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    needs_root()
-    with tempfile.TemporaryDirectory() as name:
-        os.chmod(name, 0o755)
-        yield Path(name)
 
 
 @pytest.fixture
@@ -35,11 +24,9 @@ def theirs(public: Path) -> Path:
 
 
 @pytest.fixture
-def roots(public: Path) -> Path:
-    directory = public / "roots"
-    directory.mkdir(mode=0o700)
-    (directory / "events.log").write_text(TEXT)
-    return directory
+def roots(roots: Path) -> Path:
+    (roots / "events.log").write_text(TEXT)
+    return roots
 
 
 def test_a_link_leads_root_to_no_file_of_its_own(theirs: Path, roots: Path) -> None:

@@ -9,7 +9,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +17,6 @@ import pytest
 
 from fastx_list import state
 from fastx_list.tokens import read_secret
-from tests.support import needs_root
 
 OWNER, THIRD = 9, 10  # news and uucp, as whom nobody works
 SECRET = "a secret of root's that is long enough for one"
@@ -33,28 +31,11 @@ COMMANDS = {
 
 
 @pytest.fixture
-def public() -> Iterator[Path]:
-    """A directory of root's that every user may pass through."""
-    needs_root()
-    with tempfile.TemporaryDirectory() as name:
-        os.chmod(name, 0o755)
-        yield Path(name)
-
-
-@pytest.fixture
 def theirs(public: Path) -> Path:
     """A state directory as docs/deploy.md has it made, of a user who is not root."""
     directory = public / "state"
     directory.mkdir(mode=0o700)
     os.chown(directory, OWNER, OWNER)
-    return directory
-
-
-@pytest.fixture
-def roots(public: Path) -> Path:
-    """A directory that only root can look into or write to."""
-    directory = public / "roots"
-    directory.mkdir(mode=0o700)
     return directory
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from fastx_list.store import OrderLost, Store, redis_reader
+from fastx_list.store import OrderLost, Revision, Store, redis_reader
 from tests.store.common import OpenStore, Raw, by_id, make_session
 from tests.support import wait_for
 
@@ -16,6 +16,24 @@ pytestmark = pytest.mark.usefixtures("patient")
 @pytest.fixture
 def url(redis_url: str) -> str:
     return redis_url
+
+
+class Watched(NamedTuple):
+    """Two users of a store with one session; one waits for what comes after ``revision``."""
+
+    writer: Store
+    reader: Store
+    revision: Revision
+
+
+@pytest.fixture
+def watched(opened: OpenStore, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    monkeypatch.setattr(redis_reader, "WATCH_SECONDS", 60.0)
+    writer, reader = opened(), opened()
+    writer.observe("s1", by_id(make_session()))
+    revision = reader.snapshot().revision
+    wait_for("the watch", lambda: reader.changes(revision) is None and _watches(reader))
+    return Watched(writer, reader, revision)
 
 
 def test_while_nothing_is_written_redis_is_not_asked(
@@ -67,13 +85,9 @@ def test_what_was_written_is_read_by_the_next_question_of_anybody(
     "harm", [("CLIENT", "UNBLOCK", "{}", "ERROR"), ("CLIENT", "KILL", "ID", "{}")]
 )
 def test_a_watch_that_redis_has_given_up_is_noticed(
-    opened: OpenStore, raw: Raw, monkeypatch: pytest.MonkeyPatch, harm: tuple[str, ...]
+    raw: Raw, watched: Watched, harm: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(redis_reader, "WATCH_SECONDS", 60.0)
-    writer, reader = opened(), opened()
-    writer.observe("s1", by_id(make_session()))
-    revision = reader.snapshot().revision
-    wait_for("the watch", lambda: reader.changes(revision) is None and _watches(reader))
+    writer, reader, revision = watched
     [blocked] = [each["id"] for each in raw.client.client_list() if "b" in each["flags"]]
     raw.client.execute_command(*(part.format(blocked) for part in harm))
     writer.observe("s1", {})
@@ -82,13 +96,9 @@ def test_a_watch_that_redis_has_given_up_is_noticed(
 
 
 def test_a_redis_that_is_emptied_before_the_watch_has_begun_is_noticed(
-    opened: OpenStore, raw: Raw, monkeypatch: pytest.MonkeyPatch
+    raw: Raw, monkeypatch: pytest.MonkeyPatch, watched: Watched
 ) -> None:
-    monkeypatch.setattr(redis_reader, "WATCH_SECONDS", 60.0)
-    writer, reader = opened(), opened()
-    writer.observe("s1", by_id(make_session()))
-    revision = reader.snapshot().revision
-    wait_for("the watch", lambda: reader.changes(revision) is None and _watches(reader))
+    writer, reader, revision = watched
     writer.observe("s1", by_id(make_session(clients=1)))
     changes = reader.changes(revision)
     assert changes is not None
@@ -107,13 +117,9 @@ def test_a_redis_that_is_emptied_before_the_watch_has_begun_is_noticed(
 
 
 def test_who_misses_a_session_in_a_redis_that_was_emptied_asks_it_next(
-    opened: OpenStore, raw: Raw, monkeypatch: pytest.MonkeyPatch
+    raw: Raw, watched: Watched
 ) -> None:
-    monkeypatch.setattr(redis_reader, "WATCH_SECONDS", 60.0)
-    writer, reader = opened(), opened()
-    writer.observe("s1", by_id(make_session()))
-    revision = reader.snapshot().revision
-    wait_for("the watch", lambda: reader.changes(revision) is None and _watches(reader))
+    _, reader, revision = watched
     raw.empty()  # of which nobody is told who waits for more
     assert reader.set_params("s1-1", "alice", {"a": 1}) is None
     with pytest.raises(OrderLost):
