@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator
-from typing import Any, NamedTuple
+from collections.abc import Generator, Iterator
+from typing import NamedTuple
 
 from fastx_list.model.history import HistoryQuery
 from fastx_list.model.past import encode_past
-from fastx_list.model.query import look_up, matches, sort_key
+from fastx_list.model.query import matches
 from fastx_list.model.session import published_part
+from fastx_list.replica.view import Entry, Order
 from fastx_list.store.archive import Archive, Span
 
 PART = 200  # sessions that are read at once
@@ -44,7 +44,7 @@ def past_page(
         ids = archive.find(span, start, limit, not query.sort_reverse) if limit else []
         texts: list[str] = []
         for part in _parts(ids):
-            texts += _read(archive, part, hides_ours, now)
+            texts += (text for _, text in _read(archive, part, hides_ours, now))
             yield
         return PastPage(texts, archive.count(span))
     count = archive.count(span)
@@ -54,37 +54,34 @@ def past_page(
             f" {MAX_LOOKED_AT} sessions; there are {'more' if count is None else count}"
         )
     ids = archive.find(span, 0, MAX_LOOKED_AT, last_first=True)
-    found: list[tuple[dict[str, Any], str]] = []
+    found: list[Entry] = []
     for part in _parts(ids):
-        for text in _read(archive, part, hides_ours, now):
-            members: dict[str, Any] = json.loads(text)
-            if matches(members, query.filters):
-                found.append((members, text))
+        for session_id, text in _read(archive, part, hides_ours, now):
+            entry = Entry(session_id, "", text.encode())
+            if matches(entry.members, query.filters):
+                found.append(entry)
         yield
-    ordered = _in_order(found, query)
-    return PastPage(ordered[query.start : query.start + limit], len(ordered))
+    ordered = _in_order(found, query)[query.start : query.start + limit]
+    return PastPage([entry.text.decode() for entry in ordered], len(found))
 
 
 def _parts(ids: list[str]) -> list[list[str]]:
     return [ids[start : start + PART] for start in range(0, len(ids), PART)]
 
 
-def _read(archive: Archive, ids: list[str], hides_ours: bool, now: int) -> list[str]:
-    return [
-        encode_past(published_part(record.text) if hides_ours else record.text, record.past, now)
-        for record in archive.read(ids)
-    ]
+def _read(
+    archive: Archive, ids: list[str], hides_ours: bool, now: int
+) -> Iterator[tuple[str, str]]:
+    """Yield the id and the JSON of each of these that is kept."""
+    for record in archive.read(ids):
+        text = published_part(record.text) if hides_ours else record.text
+        yield record.id, encode_past(text, record.past, now)
 
 
-def _in_order(found: list[tuple[dict[str, Any], str]], query: HistoryQuery) -> list[str]:
-    """Return the texts of ``found``, which come in the order of their ends, as the list would order
-    them."""
+def _in_order(found: list[Entry], query: HistoryQuery) -> list[Entry]:
+    """Return ``found``, which come in the order of their ends, as the list would order them."""
     if query.sort_by is None:
-        texts = [text for _, text in found]
-        return texts[::-1] if query.sort_reverse else texts
-    name = query.sort_by
-    keyed = [(sort_key(look_up(members, name)), members["id"], text) for members, text in found]
-    keyed.sort(key=lambda each: each[1])
-    placed = [(key, text) for key, _, text in keyed if key is not None]
-    placed.sort(key=lambda each: each[0], reverse=query.sort_reverse)  # ties stay as they are
-    return [text for _, text in placed] + [text for key, _, text in keyed if key is None]
+        return found[::-1] if query.sort_reverse else found
+    by_id = {entry.id: entry for entry in found}
+    order = Order(query.sort_by, found)
+    return [by_id[each] for each in order.ids(0, len(found), query.sort_reverse)]

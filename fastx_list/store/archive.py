@@ -35,8 +35,9 @@ class Span(NamedTuple):
 
 
 class PastRecord(NamedTuple):
-    """A session of the history: the JSON of its last state, and its past."""
+    """A session of the history: its id, the JSON of its last state, and its past."""
 
+    id: str
     text: str
     past: Past
 

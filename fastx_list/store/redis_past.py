@@ -65,7 +65,7 @@ class RedisArchive:
             past, text = decode_line(line), now if now is not None else last
             if past is not None and text is not None:
                 found += [
-                    PastRecord(str(record.text), past)
+                    PastRecord(record.id, str(record.text), past)
                     for record in self._records.session(name, text)
                 ]
         return found

@@ -63,7 +63,7 @@ class SqliteArchive:
                     past = past_of(row[1:-1], row[-1])
                     if past is not None:
                         found += [
-                            PastRecord(str(record.text), past)
+                            PastRecord(record.id, str(record.text), past)
                             for record in self._records.session(session_id, row[0])
                         ]
         return found
