@@ -21,6 +21,7 @@ SLOW_SECONDS = 0.2  # between two messages of a slow one
 SMALL_BYTES, MUCH_BYTES = 16384, 1 << 20  # that the kernel keeps for a slow one, also in a hurry
 ABNORMAL = 1006  # what a client says of a connection that was not closed (RFC 6455 section 7.1.5)
 TOKEN_ENDED = 4401
+AWAY = WebSocketException, OSError, EOFError, TimeoutError  # what says that nobody answers now
 
 
 class Subscriber:
@@ -93,7 +94,7 @@ class Subscriber:
                 self._judge_close(ABNORMAL if closed.rcvd is None else closed.rcvd.code)
             except InvalidStatus as refused:
                 self._judge_refusal(refused.response.status_code)
-            except (WebSocketException, OSError, EOFError, TimeoutError):
+            except AWAY:
                 pass  # it is away; all have to agree in the end
             except Exception as error:
                 self._judge.blame(f"{self.history.name}: {error!r}")
@@ -159,17 +160,20 @@ class Subscriber:
             self._judge.blame(f"{self.history.name} was refused with {status}")
 
 
-def snapshot(url: str) -> dict[str, Members]:
-    """Return all that a sidecar says that there is."""
+def snapshot(url: str) -> dict[str, Members] | str:
+    """Return all that a sidecar says that there is, or why it says nothing now."""
     state: dict[str, Members] = {}
-    with connect(
-        f"{url}&bookmarks=1",
-        proxy=None,
-        open_timeout=CONNECT_SECONDS,
-        close_timeout=0.1,
-        max_size=None,
-        compression=None,
-    ) as connection:
-        while "revision" not in (message := json.loads(connection.recv(CONNECT_SECONDS))):
-            state[message["id"]] = message["data"]
+    try:
+        with connect(
+            f"{url}&bookmarks=1",
+            proxy=None,
+            open_timeout=CONNECT_SECONDS,
+            close_timeout=0.1,
+            max_size=None,
+            compression=None,
+        ) as connection:
+            while "revision" not in (message := json.loads(connection.recv(CONNECT_SECONDS))):
+                state[message["id"]] = message["data"]
+    except AWAY as error:
+        return repr(error)
     return state

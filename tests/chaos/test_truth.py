@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from tests.chaos.judge import History, Judge
 from tests.chaos.operations import ALL
 from tests.chaos.planted import PLANTED, ROOT, Planted
+from tests.chaos.subscribers import snapshot
 from tests.chaos.truth import Session, Truth, differs
 
 NONE = {"cpuPercentage": None, "videoRam": None, "sharing": None}
@@ -93,6 +96,22 @@ def test_only_of_a_desktop_that_is_new_nobody_may_know_the_clients() -> None:
         judge.message(History("one", ALL, state={}), {"id": "x", "data": members})
         assert bool(judge.wrong) == is_known
         session.learn({**members, "clients": 0})
+
+
+def test_a_sidecar_that_does_not_take_a_token_yet_is_one_that_says_nothing_yet() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            client, _ = server.accept()
+            with client:
+                client.recv(4096)
+                client.sendall(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+
+        thread = Thread(target=refuse)
+        thread.start()
+        said = snapshot(f"ws://127.0.0.1:{server.getsockname()[1]}/api/list?token=x")
+        thread.join()
+    assert "401" in str(said)
 
 
 @pytest.mark.parametrize("planted", PLANTED, ids=[each.what for each in PLANTED])
