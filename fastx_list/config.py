@@ -94,7 +94,7 @@ class Settings:
     store: str = _found(
         values.store,
         _database,
-        f"`{address.TAKES}`; see below",
+        f"`{address.TAKES}`; see [several-machines.md](several-machines.md)",
         "`sessions.db` in the state directory, in SQLite",
         is_secret=True,  # it may hold a password
     )
@@ -195,7 +195,7 @@ class Settings:
     events: str | None = _setting(
         values.matching(r"journal|/.+", "journal, or the absolute path of a file"),
         None,
-        "where `fastx-list deliver` writes events to: `journal`, or a file; see below",
+        "where `fastx-list deliver` writes events: `journal` or a file; see [events.md](events.md)",
     )
     metrics_from: frozenset[Network | str] = _setting(
         values.proxies,

@@ -12,7 +12,7 @@ from fastx_list.command.settings import file, table
 from fastx_list.config import ConfigError, Settings, load
 from tests.support import ordinary_user
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "deploy.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "settings.md"
 NAMES = [each.name.upper() for each in fields(Settings)]
 
 

@@ -59,7 +59,7 @@ def main() -> None:
     and whatever registers itself.
 
     Settings are environment variables, FASTX_LIST_*, and lines of /etc/fastx-list/fastx-list.conf;
-    docs/deploy.md lists them. To see it work: fastx-list up --demo
+    docs/settings.md lists them. To see it work: fastx-list up --demo
     """
     redaction.install()
 

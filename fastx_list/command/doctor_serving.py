@@ -22,7 +22,7 @@ from fastx_list.text import amount
 SECONDS = 5.0  # for each answer
 MAX_BYTES = 64 * 1024  # of an answer
 SOON = 14 * 86_400  # that a certificate ends
-NGINX = Path("/etc/nginx/sites-enabled/fastx-list")  # docs/deploy.md
+NGINX = Path("/etc/nginx/sites-enabled/fastx-list")  # docs/install.md
 SOCKETS = Path("/run/fastx-list")
 
 

@@ -1,5 +1,5 @@
 """The settings for people: ``python -m fastx_list.command.settings`` prints their table for
-``docs/deploy.md``, and with ``file`` behind it the file ``docs/deploy/fastx-list.conf``."""
+``docs/settings.md``, and with ``file`` behind it the file ``docs/deploy/fastx-list.conf``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEPLOYED = {"STATE_DIR": "/var/lib/fastx-list", "TRUSTED_PROXIES": "unix"}
 _HEAD = """\
 # Settings of fastx-list on this machine, for its services and its command line. Each line is
 # NAME=value, or begins with # and says nothing. What stands here without # is in force; a variable
-# of the same name in the environment wins. docs/deploy.md says more.
+# of the same name in the environment wins. docs/settings.md says more.
 #
 # After a change: fastx-list check
 # and then: systemctl restart fastx-list fastx-list-live fastx-list-agent
@@ -50,7 +50,6 @@ def file() -> str:
 
 def _comment(markdown: str) -> str:
     text = re.sub(r"\[[^]]*\]\(([^)]*)\)", r"docs/\1", markdown).replace("`", "")
-    text = text.replace("see below", "see docs/deploy.md")
     lines = textwrap.wrap(text, 98, break_long_words=False, break_on_hyphens=False)
     return "".join(f"# {line}\n" for line in lines)
 

@@ -59,7 +59,7 @@ def test_it_is_installed_and_runs(machine: Machine) -> None:
         xvnc = f"Xvnc :{number} -rfbport {5900 + number} -SecurityTypes None -geometry 800x600"
         machine.run(f"systemd-run -q --uid={user} --setenv=HOME=/home/{user} {xvnc}")
     machine.run(NGINX)
-    [commands] = under("deploy.md", "**5. nginx")
+    [commands] = under("install.md", "**5. nginx")
     commands = commands.replace("cp -r docs/", "cp -r /mnt/shared/docs/")
     assert "[warn]" not in machine.run(f"NAME=list.example.org\n{commands}").stderr
     for number, user in enumerate(USERS, 1):

@@ -37,8 +37,8 @@ def test_a_machine_that_was_set_up_by_hand_is_taken_over(machine: Machine) -> No
         " && sed -i s,/usr/lib/fastx-list,/opt/fastx-list, /opt/fastx-list/bin/fastx-list"
         " /opt/fastx-list/bin/gunicorn && ln -s /opt/fastx-list/bin/fastx-list /usr/local/bin/"
     )
-    machine.run("\n".join(["set -e", *under("deploy.md", "**2. Its user")]))
-    machine.run("cd /mnt/shared; set -e\n" + under("deploy.md", "**3. The settings")[0])
+    machine.run("\n".join(["set -e", *under("install.md", "**2. Its user")]))
+    machine.run("cd /mnt/shared; set -e\n" + under("install.md", "**3. The settings")[0])
     machine.run("install -m 0600 /dev/null /etc/default/fastx-list")
     machine.run("echo FASTX_LIST_SERVER_POOL='old' > /etc/default/fastx-list")
     machine.run("useradd -m alice; systemctl restart fastx-list-agent")

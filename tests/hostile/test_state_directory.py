@@ -32,7 +32,7 @@ COMMANDS = {
 
 @pytest.fixture
 def theirs(public: Path) -> Path:
-    """A state directory as docs/deploy.md has it made, of a user who is not root."""
+    """A state directory as docs/install.md has it made, of a user who is not root."""
     directory = public / "state"
     directory.mkdir(mode=0o700)
     os.chown(directory, OWNER, OWNER)

@@ -76,7 +76,7 @@ def test_a_user_that_may_not_do_everything_is_told(shared_redis: RedisServer, pr
         client.execute_command("ACL", "SETUSER", prefix, "on", f">{password}", "~*", "+get")
         with pytest.raises(StoreError, match="ACL SETUSER"):
             open_store(f"redis://{prefix}:{password}@127.0.0.1:{shared_redis.port}").snapshot()
-        # What docs/deploy.md says is enough.
+        # What docs/several-machines.md says is enough.
         client.execute_command(
             "ACL",
             "SETUSER",

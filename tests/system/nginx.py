@@ -151,7 +151,7 @@ class Nginx:
         portal = PORTAL.format(place=self.place, logs=self.logs, port=self.portal_port)
         (enabled / "portal").write_text(portal, encoding="utf-8")
         if _version() < (1, 25, 1):
-            for path in enabled.iterdir():  # as docs/deploy.md says it
+            for path in enabled.iterdir():  # as docs/install.md says it
                 text = path.read_text(encoding="utf-8").replace("    http2 on;\n", "")
                 path.write_text(text.replace(" ssl;", " ssl http2;"), encoding="utf-8")
 
