@@ -40,7 +40,7 @@ fastx-list up --demo > up.log 2>&1 &
 until curl -fso /dev/null http://127.0.0.1:8000/ready; do kill -0 $!; sleep 0.1; done
 export SPOOL=/var/lib/fastx-list/spool
 for block in block-*; do
-  echo "== $block"
+  printf '\\n== %s\\n' $block
   fastx-list token issue alice | bash -e $block
 done
 """
