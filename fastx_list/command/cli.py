@@ -13,7 +13,7 @@ import click
 
 from fastx_list import config, redaction
 from fastx_list.agent.rights import missing, rights
-from fastx_list.command import backup, events, history, listing
+from fastx_list.command import backup, events, history, listing, terminal
 from fastx_list.command.check import check
 from fastx_list.command.findings import MARKS, status_of
 from fastx_list.command.stop import on_stop
@@ -62,6 +62,7 @@ def main() -> None:
     docs/settings.md lists them. To see it work: fastx-list up --demo
     """
     redaction.install()
+    terminal.prepare()
 
 
 @main.command()
@@ -144,7 +145,9 @@ def doctor(as_json: bool) -> None:
     logging.basicConfig(level=logging.CRITICAL)  # what could not be seen is in the lines below
     findings = list(examine())
     if as_json:
-        click.echo(to_json([{"level": each.level.name, "text": each.text} for each in findings]))
+        terminal.echo_json(
+            to_json([{"level": each.level.name, "text": each.text} for each in findings])
+        )
     else:
         for each in findings:
             click.echo(f"{MARKS[each.level]} {printable(each.text)}")

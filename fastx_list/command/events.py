@@ -15,6 +15,7 @@ from fastx_list import config
 from fastx_list.command.history import When
 from fastx_list.command.sinks import AT_ONCE, POLL_SECONDS, Deliverer, sinks_of
 from fastx_list.command.stop import Stop, interrupt
+from fastx_list.command.terminal import echo_json
 from fastx_list.config import PREFIX
 from fastx_list.model.event import Event, encode_event
 from fastx_list.store import open_store
@@ -55,7 +56,7 @@ def events(follow: bool, since: int | str | None) -> None:
                 for event in _all_after(store.archive, place):
                     place = event.id
                     if not isinstance(since, int) or event.at >= since:
-                        click.echo(encode_event(event))
+                        echo_json(encode_event(event))
                 if stop is None or stop.wait(POLL_SECONDS):
                     return
     except (KeyboardInterrupt, BrokenPipeError):

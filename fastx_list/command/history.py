@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from fastx_list import config
-from fastx_list.command.listing import list_options, print_table, topic_of
-from fastx_list.command.tables import past_table
+from fastx_list.command.listing import list_options, topic_of
+from fastx_list.command.tables import past_columns
+from fastx_list.command.terminal import echo_csv, echo_json, print_table
 from fastx_list.config import PREFIX, Settings
 from fastx_list.model.history import MAX_LIMIT, USUAL_LIMIT, HistoryQuery, HistorySchema, to_csv
 from fastx_list.replica.past import PastPage, TooMany, past_page
@@ -83,11 +84,11 @@ def history(
             raise click.ClickException(str(error)) from None
     sessions = [json.loads(text) for text in page.texts]
     if as_json:
-        click.echo(f"[{','.join(page.texts)}]")
+        echo_json(f"[{','.join(page.texts)}]")
     elif as_csv:
-        click.echo(to_csv(sessions, hides_ours), nl=False)
+        echo_csv(to_csv(sessions, hides_ours))
     elif sessions:
-        print_table(past_table(sessions, everybody))
+        print_table(past_columns(everybody), sessions)
         if page.total is None or page.total > query.start + len(sessions):
             count = "very many" if page.total is None else page.total
             click.echo(f"{len(sessions)} of {count}; --limit shows more", err=True)

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.text import Text
 
 from fastx_list import config
 from fastx_list.agent.process import login_of
 from fastx_list.command.stop import interrupt
-from fastx_list.command.tables import server_table, session_table
+from fastx_list.command.tables import server_columns, session_columns
+from fastx_list.command.terminal import echo_json, encoding_of, lines_of, print_table
 from fastx_list.config import Settings
 from fastx_list.model.json import to_json
 from fastx_list.model.query import Query, QuerySchema, matches
@@ -86,11 +86,11 @@ def ls(
     replica.refresh()
     body = replica.page(topic, _query(sort_by, reverse, filters)).body.decode()
     if as_json:
-        click.echo(body)
+        echo_json(body)
         return
     sessions = json.loads(body)
     if sessions:
-        print_table(session_table(sessions, everybody))
+        print_table(session_columns(everybody), sessions)
     else:
         who = "nobody has a" if isinstance(topic, Everything) else f"{printable(topic)} has no"
         click.echo(f"{who} session{' that matches' if filters else ''}", err=True)
@@ -125,24 +125,28 @@ def servers(as_json: bool) -> None:
     replica.refresh()
     body = replica.page(Everything.SERVERS, Query()).body.decode()
     if as_json:
-        click.echo(body)
+        echo_json(body)
     elif found := json.loads(body):
-        print_table(server_table(found))
+        print_table(server_columns(), found)
     else:
         click.echo("no server is there: no agent writes to this store now", err=True)
 
 
 def _watch_table(replica: Replica[Entry], topic: Topic, query: Query) -> None:
+    columns = session_columns(isinstance(topic, Everything))
     with Live(screen=True, auto_refresh=False) as display:
         while True:
-            display.update(
-                session_table(
-                    json.loads(replica.page(topic, query).body), isinstance(topic, Everything)
-                ),
-                refresh=True,
-            )
+            rows = json.loads(replica.page(topic, query).body)
+            width = display.console.width
+            display.update(_drawn(lines_of(columns, rows, width, encoding_of(sys.stdout))))
+            display.refresh()
             # The table says "3 s ago", so it is drawn anew each second at the latest
             replica.follow(1.0)
+
+
+def _drawn(lines: list[str]) -> Text:
+    head, *rest = lines
+    return Text.assemble((head, "bold"), *(f"\n{line}" for line in rest), no_wrap=True)
 
 
 def _watch_lines(replica: Replica[Entry], topic: Topic, query: Query) -> None:
@@ -152,10 +156,10 @@ def _watch_lines(replica: Replica[Entry], topic: Topic, query: Query) -> None:
         for name, entry in entries:
             if entry is not None and matches(entry.members, query.filters):
                 shown.add(name)
-                click.echo(to_json({"id": name, "data": entry.members}))
+                echo_json(to_json({"id": name, "data": entry.members}))
             elif name in shown:
                 shown.discard(name)
-                click.echo(to_json({"id": name, "data": None}))
+                echo_json(to_json({"id": name, "data": None}))
         entries = [
             (change.id, change_there.entry)
             for change in replica.follow(1.0)
@@ -169,14 +173,6 @@ def topic_of(login: str | None, everybody: bool) -> Topic:
     if everybody and login is not None:
         raise click.UsageError("--all and --login: take one of the two")
     return Everything.SESSIONS if everybody else login or login_of(os.geteuid())
-
-
-def print_table(table: Table) -> None:
-    """Print ``table`` for people, or for who reads what is piped on."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = 10_000  # what is piped on is not folded to any width
-    console.print(table)
 
 
 def _replica(settings: Settings, for_programs: bool) -> Replica[Entry]:

@@ -1,51 +1,43 @@
-"""Sessions and servers as tables for a terminal."""
+"""What stands in the tables of sessions and servers, and which columns matter most."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from operator import itemgetter, methodcaller
-from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
+from fastx_list.command.terminal import (
+    Column,
+    Members,
+    cut_end,
+    cut_host,
+    cut_words,
+    fewest_of_display,
+)
 from fastx_list.model.member import declared
 from fastx_list.model.past import Course
 from fastx_list.model.server import Server
 from fastx_list.model.session import COLUMNS
-from fastx_list.text import ago, duration, printable, size, state
-
-Members = Mapping[str, Any]  # of one session or server, as the API has them
-Cells = Mapping[str, Callable[[Members], object]]  # by column: what stands there
+from fastx_list.text import ago, duration, size, state
 
 
-def session_table(sessions: Iterable[Members], with_login: bool) -> Table:
-    """Return a table of ``sessions`` in their order; ``with_login`` says whose each is."""
-    cells = {name: cell for name, cell in _OF_A_SESSION.items() if with_login or name != "login"}
-    return _table(cells, COLUMNS, sessions)
+def session_columns(with_login: bool) -> Sequence[Column]:
+    """Return the columns of sessions; ``with_login`` says whose each is."""
+    return _chosen(_OF_A_SESSION, with_login)
 
 
-def past_table(sessions: Iterable[Members], with_login: bool) -> Table:
-    """Return a table of ``sessions`` of the history in their order; likewise."""
-    cells = {name: cell for name, cell in _OF_THE_PAST.items() if with_login or name != "login"}
-    labels = {each.member.name: each.member.label for each in declared(Course)}
-    return _table(cells, COLUMNS | labels, sessions)
+def past_columns(with_login: bool) -> Sequence[Column]:
+    """Return the columns of sessions of the history; likewise."""
+    return _chosen(_OF_THE_PAST, with_login)
 
 
-def server_table(servers: Iterable[Members]) -> Table:
-    """Return a table of ``servers`` in their order."""
-    labels = {each.member.name: each.member.label for each in declared(Server)}
-    return _table(_OF_A_SERVER, labels, servers)
+def server_columns() -> Sequence[Column]:
+    """Return the columns of servers."""
+    return _chosen(_OF_A_SERVER, True)
 
 
-def _table(cells: Cells, headings: Mapping[str, str], rows: Iterable[Members]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in cells:
-        table.add_column(headings[name].upper(), no_wrap=name != "name", overflow="fold")
-    for members in rows:
-        table.add_row(*(Text(printable(cell(members))) for cell in cells.values()))
-    return table
+def _chosen(columns: Mapping[str, Column], with_login: bool) -> Sequence[Column]:
+    return [column for name, column in columns.items() if with_login or name != "login"]
 
 
 def _name(session: Members) -> object:
@@ -81,39 +73,53 @@ def _load(server: Members) -> str | None:
     return None if averages is None else " ".join(f"{load:.2f}" for load in averages)
 
 
+_OF_COURSE = {each.member.name: each.member.label for each in declared(Course)}
+_OF_SERVERS = {each.member.name: each.member.label for each in declared(Server)}
+_NAME = Column(COLUMNS["name"], _name, 1, cut_end)
+_LOGIN = Column(COLUMNS["login"], itemgetter("login"), 2, cut_end)
+_DISPLAY = Column(COLUMNS["display"], _where, 0, cut_host, fewest_of_display)
+
 # A terminal is narrower than the page: the host stands with the display, and the window mode
 # nowhere. What is declared besides comes last.
-_OF_A_SESSION: dict[str, Callable[[Members], object]] = {
-    "name": _name,
-    "login": itemgetter("login"),
-    "display": _where,
-    "state": state,
-    "started": lambda session: ago(session["started"]),
-    "geometry": itemgetter("geometry"),
+_OF_A_SESSION = {
+    "name": _NAME,
+    "login": _LOGIN,
+    "display": _DISPLAY,
+    "state": Column(COLUMNS["state"], state, 3),
+    "started": Column(COLUMNS["started"], lambda session: ago(session["started"]), 4),
+    "geometry": Column(COLUMNS["geometry"], itemgetter("geometry"), 6),
+    "kind": Column(COLUMNS["kind"], methodcaller("get", "kind"), 5, cut_end),
 }
 _OF_A_SESSION |= {
-    name: methodcaller("get", name)  # which an older agent may not have written
+    name: Column(COLUMNS[name], methodcaller("get", name), 7)  # an older agent may not write it
     for name in COLUMNS
     if name not in (*_OF_A_SESSION, "hostname", "windowMode")
 }
-_OF_THE_PAST: Cells = {
-    "name": _name,
-    "login": itemgetter("login"),
-    "display": _where,
-    "kind": methodcaller("get", "kind"),
-    "began": lambda session: _local(session["began"]),
-    "ended": lambda session: _local(session["ended"]),
-    "connectedSeconds": lambda session: duration(session["connectedSeconds"]),
-    "addresses": lambda session: " ".join(session["addresses"]) or None,
+_OF_THE_PAST = {
+    "name": _NAME,
+    "login": _LOGIN,
+    "display": _DISPLAY,
+    "kind": Column(COLUMNS["kind"], methodcaller("get", "kind"), 6, cut_end),
+    "began": Column(_OF_COURSE["began"], lambda session: _local(session["began"]), 4),
+    "ended": Column(_OF_COURSE["ended"], lambda session: _local(session["ended"]), 3),
+    "connectedSeconds": Column(
+        _OF_COURSE["connectedSeconds"], lambda session: duration(session["connectedSeconds"]), 5
+    ),
+    "addresses": Column(
+        _OF_COURSE["addresses"],
+        lambda session: " ".join(session["addresses"]) or None,
+        7,
+        cut_words,
+    ),
 }
-_OF_A_SERVER: Cells = {
-    "id": itemgetter("id"),
-    "hostname": itemgetter("hostname"),
-    "serverPool": itemgetter("serverPool"),
-    "cpu": _busy,
-    "totalmem": _memory,
-    "sessions": itemgetter("sessions"),
-    "loggedInUsers": itemgetter("loggedInUsers"),
-    "loadavg": _load,
-    "uptime": lambda server: duration(server["uptime"]),
+_OF_A_SERVER = {
+    "id": Column(_OF_SERVERS["id"], itemgetter("id"), 6),
+    "hostname": Column(_OF_SERVERS["hostname"], itemgetter("hostname"), 0, cut_end),
+    "serverPool": Column(_OF_SERVERS["serverPool"], itemgetter("serverPool"), 8, cut_end),
+    "cpu": Column(_OF_SERVERS["cpu"], _busy, 2),
+    "totalmem": Column(_OF_SERVERS["totalmem"], _memory, 3),
+    "sessions": Column(_OF_SERVERS["sessions"], itemgetter("sessions"), 1),
+    "loggedInUsers": Column(_OF_SERVERS["loggedInUsers"], itemgetter("loggedInUsers"), 5),
+    "loadavg": Column(_OF_SERVERS["loadavg"], _load, 7),
+    "uptime": Column(_OF_SERVERS["uptime"], lambda server: duration(server["uptime"]), 4),
 }
