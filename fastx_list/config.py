@@ -37,7 +37,15 @@ log = logging.getLogger(__name__)
 
 
 class ConfigError(ValueError):
-    """A setting has a value it does not take; the message names the setting and what it takes."""
+    """Something that a setting names cannot be used; the message says what to do."""
+
+
+class SettingsError(ConfigError):
+    """A setting has a value it does not take; the message names the setting and what it takes.
+
+    The process that meets it ends with ``EX_CONFIG`` (sysexits.h), after which systemd does not
+    start it again: only another value helps.
+    """
 
 
 # Defaults that are looked up
@@ -263,7 +271,7 @@ def load(environ: Environment | None = None) -> Settings:
     """Return the settings that this process's environment and the file ask for, or ``environ`` and
     the file that it names.
 
-    Raises :class:`ConfigError` for a value that a setting does not take, and for a line or a file
+    Raises :class:`SettingsError` for a value that a setting does not take, and for a line or a file
     that cannot be used. What is no setting is logged as a warning.
     """
     found = set_by(environ)
@@ -271,17 +279,17 @@ def load(environ: Environment | None = None) -> Settings:
         log.warning("%s", problem)
     settings, errors = read(found)
     if settings is None:
-        raise ConfigError(errors[0])
+        raise SettingsError(errors[0])
     return settings
 
 
 def set_by(environ: Environment | None = None) -> Sources:
     """Return what is set, and where; see :func:`fastx_list.settings_file.sources`. Raises
-    :class:`ConfigError`."""
+    :class:`SettingsError`."""
     try:
         return settings_file.sources(environ)
     except settings_file.FileError as error:
-        raise ConfigError(str(error)) from None
+        raise SettingsError(str(error)) from None
 
 
 def read(found: Sources) -> tuple[Settings | None, list[str]]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import jwt
 
-from fastx_list.config import PREFIX, ConfigError, Settings
+from fastx_list.config import PREFIX, ConfigError, Settings, SettingsError
 from fastx_list.errors import AuthError
 from fastx_list.state import read_file, read_own, write_new
 from fastx_list.values import MIN_SECRET_BYTES
@@ -262,19 +262,22 @@ def _secret_in(path: Path) -> str:
 
 
 def _public_key(path: Path) -> dict[str, bytes]:
-    """Return the key at ``path`` (PEM) under the one algorithm that fits its kind."""
+    """Return the key at ``path`` (PEM) under the one algorithm that fits its kind.
+
+    Raises :class:`SettingsError`.
+    """
     try:
         from cryptography.exceptions import UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric import ec, rsa
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
     except ImportError:
-        raise ConfigError(
+        raise SettingsError(
             f"{PREFIX}TOKEN_PUBLIC_KEY needs one more package: pip install 'fastx-list[keys]'"
         ) from None
     try:
         pem, _ = read_file(path)
     except OSError as error:
-        raise ConfigError(
+        raise SettingsError(
             f"{PREFIX}TOKEN_PUBLIC_KEY: {path} cannot be read: {error.strerror or error}"
         ) from None
     try:
@@ -285,7 +288,7 @@ def _public_key(path: Path) -> dict[str, bytes]:
         return {"RS256": pem}
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         return {"ES256": pem}
-    raise ConfigError(
+    raise SettingsError(
         f"{PREFIX}TOKEN_PUBLIC_KEY takes a PEM public key, RSA of at least 2048 bits or EC P-256;"
         f" {path} holds none"
     )

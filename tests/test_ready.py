@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,11 @@ STARTS: dict[str, Callable[[Service], object]] = {
     "agent": Service.start_agent,
     "list": Service.start_list,
     "live": Service.start_live,
+    "deliver": lambda service: service.processes.start(
+        [sys.executable, "-m", "fastx_list", "deliver"],
+        "deliver",
+        {**service.environ, "FASTX_LIST_EVENTS": "journal"},
+    ),
 }
 
 

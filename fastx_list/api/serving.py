@@ -71,41 +71,46 @@ def try_application(
     if server.cfg.is_ssl:
         _cannot_start("list and sidecar speak no TLS; that is for a proxy before them")
     if server.cfg.workers < 1:
-        _cannot_start("WEB_CONCURRENCY takes how many workers there are: 1 or more")
+        _cannot_start("WEB_CONCURRENCY takes how many workers there are: 1 or more", os.EX_CONFIG)
     is_other_user = server.cfg.uid != os.geteuid() or server.cfg.gid != os.getegid()
     child = os.fork() if apart or is_other_user else None
     if child:
         _, status = os.waitpid(child, 0)
-        if os.waitstatus_to_exitcode(status) == CANNOT_START:
-            sys.exit(CANNOT_START)
+        if (code := os.waitstatus_to_exitcode(status)) in (CANNOT_START, os.EX_CONFIG):
+            sys.exit(code)
         return  # if it was killed the workers meet that, too
     if child is not None:
         gunicorn.util.set_owner_process(server.cfg.uid, server.cfg.gid, server.cfg.initgroups)
     logging.disable()  # as each worker logs the same
-    what = _problem_with(server, problem)
+    what, code = _problem_with(server, problem)
     logging.disable(logging.NOTSET)
     if what:
-        _cannot_start(what)
+        _cannot_start(what, code)
     if child is not None:
         sys.exit(0)
 
 
-def _problem_with(server: Arbiter, problem: Callable[[object], str | None]) -> str | None:
-    from fastx_list.config import ConfigError
+def _problem_with(
+    server: Arbiter, problem: Callable[[object], str | None]
+) -> tuple[str | None, int]:
+    """Return what keeps it from starting, and the exit status for that."""
+    from fastx_list.config import ConfigError, SettingsError
     from fastx_list.store import StoreError
 
     try:
-        return problem(server.app.load())
+        return problem(server.app.load()), CANNOT_START
+    except SettingsError as error:
+        return str(error), os.EX_CONFIG
     except (AppImportError, ConfigError, ImportError, StoreError) as error:
-        return str(error)
+        return str(error), CANNOT_START
     except Exception as error:
         traceback.print_exc()
-        return repr(error)  # a mistake of ours, as it seems
+        return repr(error), CANNOT_START  # a mistake of ours, as it seems
 
 
-def _cannot_start(why: str) -> NoReturn:
+def _cannot_start(why: str, code: int = CANNOT_START) -> NoReturn:
     print(redaction.redact(why), file=sys.stderr, flush=True)
-    sys.exit(CANNOT_START)
+    sys.exit(code)
 
 
 def settle(settings: Any) -> None:

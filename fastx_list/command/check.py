@@ -21,7 +21,10 @@ def check() -> None:
 
     What is warned of keeps nothing from starting. Nothing is made, and nobody is connected to.
     """
-    found = config.set_by()
+    try:
+        found = config.set_by()
+    except ConfigError as unreadable:
+        raise click.ClickException(str(unreadable)) from None
     for warning in config.warnings(found):
         click.echo(f"warning: {warning}", err=True)
     settings, errors = config.read(found)

@@ -16,8 +16,8 @@ from fastx_list.agent.rights import missing, rights
 from fastx_list.command import backup, events, history, listing, terminal
 from fastx_list.command.check import check
 from fastx_list.command.findings import MARKS, status_of
-from fastx_list.command.stop import on_stop
-from fastx_list.config import ConfigError, Settings
+from fastx_list.command.stop import on_stop, say_ready
+from fastx_list.config import ConfigError, Settings, SettingsError
 from fastx_list.errors import AuthError
 from fastx_list.model.event import What
 from fastx_list.model.json import to_json
@@ -42,12 +42,18 @@ class Duration(click.ParamType[int]):
         return seconds
 
 
+class _WrongSetting(click.ClickException):
+    exit_code = os.EX_CONFIG
+
+
 class Commands(click.Group):
-    """Turns what a user can mend into one line and exit status 1."""
+    """Turns what a user can mend into one line and exit status 1, or ``EX_CONFIG``."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except SettingsError as error:
+            raise _WrongSetting(str(error)) from None
         except (ConfigError, StoreError, AuthError) as error:
             raise click.ClickException(str(error)) from None
 
@@ -122,11 +128,7 @@ def agent(once: bool, verbose: bool) -> None:
         look = looking.look
         looker = Looker(look)
         on_stop(looker.stop)
-        # What may fail for good has not failed; systemd, if that started us, waits to hear it
-        if "NOTIFY_SOCKET" in os.environ:
-            from gunicorn.systemd import sd_notify
-
-            sd_notify("READY=1", log, unset_environment=True)
+        say_ready()  # what may fail for good has not failed
         looking.run(looker, Occasions(look.machine.limits.processes, look.directories))
 
 

@@ -14,7 +14,7 @@ import click
 from fastx_list import config
 from fastx_list.command.history import When
 from fastx_list.command.sinks import AT_ONCE, POLL_SECONDS, Deliverer, sinks_of
-from fastx_list.command.stop import Stop, interrupt
+from fastx_list.command.stop import Stop, interrupt, say_ready
 from fastx_list.command.terminal import echo_json
 from fastx_list.config import PREFIX
 from fastx_list.model.event import Event, encode_event
@@ -81,11 +81,12 @@ def deliver() -> None:
     settings = config.load()
     sinks = sinks_of(settings)
     if not sinks:
-        raise config.ConfigError(f"set {PREFIX}EVENTS or {PREFIX}WEBHOOK: where to deliver to")
+        raise config.SettingsError(f"set {PREFIX}EVENTS or {PREFIX}WEBHOOK: where to deliver to")
     stop = Stop()
     with (
         closing(open_store(settings.store, keep=settings.keep)) as store,
         Deliverer(settings, store.archive, sinks) as deliverer,
     ):
+        say_ready()
         while not stop.wait(deliverer.turn()):
             pass

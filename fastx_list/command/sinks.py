@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import click
 
 from fastx_list import state
-from fastx_list.config import PREFIX, ConfigError, Settings
+from fastx_list.config import PREFIX, ConfigError, Settings, SettingsError
 from fastx_list.model.event import Event, encode_event
 from fastx_list.store import StoreError
 from fastx_list.store.archive import Archive
@@ -179,7 +179,7 @@ def _cut_when_late(connection: socket.socket) -> Iterator[None]:
 
 
 def sinks_of(settings: Settings) -> list[Sink]:
-    """Return where ``settings`` say that events go. Raises :class:`ConfigError`."""
+    """Return where ``settings`` say that events go. Raises :class:`SettingsError`."""
     sinks: list[Sink] = []
     if settings.events == "journal":
         sinks.append(Journal())
@@ -187,7 +187,7 @@ def sinks_of(settings: Settings) -> list[Sink]:
         sinks.append(File(Path(settings.events)))
     if settings.webhook is not None:
         if settings.webhook_secret is None:
-            raise ConfigError(f"{PREFIX}WEBHOOK needs {PREFIX}WEBHOOK_SECRET, to sign with")
+            raise SettingsError(f"{PREFIX}WEBHOOK needs {PREFIX}WEBHOOK_SECRET, to sign with")
         sinks.append(Webhook(settings.webhook, settings.webhook_secret))
     return sinks
 

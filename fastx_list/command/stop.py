@@ -1,11 +1,23 @@
-"""How a user or a service manager ends a command: with SIGINT or SIGTERM."""
+"""What a command and a service manager tell each other: that it works, and that it is to end, which
+users say with SIGINT, too."""
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import signal
 from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+
+def say_ready() -> None:
+    """Tell systemd, if that has started this process and waits to hear it (sd_notify(3))."""
+    if "NOTIFY_SOCKET" in os.environ:
+        from gunicorn.systemd import sd_notify
+
+        sd_notify("READY=1", log, unset_environment=True)
 
 
 class Stop:

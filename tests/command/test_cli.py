@@ -86,7 +86,7 @@ def test_an_error_is_one_line_that_says_what_to_do(
 def test_a_wrong_setting_is_named(command: Command) -> None:
     done = command("ls", FASTX_LIST_SCAN_INTERVAL="often")
     assert (
-        done.returncode == 1
+        done.returncode == os.EX_CONFIG
         and "FASTX_LIST_SCAN_INTERVAL takes a number from 0.1 to 3600" in done.stderr
     )
 

@@ -252,10 +252,10 @@ def test_the_command_delivers_until_it_is_stopped(
     service: Service, observe: Observe, hook: Hook
 ) -> None:
     nothing = service.run("deliver", check=False)
-    assert nothing.returncode == 1 and "FASTX_LIST_WEBHOOK" in nothing.stderr
+    assert nothing.returncode == os.EX_CONFIG and "FASTX_LIST_WEBHOOK" in nothing.stderr
     service.environ |= {"FASTX_LIST_WEBHOOK": hook.url, "FASTX_LIST_EVENTS": "journal"}
     refused = service.run("deliver", check=False)
-    assert refused.returncode == 1 and "FASTX_LIST_WEBHOOK_SECRET" in refused.stderr
+    assert refused.returncode == os.EX_CONFIG and "FASTX_LIST_WEBHOOK_SECRET" in refused.stderr
     service.environ |= {"FASTX_LIST_WEBHOOK_SECRET": SECRET, "FASTX_LIST_SERVER_ID": "here"}
     process = start(service, "deliver")
     places = service.state / "events-delivered"

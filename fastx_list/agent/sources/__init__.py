@@ -21,7 +21,7 @@ from fastx_list.agent.sources.x2go import X2Go
 from fastx_list.agent.sources.xpra import Xpra
 from fastx_list.agent.sources.xrdp import Xrdp
 from fastx_list.agent.xserver import XServers
-from fastx_list.config import PREFIX, ConfigError, Settings
+from fastx_list.config import PREFIX, Settings, SettingsError
 
 GROUP = "fastx_list.sources"
 SPOOL = "spool"
@@ -53,7 +53,7 @@ KINDS = {
 
 def load_sources(settings: Settings) -> dict[str, Source]:
     """Return the sources that ``settings`` ask for by their names, in the order in which they claim
-    processes. Raises :class:`ConfigError` if a name is not known.
+    processes. Raises :class:`SettingsError` if a name is not known.
 
     Our own kinds of X server are there even if they are not asked for: see
     :attr:`XServers.listed`.
@@ -63,7 +63,7 @@ def load_sources(settings: Settings) -> dict[str, Source]:
     usual = {name for name, kind in KINDS.items() if kind.is_usual}
     wanted = {*usual, *others, SPOOL} if settings.sources is None else set(settings.sources)
     if not wanted <= known:
-        raise ConfigError(
+        raise SettingsError(
             f"{PREFIX}SOURCES takes names out of {' '.join(sorted(known))}, not"
             f" {' '.join(sorted(wanted - known))}"
         )
