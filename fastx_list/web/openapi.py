@@ -155,6 +155,7 @@ def _schemas(hides_ours: bool) -> dict[str, Document]:
         "Params": {
             **json_schema(ParamsSchema),
             "description": "what to merge into the params of which session",
+            "examples": [{key: listed["Session"]["examples"][0][key] for key in ("id", "params")}],
         },
         "Error": _object("the one form of an error", {"error": error}),
         "Status": _object("that all is well", {"status": {"const": "ok"}}),
