@@ -102,17 +102,6 @@ def test_a_bad_token_is_said_to_be_one(tab: Tab, alice: User) -> None:
         assert stored(tab.page) == '[{},{},""]'
 
 
-def test_a_token_that_expires_meanwhile_says_so(tab: Tab, alice: User) -> None:
-    alice.has({"a": {"command": "xterm"}})
-    tab.open(alice, ttl=3)
-    tab.shows("xterm")
-    expect(tab.page.get_by_role("alert").first).to_have_text(
-        re.compile("the token has expired|it has expired")
-    )
-    expect(tab.page.get_by_label("Your token")).to_be_focused()
-    expect(tab.page.locator("#rows tr")).to_have_count(0)
-
-
 def test_a_token_that_is_revoked_says_so(tab: Tab, alice: User) -> None:
     token = alice.token()
     tab.page.goto(f"{alice.service.url}/#token={token}")

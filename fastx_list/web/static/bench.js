@@ -12,7 +12,7 @@ const HEADERS = ["Content-Type", "ETag", "X-Revision", "X-Total-Count", "Cache-C
 const $ = (id) => document.getElementById(id);
 
 export class Bench {
-  #token = null;
+  #tokens = new Set(); // that are hidden
   /** @type {any} */
   #request = null; // what copies are made of
   #url = "";
@@ -75,9 +75,14 @@ export class Bench {
     this.#drawSoon();
   }
 
-  /** Forget all that was seen with the last token; hide this one from now on. */
-  begin(token) {
-    this.#token = token;
+  /** Hide this token from now on. Forget all that was seen with the last one, unless it was the same user's. */
+  begin(token, same = false) {
+    if (!same) this.#forget();
+    if (token) this.#tokens.add(token);
+  }
+
+  #forget() {
+    this.#tokens.clear();
     this.#url = this.#live = "";
     this.#request = this.#answer = null;
     $("cut").hidden = true;
@@ -90,7 +95,7 @@ export class Bench {
   }
 
   #masked(text) {
-    return this.#token ? text.replaceAll(this.#token, "$TOKEN") : text;
+    return [...this.#tokens].reduce((shown, token) => shown.replaceAll(token, "$TOKEN"), text);
   }
 
   #clear() {

@@ -7,6 +7,7 @@ import { News } from "./news.js";
 import { QueryForm } from "./query.js";
 import { Servers } from "./servers.js";
 import { Table } from "./table.js";
+import { Truth } from "./truth.js";
 import { sessions as sessionsOf, visible } from "./words.js";
 
 const POLL_LIVE = 30_000; // milliseconds; finds a WebSocket that has died without a word
@@ -18,6 +19,7 @@ const REFUSALS = new Set([400, 413, 414, 431]);
 /** @type {(id: string) => any} An element that the page has. */
 const $ = (id) => document.getElementById(id);
 let token = null;
+let holder = null; // whose token the screen is of, also once that has ended
 let view = MINE;
 let query = null;
 let method = "get";
@@ -54,7 +56,11 @@ const live = new Live({
     repeater.soon(); // it may be the token, which only the list tells
     drawState();
   },
-  tokenEnded: forget,
+  tokenEnded: leave,
+});
+const truth = new Truth($("bar"), () => {
+  $("ask").hidden = !$("ask").hidden;
+  if (!$("ask").hidden) $("token").focus();
 });
 
 // The address may hold the token behind "#", which browsers send to nobody; it is taken out of the address and its history. What
@@ -76,10 +82,18 @@ function writeAddress() {
 }
 
 function begin(given) {
-  if (!/^[\w-]+\.[\w-]+\.[\w-]*$/.test(given)) return forget("This is no token, which has three parts with dots between them.");
-  clear();
-  token = given;
-  bench.begin(token);
+  if (!/^[\w-]+\.[\w-]+\.[\w-]*$/.test(given)) {
+    const reason = "This is no token, which has three parts with dots between them.";
+    $("why").textContent = reason;
+    return holder ? undefined : forget(reason);
+  }
+  const { sub, admin } = claimsOf(given);
+  const whose = JSON.stringify([sub, admin === true]);
+  if (whose === holder) rest(); // who signs in again goes on with what is on the screen
+  else clear();
+  bench.begin(given, whose === holder);
+  [token, holder] = [given, whose];
+  $("why").textContent = "";
   sessionStorage.setItem("token", token);
   $("ask").hidden = true;
   $("view").hidden = $("forget").hidden = false;
@@ -96,10 +110,23 @@ function look(at) {
   $("table").caption.textContent = at.admin ? "Sessions of all logins" : "Your sessions";
 }
 
+/** The token no longer holds. What it showed stays to be seen, as old, if it has only ended. */
+function leave(reason) {
+  if (!/expired/.test(reason)) return forget(reason);
+  rest();
+  sessionStorage.removeItem("token");
+  token = null;
+  truth.missed("your token has ended");
+  $("why").textContent = reason;
+  $("ask").hidden = false;
+  $("token").focus();
+  drawState();
+}
+
 function forget(reason) {
   clear();
   sessionStorage.removeItem("token");
-  token = null;
+  token = holder = null;
   bench.begin(null);
   $("who").textContent = "";
   $("why").textContent = reason;
@@ -109,17 +136,25 @@ function forget(reason) {
   drawState();
 }
 
-function clear() {
-  etag = answered = problem = null;
+/** Ask no more. */
+function rest() {
+  etag = problem = null;
   heard = false;
   repeater.stop();
   live.stop();
-  servers.stop();
+  servers.rest();
   backoff.reset();
   told.clear();
+}
+
+function clear() {
+  rest();
+  answered = null;
+  servers.stop();
+  truth.clear();
   table.clear();
   news.clear();
-  $("table").hidden = $("empty").hidden = $("warning").hidden = $("refused").hidden = true;
+  $("table").hidden = $("empty").hidden = $("refused").hidden = true;
 }
 
 /** Ask another question: the last one but for these parts of it, and by this method. */
@@ -132,7 +167,7 @@ function change(parts, by = method) {
   form.showQuestion(query);
   table.sorted(query.sortBy || "started", query.sortReverse);
   backoff.reset();
-  repeater.now();
+  if (token) repeater.now();
   drawState();
 }
 
@@ -159,7 +194,7 @@ async function ask(signal) {
 
 function take({ status, data, headers }, before) {
   const message = data?.error?.message ?? `the answer has status ${status}`;
-  if (status === 401) return forget(message);
+  if (status === 401) return leave(message);
   if (view.admin && (status === 403 || status === 404)) {
     look(MINE);
     return change({});
@@ -172,15 +207,15 @@ function take({ status, data, headers }, before) {
   problem = null;
   heard = true;
   backoff.reset();
-  const warning = headers.get("Warning");
+  const warning = /"(.*)"/.exec(headers.get("Warning") ?? "")?.[1] ?? "";
+  truth.heard(headers, warning);
   repeater.in(live.open && !warning ? POLL_LIVE : POLL);
-  $("warning").hidden = !warning;
-  $("warning").textContent = warning ? `Out of date: ${/"(.*)"/.exec(warning)?.[1] ?? warning}.` : "";
   drawState();
 }
 
 function failed(reason) {
   problem = reason;
+  truth.missed(reason);
   repeater.in(backoff.next());
   drawState();
 }
@@ -239,6 +274,7 @@ function drawTable() {
 }
 
 function drawState() {
+  truth.draw(token);
   const [kind, text, next] = !token ? ["none", "not connected"]
     : problem ? ["offline", `offline: ${problem}`, repeater.nextAt]
       : live.open && heard ? ["live", "live"]

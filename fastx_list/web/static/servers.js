@@ -33,7 +33,7 @@ export class Servers {
       this.#drawSoon();
     },
     closed: () => this.#repeater.soon(),
-    tokenEnded: () => this.stop(), // the list of sessions says so
+    tokenEnded: () => this.rest(), // the list of sessions says so
   });
 
   /** `section` is a details element with a list in it; `pick` is called with the id of the server that was chosen. */
@@ -49,10 +49,15 @@ export class Servers {
     this.#live.follow(liveAddress(PATH, token, ALL, true));
   }
 
-  stop() {
+  /** Ask no more; what is shown stays. */
+  rest() {
     this.#token = null;
     this.#repeater.stop();
     this.#live.stop();
+  }
+
+  stop() {
+    this.rest();
     this.#servers.clear();
     this.#section.hidden = true;
   }

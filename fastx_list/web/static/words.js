@@ -1,6 +1,8 @@
 // What people read of a session: its name, its state, its times. Always text, never markup.
 
 const exactly = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+const hours = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+const days = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const MINUTE = 60, HOUR = 3600, DAY = 86_400, YEAR = 365.25 * DAY; // seconds
 /** @type {[number, number, string][]} Up to how long, in steps of what, and its name. */
 const UNITS = [[MINUTE, 1, "s"], [HOUR, MINUTE, "min"], [DAY, HOUR, "h"], [2 * YEAR, DAY, "d"], [Infinity, YEAR, "y"]];
@@ -34,6 +36,12 @@ export function ago(time, now = Date.now()) {
   if (seconds < 5) return "just now";
   const [, divisor, unit] = UNITS.find(([limit]) => seconds < limit) ?? UNITS[UNITS.length - 1];
   return `${count(Math.floor(seconds / divisor))} ${unit} ago`;
+}
+
+/** "07:31", and the day if it is another. */
+export function clock(time, now = new Date()) {
+  const date = new Date(time);
+  return (date.toDateString() === now.toDateString() ? hours : days).format(date);
 }
 
 /** The time where the reader is, and as ISO 8601 in UTC; a number that is no time stays a number. */
