@@ -22,6 +22,7 @@ from typing import Any
 
 import jwt
 
+from fastx_list import config
 from fastx_list.config import PREFIX, ConfigError, Settings, SettingsError
 from fastx_list.errors import AuthError
 from fastx_list.state import read_file, read_own, write_new
@@ -185,6 +186,15 @@ def check(settings: Settings) -> None:
             _secret_in(settings.secret_file)
     if settings.token_public_key:
         _public_key(settings.token_public_key)
+
+
+def fingerprint(settings: Settings) -> str | None:
+    """Return :func:`fastx_list.config.fingerprint` of ``settings``, keyed by the secret that is in
+    force; ``None`` while there is none that can be used. Nothing is made."""
+    try:
+        return config.fingerprint(settings, settings.secret_key or _secret_in(settings.secret_file))
+    except (FileNotFoundError, ConfigError):
+        return None
 
 
 def _claims(payload: Mapping[str, Any]) -> Claims:

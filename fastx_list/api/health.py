@@ -3,19 +3,28 @@ systemd or a monitor."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 
+from fastx_list import tokens
 from fastx_list.api.addresses import HEALTH, READY
+from fastx_list.api.proxies import asks_directly
 from fastx_list.api.services import STALE, services
 from fastx_list.errors import Unavailable
+from fastx_list.text import version
+from fastx_list.values import THIS_MACHINE
 
 blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get(HEALTH)
 def health() -> Response:
-    """Answer with 200 for as long as the process can answer, and with what it has counted."""
-    return jsonify(status="ok", **services().counts)
+    """Answer with 200 for as long as the process can answer, and with what it has counted; to
+    ``fastx-list doctor`` also with the release and which settings it runs with."""
+    service = services()
+    told: dict[str, object] = {}
+    if asks_directly(request, THIS_MACHINE):
+        told = {"version": version(), "settings": tokens.fingerprint(service.settings)}
+    return jsonify(status="ok", **service.counts, **told)
 
 
 @blueprint.get(READY)

@@ -12,14 +12,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Request, Response, current_app, request
+from flask import Blueprint, Response, current_app, request
 
 from fastx_list.api.addresses import METRICS
-from fastx_list.api.proxies import is_among
+from fastx_list.api.proxies import asks_directly
 from fastx_list.api.services import Services, services
 from fastx_list.errors import NotFound
 from fastx_list.replica.topics import Everything
-from fastx_list.values import Network
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 blueprint = Blueprint("metrics", __name__)
 
 _COUNTED = "fastx-list-metrics"  # what was counted last, among the application's extensions
-_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 
 @blueprint.get(METRICS)
@@ -35,7 +33,7 @@ def metrics() -> Response:
     """Answer in Prometheus's text format, if it is asked from where the settings allow and not
     through a proxy; to all others there is nothing here."""
     service = services()
-    if not _may_ask(request, service.settings.metrics_from):
+    if not asks_directly(request, service.settings.metrics_from):
         raise NotFound
     try:
         from prometheus_client import CollectorRegistry, generate_latest
@@ -56,15 +54,6 @@ def metrics() -> Response:
         headers={"Cache-Control": "no-store"},
         content_type=CONTENT_TYPE_LATEST,
     )
-
-
-def _may_ask(request: Request, allowed: frozenset[Network | str]) -> bool:
-    if any(name in request.headers for name in _FORWARDED):
-        return False
-    try:
-        return is_among(request.environ.get("REMOTE_ADDR", ""), allowed)
-    except ValueError:
-        return False
 
 
 def _of_the_store(service: Services) -> Iterator[Metric]:

@@ -14,6 +14,9 @@ from fastx_list.values import UNIX, Network
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from flask import Request
+
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 
 def is_among(peer: str, networks: frozenset[Network | str]) -> bool:
@@ -25,6 +28,16 @@ def is_among(peer: str, networks: frozenset[Network | str]) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     return any(not isinstance(network, str) and address in network for network in networks)
+
+
+def asks_directly(request: Request, allowed: frozenset[Network | str]) -> bool:
+    """Whether ``request`` comes from one of ``allowed``, and no proxy passes it on."""
+    if any(name in request.headers for name in _FORWARDED):
+        return False
+    try:
+        return is_among(request.environ.get("REMOTE_ADDR", ""), allowed)
+    except ValueError:
+        return False
 
 
 def behind_proxies(

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from fastx_list import tokens
 from fastx_list.api.addresses import HEALTH, READY
-from fastx_list.command.findings import Finding, failure, note, ok, warning
+from fastx_list.command.findings import Finding, differences, failure, note, ok, warning
 from fastx_list.config import Settings
 from fastx_list.model.json import from_json
 from fastx_list.state import read_file
@@ -55,7 +56,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _Service("list", "fastx-list", SOCKETS / "list.sock", settings.list_port, 8000),
         _Service("sidecar", "fastx-list-live", SOCKETS / "live.sock", settings.live_port, 8001),
     ):
-        yield _service(service)
+        yield from _service(service, settings)
     try:
         site = read_file(NGINX)[0].decode("utf-8", "replace")
     except FileNotFoundError:
@@ -66,33 +67,39 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _nginx(site)
 
 
-def _service(service: _Service) -> Finding:
+def _service(service: _Service, settings: Settings) -> Iterator[Finding]:
     port = service.port or service.usual_port
     where = f"127.0.0.1:{port}"
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     if service.socket.exists():
         where, connection = str(service.socket), _Unix(service.socket)
     try:
-        status, answer = _ask(connection, HEALTH)
-        if (status, answer.get("status")) != (200, "ok"):
+        status, health = _ask(connection, HEALTH)
+        if (status, health.get("status")) != (200, "ok"):
             raise http.client.HTTPException(f"it answers with {status}")
         status, answer = _ask(connection, READY)
     except PermissionError:
-        return note(f"{service.name}: {where} may not be opened by you, so it was not asked")
+        yield note(f"{service.name}: {where} may not be opened by you, so it was not asked")
+        return
     except (OSError, http.client.HTTPException, ValueError) as error:
         if not service.socket.exists() and service.port is None:
-            return note(f"{service.name}: none is at {service.socket} or {where}")
+            yield note(f"{service.name}: none is at {service.socket} or {where}")
+            return
         reason = getattr(error, "strerror", None) or error
-        return failure(
+        yield failure(
             f"{service.name}: no answer at {where}: {reason}; see: journalctl -u {service.unit}"
         )
+        return
     finally:
         connection.close()
     if status == 200:
-        return ok(f"{service.name}: it answers at {where}, and shows the present state")
-    what = answer.get("error")
-    reason = what.get("message") if isinstance(what, dict) else f"status {status}"
-    return warning(f"{service.name}: it answers at {where}, and is not ready: {reason}")
+        yield ok(f"{service.name}: it answers at {where}, and shows the present state")
+    else:
+        what = answer.get("error")
+        reason = what.get("message") if isinstance(what, dict) else f"status {status}"
+        yield warning(f"{service.name}: it answers at {where}, and is not ready: {reason}")
+    restart = f"systemctl restart {service.unit}"
+    yield from differences(service.name, health, tokens.fingerprint(settings), restart)
 
 
 def _ask(connection: http.client.HTTPConnection, path: str) -> tuple[int, dict[str, object]]:

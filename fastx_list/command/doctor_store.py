@@ -9,12 +9,12 @@ from typing import Any
 
 from fastx_list.agent import identity
 from fastx_list.agent.rights import missing
-from fastx_list.command.findings import Finding, failure, note, ok, warning
+from fastx_list.command.findings import Finding, differences, failure, note, ok, warning
 from fastx_list.config import PREFIX, Settings, fingerprint
 from fastx_list.model.json import from_json
 from fastx_list.store import Held, ServerRecord, StoreError, address, open_store
 from fastx_list.store.sqlite_harm import aside
-from fastx_list.text import amount, version
+from fastx_list.text import amount
 
 START = "start it with: systemctl start fastx-list-agent, or fastx-list up"
 RESTART = "systemctl restart fastx-list-agent"
@@ -98,11 +98,9 @@ def _members(settings: Settings, servers: Sequence[ServerRecord]) -> Mapping[str
 def _agent(settings: Settings, members: Mapping[str, Any], is_service: bool) -> Iterator[Finding]:
     for problem in members.get("problems") or ():
         yield warning(f"agent: {problem}")
-    if members.get("version") != version():
-        yield warning(
-            f"agent: it is of release {members.get('version')!r}, and this is {version()!r};"
-            f" {RESTART}"
-        )
+    key = identity.find(settings)
+    expected = None if key is None else fingerprint(settings, key)
+    yield from differences("agent", members, expected, RESTART)
     if "rights" not in members:
         return
     lacks = missing(members["rights"])
@@ -114,6 +112,3 @@ def _agent(settings: Settings, members: Mapping[str, Any], is_service: bool) -> 
         )
     else:
         yield ok("agent: it sees the sessions of all users in full")
-    key = identity.find(settings)
-    if key is not None and members.get("settings") != fingerprint(settings, key):
-        yield warning(f"agent: it runs with other settings than these; {RESTART}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import NamedTuple
+
+from fastx_list.text import version
 
 
 class Level(Enum):
@@ -40,6 +42,18 @@ def warning(text: str) -> Finding:
 
 def failure(text: str) -> Finding:
     return Finding(Level.failure, text)
+
+
+def differences(
+    name: str, said: Mapping[str, object], fingerprint: str | None, restart: str
+) -> Iterator[Finding]:
+    """Yield in what a process differs from this one: in its release, and in the ``fingerprint`` of
+    its settings, as it has ``said``. ``restart`` is how that is mended."""
+    if said.get("version") != version():
+        which = f"release {said['version']!r}" if said.get("version") else "another release"
+        yield warning(f"{name}: it is of {which}, and this is {version()!r}; {restart}")
+    if fingerprint is not None and said.get("settings", fingerprint) != fingerprint:
+        yield warning(f"{name}: it runs with other settings than these; {restart}")
 
 
 def status_of(findings: Iterable[Finding]) -> int:

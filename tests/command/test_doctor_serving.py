@@ -17,13 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from fastx_list.command import doctor_serving
+from fastx_list.command import doctor_serving, findings
 from fastx_list.command.doctor_serving import examine
-from fastx_list.command.findings import Level
+from fastx_list.command.findings import Level, differences
 from fastx_list.config import Settings, load
-from tests.support import Service, wait_for
+from tests.support import Service, fetch, wait_for
 
 NAME = "list.example.org"
+COUNTS = {"status", "connections", "slowClientsDropped"}  # of the sidecar
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,9 @@ def lines(settings: Settings, level: Level) -> list[str]:
     return [each.text for each in examine(settings) if each.level is level]
 
 
-def test_list_and_sidecar_are_asked_at_the_ports_that_are_set(service: Service) -> None:
+def test_list_and_sidecar_are_asked_at_the_ports_that_are_set(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ports = {"LIST_PORT": service.list_port, "LIVE_PORT": service.live_port}
     service.environ |= {f"FASTX_LIST_{name}": str(port) for name, port in ports.items()}
     service.environ["FASTX_LIST_SERVER_EXPIRY"] = "3600"
@@ -52,6 +55,30 @@ def test_list_and_sidecar_are_asked_at_the_ports_that_are_set(service: Service) 
         for name, port in (("list", service.list_port), ("sidecar", service.live_port))
     ]
     wait_for("both", lambda: lines(settings, Level.ok) == answers)
+    assert lines(settings, Level.warning) == []
+    others = load({**service.environ, "FASTX_LIST_HISTORY": "1"})
+    assert lines(others, Level.warning) == [
+        f"{name}: it runs with other settings than these; systemctl restart {unit}"
+        for name, unit in (("list", "fastx-list"), ("sidecar", "fastx-list-live"))
+    ]
+    monkeypatch.setattr(findings, "version", lambda: "9.0.0")
+    assert all("and this is '9.0.0'" in each for each in lines(settings, Level.warning))
+    assert len(lines(settings, Level.warning)) == 2
+
+
+def test_list_and_sidecar_tell_only_this_machine_which_settings_they_have(service: Service) -> None:
+    service.start_list()
+    service.start_live()
+    for port, known in ((service.list_port, {"status"}), (service.live_port, COUNTS)):
+        url = f"http://127.0.0.1:{port}/health"
+        assert fetch(url).json.keys() == known | {"version", "settings"}
+        for header in ("X-Forwarded-For", "Forwarded", "Via"):
+            assert fetch(url, headers={header: "192.0.2.7"}).json.keys() == known
+
+
+def test_a_list_of_an_older_release_is_said_to_be_of_another_one() -> None:
+    [said] = differences("list", {"status": "ok"}, "f" * 16, "systemctl restart fastx-list")
+    assert said.level is Level.warning and "it is of another release" in said.text
 
 
 def test_a_socket_behind_which_nobody_answers_is_a_failure(
