@@ -27,11 +27,11 @@ def page() -> Response:
             live_port=live_port or "",
             columns={name: label for name, label in COLUMNS.items() if name not in hidden},
             # Params are filtered by their own names, and of two spellings one is offered
-            members=[
-                name
+            members={
+                name: member.label
                 for name, member in MEMBERS.items()
                 if name == member.name and name != "params" and name not in hidden
-            ],
+            },
             times=_TIMES,
         ),
         f"script-src 'self'; connect-src 'self' ws://{live} wss://{live}; ",

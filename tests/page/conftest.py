@@ -73,6 +73,10 @@ class Tab:
         return self.page.locator("#connection")
 
     @property
+    def search(self) -> Locator:
+        return self.page.get_by_label("Find sessions")
+
+    @property
     def rows(self) -> Locator:
         """The rows of sessions that are listed now."""
         return self.page.locator("#rows tr[data-id]:not(.gone)")
@@ -90,9 +94,11 @@ class Tab:
         return self.page.locator(f'#rows tr[data-id$="-{name}"]')
 
     def filter(self, member: str, values: str) -> None:
-        self.page.get_by_label("Filter by member").fill(member)
-        self.page.get_by_label("Values, separated by commas").fill(values)
-        self.page.keyboard.press("Enter")
+        self.find(f"{member}=={values}")
+
+    def find(self, text: str) -> None:
+        self.search.fill(text)
+        self.search.press("Enter")
 
     def open_bench(self) -> None:
         self.page.get_by_text("Bench", exact=True).click()

@@ -124,7 +124,7 @@ def test_an_administrator_sees_all_logins_and_a_user_their_own_only(
     alice.has({"a": {"command": "of alice", "started": 1, "clients": 1}})
     expect(tab.rows.locator(".state")).to_have_text("connected")
     assert bob.login not in tab.page.content()
-    tab.open(alice, admin=True)
+    tab.open(alice, "&sortReverse=false", admin=True)
     tab.shows("of alice", "of bob")
     expect(tab.rows.locator(".login")).to_have_text([alice.login, bob.login])
     expect(tab.page.locator("#who")).to_have_text(f"{alice.login}, administrator")

@@ -4,12 +4,24 @@ export const PAGE_SIZE = "50";
 const ANSWER_MILLISECONDS = 15_000;
 const MAX_ADDRESS = 6000; // servers take request lines of 8 KiB, and a WebSocket has no body to put the rest in
 
-/** A question, all texts as the user typed them; an empty one is left out. Wrong ones too are the server's to refuse. */
+/** A question, all texts as the user typed them; an empty one is left out. Wrong ones too are the server's to refuse. Without an
+ * order the newest come first. */
 export function readQuery(parameters) {
+  const sortBy = parameters.get("sortBy") ?? "";
   return {
-    sortBy: parameters.get("sortBy") ?? "", sortReverse: parameters.get("sortReverse") === "true",
-    start: parameters.get("start") ?? "", limit: parameters.get("limit") ?? PAGE_SIZE, filter: parameters.getAll("filter"),
+    sortBy, sortReverse: (parameters.get("sortReverse") ?? String(!sortBy)) === "true", start: parameters.get("start") ?? "",
+    limit: parameters.get("limit") ?? PAGE_SIZE, filter: parameters.getAll("filter"), search: parameters.get("search") ?? "",
   };
+}
+
+/** The question as it stands in the page's own address: what is not as usual. */
+export function addressOf(query) {
+  const usual = (name, text) => (name === "limit" && text === PAGE_SIZE) || (name === "sortReverse" && !query.sortBy);
+  const pairs = parametersOf(query).filter(([name, text]) => !usual(name, text));
+  if (query.limit === "") pairs.push(["limit", ""]);
+  if (!query.sortBy && !query.sortReverse) pairs.push(["sortReverse", "false"]);
+  if (query.search) pairs.push(["search", query.search]);
+  return new URLSearchParams(pairs).toString();
 }
 
 /** The question as the API's parameters: pairs of name and text. */

@@ -3,6 +3,7 @@
 const FIRST_WAIT = 500, LONGEST_WAIT = 30_000; // milliseconds between attempts
 const OPEN_MILLISECONDS = 10_000;
 const BETWEEN_REQUESTS = 250; // at most four a second, however much changes
+const LONG = 3; // how much longer than the last one took
 const TOKEN_ENDED = 4401;
 
 /** How long to wait before the next attempt: twice as long each time, and not in step with everybody else's browser. */
@@ -107,6 +108,7 @@ export class Repeater {
   /** @type {AbortController | null} */
   #running = null;
   #wanted = false;
+  #between = BETWEEN_REQUESTS;
   #begun = -Infinity;
   /** @type {number | undefined} */
   #timer;
@@ -152,7 +154,7 @@ export class Repeater {
 
   #go() {
     if (!this.#wanted || this.#running || this.#timer || document.hidden) return;
-    this.#timer = setTimeout(() => this.#run(), Math.max(0, this.#begun + BETWEEN_REQUESTS - performance.now()));
+    this.#timer = setTimeout(() => this.#run(), Math.max(0, this.#begun + this.#between - performance.now()));
   }
 
   async #run() {
@@ -166,6 +168,8 @@ export class Repeater {
       await this.#action(running.signal);
     } finally {
       if (this.#running === running) this.#running = null;
+      // What takes long is asked less often
+      this.#between = Math.max(BETWEEN_REQUESTS, LONG * (performance.now() - this.#begun));
       this.#go();
     }
   }

@@ -1,14 +1,15 @@
 // The page: the API says what is listed, the WebSocket says when to ask again, and everything shown is text, never markup.
 
-import { claimsOf, liveAddress, PAGE_SIZE, parametersOf, readQuery, requestFor, send } from "./api.js";
+import { addressOf, claimsOf, liveAddress, PAGE_SIZE, readQuery, requestFor, send } from "./api.js";
 import { Bench } from "./bench.js";
+import { asked, LOOKED_THROUGH, sieve } from "./find.js";
 import { Backoff, Live, Repeater } from "./live.js";
 import { News } from "./news.js";
 import { QueryForm } from "./query.js";
 import { Servers } from "./servers.js";
 import { Table } from "./table.js";
 import { Truth } from "./truth.js";
-import { sessions as sessionsOf, visible } from "./words.js";
+import { count, sessions as sessionsOf, shorten, visible } from "./words.js";
 
 const POLL_LIVE = 30_000; // milliseconds; finds a WebSocket that has died without a word
 const POLL = 5000;
@@ -34,11 +35,15 @@ const bench = new Bench();
 const backoff = new Backoff();
 const repeater = new Repeater(ask);
 const form = new QueryForm(change);
-const table = new Table($("table"), (name) => {
-  const reverse = (query.sortBy || "started") === name && !query.sortReverse;
-  change({ sortBy: name, sortReverse: reverse, start: "" });
+const table = new Table($("table"), {
+  sort(name) {
+    const reverse = (query.sortBy || "started") === name && !query.sortReverse;
+    change({ sortBy: name, sortReverse: reverse, start: "" });
+  },
+  only: (filter) => form.only(filter),
+  label: (filter) => form.label(filter),
 });
-const servers = new Servers($("machines"), (id) => change({ start: "", filter: [`serverId==${id}`] }));
+const servers = new Servers($("machines"), (id) => form.only(`serverId==${id}`));
 const live = new Live({
   opened() {
     bench.took("open", true);
@@ -71,14 +76,16 @@ function readAddress() {
   writeAddress();
   const given = parameters.get("token") || sessionStorage.getItem("token");
   if (!given) forget("");
-  else if (given === token) change({});
+  else if (given === token) change({}, { quietly: true });
   else begin(given);
 }
 
-function writeAddress() {
-  const pairs = parametersOf(query).filter(([name, text]) => name !== "limit" || text !== PAGE_SIZE);
-  if (query.limit === "") pairs.push(["limit", ""]);
-  history.replaceState(null, "", location.pathname + location.search + (pairs.length ? `#${new URLSearchParams(pairs)}` : ""));
+function writeAddress(quietly = true) {
+  const behind = addressOf(query);
+  if (behind === location.hash.slice(1)) return;
+  const address = location.pathname + location.search + (behind ? `#${behind}` : "");
+  if (quietly) history.replaceState(null, "", address);
+  else history.pushState(null, "", address); // so that one can go back to what one asked before
 }
 
 function begin(given) {
@@ -98,7 +105,7 @@ function begin(given) {
   $("ask").hidden = true;
   $("view").hidden = $("forget").hidden = false;
   look(claimsOf(token).admin === true ? ALL : MINE);
-  change({});
+  change({}, { quietly: true });
 }
 
 function look(at) {
@@ -152,18 +159,19 @@ function clear() {
   answered = null;
   servers.stop();
   truth.clear();
+  form.clear();
   table.clear();
   news.clear();
   $("table").hidden = $("empty").hidden = $("refused").hidden = true;
 }
 
-/** Ask another question: the last one but for these parts of it, and by this method. */
-function change(parts, by = method) {
+/** Ask another question: the last one but for these parts of it. What was not asked by the user is `quietly` asked. */
+function change(parts, { method: by = method, quietly = false } = {}) {
   query = { ...query, ...parts };
   method = by;
   etag = answered = null;
   $("refused").hidden = true;
-  writeAddress();
+  writeAddress(quietly);
   form.showQuestion(query);
   table.sorted(query.sortBy || "started", query.sortReverse);
   backoff.reset();
@@ -172,10 +180,11 @@ function change(parts, by = method) {
 }
 
 async function ask(signal) {
-  const request = requestFor(view.path, token, query, method);
+  const question = asked(query);
+  const request = requestFor(view.path, token, question, method);
   const sent = etag ? { ...request, headers: { ...request.headers, "If-None-Match": etag } } : request;
   bench.asks({
-    sent, request, url: requestFor(view.path, token, query, "get").url, live: liveAddress(view.path, token, query),
+    sent, request, url: requestFor(view.path, token, question, "get").url, live: liveAddress(view.path, token, question),
   });
   const before = told;
   told = new Map();
@@ -197,7 +206,7 @@ function take({ status, data, headers }, before) {
   if (status === 401) return leave(message);
   if (view.admin && (status === 403 || status === 404)) {
     look(MINE);
-    return change({});
+    return change({}, { quietly: true });
   }
   const list = data?.result ?? data;
   if (status === 200 && Array.isArray(list)) show(list, headers, before);
@@ -229,20 +238,32 @@ function refuse(message) {
   $("table").hidden = $("empty").hidden = true;
 }
 
-function show(rows, headers, before) {
-  const total = Number(headers.get("X-Total-Count") ?? rows.length);
+function show(list, headers, before) {
+  const { rows, total } = pageOf(list, Number(headers.get("X-Total-Count") ?? list.length));
   if (answered?.rows && !rows.length && total) { // the last page has ended under us
-    return change({ start: String(Math.floor((total - 1) / query.limit) * query.limit || "") });
+    return change({ start: String(Math.floor((total - 1) / query.limit) * query.limit || "") }, { quietly: true });
   }
   const happened = table.show(rows, answered && reasons(rows, total, new Map([...before, ...told])));
   if (answered) news.add(happened);
   else news.say(sessionsOf(total));
-  live.follow(liveAddress(view.path, token, query)); // only now, for what the list refuses the WebSocket does, too
+  live.follow(liveAddress(view.path, token, asked(query))); // only now, for what the list refuses the WebSocket does, too
   if (view.admin) servers.follow(token);
   etag = headers.get("ETag");
   answered = { rows: rows.length, total };
   form.showRows(query, total, rows);
   drawEmpty();
+}
+
+/** The part of the list that was asked for, and how much there is of it, if this page has to look for it. */
+function pageOf(list, total) {
+  const meant = sieve(query, (session) => table.textOf(session));
+  $("scope").hidden = !meant || list.length >= total;
+  if (!meant) return { rows: list, total };
+  $("scope").textContent = `Looked through the first ${count(LOOKED_THROUGH)} of ${sessionsOf(total)}, in this order. A filter such as`
+    + " “Host: node7” goes through all.";
+  const found = list.filter(meant);
+  const start = Number(query.start) || 0;
+  return { rows: found.slice(start, query.limit ? start + Number(query.limit) : undefined), total: found.length };
 }
 
 // Why a session comes or is missing: if all are on one page, because it is new or has gone; else that is what the WebSocket told.
@@ -257,8 +278,9 @@ function drawEmpty() {
   const { rows, total } = answered;
   const first = { start: "", limit: PAGE_SIZE };
   const [text, label, parts] = total ? [`None of ${sessionsOf(total)} is on this page.`, "First page", first]
-    : query.filter.length ? ["No session matches the filter.", "Clear the filter", { start: "", filter: [] }]
-      : view.admin ? ["Nobody has a session now. When somebody starts one, it appears here by itself."]
+    : query.search ? [`No session has “${shorten(visible(query.search), 60)}”.`, "Clear the search", { start: "", search: "" }]
+      : query.filter.length ? ["No session matches the filter.", "Clear the filter", { start: "", filter: [] }]
+        : view.admin ? ["Nobody has a session now. When somebody starts one, it appears here by itself."]
         : ["You have no session now. Start one, and it appears here by itself."];
   const [said, button] = $("empty").children;
   $("empty").hidden = rows > 0;

@@ -5,7 +5,7 @@ import { Live, Repeater } from "./live.js";
 import { ago, count, sessions as sessionsOf, shorten, visible } from "./words.js";
 
 const PATH = "api/admin/server";
-const ALL = { ...readQuery(new URLSearchParams()), limit: "" };
+const ALL = readQuery(new URLSearchParams({ sortReverse: "false", limit: "" }));
 const POLL = 10_000; // milliseconds, while the WebSocket is away
 const GIB = 2 ** 30;
 const BUSY = 0.9; // of a processor or of memory, from which on it catches the eye

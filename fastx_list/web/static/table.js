@@ -1,5 +1,6 @@
 // The table: one row a session, kept as long as the session is listed, changed only where the session has.
 
+import { filterFor } from "./find.js";
 import { ago, exact, nameOf, shorten, stateOf, visible } from "./words.js";
 
 const FRESH = 4000, GONE = 3000; // milliseconds that what is new stands out, and that what has gone stays to be seen
@@ -28,9 +29,12 @@ export class Table {
   #admin = false;
   #rows = new Map(); // by session id
   #fresh = new Map(); // elements that stand out, and until when
+  #on;
 
-  /** `table` has its head; the buttons there call `sort(name)`. Its body gets the sessions. */
-  constructor(table, sort) {
+  /** `table` has its head; the buttons there call `on.sort(name)`. Its body gets the sessions; what is chosen there of one calls
+   * `on.only(filter)`, which people know by `on.label(filter)`. */
+  constructor(table, on) {
+    this.#on = on;
     [this.#body] = table.tBodies;
     this.#times = new Set(table.dataset.times.split(" "));
     this.#all = [...table.tHead.rows[0].cells].map((cell) => {
@@ -38,7 +42,8 @@ export class Table {
       const show = (session) => (this.#times.has(name) ? timed : plain)(session[name]);
       return { cell, name, sortBy: name, show, ...SPECIAL[name] };
     });
-    for (const { cell, sortBy } of this.#all) cell.firstChild.addEventListener("click", () => sort(sortBy));
+    for (const { cell, sortBy } of this.#all) cell.firstChild.addEventListener("click", () => on.sort(sortBy));
+    this.#body.addEventListener("click", ({ target }) => this.#pick(target));
   }
 
   /** Whether an administrator looks, who is shown whose each session is. */
@@ -50,6 +55,13 @@ export class Table {
 
   get #columns() {
     return this.#all.filter((column) => this.#admin || !column.admin);
+  }
+
+  /** What can be seen of the session, and what it was named by. */
+  textOf(session) {
+    const { command, id, params } = session;
+    const values = Object.values(params ?? {}).filter((value) => typeof value !== "object");
+    return [...this.#columns.map(({ show }) => show(session).text ?? ""), command ?? "", id, ...values].join("\n");
   }
 
   clear() {
@@ -127,7 +139,8 @@ export class Table {
   }
 
   #add(id) {
-    const cells = this.#columns.map(({ name }) => make("td", { role: "cell", className: name }, make("bdi")));
+    const cells = this.#columns.map(({ name }) => make("td", { role: "cell", className: `${name} ${this.#times.has(name) ? "" : "pick"}` },
+      make("bdi")));
     const values = cells.map((cell) => cell.firstChild);
     const button = make("button", { type: "button", ariaExpanded: "false" });
     cells[0].append(button);
@@ -137,6 +150,17 @@ export class Table {
     button.addEventListener("click", () => this.#toggle(row, button));
     this.#rows.set(id, row);
     return row;
+  }
+
+  /** A cell that was clicked is a filter. Who has no mouse, or marks text, is not to make one by mistake; a session's own view has
+   * all of them as buttons. */
+  #pick(target) {
+    const cell = target.closest("td.pick");
+    const row = this.#rows.get(cell?.parentElement.dataset.id);
+    if (!row || target.closest("button") || !getSelection()?.isCollapsed || !matchMedia("(hover: hover)").matches) return;
+    const { name } = this.#columns[row.cells.indexOf(cell)];
+    const filter = name === "state" ? `State: ${stateOf(row.session).word}` : name !== "name" && filterFor(name, row.session[name]);
+    if (filter) this.#on.only(filter);
   }
 
   #remove(id, { element, details }) {
@@ -192,7 +216,12 @@ export class Table {
     const list = make("dl", {}, ...all.map(([name, value]) => {
       const text = this.#times.has(name) && value !== null ? exact(value) : typeof value === "string" ? value : JSON.stringify(value);
       const [term, said] = [name, text].map((part) => make("bdi", { textContent: visible(part) }));
-      return make("div", {}, make("dt", {}, term), make("dd", { className: value === null ? "nothing" : "" }, said));
+      const filter = value === null || this.#times.has(name) || name === "id" ? null : filterFor(name, value);
+      const only = filter === null ? [] : [make("button", {
+        type: "button", className: "only", textContent: "only", ariaLabel: `Show only ${visible(this.#on.label(filter))}`,
+      })];
+      only[0]?.addEventListener("click", () => this.#on.only(filter));
+      return make("div", {}, make("dt", {}, term), make("dd", { className: value === null ? "nothing" : "" }, said, ...only));
     }));
     return make("td", { role: "cell", colSpan: this.#columns.length }, list);
   }

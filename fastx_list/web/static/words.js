@@ -22,12 +22,14 @@ export function nameOf({ params, command, display, id }) {
   return visible(given ?? (display === null ? id : `Display :${display}`));
 }
 
-/** Whether somebody is connected: a kind for the eye, a text, and, if there is one, the time that goes with it. */
+/** Whether somebody is connected: a kind for the eye, its word, a text, and, if there is one, the time that goes with it. */
 export function stateOf({ clients, lastConnect, lastDisconnect }) {
-  if (clients === null) return { kind: "unknown", text: "unknown" };
-  if (clients > 0) return { kind: "connected", text: clients === 1 ? "connected" : `connected, ${count(clients)} clients` };
-  if (lastConnect === null && lastDisconnect === null) return { kind: "never", text: "never connected" };
-  return { kind: "away", text: "disconnected", since: lastDisconnect };
+  if (clients === null) return { kind: "unknown", word: "unknown", text: "unknown" };
+  if (clients > 0) {
+    return { kind: "connected", word: "connected", text: clients === 1 ? "connected" : `connected, ${count(clients)} clients` };
+  }
+  if (lastConnect === null && lastDisconnect === null) return { kind: "never", word: "never connected", text: "never connected" };
+  return { kind: "away", word: "disconnected", text: "disconnected", since: lastDisconnect };
 }
 
 /** "3 h ago". */
