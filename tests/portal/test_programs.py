@@ -27,7 +27,14 @@ from tests.support import Service, wait_for
 
 def test_each_is_short_and_nothing_is_left_out() -> None:
     lengths = {name: len(text.splitlines()) for name, text in programs().items()}
-    assert set(lengths) == {"sessions.php", "login.php", "Sessions.java", "live.html", *FOLLOWERS}
+    assert set(lengths) == {
+        "sessions.php",
+        "login.php",
+        "Sessions.java",
+        "live.html",
+        *FOLLOWERS,
+        "follow.py",
+    }
     assert max(lengths.values()) < 40
     others = blocks("sh") + blocks("nginx")
     assert DOCUMENT.count("\n```") == 2 * (len(lengths) + len(others))
