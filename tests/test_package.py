@@ -6,10 +6,12 @@ import configparser
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.support import Processes, Service, fetch
 
@@ -76,13 +78,12 @@ def test_it_runs_from_the_wheel_in_any_directory(
     assert service.sessions(service.token("alice")) == []
 
 
+LOCKED = (ROOT / "packaging/constraints.txt").read_text(encoding="ascii")
+
+
 def test_what_is_installed_by_version_and_hash_is_all_that_is_needed() -> None:
     """After a change of setup.cfg: packaging/lock makes packaging/constraints.txt anew."""
-    locked = dict(
-        re.findall(
-            r"^([a-z0-9-]+)==(\S+)", (ROOT / "packaging/constraints.txt").read_text(), re.MULTILINE
-        )
-    )
+    locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", LOCKED, re.MULTILINE))
     options = configparser.ConfigParser()
     options.read(ROOT / "setup.cfg", encoding="utf-8")
     extras = options["options.extras_require"]
@@ -93,3 +94,17 @@ def test_what_is_installed_by_version_and_hash_is_all_that_is_needed() -> None:
     lines = [line for line in "\n".join(needed).split("\n") if line and line[0] != "#"]
     for requirement in map(Requirement, lines):
         assert locked[requirement.name.lower()] in requirement.specifier, requirement
+
+
+def test_each_package_that_is_installed_by_hash_has_one_and_finds_there_what_it_needs() -> None:
+    parts = [part for part in re.split(r"^(?=\S)", LOCKED, flags=re.MULTILINE) if part]
+    assert parts and all("--hash=sha256:" in part for part in parts)
+    locked = {part.partition("==")[0] for part in parts}
+    for name in locked:
+        try:
+            needed = map(Requirement, metadata.requires(name) or ())
+        except metadata.PackageNotFoundError:
+            continue  # for an older Python
+        extra = {"extra": "hiredis" if name == "redis" else ""}
+        names = {each.name for each in needed if not each.marker or each.marker.evaluate(extra)}
+        assert {canonicalize_name(each) for each in names} <= locked, name

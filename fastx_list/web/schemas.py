@@ -80,7 +80,7 @@ _SERVER = Server(
     sessions=4,
     uptime=86_400,
     load=(0.5, 0.25, 0.25),
-    version="0.1.0",
+    version="1.0.0",
     rights=("CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE"),
     settings="8f14e45fceea167a",
 )

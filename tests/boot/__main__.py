@@ -16,17 +16,24 @@ from pathlib import Path
 
 import pytest
 
+from tests import first_release
 from tests.boot import root
-from tests.boot.conftest import PACKAGES, ROOT
-
-BUILD = Path(__file__).parents[2] / "packaging" / "build-deb"
+from tests.boot.conftest import PACKAGES, PLACE
+from tests.first_release import ROOT
 
 
 def build(release: str, directory: Path) -> list[str]:
-    """Return the paths of the package of this tree, and of the same as a later revision."""
-    command = [str(BUILD), release, str(directory)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    first = done.stdout.strip()
+    """Return the paths of the package of this tree, of the same as a later revision, and of the
+    package of the commit before."""
+
+    def built(tree: Path, revision: int) -> str:
+        command = [str(tree / "packaging/build-deb"), release, str(directory), str(revision)]
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+    first = built(ROOT, 1)
+    with tempfile.TemporaryDirectory() as tree:
+        first_release.unpack(Path(tree), "HEAD~1")
+        before = built(Path(tree), 0)
     later = first.replace("-1~", "-2~")
     with tempfile.TemporaryDirectory() as tree:
         subprocess.run(["dpkg-deb", "-R", first, f"{tree}/it"], check=True)
@@ -34,7 +41,7 @@ def build(release: str, directory: Path) -> list[str]:
         control.write_text(control.read_text().replace("-1~", "-2~"))
         pack = ["dpkg-deb", "-b", "--root-owner-group", "-z1", f"{tree}/it", later]
         subprocess.run(pack, check=True, stdout=subprocess.DEVNULL)
-    return [first, later]
+    return [first, later, before]
 
 
 def main() -> int:
@@ -46,7 +53,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="fastx-list-root-") as temporary:
         directory = options.keep or Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)
-        os.environ[ROOT] = str(root.make(options.release, directory))
+        os.environ[PLACE] = str(root.make(options.release, directory))
         os.environ[PACKAGES] = ":".join(build(options.release, directory))
         here = str(Path(__file__).parent)
         return int(pytest.main(["-v", "-n", "0", "-p", "no:cacheprovider", here, *options.rest]))

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from tests import first_release
 from tests.boot.machine import Machine
 
-ROOT, PACKAGES = "TESTS_BOOT_ROOT", "TESTS_BOOT_PACKAGES"
+PLACE, PACKAGES = "TESTS_BOOT_ROOT", "TESTS_BOOT_PACKAGES"
 
 
 @pytest.fixture(scope="module")
 def packages() -> list[Path]:
-    """The package of this tree in two revisions, the older one first."""
+    """The package of this tree in two revisions, the older one first, and that of the commit
+    before."""
     if PACKAGES not in os.environ:
         pytest.skip("it needs a root of Debian, which takes minutes to make: python -m tests.boot")
     return [Path(path) for path in os.environ[PACKAGES].split(":")]
@@ -26,8 +28,8 @@ def packages() -> list[Path]:
 
 @pytest.fixture(scope="module")
 def machine(packages: list[Path]) -> Iterator[Machine]:
-    """A machine that is up, with nothing of ours on it; its ``/mnt/shared`` has the packages and
-    ``docs``."""
+    """A machine that is up, with nothing of ours on it. Its ``/mnt/shared`` has the packages,
+    ``docs``, and ``first``, the tree of release 0.1.0."""
     place = Path(tempfile.mkdtemp(prefix="fastx-list-boot-"))
     place.chmod(0o755)
     shared = place / "shared"
@@ -35,7 +37,9 @@ def machine(packages: list[Path]) -> Iterator[Machine]:
     for number, package in enumerate(packages):
         shutil.copy(package, shared / f"{number}.deb")
     shutil.copytree(Path(__file__).parents[2] / "docs", shared / "docs")
-    machine = Machine(Path(os.environ[ROOT]), place, shared)
+    (shared / "first").mkdir()
+    first_release.unpack(shared / "first")
+    machine = Machine(Path(os.environ[PLACE]), place, shared)
     try:
         machine.boot()
         yield machine

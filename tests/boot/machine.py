@@ -52,7 +52,7 @@ class Machine:
 
     def __init__(self, root: Path, place: Path, shared: Path) -> None:
         """``place`` takes what it writes, and it sees ``shared`` as ``/mnt/shared``."""
-        self._root, self._place, self._shared = root, place, shared
+        self._root, self._place, self.shared = root, place, shared
         self._group = _cgroups() / f"fastx-list-boot-{os.getpid()}"
         # What starts it, and the pid of its systemd
         self._process: subprocess.Popen[bytes] | None = None
@@ -70,7 +70,7 @@ class Machine:
         self._group.mkdir(exist_ok=True)
         join = f"echo $$ > {self._group}/cgroup.procs; exec "
         unshare = "unshare -m -p -f -C -u -i -n --kill-child --propagation private bash -c"
-        seen = str(self._place / "merged"), str(self._shared)
+        seen = str(self._place / "merged"), str(self.shared)
         with open(self._place / "console.log", "ab") as log:
             self._process = subprocess.Popen(
                 ["sh", "-c", f'{join}{unshare} "$0" "$@"', BOOT, *seen],

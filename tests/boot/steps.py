@@ -8,10 +8,10 @@ from pathlib import Path
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def under(document: str, begins: str) -> list[str]:
-    """Return the blocks of commands in ``docs/<document>`` from the first line that begins so to
+def under(document: str, begins: str, docs: Path = DOCS) -> list[str]:
+    """Return the blocks of commands in the ``document`` from the first line that begins so to
     the next that begins as it does: a heading, or a numbered step."""
-    text = (DOCS / document).read_text(encoding="utf-8")
+    text = (docs / document).read_text(encoding="utf-8")
     mark = begins[: 3 if begins.startswith("## ") else 2]
     _, _, rest = text.partition(f"\n{begins}")
     assert rest, f"{document} has no {begins}"

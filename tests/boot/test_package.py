@@ -12,9 +12,11 @@ import pytest
 
 from tests.boot.machine import Machine
 from tests.boot.steps import under
+from tests.boot.traffic import ask_on, asked
 from tests.support import wait_for
 
 UNITS = ("fastx-list", "fastx-list-live", "fastx-list-agent")
+EVENTS = "fastx-list-events"  # which runs only where it is wanted
 USERS = ("alice", "bob")
 INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends"
 NGINX = """
@@ -29,12 +31,6 @@ CURL = (
     "curl -sS --max-time 20 --cacert /etc/ssl/certs/fastx-list.pem"
     " --resolve list.example.org:443:127.0.0.1 https://list.example.org"
 )
-# Asks through nginx again and again, on many connections one after the other, until it is stopped
-ASKING = """
-while [ ! -e /tmp/stop ]; do
-  %s/api/list/"$(cat /tmp/token)" -o /tmp/answer -w '%%{http_code}\\n' >> /tmp/statuses 2>&1
-done
-"""
 
 
 def sessions(machine: Machine, login: str) -> dict[str, dict[str, Any]]:
@@ -100,11 +96,28 @@ def test_the_doctor_finds_all_well_and_notices_a_list_that_is_gone(machine: Mach
     for said in ("agent: it sees the sessions of all", "list: it answers at /run", "sidecar: it"):
         assert f"ok {said}" in done.stdout
     assert done.stdout.count("ok nginx: ") == 2
+    machine.run("echo FASTX_LIST_SERVER_POOL=other >> /etc/fastx-list/fastx-list.conf")
+    done = machine.run("fastx-list doctor", check=False)
+    assert done.returncode == 1 and done.stdout.count("runs with other settings") == len(UNITS)
+    machine.run("sed -i '$d' /etc/fastx-list/fastx-list.conf")
     machine.run("systemctl stop fastx-list")
     machine.run("systemctl stop fastx-list.socket")
     done = machine.run("fastx-list doctor", check=False)
     assert done.returncode == 2 and "!! list: no answer at /run/fastx-list/list.sock" in done.stdout
     machine.run("systemctl start fastx-list.socket fastx-list")
+
+
+def test_what_happens_is_sent_on_and_counted_where_that_is_wanted(machine: Machine) -> None:
+    assert machine.says(f"systemctl show -p ActiveState --value {EVENTS}") == "inactive"
+    machine.run("echo FASTX_LIST_EVENTS=journal >> /etc/fastx-list/fastx-list.conf")
+    machine.run(f"systemctl enable --now {EVENTS}")
+    machine.run(f"systemctl restart {' '.join(UNITS)}")
+    machine.run("fastx-list token issue carol")
+    wait_for("the event", lambda: "tokenIssued" in machine.journal(EVENTS))
+    for name, said in (("list", 'sessions{kind="tigervnc"'), ("live", "websockets 0.0")):
+        local = f"curl -sS --unix-socket /run/fastx-list/{name}.sock http://localhost/metrics"
+        assert f"fastx_list_{said}" in machine.says(local)
+    assert "NotFound" in machine.says(f"{CURL}/metrics")
 
 
 def test_an_ordinary_user_is_told_what_to_do(machine: Machine) -> None:
@@ -117,7 +130,7 @@ def test_an_ordinary_user_is_told_what_to_do(machine: Machine) -> None:
 def test_bad_settings_fail_the_start_once_with_one_line_in_the_journal(machine: Machine) -> None:
     settings = "/etc/fastx-list/fastx-list.conf"
     machine.run(f"cp -a {settings} /root/ && echo FASTX_LIST_SCAN_INTERVAL=soon >> {settings}")
-    for unit in (*UNITS, "fastx-list-events"):
+    for unit in (*UNITS, EVENTS):
         before = len(machine.journal(unit))
         done = machine.run(f"systemctl restart {unit}", check=False)
         assert done.returncode != 0 and not is_active(machine, unit)
@@ -126,36 +139,22 @@ def test_bad_settings_fail_the_start_once_with_one_line_in_the_journal(machine: 
         said = machine.journal(unit)[before:]
         assert said.count("FASTX_LIST_SCAN_INTERVAL takes a number") == 1
         assert "Traceback" not in said
-    machine.run(f"mv /root/fastx-list.conf {settings} && systemctl start {' '.join(UNITS)}")
+    machine.run(
+        f"mv /root/fastx-list.conf {settings} && systemctl start {' '.join((*UNITS, EVENTS))}"
+    )
     wait_for("the sessions", lambda: sessions(machine, "alice"))
-
-
-def ask_on(machine: Machine) -> None:
-    """Begin to ask, again and again."""
-    machine.run("rm -f /tmp/stop /tmp/statuses; fastx-list token issue alice > /tmp/token")
-    machine.run("cat > /tmp/asking", text=ASKING % CURL)
-    machine.run("systemd-run -q sh /tmp/asking")
-    wait_for("an answer", lambda: machine.says("cat /tmp/statuses || true"))
-
-
-def asked(machine: Machine) -> set[str]:
-    """Stop asking; return the statuses of all answers."""
-    before = len(machine.says("cat /tmp/statuses").split())
-    wait_for("more answers", lambda: len(machine.says("cat /tmp/statuses").split()) > before + 3)
-    machine.run("touch /tmp/stop")
-    return set(machine.says("cat /tmp/statuses").splitlines())
 
 
 def test_restarts_and_kills_lose_no_request(machine: Machine) -> None:
     before = sessions(machine, "alice")
-    ask_on(machine)
-    for unit in UNITS:
+    ask_on(machine, CURL, machine.says("fastx-list token issue alice"))
+    for unit in (*UNITS, EVENTS):
         machine.run(f"systemctl restart {unit}")
         machine.run(f"systemctl kill -s KILL {unit}")
         wait_for(unit, lambda: is_active(machine, unit))
     for unit in UNITS[:2]:
         machine.run(f"systemctl reload {unit}")
-    assert asked(machine) == {"200"}
+    assert {status for status, _ in asked(machine)} == {"200"}
     assert {each["id"] for each in sessions(machine, "alice").values()} == {
         each["id"] for each in before.values()
     }
@@ -169,9 +168,9 @@ def test_an_upgrade_loses_no_request_no_session_and_no_params(machine: Machine) 
     body = json.dumps({"id": before["id"], "params": {"name": "kept"}})
     machine.run(f"{CURL}/api/params/{token} -H 'Content-Type: application/json' -d '{body}'")
     settings = machine.says("md5sum /etc/fastx-list/fastx-list.conf")
-    ask_on(machine)
+    ask_on(machine, CURL, token)
     machine.run(f"{INSTALL} /mnt/shared/1.deb")
-    assert asked(machine) == {"200"}
+    assert {status for status, _ in asked(machine)} == {"200"}
     [after] = wait_for("the session", lambda: sessions(machine, "bob")).values()
     assert (after["id"], after["params"]) == (before["id"], {"name": "kept"})
     assert machine.says("md5sum /etc/fastx-list/fastx-list.conf") == settings
@@ -182,7 +181,7 @@ def test_an_upgrade_loses_no_request_no_session_and_no_params(machine: Machine) 
 def test_it_is_there_after_a_reboot(machine: Machine) -> None:
     machine.shut_down()
     machine.boot()
-    for unit in UNITS:
+    for unit in (*UNITS, EVENTS):
         wait_for(unit, lambda: is_active(machine, unit))
     token = machine.says("fastx-list token issue alice")
     assert json.loads(machine.says(f"{CURL}/api/list/{token}")) == []
@@ -196,7 +195,7 @@ def test_no_log_holds_a_token(machine: Machine) -> None:
     assert "/api/list/[token]" in logs
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", [*UNITS, EVENTS])
 def test_a_service_is_exposed_no_more_than_what_it_does_requires(
     machine: Machine, unit: str
 ) -> None:
@@ -206,7 +205,8 @@ def test_a_service_is_exposed_no_more_than_what_it_does_requires(
 
 def test_removed_it_keeps_settings_and_state_and_purged_it_leaves_nothing(machine: Machine) -> None:
     machine.run("apt-get remove -y fastx-list")
-    assert "active" not in machine.says(f"systemctl is-active {' '.join(UNITS)} || true").split()
+    states = machine.says(f"systemctl is-active {' '.join((*UNITS, EVENTS))} || true").split()
+    assert "active" not in states
     machine.run("test -f /etc/fastx-list/fastx-list.conf && test -f /var/lib/fastx-list/secret")
     assert machine.says("ls /usr/lib/fastx-list 2>&1 || true").endswith("No such file or directory")
     machine.run("apt-get purge -y fastx-list")

@@ -12,11 +12,9 @@ from typing import Any, TypeVar
 import pytest
 
 from fastx_list.text import version
+from tests import first_release
 from tests.redis_server import RedisServer, redis_server
 from tests.support import Processes, Service, fetch, wait_for
-
-RELEASED = "2fceedabe6c9c4d145fd7a1c6fbd9a33c51e4432"  # 0.1.0
-ROOT = Path(__file__).parents[2]
 
 S = TypeVar("S", bound=Service)
 
@@ -25,10 +23,7 @@ S = TypeVar("S", bound=Service)
 def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree of release 0.1.0."""
     tree = tmp_path_factory.mktemp("older")
-    archive = subprocess.run(["git", "archive", RELEASED], cwd=ROOT, capture_output=True)
-    if archive.returncode:
-        pytest.skip("the history that release 0.1.0 is in is not there (git fetch --unshallow)")
-    subprocess.run(["tar", "x", "-C", tree], input=archive.stdout, check=True)
+    first_release.unpack(tree)
     return tree
 
 
