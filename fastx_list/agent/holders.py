@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.machine import Machine
@@ -10,6 +11,13 @@ from fastx_list.agent.process import Process, by_age
 from fastx_list.agent.subordinates import payer
 
 AGAIN_LOOKS = 10  # after so many looks a socket whose holder was not found is looked for again
+
+
+class _Search(NamedTuple):
+    """One that takes more than one look, since there is not so much time for what is a user's."""
+
+    inodes: set[int]  # of which nobody was found yet
+    asked: set[str]  # the identities of the processes that have none of them
 
 
 class Holders:
@@ -20,6 +28,8 @@ class Holders:
         self._likely = tuple(likely)
         # By inode: who has it, and until that is found in how many looks nobody is asked.
         self._found: dict[int, Process | int] = {}
+        # Those that go on, by user.
+        self._searches: dict[int, _Search] = {}
 
     def find(self, listeners: Mapping[int, int | None], machine: Machine) -> dict[int, Process]:
         """Return who has each of ``listeners`` open, which are sockets of our own network, with the
@@ -45,7 +55,7 @@ class Holders:
                     self._found[inode] = before - 1
                 else:
                     new.add(inode)
-            if new:
+            if new and payer(uid) not in machine.limits.left_out:
                 self._seek(new, uid, machine)
                 found |= {
                     inode: sought
@@ -67,11 +77,16 @@ class Holders:
         def holds(process: Process, sought: Collection[int]) -> frozenset[int]:
             return machine.own_listeners(process, dict.fromkeys(sought, uid)) or frozenset()
 
-        left = set(inodes)
+        left, asked = self._searches.pop(uid, _Search(set(), set()))
+        left &= inodes
+        if not left:
+            left, asked = set(inodes), set()
         youngest = sorted(theirs.values(), key=by_age, reverse=True)
         for process in sorted(youngest, key=lambda each: not each.stat.name.startswith(likely)):
             if not left:
                 break
+            if process.identity in asked:
+                continue
             try:
                 with machine.limits.spending(process.payer):
                     held = holds(process, left)
@@ -82,6 +97,8 @@ class Holders:
                             holder = above
                         self._found[inode] = holder
             except Unanswered:
-                return  # the next look goes on
+                self._searches[uid] = _Search(left, asked)
+                return
+            asked.add(process.identity)
             left -= held
         self._found.update(dict.fromkeys(left, AGAIN_LOOKS))

@@ -163,8 +163,8 @@ class Agent:
         self._server_id = settings.server_id
         # Seconds from the beginning of one look to that of the next.
         self._interval = settings.scan_interval
-        # When this agent began, by the monotonic clock.
-        self._began = time.monotonic()
+        # When this agent began, and when it looks for everybody next, by the monotonic clock.
+        self._began = self._next_for_all = time.monotonic()
         # Looks at the machine.
         self.look = Look(
             load_sources(settings) if sources is None else sources,
@@ -199,6 +199,7 @@ class Agent:
                 next_look = time.monotonic() + self._interval
                 if occasions is not None:
                     self.look.machine.running = occasions.begin()
+                    self._say_for_whom(occasions)
                 looker.start()
                 while (seen := looker.wait(min(self._keeper.beat_interval, LONG_SECONDS))) is None:
                     self._update()
@@ -210,6 +211,13 @@ class Agent:
                     occasions.follow(seen)
                 while self._rest(looker, occasions, next_look):
                     self._update()  # a lease may be shorter than what lies between two looks
+
+    def _say_for_whom(self, occasions: Occasions) -> None:
+        """Say for whom the next look is made: for everybody again after an interval."""
+        machine, now = self.look.machine, time.monotonic()
+        machine.made_for = occasions.made_for if now < self._next_for_all else frozenset()
+        if not machine.made_for:
+            self._next_for_all = now + self._interval
 
     def _rest(self, looker: Looker, occasions: Occasions | None, next_look: float) -> bool:
         """Wait until it is time for a heartbeat, and return ``True``; or for a look."""

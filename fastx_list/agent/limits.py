@@ -7,7 +7,7 @@ import math
 import resource
 import time
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -17,10 +17,12 @@ from fastx_list.agent.subordinates import Payer
 
 MAX_SESSIONS = 200
 # Of a login in a look, in seconds of processor time: so many, and more for each of its sessions. A
-# session takes a quarter of that as a rule. Who takes more than a third in look after look has to
+# session takes a tenth of that as a rule. Who takes more than a quarter in look after look has to
 # wait until that is made up for.
 LOGIN_SECONDS, SESSION_SECONDS = 0.02, 0.0002
-LASTING = 1 / 3
+LASTING = 1 / 4
+# Whose part of a look takes longer is left out of those that are made sooner for others.
+OTHERS_SECONDS = 0.003
 WAITING_PAUSE = 10.0  # seconds in which nobody waits for X servers after having done so in vain
 MAX_LINES, SAYING_SECONDS = 300, 600.0  # of the log about a login's, and in which so many
 RESERVED_DESCRIPTORS = 128  # for proc(5), the store, and threads that wait
@@ -88,6 +90,10 @@ class Limits:
         # in the first one, in which nothing is to be missed.
         self._spent: dict[Payer, float] = {}
         self._is_first = True
+        # How much each user had in the last look that they had a part in.
+        self._parts: dict[Payer, float] = {}
+        # The users who have none in this look, which is made for others.
+        self.left_out: Set[Payer] = frozenset()
         # On what is whose our time is being spent; None if it is nobody's. Since and until when, by
         # the clock of this thread's processor time.
         self.spends_on: Payer | None = None
@@ -97,13 +103,23 @@ class Limits:
         # When new X servers of a user were waited for last, by the monotonic clock.
         self._waited: dict[Payer, float] = {}
 
-    def begin(self, is_first: bool) -> None:
-        """Begin a look."""
+    def begin(self, is_first: bool, made_for: Set[Payer | None] = frozenset()) -> None:
+        """Begin a look: one that is ``made_for`` some users sooner than at the interval leaves out
+        what of others takes long, until the next one. ``None`` is whoever cannot be told."""
         self.over, self._is_first = set(), is_first
+        parts, self._parts = self._parts, {}
+        self.left_out = frozenset(
+            payer
+            for payer, seconds in parts.items()
+            if made_for and seconds > OTHERS_SECONDS and made_for.isdisjoint({payer, None})
+        )
+        self._parts = {payer: parts[payer] for payer in self.left_out}
         spent, self._spent = self._spent, {}
         for payer, seconds in spent.items():
             most = self._most(payer)
-            if seconds > LASTING * most:
+            if payer in self.left_out:
+                self._spent[payer] = seconds
+            elif seconds > LASTING * most:
                 self._spent[payer] = min(seconds - LASTING * most, most)
 
     def choose(self, processes: Iterable[Process]) -> set[int]:
@@ -138,8 +154,9 @@ class Limits:
         was spent on what was whoever's came before."""
         now = time.thread_time()
         if self.spends_on is not None and not self._is_first:
-            spent = self._spent.get(self.spends_on, 0.0)
-            self._spent[self.spends_on] = spent + now - self._since
+            took, payer_before = now - self._since, self.spends_on
+            self._spent[payer_before] = self._spent.get(payer_before, 0.0) + took
+            self._parts[payer_before] = self._parts.get(payer_before, 0.0) + took
         self.spends_on, self._since = payer, now
         if payer is not None:
             left = self._most(payer) - self._spent.get(payer, 0.0)

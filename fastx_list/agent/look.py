@@ -18,6 +18,7 @@ from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.signs import Signs
 from fastx_list.agent.start import SessionJson
+from fastx_list.agent.subordinates import Payer
 from fastx_list.agent.unclaimed import explain_unclaimed
 from fastx_list.agent.xserver import XServers
 from fastx_list.config import PREFIX
@@ -44,6 +45,7 @@ class Seen(NamedTuple):
     booted: float  # when the machine was, by the clock that moments of this look are of
     late: Set[int] = frozenset()  # see Machine.late
     signs: Signs | None = None  # by which it is told that our network's sockets have changed
+    left_out: Set[Payer] = frozenset()  # see Limits.left_out
 
 
 class Look:
@@ -134,6 +136,7 @@ class Look:
             booted=machine.booted,
             late=machine.late,
             signs=machine.own_network.signs,
+            left_out=machine.limits.left_out,
         )
 
     def _read_session_json(self) -> None:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import islice
+from operator import is_
 
 from fastx_list.agent.clock import clock
 from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
@@ -25,7 +26,7 @@ from fastx_list.agent.process import (
 from fastx_list.agent.processes import Processes
 from fastx_list.agent.rfb import MIRRORS, Mirrors
 from fastx_list.agent.sockets import Heard, Sockets
-from fastx_list.agent.subordinates import subordinates
+from fastx_list.agent.subordinates import Payer, subordinates
 from fastx_list.agent.x11 import FIRST_PORT, socket_path
 
 MAX_EXPLAINED = 10_000  # subjects that are kept in mind
@@ -56,8 +57,12 @@ class Machine:
         # The identities of processes of which the kernel has said that they run as this look began;
         # others may as well.
         self.running: Set[str] = frozenset()
+        # The users for whom this look is made sooner than at the interval; none if it is not.
+        self.made_for: Set[Payer | None] = frozenset()
         # The identities of the processes that a source has taken in this look.
         self.claimed: set[str] = set()
+        # The inodes of the sockets at which those are X servers, as far as they are sessions.
+        self.held: set[int] = set()
         # The sources whose sessions processes are, in this look and in the last one.
         self.kinds: dict[str, object] = {}
         self.kinds_before: dict[str, object] = {}
@@ -66,8 +71,11 @@ class Machine:
         self._network = own_namespace("net")
         # In this look: the sockets by network namespace.
         self._sockets: dict[str | None, Sockets] = {}
-        # Those of processes of very many that are passed over in this look; None until asked for.
-        self._passed_over: set[int] | None = None
+        # The processes of our programs, by name, and those of very many that are passed over, with
+        # whose they are.
+        self._chosen: tuple[list[list[Process]], set[int], Set[Payer]] = ([], set(), frozenset())
+        # What :meth:`named` has said of them.
+        self._named: dict[frozenset[str], tuple[list[list[Process]], list[Process]]] = {}
         # Each user's processes, and those of them that were started on a display, by its number.
         self._on_displays: dict[int, tuple[list[Process], Mapping[int, list[Process]]]] = {}
         # Which TCP connections have spoken, by network namespace.
@@ -96,14 +104,15 @@ class Machine:
     def look(self) -> None:
         """Bring :attr:`processes` up to date and forget the sockets of the last look."""
         self.booted = clock.read()
-        self._heard = {network: self._heard[network] for network in self._sockets}
-        self._sockets, self._passed_over = {}, None
+        if not self.limits.left_out:
+            self._heard = {network: self._heard[network] for network in self._sockets}
+        self._sockets = {}
         users = self.listing.by_user.keys()
         self._on_displays = {uid: each for uid, each in self._on_displays.items() if uid in users}
         subordinates.read()
         self.mirrors.begin()
-        self.limits.begin(is_first=self.last_look is None)
-        self.claimed, self._displays = set(), set()
+        self.limits.begin(is_first=self.last_look is None, made_for=self.made_for)
+        self.claimed, self.held, self._displays = set(), set(), set()
         self.kinds_before, self.kinds = self.kinds, {}
         self.unanswered, self.unread, self.problems = set(), set(), {}
         self.late = set()
@@ -123,19 +132,25 @@ class Machine:
     def named(self, names: Iterable[str]) -> Sequence[Process]:
         """Return the processes of one user each that run a program of one of ``names``, the oldest
         first."""
+        passed_over = self._pass_over()
+        asked = frozenset(map(_cut, names))
+        found = [theirs for name in asked if (theirs := self.listing.by_name.of(name))]
+        known = self._named.get(asked)
+        if known is None or not _are_same(known[0], found):
+            processes = [each for theirs in found for each in theirs if each.pid not in passed_over]
+            known = self._named[asked] = found, sorted(processes, key=by_age)
+        return known[1]
+
+    def _pass_over(self) -> set[int]:
+        """Return those of very many processes of one user that are not looked at."""
         by_name = self.listing.by_name
-        if self._passed_over is None:
-            programs = self._programs & by_name.keys()
-            self._passed_over = self.limits.choose(
-                each for name in programs for each in by_name.of(name)
-            )
-        found = [theirs for name in {_cut(name) for name in names} if (theirs := by_name.of(name))]
-        if len(found) == 1 and not self._passed_over:
-            return found[0]
-        processes = [
-            each for theirs in found for each in theirs if each.pid not in self._passed_over
-        ]
-        return sorted(processes, key=by_age)
+        lists = [by_name.of(name) for name in sorted(self._programs & by_name.keys())]
+        if not _are_same(self._chosen[0], lists):
+            self._named.clear()
+            passed_over = self.limits.choose(each for theirs in lists for each in theirs)
+            self._chosen = lists, passed_over, frozenset(self.limits.over)
+        self.limits.over |= self._chosen[2]
+        return self._chosen[1]
 
     def on_display(self, server: Process, display: int) -> Iterable[Process]:
         """Return the processes of the same user that were started on ``display`` of ``server``, the
@@ -194,7 +209,8 @@ class Machine:
 
     def _sockets_in(self, network: str | None, pid: int | None) -> Sockets:
         if network not in self._sockets:
-            self._sockets[network] = Sockets(pid, self._heard.setdefault(network, Heard()))
+            heard = self._heard.setdefault(network, Heard())
+            self._sockets[network] = Sockets(pid, heard, not self.limits.left_out)
         return self._sockets[network]
 
     def claim_display(self, process: Process, display: int) -> None:
@@ -205,16 +221,15 @@ class Machine:
         """Return whether one has."""
         return (process.uid, process.network, process.mounts, display) in self._displays
 
-    def holds_display(self, process: Process, display: int) -> bool | None:
-        """Return whether ``process`` has a socket of the X server of ``display`` open; ``None`` if
-        we may not know."""
+    def sockets_of_display(self, process: Process, display: int) -> frozenset[int] | None:
+        """Return the inodes of the sockets of the X server of ``display`` that ``process`` has
+        open; ``None`` if we may not know."""
         sockets = self.sockets(process)
         makers = {
             **sockets.unix_listeners(socket_path(display)),
             **sockets.tcp_listeners().get(FIRST_PORT + display, {}),
         }
-        opened = self.own_listeners(process, makers)
-        return None if opened is None else bool(opened)
+        return self.own_listeners(process, makers)
 
     def own_listeners(
         self, process: Process, makers: Mapping[int, int | None]
@@ -294,6 +309,11 @@ class Machine:
         for name in list(self._explained):  # another thread may explain something meanwhile
             if name == subject or name.startswith(f"{subject}, "):
                 self._explained.pop(name, None)
+
+
+def _are_same(some: list[list[Process]], others: list[list[Process]]) -> bool:
+    """Whether both are the same lists, each of which is another object when it has changed."""
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 def _meets(process: Process, server: Process, display: int) -> bool:

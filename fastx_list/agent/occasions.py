@@ -56,6 +56,8 @@ class Occasions:
         # What has happened since the last look, and for which of it one is made sooner.
         self._happened: set[Change] = set()
         self.causes: set[Change] = set()
+        # What had happened when the last look began.
+        self._happened_before: set[Change] = set()
         # How many looks before this one were made only for what there was no time for.
         self._again = 0
         # When the last look began, and what it has taken, in seconds of processor time.
@@ -64,6 +66,12 @@ class Occasions:
         self._is_failing = False
         # Why not all can be told, as it was said last.
         self._said: dict[str, str] = {}
+
+    @property
+    def made_for(self) -> Set[Payer | None]:
+        """The users for whose occasions the next look is made: none if it comes anyway. ``None`` is
+        whoever cannot be told."""
+        return {_payer(cause) for cause in self.causes}
 
     def begin(self) -> Set[str]:
         """Begin a look, and return the identities of processes that certainly run now."""
@@ -95,14 +103,14 @@ class Occasions:
         self._traffic.begin()
         self._directories.follow()
         self._directories.changes()  # up to now, which the look sees
-        self._happened = set()
+        self._happened, self._happened_before = set(), self._happened
         self._began = time.process_time()
         return self._ends.running()
 
     def _follow(self, seen: Seen) -> None:
         now = time.monotonic()
         self._cost = time.process_time() - self._began
-        payers = {_payer(cause) for cause in self.causes}
+        payers = self.made_for
         for each in payers:
             self._accounts.of(each, now).spend(self._cost / len(payers), now)
         if payers:
@@ -113,7 +121,8 @@ class Occasions:
             self._happened |= {Change(LATE, uid) for uid in seen.late if payer(uid) in payers}
         self.causes = set()
         self._happened |= self._ends.follow(seen)
-        self._traffic.follow(seen.signs)
+        self._happened |= self._traffic.follow(seen.signs, seen.left_out)
+        self._happened |= {each for each in self._happened_before if _payer(each) in seen.left_out}
         self._explain("a new session or client", self._traffic.problem)
         self._explain("the end of a session", self._ends.problem)
         self._explain("a session file", self._directories.problem)

@@ -34,6 +34,8 @@ class ServedSession:
         # Its X server's; None while there is none to be asked.
         self.screen: Screen | None = None
         self._application = Application(process)
+        # The inodes of those of its X server's sockets that the process has open.
+        self.held: frozenset[int] = frozenset()
         # Whether the look before has seen that it served nothing yet.
         self.is_new = False
         # What was said last, and what of it may be another in the next look.

@@ -44,15 +44,19 @@ class Signs:
         return changes | self._listeners(diag) | self._clients_of_paths(diag), silent
 
     def _listeners(self, diag: Diag) -> set[Change]:
-        new: set[int | None] = {
-            uid
-            for _, port, _, uid, inode in diag.tcp_listening()
-            if inode not in self.tcp.listening.get(port, ())
-        }
-        now = UnixTable(diag.unix_listening(), ())
-        for pattern, known in self.unix.asked.items():
-            for path, makers in now.listeners_at(pattern).items():
-                new |= {makers[inode] for inode in makers.keys() - known.get(path, {}).keys()}
+        return self.new_listeners(TcpTable(diag.tcp_listening()), UnixTable(diag.unix_listening()))
+
+    def new_listeners(self, tcp: TcpTable, unix: UnixTable) -> set[Change]:
+        """Return whose sockets wait in those tables and did not at the look."""
+        new: set[int | None] = set()
+        for port, tcp_makers in tcp.listening.items():
+            known = self.tcp.listening.get(port, {})
+            if known != tcp_makers:
+                new |= {tcp_makers[inode] for inode in tcp_makers.keys() - known.keys()}
+        for pattern, known_paths in self.unix.asked.items():
+            for path, makers in unix.listeners_at(pattern).items():
+                known_makers = known_paths.get(path, {})
+                new |= {makers[inode] for inode in makers.keys() - known_makers.keys()}
         return {Change("a new socket that waits", uid) for uid in new}
 
     def _clients(self, diag: Diag) -> tuple[set[Change], set[bytes]]:

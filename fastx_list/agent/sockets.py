@@ -76,13 +76,19 @@ class Sockets:
     """The sockets of one network namespace: ours, or that of process ``pid``. Each table is read
     once, when first asked for."""
 
-    def __init__(self, pid: int | None = None, heard: Heard | None = None) -> None:
+    def __init__(
+        self, pid: int | None = None, heard: Heard | None = None, is_all: bool = True
+    ) -> None:
+        """``is_all``: whether all is asked for that is to be told, and nothing holds of what was
+        heard of before that is not."""
         self._pid = pid
         self._heard = Heard() if heard is None else heard
+        self._is_all = is_all
         # What the last look told of connections.
-        self._before, self._heard.connections = self._heard.connections, {}
-        self._accepted_before, self._heard.accepted = self._heard.accepted, {}
-        self._heard.least = {}
+        self._before, self._accepted_before = self._heard.connections, self._heard.accepted
+        self._heard.connections = {} if is_all else dict(self._before)
+        self._heard.accepted = {} if is_all else dict(self._accepted_before)
+        self._heard.least = {} if is_all else dict(self._heard.least)
         # Why something cannot be known now that may be known another time; None if all can.
         self.unanswered: str | None = None
         # Whether the kernel could not be asked, but only proc(5) be read.
@@ -253,7 +259,8 @@ class Sockets:
             return None
         if read is not self._heard.tcp:
             self._heard.tcp = read
-            self._heard.keep(read.table.keys)
+            if self._is_all:
+                self._heard.keep(read.table.keys)
         return read.table
 
     def _read_tcp(self, teller: Diag | ProcNet) -> _Read:

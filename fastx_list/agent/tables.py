@@ -56,7 +56,7 @@ class UnixTable:
     def __init__(
         self,
         listening: Iterable[tuple[bytes, int, int | None]],
-        accepted: Iterable[tuple[bytes, int]],
+        accepted: Iterable[tuple[bytes, int]] = (),
     ) -> None:
         # Inodes of the accepted ones, and inodes and makers of those that listen, by address: that
         # of an abstract socket begins with a zero, any other ends with one.

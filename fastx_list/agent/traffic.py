@@ -16,6 +16,7 @@ from fastx_list.agent.diag import Diag, Kept
 from fastx_list.agent.diag_messages import DiagError
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.signs import Change, Signs
+from fastx_list.agent.subordinates import Payer, payer
 
 # Of a core, for asking on a machine whose sockets change all the time: to ask takes 1 to 5 ms.
 MOST_SECONDS, SHARE = 0.05, 0.01
@@ -38,6 +39,9 @@ class Traffic:
         self._kept: Kept = {}
         # What the last look saw; None if nothing can be compared with it.
         self._signs: Signs | None = None
+        # What the one before saw, and whether something may have been new when the last one began.
+        self._signs_before: Signs | None = None
+        self._was_new = False
         # When each connection that has not spoken was first seen, and when it is asked for next, by
         # the monotonic clock.
         self._silent: dict[bytes, tuple[float, float]] = {}
@@ -51,13 +55,22 @@ class Traffic:
 
     def begin(self) -> None:
         """Begin a look."""
-        self._counts.are_new()
-        self._signs, self._is_new = None, False
+        self._was_new = self._counts.are_new() or self._is_new
+        self._signs_before, self._signs, self._is_new = self._signs, None, False
 
-    def follow(self, signs: Signs | None) -> None:
-        """Compare from now on with what that look saw."""
-        self._signs = signs
+    def follow(self, signs: Signs | None, left_out: Set[Payer] = frozenset()) -> set[Change]:
+        """Compare from now on with what that look saw; return what of the users whom it has
+        ``left_out`` had changed by then."""
+        self._signs, before = signs, self._signs_before
         self._take(frozenset() if signs is None else signs.silent, time.monotonic())
+        if not left_out or signs is None or before is None:
+            return set()
+        self._is_new = self._was_new
+        return {
+            each
+            for each in before.new_listeners(signs.tcp, signs.unix)
+            if each.uid is None or payer(each.uid) in left_out
+        }
 
     def changes(self) -> set[Change]:
         """Return what has changed, as a rule once."""

@@ -120,6 +120,9 @@ class XServers:
         self._idle_before: set[str] | None = None
         self._unsure: set[str] = set()
         self._unsure_before: set[str] = set()
+        # Those of processes for whose sessions there is no room, in this look and in the last one.
+        self._roomless: set[str] = set()
+        self._roomless_before: set[str] = set()
         # How many sessions of each user this look has found that are new.
         self._new: Counter[Payer] = Counter()
         # The identities of sessions that had no turn in the last look, or failed.
@@ -155,7 +158,9 @@ class XServers:
             if not isinstance(session, XSession) or not session.is_x_server:
                 return session
             # Its command line may name any display; who has the display's socket is its X server
-            return None if machine.holds_display(process, session.display) is False else session
+            held = machine.sockets_of_display(process, session.display)
+            session.held = held or frozenset()
+            return None if held == frozenset() else session
         except Unanswered:
             raise
         except Exception:
@@ -183,10 +188,8 @@ class XServers:
             if not process.is_young:
                 others.add(identity)
             return None
-        new = self._new[process.payer]
-        if self.listed and not machine.limits.has_room(process.payer, new):
-            machine.claimed.add(identity)
-            self._unsure.add(identity)
+        if self.listed and not self._has_room(process, machine):
+            self._leave_out(process, machine)
             return None
         if not machine.still_runs(process):
             return None
@@ -198,6 +201,32 @@ class XServers:
             session.is_new = self._served_nothing(process)
             self._new[process.payer] += 1
         return session
+
+    def _has_room(self, process: Process, machine: Machine) -> bool:
+        return machine.limits.has_room(process.payer, self._new[process.payer])
+
+    def _is_still_roomless(self, process: Process, machine: Machine) -> bool:
+        if process.identity not in self._roomless_before:
+            return False
+        return process.payer in machine.limits.left_out or not self._has_room(process, machine)
+
+    def _leave_out(self, process: Process, machine: Machine) -> None:
+        """Claim ``process``, for whose session there is no room."""
+        machine.claimed.add(process.identity)
+        self._unsure.add(process.identity)
+        self._roomless.add(process.identity)
+
+    def _pass_over(self, process: Process, machine: Machine) -> None:
+        """Leave to a later look what ``process`` serves: nobody else is to take it meanwhile."""
+        identity = process.identity
+        machine.claimed.add(identity)
+        machine.unanswered.add(identity)
+        for now, before in (
+            (self._idle, self._idle_before or ()),
+            (self._unsure, self._unsure_before),
+        ):
+            if identity in before:
+                now.add(identity)
 
     def _served_nothing(self, process: Process) -> bool:
         """Return whether the last look has seen that ``process`` served nothing yet, maybe since it
@@ -212,21 +241,29 @@ class XServers:
             self._sessions[identity].close(machine)
         self._sessions = sessions
         machine.limits.count(self, Counter(each.process.payer for each in sessions.values()))
-        late = self._late  # and therefore first now
-        waiting = sorted(sessions.values(), key=lambda each: each.process.identity not in late)
+        late, left_out = self._late, machine.limits.left_out
+        waiting = [each for each in sessions.values() if each.process.payer not in left_out]
+        if late:  # and therefore first now
+            waiting.sort(key=lambda each: each.process.identity not in late)
         asked = self._ask(waiting, methodcaller("follow", machine), machine)
         await_first_answers((each.screen for each in asked if each.screen), machine.limits)
         told = self._ask(asked, methodcaller("facts", machine), machine)
         self._late = frozenset()
         if len(told) < len(sessions):
-            self._late = sessions.keys() - {each.process.identity for each in told}
+            untold = sessions.keys() - {each.process.identity for each in told}
+            self._late = {
+                name
+                for name in untold
+                if name in late or sessions[name].process.payer not in left_out
+            }
             for name in self._late:
                 self._note_late(sessions[name].process, machine)
-            machine.unanswered |= {name for name in self._late if sessions[name].said is None}
+            machine.unanswered |= {name for name in untold if sessions[name].said is None}
         return [each.said for each in sessions.values() if each.said is not None]
 
     def _note_late(self, process: Process, machine: Machine) -> None:
-        if machine.limits.has_spent_all(process.payer):
+        limits = machine.limits
+        if process.payer not in limits.left_out and limits.has_spent_all(process.payer):
             machine.late.add(process.uid)
 
     def _find(self, machine: Machine) -> dict[str, ServedSession]:
@@ -236,7 +273,9 @@ class XServers:
         self._idle_before, self._idle = self._idle if self._has_looked else None, set()
         self._has_looked = True
         self._unsure_before, self._unsure = self._unsure, set()
+        self._roomless_before, self._roomless = self._roomless, set()
         self._new = Counter()
+        left_out = machine.limits.left_out
         for process in self.candidates(machine):
             identity = process.identity
             # What was one kind's stays so, whoever could not be asked whether it is theirs
@@ -247,7 +286,11 @@ class XServers:
                 continue
             session = self._sessions.get(identity)
             try:
-                if session is None:
+                if session is None and self._is_still_roomless(process, machine):
+                    self._leave_out(process, machine)
+                elif session is None and process.payer in left_out:
+                    self._pass_over(process, machine)
+                elif session is None:
                     with machine.limits.spending(process.payer):
                         session = self._take(process, others, machine)
                 # Until its parent takes note of its end it stands among the processes, as it was
@@ -267,6 +310,7 @@ class XServers:
             if session is not None:
                 sessions[identity] = session
                 machine.kinds[identity] = self
+                machine.held |= session.held
                 if session.owns_display and session.display is not None:
                     machine.claim_display(process, session.display)
         self._others = others

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import time
+
+import pytest
 
 from fastx_list.agent.holders import AGAIN_LOOKS, Holders
-from fastx_list.agent.limits import Limits
+from fastx_list.agent.limits import LOGIN_SECONDS, Limits
 from fastx_list.agent.machine import Machine
+from fastx_list.agent.process import Process, Stat
 from fastx_list.agent.started_with import args_in
 from tests.support import Processes
 
@@ -49,6 +53,31 @@ def test_what_was_found_is_not_looked_for_again_and_what_was_not_is_after_a_whil
         assert holders.find(ours, machine) == {inode(server): me}
         machine.listing.take({me.pid: None})
         assert holders.find(ours, machine) == {}
+
+
+def test_a_search_for_which_there_is_not_time_enough_in_one_look_goes_on_in_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine, holders, now = look(), Holders(), 0.0
+    asked: list[int] = []
+    monkeypatch.setattr(time, "thread_time", lambda: now)
+
+    def own_listeners(process: Process, makers: object) -> frozenset[int]:
+        nonlocal now
+        now += LOGIN_SECONDS / 3
+        asked.append(process.pid)
+        return frozenset({7} if process.pid == 20 else ())
+
+    monkeypatch.setattr(machine, "own_listeners", own_listeners)
+    machine.listing.take(
+        {pid: Process(pid, 5, Stat("x", "S", 1, 90 - pid)) for pid in range(2, 40)}
+    )
+    looks, found = 0, dict[int, Process]()
+    while not found:
+        looks += 1
+        machine.limits.begin(is_first=False)
+        found = holders.find({7: 5}, machine)
+    assert found[7].pid == 20 and looks > 3 and asked == [*range(2, 21)]
 
 
 def test_of_no_user_more_sockets_are_looked_for_than_may_serve_sessions() -> None:

@@ -14,6 +14,8 @@ from fastx_list.agent.keep import Agent
 from fastx_list.agent.look import Look, Looker, Seen, Stopped
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.occasions import ASK_SECONDS, Occasions
+from fastx_list.agent.signs import Change
+from fastx_list.agent.subordinates import Payer
 from fastx_list.config import Settings
 from fastx_list.store import Store
 from tests.agent.scripted import Scripted, facts
@@ -28,6 +30,7 @@ class Pace:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, settings: Settings, store: Store) -> None:
         self.now = 1000.0
         self.looks: list[float] = []
+        self.made_for: list[frozenset[Payer | None]] = []
         self.beats: list[float] = []
         self.waits: list[float] = []
         self.look_seconds = 0.0
@@ -44,6 +47,7 @@ class Pace:
 
     def scan(self, machine: Machine) -> Iterable[Facts]:
         self.looks.append(self.now - 1000)
+        self.made_for.append(frozenset(machine.made_for))
         self.now += self.look_seconds
         return [facts()]
 
@@ -87,6 +91,7 @@ class Foreseen(Occasions):
     def is_due(self) -> bool:
         now = self._pace.now - 1000
         is_due = bool(self._happens_at) and now >= self._happens_at[0]
+        self.causes = {Change("something", 5)} if is_due else set()
         self._happens_at = [each for each in self._happens_at if each > now]
         return is_due
 
@@ -169,3 +174,11 @@ def test_it_looks_again_and_again_until_it_is_stopped(settings: Settings, store:
     thread.join(20)
     assert not thread.is_alive() and len(looks) == 3
     assert all(later - sooner > 0.05 for sooner, later in pairwise(looks))
+
+
+def test_a_look_is_made_for_everybody_at_least_at_each_interval(pace: Callable[..., Pace]) -> None:
+    told = pace(scan_interval=1.0)
+    told.run(3.5, happens_at=[number / 4 for number in range(1, 20)])
+    for_all = [at for at, made_for in zip(told.looks, told.made_for, strict=True) if not made_for]
+    assert all(later - sooner < 1.3 for sooner, later in pairwise(for_all)) and len(for_all) >= 3
+    assert {frozenset({5}), frozenset()} == {*told.made_for}

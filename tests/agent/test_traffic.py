@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 
 import pytest
@@ -31,13 +31,15 @@ class Looking:
     def __init__(self) -> None:
         self.traffic = Traffic()
         self._heard = Heard()
+        # What the last look was told of those whom it left out.
+        self.told: set[Change] = set()
 
-    def look(self, *asks: Callable[[Sockets], object]) -> None:
+    def look(self, *asks: Callable[[Sockets], object], left_out: Set[int] = frozenset()) -> None:
         self.traffic.begin()
-        sockets = Sockets(heard=self._heard)
+        sockets = Sockets(None, self._heard, not left_out)
         for ask in asks:
             ask(sockets)
-        self.traffic.follow(sockets.signs)
+        self.told = self.traffic.follow(sockets.signs, left_out)
 
     def changes(self, *wanted: str) -> set[str]:
         """Return what has changed, once those that are ``wanted`` are among it."""
@@ -86,6 +88,29 @@ def test_who_leaves_is_told(looking: Looking, server: socket.socket) -> None:
         client.close()
         accepted.close()
     assert looking.changes(LEFT) == {LEFT}
+
+
+def test_what_happens_to_who_is_left_out_of_a_look_is_told_after_it(
+    looking: Looking, server: socket.socket
+) -> None:
+    clients = [socket.create_connection(server.getsockname()) for _ in range(2)]
+    served = [server.accept()[0] for _ in clients]
+    for each in clients:
+        each.send(b"x")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        looking.look(at(server), at(other))
+        for each in (clients[0], served[0]):
+            each.close()
+        looking.look(at(other), left_out={US})
+        assert looking.changes(LEFT) == {LEFT}
+        looking.look(at(server), at(other))
+        for each in (clients[1], served[1]):
+            looking.look(at(other), left_out={US})
+            each.close()
+        assert looking.changes(LEFT) == {LEFT}
+    with socket.create_server(("127.0.0.1", 0)):
+        looking.look(at(server), left_out={US})
+        assert looking.told == {Change(WAITS, US)}
 
 
 def test_who_takes_the_place_of_another_is_told(looking: Looking, server: socket.socket) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Set
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.facts import Facts
-from fastx_list.agent.limits import LOGIN_SECONDS, Limits
+from fastx_list.agent.limits import LOGIN_SECONDS, OTHERS_SECONDS, Limits
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process, Stat
 from fastx_list.agent.sources.tigervnc import VncSession
@@ -32,6 +33,7 @@ class Fake:
         self.subject = f"session of {process.uid}"
         self.screen = SimpleNamespace(is_new=False)
         self.said: Facts | None = None
+        self.held: frozenset[int] = frozenset()
 
     def follow(self, machine: Machine) -> None:
         pass
@@ -67,10 +69,10 @@ def kind() -> Kind:
     return Kind()
 
 
-def look(machine: Machine, *users: int) -> None:
+def look(machine: Machine, *users: int, made_for: Set[int] = frozenset()) -> None:
     """Let ``machine`` see a process of each of ``users``, the oldest first, by pids from 1 on."""
-    machine.limits.begin(is_first=False)
-    machine.claimed, machine.unanswered, machine._passed_over = set(), set(), None
+    machine.limits.begin(is_first=False, made_for=made_for)
+    machine.claimed, machine.unanswered = set(), set()
     machine.listing.take(
         {pid: Process(pid, uid, Stat("Xvnc", "S", 0, pid)) for pid, uid in enumerate(users, 1)}
     )
@@ -124,6 +126,45 @@ def test_sessions_of_who_has_no_time_left_have_their_turn_in_the_next_look(
     kind.clients = 2
     look(machine, HOSTILE, HOSTILE, OTHER)
     assert clients(kind, machine) == {"1": 2, "2": 1, "3": 2}
+
+
+def test_a_look_for_one_login_leaves_out_another_whose_sessions_take_long(
+    kind: Kind, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def take_some_time() -> None:
+        nonlocal now
+        now += OTHERS_SECONDS
+
+    monkeypatch.setattr(time, "thread_time", lambda: now)
+    kind.does = take_some_time
+    look(machine, HOSTILE, HOSTILE, OTHER)
+    assert clients(kind, machine) == {"1": 0, "2": 0, "3": 0}
+    kind.clients = 1
+    look(machine, HOSTILE, HOSTILE, OTHER, HOSTILE, OTHER, made_for={OTHER})
+    assert clients(kind, machine) == {"1": 0, "2": 0, "3": 1, "5": 1}
+    # What an earlier agent knew of it is not to end, and nobody else is to take it.
+    new = machine.processes[4].identity
+    assert new in machine.unanswered and new in machine.claimed
+    # Those who take little are looked at in every look.
+    kind.clients = 2
+    look(machine, made_for={HOSTILE})
+    assert set(clients(kind, machine).values()) == {2}
+    kind.clients = 3
+    look(machine)
+    assert set(clients(kind, machine).values()) == {3}
+
+
+def test_who_was_left_out_of_a_look_ends_in_it_all_the_same(
+    kind: Kind, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look(machine, HOSTILE, OTHER)
+    assert clients(kind, machine) == {"1": 0, "2": 0}
+    look(machine, HOSTILE, OTHER)
+    machine.limits.left_out = {HOSTILE}
+    monkeypatch.setattr(machine, "still_runs", lambda process: process.uid != HOSTILE)
+    assert clients(kind, machine) == {"2": 0}
 
 
 def test_the_oldest_sessions_of_a_login_have_its_room_and_others_are_not_looked_at(

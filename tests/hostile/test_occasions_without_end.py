@@ -168,3 +168,16 @@ def test_who_connects_without_end_leaves_time_to_ask_for_others(clock: Time) -> 
             clock.now += 3600
             assert {each.what for each in watching.changes()} >= {"a client that has come"}
     watching.close()
+
+
+def test_what_has_happened_to_who_was_left_out_of_a_look_is_an_occasion_after_it(
+    clock: Time, occasions: Occasions, happens: Callable[..., None]
+) -> None:
+    happens(QUIET)
+    assert occasions.is_due() and occasions.made_for == {QUIET}
+    occasions._happened.add(Change("something", HOSTILE))
+    happens()
+    clock.look(occasions, NOTHING._replace(left_out={HOSTILE}))
+    assert occasions.is_due() and occasions.made_for == {HOSTILE}
+    clock.look(occasions)
+    assert not occasions.is_due()

@@ -61,7 +61,10 @@ class Other(XServers):
 
     def candidates(self, machine: Machine) -> Iterable[Process]:
         found = {each.pid: each for each in machine.named(self.programs)}
-        for process in self._holders.find(x_listeners(machine), machine).values():
+        listeners = {
+            inode: uid for inode, uid in x_listeners(machine).items() if inode not in machine.held
+        }
+        for process in self._holders.find(listeners, machine).values():
             if process.stat.name not in _OF_OTHER_KINDS and _X_SERVER.match(process.stat.name):
                 found[process.pid] = process
         return sorted(found.values(), key=by_age)
