@@ -63,10 +63,13 @@ def test_release_0_1_0_that_was_set_up_by_hand_is_taken_over_under_traffic(
     machine.run(f"systemd-run -q --uid=alice --setenv=HOME=/home/alice {xvnc}")
     token = machine.says("fastx-list token issue alice --ttl 1h | tee /root/token")
     session = set_params(machine, token)
+    revoked = machine.says("fastx-list token issue alice --ttl 1h")
+    machine.run("fastx-list token revoke -", text=revoked)
     machine.run("cp /mnt/shared/0.deb /root/fastx-list.deb")
     ask_on(machine, ASK, token)
     run(machine, "## From 0.1.0 to 1.0.0")
     asked_for(machine, session)
+    assert "AuthError" in machine.says(f"{ASK}/api/list/{revoked}")
     assert "/usr/lib/fastx-list/" in machine.says("systemctl cat fastx-list-agent")
     wait_for("the pool", lambda: '"old"' in machine.says("fastx-list servers --json"))
 
