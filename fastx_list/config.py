@@ -179,6 +179,13 @@ class Settings:
         "addresses, networks, and `unix` for whoever connects over a Unix socket: their"
         " `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` are believed, nobody else's",
     )
+    local_socket: Path = _setting(
+        values.path,
+        Path("/run/fastx-list/local.sock"),
+        "the list's socket that every user of this machine may open: who asks there needs no token"
+        " and sees their own sessions, root all; see [users.md](users.md)",
+        "`/run/fastx-list/local.sock`",
+    )
     max_subscribers_per_login: int = _setting(
         values.whole(1, 1_000_000), 100, "WebSockets of one login over all workers of a sidecar"
     )

@@ -6,6 +6,7 @@ from typing import cast
 
 from flask import Request, request
 
+from fastx_list.api.local import claims_of_peer
 from fastx_list.api.request import ApiRequest
 from fastx_list.api.services import Services
 from fastx_list.errors import AuthError, Forbidden
@@ -13,20 +14,33 @@ from fastx_list.tokens import Claims
 
 
 def authenticate(service: Services, token: str | None, admin: bool = False) -> Claims:
-    """Return what ``token``, or without it that of this request, says.
+    """Return what ``token``, or without it that of this request, says; without any, who asks over
+    the socket that users of this machine may open.
 
     Raises :class:`AuthError` if there is none or it does not hold, and :class:`Forbidden` if an
     ``admin`` is asked for and it is not an administrator's.
     """
-    claims = service.tokens.verify(token or find_token(request), service.replica.revoked)
+    token = token or find_token(request)
+    claims = claims_of_peer(request) if token is None else None
+    if claims is not None:
+        if admin and not claims.admin:
+            raise Forbidden("this is for administrators: run it as root, or send such a token")
+        return claims
+    if token is None:
+        raise AuthError(
+            "token: there is none; it goes into the path, Authorization: Bearer, X-FASTX-TOKEN, or"
+            " token in query or body",
+            is_guess=False,
+        )
+    claims = service.tokens.verify(token, service.replica.revoked)
     if admin and not claims.admin:
         raise Forbidden('token: this takes an administrator\'s, with the claim "admin"')
     return claims
 
 
-def find_token(request: Request) -> str:
+def find_token(request: Request) -> str | None:
     """Return the token in ``Authorization: Bearer`` (RFC 6750), in ``X-FASTX-TOKEN``, or in
-    ``token`` of the query or of the body of a POST; raises :class:`AuthError` if there is none."""
+    ``token`` of the query or of the body of a POST; ``None`` if there is none."""
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and credentials.strip():
         return credentials.strip()
@@ -34,10 +48,4 @@ def find_token(request: Request) -> str:
     # What else asks has no body, and may say that it has one which never comes
     if not token and request.method == "POST":
         token = str(dict(cast(ApiRequest, request).body_pairs).get("token") or "")
-    if not token:
-        raise AuthError(
-            "token: there is none; it goes into the path, Authorization: Bearer, X-FASTX-TOKEN, or"
-            " token in query or body",
-            is_guess=False,
-        )
-    return token
+    return token or None

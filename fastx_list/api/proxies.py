@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from fastx_list.api.local import FORWARDED, local_uid
 from fastx_list.values import UNIX, Network
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from flask import Request
-
-_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 
 def is_among(peer: str, networks: frozenset[Network | str]) -> bool:
@@ -32,7 +31,9 @@ def is_among(peer: str, networks: frozenset[Network | str]) -> bool:
 
 def asks_directly(request: Request, allowed: frozenset[Network | str]) -> bool:
     """Whether ``request`` comes from one of ``allowed``, and no proxy passes it on."""
-    if any(name in request.headers for name in _FORWARDED):
+    if any(name in request.headers for name in FORWARDED):
+        return False
+    if local_uid(request.environ) not in (None, 0):  # any user, and not who may open our sockets
         return False
     try:
         return is_among(request.environ.get("REMOTE_ADDR", ""), allowed)
@@ -54,8 +55,7 @@ def behind_proxies(
         return is_among(peer, trusted)
 
     def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return (forwarded if is_trusted(environ.get("REMOTE_ADDR", "")) else application)(
-            environ, start_response
-        )
+        is_proxy = is_trusted(environ.get("REMOTE_ADDR", "")) and local_uid(environ) is None
+        return (forwarded if is_proxy else application)(environ, start_response)
 
     return serve

@@ -22,8 +22,9 @@ from greenlet import getcurrent, greenlet
 from gunicorn.workers.sync import SyncWorker
 
 from fastx_list.api.arrival import ARRIVAL_SECONDS, MAX_REQUEST_BYTES, WaitingRoom
-from fastx_list.api.services import EXTENSION
+from fastx_list.api.services import EXTENSION, Services
 from fastx_list.api.serving import refuse, settle
+from fastx_list.endpoint import peer_uid
 from fastx_list.errors import ApiError, PayloadTooLarge, RequestTimeout
 from fastx_list.web.turns import Turn
 
@@ -48,6 +49,7 @@ class Client:
         "deadline",
         "family",
         "given_up",
+        "local_uid",
         "peer",
         "reader",
     )
@@ -56,6 +58,8 @@ class Client:
         # What accept said of the peer
         self.peer = peer
         self.family = sock.family
+        # Which user of this machine it is, if it came over the socket that is for them
+        self.local_uid: int | None = None
         # Whether its request is still on its way
         self.arriving = True
         # Whether it was waited for in vain
@@ -172,6 +176,11 @@ class Worker(SyncWorker):  # type: ignore[misc]
         # When it was last seen who is too late
         self._looked = time.monotonic()
         self._listeners = {listener.fileno(): listener for listener in self.sockets}
+        # The one of them that is for users of this machine
+        service = self._service()
+        local = None if service is None else str(service.settings.local_socket)
+        names = {listener.getsockname(): listener for listener in self.sockets}
+        self._local = names.get(local)
         self._read_store()
         gc.freeze()  # what stays for long, so that Python's collector need not walk over it
         for fd, listener in self._listeners.items():
@@ -216,10 +225,14 @@ class Worker(SyncWorker):  # type: ignore[misc]
         """Keep the copy of the store up to date, also while nobody asks: a worker that had none
         when the store went away could not answer, and one that had an old one would not know what
         a store that has lost data is waiting for."""
-        service = getattr(self.wsgi, "extensions", {}).get(EXTENSION)
+        service = self._service()
         if service is not None:
             with suppress(Exception):  # the next request meets it again, and says it
                 service.refresh()
+
+    def _service(self) -> Services | None:
+        found: Services | None = getattr(self.wsgi, "extensions", {}).get(EXTENSION)
+        return found
 
     def _accept(self, listener: Any) -> None:
         for _ in range(AT_ONCE):
@@ -231,7 +244,10 @@ class Worker(SyncWorker):  # type: ignore[misc]
                 if error.errno != errno.EAGAIN and self._waiting:
                     self._give_up(self._waiting.first_to_go())  # there is no file left
                 return
-            Turn(self.handle, self._let_others).switch(listener, Client(self, sock, peer), peer)
+            client = Client(self, sock, peer)
+            if listener is self._local:
+                client.local_uid = peer_uid(sock)
+            Turn(self.handle, self._let_others).switch(listener, client, peer)
             while len(self._waiting) > self._max_waiting or self._waiting.size > MAX_HELD_BYTES:
                 self._give_up(self._waiting.first_to_go())
             if not self.alive:
