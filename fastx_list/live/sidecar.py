@@ -25,7 +25,8 @@ from fastx_list.live.loop import let_others
 from fastx_list.live.server import SPARE_FILES
 from fastx_list.live.start import Asked, mark, start
 from fastx_list.live.tally import tally
-from fastx_list.replica.replica import RETRY_SECONDS, Replica
+from fastx_list.replica.doubt import RETRY_SECONDS
+from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Topic
 from fastx_list.text import printable
 from fastx_list.tokens import Claims
@@ -191,6 +192,7 @@ class Live:
             if changes:
                 self.bus.publish(changes)
                 self._news.set()
+            if changes or replica.is_behind:
                 let_others()  # very many come in parts, and others have their turn in between
         except Exception as error:
             self._may_have_missed = True

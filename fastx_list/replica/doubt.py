@@ -10,6 +10,8 @@ from fastx_list.replica.view import Entry
 from fastx_list.store import Changes, Followed, StoreError
 from fastx_list.text import printable
 
+REFILL_SECONDS = 10.0  # that servers have to come back to a store that has lost what it had
+RETRY_SECONDS = 1.0  # between attempts to read a store that could not be read, or had lost it
 MAX_NAMED = 3  # servers in a message
 
 
@@ -24,14 +26,37 @@ class Refill:
         # The servers that were back at the last reading
         self._back: Set[str] = frozenset()
 
-    def note(self, back: Set[str]) -> None:
-        """Take note of the servers that are ``back``: those that have gone again are waited for
-        from now on."""
-        if self._back - back:
-            self.since = time.monotonic()
-        self._back = back
+    def pause(
+        self,
+        store: Followed,
+        snapshot: Changes,
+        servers: Set[str],
+        sessions: Mapping[str, Entry],
+        right_at: float,
+        took: float,
+    ) -> float | None:
+        """Return for how many seconds the ``store`` is better not read again, as its agents have
+        not written all; ``None`` if they have, or if their time is over.
 
-    def see_whether_agents_can_write(self, store: Followed) -> None:
+        ``snapshot`` is what it says, which ``took`` so many seconds to read. Known are these
+        ``servers`` and ``sessions``, which it said last at ``right_at``. Raises
+        :class:`StoreError` if agents cannot write.
+        """
+        now, there = time.monotonic(), {server.id for server in snapshot.servers}
+        if self._back - there:  # those that have gone again are waited for from now on
+            self.since = now
+        self._back = servers & there
+        is_missing = not servers <= there
+        is_old = may_be_old(sessions, snapshot, store.renewed, right_at)
+        if is_missing or is_old:
+            self._see_whether_agents_can_write(store)
+        left = self.since + REFILL_SECONDS - now - took  # as the last reading takes time
+        if not (is_missing and left > 0) and not is_old:
+            return None
+        pause = max(RETRY_SECONDS, 10 * took)
+        return min(pause, left) if left > 0 else pause
+
+    def _see_whether_agents_can_write(self, store: Followed) -> None:
         """Raise :class:`StoreError` while they cannot; if they could not before, they have their
         time from now on."""
         try:
@@ -61,16 +86,16 @@ def may_be_old(
 ) -> bool:
     """Whether ``snapshot`` says something else of the sessions of a server than is ``known``, and
     its agent has not written since that was right: an older store may have been restored."""
-    same, others = set[str](), set[str]()
+    silent = {
+        server.id for server in snapshot.servers if renewed.get(server.id, -math.inf) <= right_at
+    }
+    if not silent:
+        return False
+    same = set[str]()
     for record in snapshot.records:
         entry = known.get(record.id)
         if entry is not None and record.text is not None and entry.text == record.text.encode():
             same.add(record.id)
-        else:
-            others.add(record.server_id)
-    others.update(known[name].members["serverId"] for name in known.keys() - same)
-    return any(
-        renewed.get(server.id, -math.inf) <= right_at
-        for server in snapshot.servers
-        if server.id in others
-    )
+        elif record.server_id in silent:
+            return True
+    return any(known[name].members["serverId"] in silent for name in known.keys() - same)

@@ -18,10 +18,11 @@ from typing import Generic
 from fastx_list.model.query import Query
 from fastx_list.model.server import first_part
 from fastx_list.model.session import published_part
-from fastx_list.replica.doubt import Refill, is_silent, may_be_old
+from fastx_list.replica.doubt import REFILL_SECONDS, RETRY_SECONDS, Refill, is_silent
 from fastx_list.replica.many import kept_at_once
 from fastx_list.replica.owed import Owed, in_a_thread
 from fastx_list.replica.pages import Page, Pages
+from fastx_list.replica.reading import Reading
 from fastx_list.replica.topics import Change, Everything, Topic
 from fastx_list.replica.trail import Trail
 from fastx_list.replica.view import E, View
@@ -37,9 +38,7 @@ from fastx_list.store import (
     StoreError,
 )
 
-RETRY_SECONDS = 1.0  # between attempts to reach a store that could not be reached
 CATCH_UP_SECONDS = 0.1  # that one request may read what others have written
-REFILL_SECONDS = 10.0  # that servers have to come back to a store that has lost what it had
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +87,8 @@ class Replica(Generic[E]):
         self._rest: Sequence[Record] = ()
         self._goal: Revision | None = None
         self._more = False
+        # What is read of all that there is; None while there is no need to
+        self._reading: Reading | None = None
         # The answers that may be asked for again
         self._pages = Pages()
         # Held by who reads the store or makes a page for a request
@@ -153,17 +154,19 @@ class Replica(Generic[E]):
             raise StoreError(self.problem)
 
     @property
-    def _is_behind(self) -> bool:
-        return self._more or bool(self._rest)
+    def is_behind(self) -> bool:
+        """Whether there is more to take over, without waiting for it."""
+        return self._more or bool(self._rest) or self._reading is not None
 
     def _catch_up(self) -> None:
         give_up = time.monotonic() + CATCH_UP_SECONDS
         while True:
             reads = not self._rest
             self._follow(0)
-            if self.pause > 0 or (reads and not self._is_behind):
+            if self.pause > 0 or (reads and not self.is_behind):
                 return
-            if time.monotonic() >= give_up:  # the last part may be of a reading long ago
+            # The last part may be of a reading long ago; who has no copy yet has no answer either
+            if time.monotonic() >= give_up and self.loaded:
                 self._note("more was written to the store than could be read yet")
                 return
 
@@ -178,33 +181,37 @@ class Replica(Generic[E]):
     def _follow(self, timeout: float) -> Iterable[Change[E]]:
         self._owed.pay()
         reads = not self._rest
-        changes: Iterable[Change[E]]
         try:
-            if not reads:
-                changes = self._take_part()
-            elif self._revision is None or self._refill is not None:
-                changes = self._start_over()
-            else:
-                try:
-                    written = self._store.changes(self._revision, timeout)
-                except SnapshotNeeded as reason:
-                    self._refill = Refill() if isinstance(reason, OrderLost) else None
-                    changes = self._start_over()
-                else:
-                    self._more = written is not None and written.more
-                    changes = [] if written is None else self._take_over(written)
+            changes = self._read(timeout) if reads else self._take_part()
         except StoreError as error:
             self._next_attempt = time.monotonic() + self._pause
             self._pause = RETRY_SECONDS
             self._note(str(error))
             return []
         self._next_attempt = 0.0
-        if reads:
+        if reads and self._reading is None:
             self._right_at = time.monotonic()
         problem = self._doubt()
-        if problem is not None or (self.problem is not None and not self._is_behind):
+        if problem is not None or (self.problem is not None and not self.is_behind):
             self._note(problem)
         return changes
+
+    def _read(self, timeout: float) -> Iterable[Change[E]]:
+        if self._revision is not None and self._refill is None and self._reading is None:
+            try:
+                written = self._store.changes(self._revision, timeout)
+            except SnapshotNeeded as reason:
+                self._read_anew(reason)
+            else:
+                self._more = written is not None and written.more
+                return [] if written is None else self._take_over(written)
+        return self._start_over()
+
+    def _read_anew(self, reason: SnapshotNeeded | None = None) -> Reading:
+        if isinstance(reason, OrderLost) and self._revision is not None:
+            self._refill = Refill()
+        self._reading = Reading(self._store)
+        return self._reading
 
     def _doubt(self) -> str | None:
         """Return why what could be read may not be what there is."""
@@ -224,44 +231,38 @@ class Replica(Generic[E]):
         self.problem = problem
 
     def _start_over(self) -> Iterable[Change[E]]:
-        """Make the copy what the store says now; return how it differs from what it was.
+        """Read some more of all that the store has. Once that is read, make the copy what it says;
+        return how it differs from what it was.
 
         Of a store that has lost what it had only this copy knows which tokens are revoked, and for
         a moment its servers. Raises :class:`StoreError` until they have come back, or that moment
         is over.
         """
-        began = time.monotonic()
+        reading = self._reading or self._read_anew()
         try:
-            with kept_at_once():
-                snapshot = self._store.snapshot()
+            snapshot = reading.go_on()
+        except SnapshotNeeded as reason:
+            self._read_anew(reason)
+            return []
         except StoreError:
+            self._reading = None
             if self._refill is not None:
                 self._refill.begin_again()
             raise
+        if snapshot is None:
+            return []
+        self._reading, took = None, reading.took
         there = {server.id for server in snapshot.servers}
-        now = time.monotonic()
         if self._revision is None and snapshot.age < REFILL_SECONDS:
-            self._begun = now - snapshot.age
+            self._begun = time.monotonic() - snapshot.age
         # A store that has lost what it had may also look like one that no longer keeps our step
         lost = {jti: end for jti, end in self._revoked.items() if jti not in snapshot.revoked}
         self._owed.add({jti: end for jti, end in lost.items() if end >= snapshot.kept_from})
         if self._refill is not None:
-            awaited = self._servers.entries.keys()
-            self._refill.note(awaited & there)
-            is_missing = not awaited <= there
-            is_old = may_be_old(
-                self._sessions.entries, snapshot, self._store.renewed, self._right_at
-            )
-            if is_missing or is_old:
-                self._refill.see_whether_agents_can_write(self._store)
-            took = time.monotonic() - began
-            left = (
-                self._refill.since + REFILL_SECONDS - now - took
-            )  # as the last reading takes time
-            if (is_missing and left > 0) or is_old:
-                self._pause = max(RETRY_SECONDS, 10 * took)
-                if left > 0:
-                    self._pause = min(self._pause, left)
+            copy = self._servers.entries.keys(), self._sessions.entries, self._right_at
+            pause = self._refill.pause(self._store, snapshot, *copy, took)
+            if pause is not None:
+                self._pause = pause
                 raise StoreError(
                     "the store has lost what it had, and agents have not written it again yet"
                 )

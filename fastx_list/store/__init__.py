@@ -18,7 +18,7 @@ whose leases have run out by their own clocks: those may be over.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -142,9 +142,14 @@ class Held(NamedTuple):
 class Followed(Protocol):
     """What those who follow a store ask of it. Every method may raise :class:`StoreError`."""
 
-    def snapshot(self) -> Changes:
-        """Return all sessions that run, all servers that are there and all tokens that are
-        revoked."""
+    def read_all(self) -> Generator[None, None, Changes]:
+        """Read all sessions that run, all servers that are there and all tokens that are revoked,
+        in parts, and return them as they were at one moment.
+
+        Between two parts all else may be called but :meth:`changes`. Raises
+        :class:`SnapshotNeeded` if more is written meanwhile than is kept, and :class:`OrderLost` if
+        the store is not the same all the time; then one has to begin once more.
+        """
 
     def changes(self, revision: Revision, timeout: float = 0) -> Changes | None:
         """Return what was written after ``revision``; ``None`` if nothing was within ``timeout``
@@ -183,6 +188,9 @@ class Store(Followed, Protocol):
     @property
     def archive(self) -> Archive:
         """What has happened."""
+
+    def snapshot(self) -> Changes:
+        """Return what :meth:`read_all` reads, for those who keep nobody waiting."""
 
     def observe(
         self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None

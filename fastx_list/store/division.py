@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from fastx_list.model.session import Session
-from fastx_list.store import AT_ONCE
+from fastx_list.store import AT_ONCE, Changes, SnapshotNeeded, StoreError
+
+READ_TRIES = 100  # when more is written meanwhile than is kept
 
 T = TypeVar("T")
 
@@ -38,3 +40,18 @@ def parts(stored: Mapping[str, object], sessions: Mapping[str, Session]) -> list
     found = [Part(some, (), False) for some in divide(changed)]
     found += [Part((), some, False) for some in divide(ended)]
     return [*found[:-1], found[-1]._replace(is_last=True)]
+
+
+def at_once(read_all: Callable[[], Generator[None, None, Changes]]) -> Changes:
+    """Return what ``read_all`` reads in parts. Nobody waits for it."""
+    for _ in range(READ_TRIES):
+        reading = read_all()
+        try:
+            while True:
+                next(reading)
+        except StopIteration as end:
+            found: Changes = end.value
+            return found
+        except SnapshotNeeded:
+            continue
+    raise StoreError("the store changes faster than it can be read")

@@ -6,7 +6,7 @@ Every write is one call of the script ``redis.lua``, and so one atomic step.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -24,7 +24,7 @@ from fastx_list.store import (
     StoreError,
 )
 from fastx_list.store.archive import KEEP_SECONDS
-from fastx_list.store.division import divide, parts
+from fastx_list.store.division import at_once, divide, parts
 from fastx_list.store.records import Records, pairs, params_of, readable, with_params
 from fastx_list.store.redis_address import Address
 from fastx_list.store.redis_link import Link
@@ -203,7 +203,10 @@ class RedisStore:
         self._script.run(self._quick, "end_leases")
 
     def snapshot(self) -> Changes:
-        return self._reader.snapshot()
+        return at_once(self._reader.read_all)
+
+    def read_all(self) -> Generator[None, None, Changes]:
+        return self._reader.read_all()
 
     def changes(self, revision: Revision, timeout: float = 0) -> Changes | None:
         return self._reader.changes(revision, timeout)

@@ -11,7 +11,7 @@ needed.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 
 from fastx_list.store import (
@@ -35,7 +35,6 @@ from fastx_list.store.redis_watch import Watch
 WATCH_SECONDS = 1.0  # until one asks again, though nothing was written
 PAGE = 1000  # sessions read at once
 FULL_SECONDS = 1.0  # until one tries again to write what could not be saved
-SNAPSHOT_TRIES = 100  # when more is written meanwhile than is kept
 
 
 class Reader:
@@ -76,17 +75,6 @@ class Reader:
         """See :meth:`fastx_list.store.Followed.renewed`."""
         return self._beats.renewed
 
-    def snapshot(self) -> Changes:
-        """See :meth:`fastx_list.store.Followed.snapshot`."""
-        self._beats.expect_news()
-        for _ in range(SNAPSHOT_TRIES):
-            self._look_at_leases()
-            try:
-                return self._read_all()
-            except SnapshotNeeded:  # more was written meanwhile than is kept, or Redis was emptied
-                continue
-        raise StoreError(f"the store, {self._address}, changes faster than it can be read")
-
     def changes(self, revision: Revision, timeout: float = 0) -> Changes | None:
         """See :meth:`fastx_list.store.Followed.changes`."""
         now = time.monotonic()
@@ -106,11 +94,13 @@ class Reader:
             wait = max(0.001, min(deadline, self._next_look()) - now)
             self._link.ask(self._until_written(revision, wait), more=wait)
 
-    def _read_all(self) -> Changes:
-        """Read the sessions a page at a time, for all at once would keep everybody else waiting;
-        then what changed meanwhile."""
+    def read_all(self) -> Generator[None, None, Changes]:
+        """See :meth:`fastx_list.store.Followed.read_all`. What changed meanwhile is read in the
+        end."""
+        self._beats.expect_news()
+        self._look_at_leases()
         [head] = self._link.ask(("GET", self._script.head))
-        sessions = self._read_sessions()
+        sessions, last = yield from self._read_sessions(self._position(head))
         revoked, servers, written = self._link.transaction(
             ("ZRANGE", self._script.key("revoked"), 0, -1, "WITHSCORES"),
             ("HGETALL", self._script.key("servers")),
@@ -122,6 +112,7 @@ class Reader:
             for name, text in pairs(servers)
             for record in self._records.server(name, text)
         }
+        self._goes_on_from(last)
         revision, more = self._position(head), True
         while more:
             later = self._read_changes(revision)
@@ -129,6 +120,8 @@ class Reader:
             there.update((record.id, record) for record in later.servers)
             tokens.update(later.revoked)
             revision, more = later.revision, later.more
+            if more:
+                yield
         return Changes(
             revision,
             [record for record in sessions.values() if record.text is not None],
@@ -138,17 +131,31 @@ class Reader:
             age=int(written) / 1000 if written is not None and written.isdigit() else 0,
         )
 
-    def _read_sessions(self) -> dict[str, Record]:
+    def _read_sessions(
+        self, last: Revision
+    ) -> Generator[None, None, tuple[dict[str, Record], Revision]]:
+        """Read the sessions a page at a time, each from a state that comes after that of the page
+        before, which was ``last`` at first; return the last one, too."""
         sessions: dict[str, Record] = {}
         cursor = b"0"
         while True:
-            [[cursor, page]] = self._link.ask(
-                ("HSCAN", self._script.key("sessions"), cursor, "COUNT", PAGE)
+            head, (cursor, page) = self._link.transaction(
+                ("GET", self._script.head),
+                ("HSCAN", self._script.key("sessions"), cursor, "COUNT", PAGE),
             )
+            if self._position(head) != last:
+                self._goes_on_from(last)
+                last = self._position(head)
             for name, text in pairs(page):
                 sessions.update((record.id, record) for record in self._records.session(name, text))
             if cursor == b"0":
-                return sessions
+                return sessions, last
+            yield
+
+    def _goes_on_from(self, revision: Revision) -> None:
+        """Raise :class:`OrderLost` if this is not part of the order, :class:`SnapshotNeeded` if
+        that is no longer known."""
+        self._read_changes(revision, 2)
 
     def _new_changes(self, revision: Revision) -> Changes | None:
         [head] = self._link.ask(("GET", self._script.head))

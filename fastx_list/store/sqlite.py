@@ -9,9 +9,7 @@ was committed can be missed. A killed process leaves a database as of its last c
 from __future__ import annotations
 
 import secrets
-import sqlite3
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,19 +27,17 @@ from fastx_list.store import (
     ServerTaken,
     StoreError,
     sqlite_leases,
-    sqlite_order,
     sqlite_past,
 )
 from fastx_list.store.archive import KEEP_SECONDS
-from fastx_list.store.beats import Beats
-from fastx_list.store.division import Part, divide, parts
+from fastx_list.store.division import Part, at_once, divide, parts
 from fastx_list.store.records import Records, with_params
 from fastx_list.store.sqlite_archive import SqliteArchive
-from fastx_list.store.sqlite_file import BUSY_SECONDS, SqliteFile, one_state
+from fastx_list.store.sqlite_file import SqliteFile, one_state
 from fastx_list.store.sqlite_harm import Kept
-from fastx_list.store.sqlite_order import Head, Step
+from fastx_list.store.sqlite_order import Step
+from fastx_list.store.sqlite_reader import Reader
 
-POLL_SECONDS = 0.01
 TRIES = 100  # to write when others write the same
 
 
@@ -52,17 +48,13 @@ class SqliteStore:
         self, path: Path, *, create: bool = True, mends: bool = False, keep: float = KEEP_SECONDS
     ) -> None:
         # Opened when it is used
-        self._file = SqliteFile(path, create, self._begin_anew, _make_anew if mends else None)
+        self._file = SqliteFile(
+            path, create, lambda: self._reader.begin_anew(), _make_anew if mends else None
+        )
         self._records = Records(path)  # decodes what is read
         self._keep = keep  # for how many seconds what has happened is kept
         self.archive = SqliteArchive(self._file, self._records, self._write)
-        # What data_version was when the rows were last read; ``None``: they are to be read again
-        self._data_version: int | None = None
-        self._last_revision: Revision | None = None  # the revision that the rows were at then
-        # Up to where they were read last, also of another file, and where the order was then
-        self._seen: tuple[Revision, Head] | None = None
-        self._beats = Beats()  # whose leases are renewed
-        self._has_more_ends = False  # whether it has carried out a part of an end
+        self._reader = Reader(self._file, self._records, keep)  # everything that is followed
 
     def observe(
         self, server_id: str, sessions: Mapping[str, Session], lease: Lease | None = None
@@ -219,106 +211,25 @@ class SqliteStore:
                     step.end()
 
     def snapshot(self) -> Changes:
-        with self._file.reading() as db:
-            self._beats.expect_news()
-            self._look_at_leases(db)
-            version = _data_version(db)
-            changes = self._changes_since(db, None)
-            self._data_version = version
-            return changes
+        return at_once(self._reader.read_all)
+
+    def read_all(self) -> Generator[None, None, Changes]:
+        return self._reader.read_all()
 
     def changes(self, revision: Revision, timeout: float = 0) -> Changes | None:
-        deadline = time.monotonic() + timeout
-        while True:
-            changes = self._new_changes(revision)
-            if changes is not None or time.monotonic() >= deadline:
-                return changes
-            time.sleep(POLL_SECONDS)
-
-    def _new_changes(self, revision: Revision) -> Changes | None:
-        with self._file.reading() as db:
-            self._look_at_leases(db)
-            # Asked before the rows are read: a commit between the two is read now and asked about
-            # once more, never missed.
-            version = _data_version(db)
-            if version == self._data_version and revision == self._last_revision:
-                return None
-            changes = self._changes_since(db, revision)
-            self._data_version = None if changes.more else version
-        return changes if changes.revision != revision else None
+        return self._reader.changes(revision, timeout)
 
     @property
     def overdue(self) -> Sequence[str]:
-        return self._beats.overdue
+        return self._reader.overdue
 
     @property
     def renewed(self) -> Mapping[str, float]:
-        return self._beats.renewed
+        return self._reader.renewed
 
     def end_leases(self) -> None:
         with self._write() as step:
             sqlite_leases.expire(step)
-
-    def _look_at_leases(self, db: sqlite3.Connection) -> None:
-        """See whose leases are renewed, when it is time to; if one is late, see to its end."""
-        if sqlite_leases.clock() < self._beats.next_look:
-            return
-        self._beats.look(sqlite_leases.renewals(db), sqlite_leases.clock())
-        if not self._beats.is_late or not sqlite_leases.is_due(db):
-            return
-        try:
-            db.execute("PRAGMA busy_timeout = 0")  # nobody who reads waits for one who writes
-            db.execute("BEGIN IMMEDIATE")
-            step = Step(db, self._keep)
-            self._has_more_ends = sqlite_leases.expire(step)
-            step.end()
-            db.execute("COMMIT")
-            self._data_version = None
-        # On a full disk, say, which takes no new state but can still be read
-        except sqlite3.Error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-        finally:
-            db.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
-
-    def _changes_since(self, db: sqlite3.Connection, revision: Revision | None) -> Changes:
-        """Read what was written after ``revision``; ``None``: all that there is."""
-        with one_state(db):
-            head = sqlite_order.head(db)
-            last, kept_from, _ = head
-            steps = [] if revision is None else self._steps_since(db, revision)
-            after = -1 if revision is None else revision.number
-            current = last if revision is None else steps[-1] if steps else revision
-            span = after, current.number
-            running = "AND ended IS NULL" if revision is None else ""
-            # Those of a session that runs are in its text
-            whose = "NULL, NULL" if revision is None else "login, server_id"
-            rows = db.execute(
-                f"SELECT id, {whose}, text FROM session WHERE revision > ? AND revision <="
-                f" ? {running} ORDER BY revision",
-                span,
-            )
-            records = list(self._records.sessions(rows))
-            rows = db.execute(
-                "SELECT jti, expires FROM revoked WHERE revision > ? AND revision <= ?", span
-            )
-            revoked = dict(token for row in rows for token in self._records.revoked(*row))
-            rows = db.execute(
-                "SELECT id, text FROM server WHERE revision > ? AND revision <= ?"
-                f" {running} ORDER BY revision",
-                span,
-            )
-            servers = tuple(record for row in rows for record in self._records.server(*row))
-            self._beats.look(sqlite_leases.renewals(db), sqlite_leases.clock())
-            if self._has_more_ends:
-                self._beats.expect_news()
-        self._last_revision, self._seen = current, (current, head)
-        names = [step.step for step in steps]
-        return Changes(current, records, revoked, servers, names, current != last, kept_from)
-
-    def _steps_since(self, db: sqlite3.Connection, revision: Revision) -> list[Revision]:
-        read_to, head = self._seen or (None, None)
-        return sqlite_order.steps_since(db, revision, head if read_to == revision else None)
 
     def close(self) -> None:
         self._file.close()
@@ -329,10 +240,7 @@ class SqliteStore:
             step = Step(db, self._keep)
             yield step
             step.end()
-        self._data_version = None  # data_version does not count a connection's own commits
-
-    def _begin_anew(self) -> None:
-        self._data_version = self._last_revision = None
+        self._reader.distrust()
 
 
 def _make_anew(path: Path, kept: Kept) -> None:
@@ -344,7 +252,3 @@ def _make_anew(path: Path, kept: Kept) -> None:
         store.revoke(dict(token for row in kept.revoked for token in records.revoked(*row)))
     finally:
         store.close()
-
-
-def _data_version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA data_version").fetchone()[0])

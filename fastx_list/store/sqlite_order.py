@@ -146,22 +146,28 @@ def head(db: sqlite3.Connection) -> Head:
 
 
 def steps_since(db: sqlite3.Connection, revision: Revision, seen: Head | None) -> list[Revision]:
-    """Return the steps after ``revision``, so many as are read at once. Raises :class:`OrderLost`
-    and :class:`SnapshotNeeded`, see :class:`fastx_list.store.Followed`.
+    """Return the steps after ``revision``, so many as are read at once. Raises what :func:`check`
+    does."""
+    check(db, revision, seen)
+    steps = []
+    for row in db.execute(
+        "SELECT revision, name FROM step WHERE revision > ? ORDER BY revision", (revision.number,)
+    ):
+        steps.append(Revision(*row))
+        if row[0] - revision.number >= AT_ONCE:
+            break
+    return steps
 
-    ``seen`` is where the order was when all up to ``revision`` was read: what the steps between the
-    two had changed again was left out then.
+
+def check(db: sqlite3.Connection, revision: Revision, seen: Head | None) -> None:
+    """Raise :class:`OrderLost` or :class:`SnapshotNeeded`, see
+    :class:`fastx_list.store.Followed`, unless all that followed ``revision`` is kept.
+
+    ``seen`` is where the order was when it was read last: what the steps between the two had
+    changed again was left out then.
     """
-    rows = db.execute(
-        "SELECT revision, name FROM step WHERE revision >= ? ORDER BY revision", (revision.number,)
-    )
-    if rows.fetchone() == revision and (seen is None or _has(db, seen.revision)):
-        steps = []
-        for row in rows:
-            steps.append(Revision(*row))
-            if row[0] - revision.number >= AT_ONCE:
-                break
-        return steps
+    if _has(db, revision) and (seen is None or _has(db, seen.revision)):
+        return
     [oldest] = db.execute("SELECT min(revision) FROM step").fetchone()
     is_same = seen is None or seen.made == head(db).made
     if is_same and oldest is not None and revision.number < oldest:

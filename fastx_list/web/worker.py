@@ -175,6 +175,8 @@ class Worker(SyncWorker):  # type: ignore[misc]
         self._hub = getcurrent()
         # When it was last seen who is too late
         self._looked = time.monotonic()
+        # Whether there is more to read of the store than was read at a time
+        self._is_behind = False
         self._listeners = {listener.fileno(): listener for listener in self.sockets}
         # The one of them that is for users of this machine
         service = self._service()
@@ -203,7 +205,8 @@ class Worker(SyncWorker):  # type: ignore[misc]
             self._serve()
 
     def _serve(self) -> None:
-        for fd, _ in self._epoll.poll(0 if self._working else TURN_SECONDS, AT_ONCE):
+        is_busy = self._working or self._is_behind
+        for fd, _ in self._epoll.poll(0 if is_busy else TURN_SECONDS, AT_ONCE):
             if fd in self._listeners:
                 self._accept(self._listeners[fd])
             elif fd == self.PIPE[0]:
@@ -212,6 +215,8 @@ class Worker(SyncWorker):  # type: ignore[misc]
                 self._greenlets[fd].switch()
         if self._working:
             self._working.popleft().switch()
+        if self._is_behind:
+            self._read_store()
         now = time.monotonic()
         if now - self._looked >= TURN_SECONDS:
             self._looked = now
@@ -229,6 +234,7 @@ class Worker(SyncWorker):  # type: ignore[misc]
         if service is not None:
             with suppress(Exception):  # the next request meets it again, and says it
                 service.refresh()
+            self._is_behind = service.replica.is_behind and service.replica.pause <= 0
 
     def _service(self) -> Services | None:
         found: Services | None = getattr(self.wsgi, "extensions", {}).get(EXTENSION)

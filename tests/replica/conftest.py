@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastx_list.replica import doubt
+from fastx_list.replica import doubt, reading
 from fastx_list.replica import replica as replica_module
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.view import Entry
@@ -47,6 +47,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The replica's clock: ``now`` counts its seconds."""
     clock = SimpleNamespace(now=1000.0)
     times = SimpleNamespace(monotonic=lambda: clock.now, time=lambda: clock.now)
-    for module in (replica_module, doubt):
+    for module in (reading, replica_module, doubt):
         monkeypatch.setattr(module, "time", times)
     return clock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,18 @@ class Wrapped:
         self.calls: list[str] = []
         self.failing: str | None = None
         self.is_full = False
-        # Called while a snapshot is read
-        self.snapshot_takes: Callable[[], None] = lambda: None
+        # Called while all is read
+        self.reading_takes: Callable[[], None] = lambda: None
 
     def _count(self, name: str) -> None:
         self.calls.append(name)
         if self.failing is not None:
             raise StoreError(self.failing)
 
-    def snapshot(self) -> Changes:
-        self._count("snapshot")
-        self.snapshot_takes()
-        return self._store.snapshot()
+    def read_all(self) -> Generator[None, None, Changes]:
+        self._count("read_all")
+        self.reading_takes()
+        return (yield from self._store.read_all())
 
     def changes(self, revision: Revision, timeout: float = 0) -> Changes | None:
         self._count("changes")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from fastx_list.replica.replica import REFILL_SECONDS, Replica
+from fastx_list.replica.doubt import REFILL_SECONDS
+from fastx_list.replica.replica import Replica
 from fastx_list.replica.view import Entry
 from fastx_list.store import Changes, Store, StoreError
 from tests.replica.stores import Wrapped, beat, ids_of, numbered, observe, remove_database
@@ -25,8 +26,8 @@ class Doubtful(Wrapped):
     def overdue(self) -> Sequence[str]:
         return self.late
 
-    def snapshot(self) -> Changes:
-        return replace(super().snapshot(), age=self.age)
+    def read_all(self) -> Generator[None, None, Changes]:
+        return replace((yield from super().read_all()), age=self.age)
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def test_servers_that_stay_away_are_waited_for_no_longer_than_is_said(
     beat(agent)
     replica.refresh()
     remove_database(database)
-    store.snapshot_takes = lambda: setattr(clock, "now", clock.now + takes)
+    store.reading_takes = lambda: setattr(clock, "now", clock.now + takes)
     began = clock.now
     replica.refresh()
     while replica.problem is not None:

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from fastx_list.replica import trail
-from fastx_list.replica.replica import REFILL_SECONDS, Replica
+from fastx_list.replica.doubt import REFILL_SECONDS
+from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Everything, Topic
 from fastx_list.replica.trail import Missed
 from fastx_list.replica.view import Entry

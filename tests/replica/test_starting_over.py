@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from fastx_list.model.session import Session
-from fastx_list.replica.replica import REFILL_SECONDS, RETRY_SECONDS, Replica
+from fastx_list.replica.doubt import REFILL_SECONDS, RETRY_SECONDS
+from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Change
 from fastx_list.replica.view import Entry
 from fastx_list.store import (
@@ -62,7 +64,7 @@ def test_starting_over_yields_exactly_the_differences(
     _trim(agent, monkeypatch, kept, changed, new)
     store.calls.clear()
     changes = replica.follow(0)
-    assert store.calls == ["changes", "snapshot"]
+    assert store.calls == ["changes", "read_all"]
     assert by_id(changes) == [
         Change("s2", "alice", entry_of(changed), entry_of(old[1])),
         Change("s3", "alice", None, entry_of(old[2])),
@@ -127,19 +129,19 @@ def test_a_store_that_was_made_anew_while_it_could_not_be_read_is_read_from_the_
 
 
 class Forgetful(Wrapped):
-    """Has always lost the history; its second snapshot cannot be read."""
+    """Has always lost the history; the second time that all is read it cannot be."""
 
-    snapshots = 0
+    readings = 0
 
     def changes(self, revision: Revision, timeout: float = 0) -> Changes | None:
         super().changes(revision, timeout)
         raise SnapshotNeeded
 
-    def snapshot(self) -> Changes:
-        self.snapshots += 1
-        if self.snapshots == 2:
+    def read_all(self) -> Generator[None, None, Changes]:
+        self.readings += 1
+        if self.readings == 2:
             raise StoreError("no such disk")
-        return super().snapshot()
+        return (yield from super().read_all())
 
 
 def test_a_snapshot_that_fails_after_the_history_was_left_is_taken_later(
@@ -261,7 +263,7 @@ def test_a_large_store_is_not_read_again_and_again_while_its_servers_are_waited_
     beat(agent)
     replica.refresh()
     remove_database(database)
-    store.snapshot_takes = lambda: setattr(clock, "now", clock.now + 0.5)
+    store.reading_takes = lambda: setattr(clock, "now", clock.now + 0.5)
     replica.refresh()
     assert replica.problem == (
         "the store has lost what it had, and agents have not written it again yet"
@@ -272,7 +274,7 @@ def test_a_large_store_is_not_read_again_and_again_while_its_servers_are_waited_
     assert store.calls == []
     clock.now += 0.1
     replica.refresh()
-    assert store.calls == ["snapshot"]
+    assert store.calls == ["read_all"]
 
 
 def test_a_revocation_that_cannot_be_written_again_holds_here(

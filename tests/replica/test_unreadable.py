@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastx_list.replica.replica import RETRY_SECONDS, Replica
+from fastx_list.replica.doubt import RETRY_SECONDS
+from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Change
 from fastx_list.replica.view import Entry
 from fastx_list.store import Store, StoreError

@@ -17,7 +17,8 @@ from fastx_list.live.bus import Bus, Mailbox, News, snapshot_of
 from fastx_list.live.frames import FramedEntry
 from fastx_list.model.server import Server
 from fastx_list.model.session import Session
-from fastx_list.replica.replica import RETRY_SECONDS, Replica
+from fastx_list.replica.doubt import RETRY_SECONDS
+from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Everything, Topic
 from fastx_list.replica.view import Entry
 from fastx_list.store import Lease, StoreError
@@ -293,9 +294,9 @@ class Sidecar(Reader):
     def turn(self) -> None:
         more = True
         while more:
-            was_behind = self.framed._is_behind
+            was_behind = self.framed.is_behind
             self.bus.publish(self.framed.follow(0))
-            more = (was_behind or self.framed._is_behind) and self.framed.pause <= 0
+            more = (was_behind or self.framed.is_behind) and self.framed.pause <= 0
             while self.bus.tell():
                 pass
         pause = self.world.random.choice((0.01, 0.1, 0.5, 1.0))
