@@ -149,6 +149,18 @@ class Diag:
         found: list[tuple[bytes, int]] = self._one(diag_messages.accepted(inode))
         return found
 
+    def other_end(self, key: bytes) -> tuple[int, int] | None:
+        """Return maker and inode of the other end of the TCP connection of this ``key``; ``None``
+        if it is not in this network namespace. Raises the same errors."""
+        found: tuple[int, int] | None = self._one(diag_messages.other_end(key))
+        return found
+
+    def unix_peer(self, inode: int) -> tuple[int | None, int] | None:
+        """Return the same of a unix socket; the maker is ``None`` before Linux 5.3. Raises the same
+        errors."""
+        peer: int | None = self._one(diag_messages.peer(inode))
+        return None if peer is None else (self._one(diag_messages.maker(peer)), peer)
+
     def _table(self, question: Question) -> Any:
         """Return what a whole table says: the same object as before if it is the same."""
         answer = self._answer(question)

@@ -164,6 +164,29 @@ def _read_accepted(parts: Iterable[_Part]) -> list[tuple[bytes, int]]:
     return found
 
 
+def _read_other_end(parts: Iterable[_Part]) -> tuple[int, int] | None:
+    for data, position, _ in parts:
+        _, state, _, uid, inode = _TCP_ANSWER.unpack_from(data, position)
+        if state != LISTEN and inode:  # the kernel falls back on who listens at the port
+            return uid, inode
+    return None
+
+
+def _read_peer(parts: Iterable[_Part]) -> int | None:
+    return next((peer for peer in _numbers(parts, _PEER) if peer), None)
+
+
+def _read_maker(parts: Iterable[_Part]) -> int | None:
+    return next(_numbers(parts, _UID), None)
+
+
+def _numbers(parts: Iterable[_Part], kind: int) -> Iterator[int]:
+    for data, position, end in parts:
+        for each, value in _attributes(data, position + _UNIX_ANSWER.size, end):
+            if each == kind:
+                yield _U32.unpack_from(value)[0]
+
+
 def _attributes(data: bytes, position: int, end: int) -> Iterator[tuple[int, bytes]]:
     while position + _ATTRIBUTE.size <= end:
         length, kind = _ATTRIBUTE.unpack_from(data, position)
@@ -217,3 +240,29 @@ def accepted(inode: int) -> Question:
     """What is the accepted unix socket with this ``inode``?"""
     query = _unix_query(ESTABLISHED, _SHOW_NAME | _SHOW_PEER, inode)
     return Question(_SOCK_DIAG_BY_FAMILY, query, _read_accepted, is_table=False)
+
+
+def other_end(key: bytes) -> Question:
+    """Who has made the other end of the TCP connection of this ``key``, and what is its inode, if
+    that is in the same network namespace?"""
+    ports, addresses = key[3:5] + key[1:3], key[21:37] + key[5:21]
+    swapped = key[:1] + ports + addresses + key[37:41] + _U32.pack(_NO_COOKIE) * 2
+    query = _tcp_query(swapped, 0)
+    return Question(_SOCK_DIAG_BY_FAMILY, query, _read_other_end, is_table=False)
+
+
+def peer(inode: int) -> Question:
+    """Which is the other end of this unix socket?"""
+    query = _unix_query(ESTABLISHED, _SHOW_PEER, inode)
+    return Question(_SOCK_DIAG_BY_FAMILY, query, _read_peer, is_table=False)
+
+
+def maker(inode: int) -> Question:
+    """Which user has made this unix socket?"""
+    query = _unix_query(ESTABLISHED, _SHOW_UID, inode)
+    return Question(_SOCK_DIAG_BY_FAMILY, query, _read_maker, is_table=False)
+
+
+def remote_address(key: bytes) -> bytes:
+    """Return the address of the other end of the TCP connection of this ``key``, 4 or 16 bytes."""
+    return key[21:25] if key[0] == socket.AF_INET else key[21:37]

@@ -12,6 +12,7 @@ from operator import is_
 
 from fastx_list.agent.clock import clock
 from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
+from fastx_list.agent.far_ends import Relays
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.logins import Logins
 from fastx_list.agent.process import (
@@ -82,6 +83,8 @@ class Machine:
         self._heard: dict[str | None, Heard] = {}
         # What shows displays to viewers.
         self.mirrors = Mirrors()
+        # Through what viewers reach sessions.
+        self.relays = Relays()
         # Whose processes they are.
         self.logins = Logins()
         # The identities of processes that could not be looked into in this look, so that it is not
@@ -111,6 +114,7 @@ class Machine:
         self._on_displays = {uid: each for uid, each in self._on_displays.items() if uid in users}
         subordinates.read()
         self.mirrors.begin()
+        self.relays.begin()
         self.limits.begin(is_first=self.last_look is None, made_for=self.made_for)
         self.claimed, self.held, self._displays = set(), set(), set()
         self.kinds_before, self.kinds = self.kinds, {}
@@ -263,6 +267,19 @@ class Machine:
         know. Of none, none are open, whatever we may know."""
         if not inodes:
             return inodes
+        held = self.held_sockets(process)
+        if held is None:
+            return None
+        unproved = self.sockets(process).unproved
+        return frozenset(
+            inode
+            for descriptor, inode in held
+            if inode in inodes and (inode not in unproved or is_unix_socket(descriptor))
+        )
+
+    def held_sockets(self, process: Process) -> list[tuple[str, int]] | None:
+        """Return the descriptors of sockets that ``process`` has open, with their inodes; ``None``
+        if we may not know."""
         directory = f"/proc/{process.pid}/fd"
         try:
             with os.scandir(directory) as entries:
@@ -271,14 +288,8 @@ class Machine:
             if error.errno in EXHAUSTED:
                 raise Unanswered(f"what process {process.pid} has open") from None
             return None
-        unproved = self.sockets(process).unproved
-        opened = set()
-        for name in names:
-            descriptor = f"{directory}/{name}"
-            inode = socket_inode(descriptor)
-            if inode in inodes and (inode not in unproved or is_unix_socket(descriptor)):
-                opened.add(inode)
-        return frozenset(opened)
+        found = ((each, socket_inode(each)) for each in (f"{directory}/{name}" for name in names))
+        return [(descriptor, inode) for descriptor, inode in found if inode is not None]
 
     def report_sockets(self) -> None:
         """Say which sockets cannot be known now, and when that is over."""

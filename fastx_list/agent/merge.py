@@ -188,6 +188,9 @@ def _continue(session: Session, facts: Facts, before: Known, moment: Moment) -> 
         # A name that was said once holds until another one is: name services may be away.
         login=session.login if facts.has_name else known.login,
         clients=session.clients if facts.has_clients else known.clients,
+        client_addresses=(
+            session.client_addresses if facts.has_clients else known.client_addresses
+        ),
         started=known.started,
         last_connect=moment.now if came else known.last_connect,
         last_disconnect=moment.now if left else known.last_disconnect,

@@ -78,6 +78,14 @@ class ProcNet:
         """Not to be known: what proc(5) tells of has no key."""
         raise DiagError("proc(5) cannot be asked for one connection")
 
+    def other_end(self, key: bytes) -> tuple[int, int] | None:
+        """Not to be known, likewise."""
+        raise DiagError("proc(5) cannot be asked for one connection")
+
+    def unix_peer(self, inode: int) -> tuple[int | None, int] | None:
+        """Not to be known."""
+        raise DiagError("proc(5) does not tell which sockets belong together")
+
     def unix(self) -> tuple[list[tuple[bytes, int, int | None]], list[tuple[bytes, int]]]:
         """As ``Diag.unix``; who made a socket is not told."""
         listening: list[tuple[bytes, int, int | None]] = []

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from fastx_list.agent.display import Application, Screen
 from fastx_list.agent.facts import Facts
+from fastx_list.agent.far_ends import FarEnds
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.start import overrides
@@ -34,6 +35,7 @@ class ServedSession:
         # Its X server's; None while there is none to be asked.
         self.screen: Screen | None = None
         self._application = Application(process)
+        self._far_ends = FarEnds(process)
         # The inodes of those of its X server's sockets that the process has open.
         self.held: frozenset[int] = frozenset()
         # Whether the look before has seen that it served nothing yet.
@@ -69,12 +71,13 @@ class ServedSession:
             lambda: (each for each in self.applications(machine) if each.uid == self.process.uid)
         )
         connections = self.all_connections(machine)
+        addresses = self._far_ends.of(connections, machine)
         login, started = machine.logins.of(self.process.uid), self.process.started
         geometry = None if self.screen is None else self.screen.geometry
         has_clients = connections is not None or self._is_unknowable(machine)
         # Whatever may be another than in the last look
         now = (
-            *(*application, connections, has_clients, login, started, geometry),
+            *(*application, connections, addresses, has_clients, login, started, geometry),
             *(self.window_mode, self.display),
         )
         if self.said is None or now != self._told:
@@ -92,6 +95,7 @@ class ServedSession:
                 app_pid=app_pid,
                 clients=None if connections is None else len(connections),
                 connections=connections,
+                client_addresses=addresses,
                 has_clients=has_clients,
                 params=self._params,
                 display=self.display,

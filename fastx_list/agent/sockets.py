@@ -9,11 +9,12 @@ from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from fastx_list.agent.diag import Diag, Kept, TooMany
-from fastx_list.agent.diag_messages import DiagError
+from fastx_list.agent.diag_messages import DiagError, remote_address
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.proc_net import ProcNet
 from fastx_list.agent.signs import Signs, signs_of
 from fastx_list.agent.tables import TcpTable, UnixTable, addresses
+from fastx_list.model.addresses import LOCAL, address_in
 
 T = TypeVar("T")
 _NONE: frozenset[int] = frozenset()
@@ -31,6 +32,15 @@ class _Read(NamedTuple):
     table: TcpTable
     sign: object
     until: float
+
+
+class OtherEnd(NamedTuple):
+    """The other end of a connection."""
+
+    address: str | None  # as :mod:`fastx_list.model.addresses` has it; None if it is not known
+    # Who has made it, and which it is; None if it is elsewhere, or not known
+    uid: int | None = None
+    inode: int | None = None
 
 
 class Heard:
@@ -136,6 +146,23 @@ class Sockets:
             lasting = inodes if before is None else inodes & before.made.get(maker, _NONE)
             heard.lasting[maker] = kept[maker] if kept.get(maker) == lasting else lasting
         return heard.lasting
+
+    def tcp_accepted(self) -> frozenset[int]:
+        """Return the inodes of the connections over TCP that were accepted here, as far as they are
+        known."""
+        return self._tcp.accepted if self._tcp is not None else _NONE
+
+    def other_end(self, inode: int) -> OtherEnd | None:
+        """Return the other end of a connection, over TCP or a unix socket; ``None`` if there is no
+        such one any more, or it cannot be known. Raises
+        :class:`fastx_list.agent.door.Unanswered` if it cannot be known now."""
+        key = self._tcp.connected[inode][2] if self._tcp and inode in self._tcp.connected else None
+        if key is not None:
+            uid, other = self._tell(lambda teller: teller.other_end(key)) or (None, None)
+            return OtherEnd(address_in(remote_address(key)), uid, other)
+        if self._unix is None or inode not in self._unix.inodes:
+            return None
+        return OtherEnd(LOCAL, *(self._tell(lambda teller: teller.unix_peer(inode)) or ()))
 
     def tcp_inodes(self) -> Mapping[int, int] | None:
         """Return the local ports of all TCP sockets, established and listening ones, by inode;

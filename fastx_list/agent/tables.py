@@ -40,6 +40,13 @@ class TcpTable:
         return {maker: frozenset(inodes) for maker, inodes in made.items()}
 
     @cached_property
+    def accepted(self) -> frozenset[int]:
+        """The other ones, which somebody here has accepted."""
+        return frozenset(
+            inode for inode, (_, port, _) in self.connected.items() if port in self.listening
+        )
+
+    @cached_property
     def keys(self) -> frozenset[bytes]:
         return frozenset(key for _, _, key in self.connected.values() if key)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from operator import itemgetter, methodcaller
+from functools import partial
+from operator import itemgetter
 
 from fastx_list.command.terminal import (
     Column,
@@ -59,6 +60,11 @@ def _local(milliseconds: int | None) -> str | None:
         return str(milliseconds)
 
 
+def _member(name: str, session: Members) -> object:
+    value = session.get(name)  # which an older agent may not have written
+    return (" ".join(value) or None) if isinstance(value, list) else value
+
+
 def _busy(server: Members) -> str | None:
     return None if server["cpu"] is None else f"{server['cpu']:.0f} %"
 
@@ -88,10 +94,10 @@ _OF_A_SESSION = {
     "state": Column(COLUMNS["state"], state, 3),
     "started": Column(COLUMNS["started"], lambda session: ago(session["started"]), 4),
     "geometry": Column(COLUMNS["geometry"], itemgetter("geometry"), 6),
-    "kind": Column(COLUMNS["kind"], methodcaller("get", "kind"), 5, cut_end),
+    "kind": Column(COLUMNS["kind"], partial(_member, "kind"), 5, cut_end),
 }
 _OF_A_SESSION |= {
-    name: Column(COLUMNS[name], methodcaller("get", name), 7)  # an older agent may not write it
+    name: Column(COLUMNS[name], partial(_member, name), 7, cut_words)
     for name in COLUMNS
     if name not in (*_OF_A_SESSION, "hostname", "windowMode")
 }
@@ -99,18 +105,13 @@ _OF_THE_PAST = {
     "name": _NAME,
     "login": _LOGIN,
     "display": _DISPLAY,
-    "kind": Column(COLUMNS["kind"], methodcaller("get", "kind"), 6, cut_end),
+    "kind": Column(COLUMNS["kind"], partial(_member, "kind"), 6, cut_end),
     "began": Column(_OF_COURSE["began"], lambda session: _local(session["began"]), 4),
     "ended": Column(_OF_COURSE["ended"], lambda session: _local(session["ended"]), 3),
     "connectedSeconds": Column(
         _OF_COURSE["connectedSeconds"], lambda session: duration(session["connectedSeconds"]), 5
     ),
-    "addresses": Column(
-        _OF_COURSE["addresses"],
-        lambda session: " ".join(session["addresses"]) or None,
-        7,
-        cut_words,
-    ),
+    "addresses": Column(_OF_COURSE["addresses"], partial(_member, "addresses"), 7, cut_words),
 }
 _OF_A_SERVER = {
     "id": Column(_OF_SERVERS["id"], itemgetter("id"), 6),

@@ -32,6 +32,15 @@ class _WholeNumber(fields.Integer):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
+class _Several(fields.List[Any]):
+    """Some values, which do not change."""
+
+    def _deserialize(
+        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
+    ) -> Any:
+        return tuple(super()._deserialize(value, attr, data, **kwargs))
+
+
 _KINDS: dict[type, type[fields.Field[Any]]] = {
     bool: fields.Boolean,
     float: fields.Float,
@@ -136,7 +145,7 @@ def _field(
         [item, *_] = items = get_args(each.type)
         if ... not in items:
             options["validate"].append(validate.Length(equal=len(items)))
-        return fields.List(_KINDS[item](), **options)
+        return _Several(_KINDS[item](), **options)
     if get_origin(each.type) is Mapping:
         return fields.Dict(**options)
     if each.type is int:
@@ -181,6 +190,9 @@ def _plain_value(each: Declared) -> str:
         pattern = "|".join(re.escape(to_json(choice)) for choice in form.choices)
     elif isinstance(form, validate.Regexp):  # of what stands in JSON as it is
         pattern = '"(?:' + str(form.regex.pattern).removesuffix(r"\Z") + ')"'
+    elif get_origin(each.type) is tuple:  # of any number
+        pattern = _PATTERNS[get_args(each.type)[0]]
+        pattern = rf"\[(?:{pattern}(?:,{pattern})*)?\]"
     else:
         pattern = _PATTERNS[get_origin(each.type) or each.type]
     return f"(?:{pattern}|null)" if each.nullable else f"(?:{pattern})"

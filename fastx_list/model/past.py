@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
+from fastx_list.model.addresses import MAX_ADDRESSES
 from fastx_list.model.json import to_json
 from fastx_list.model.member import Member, writing_schema
 from fastx_list.model.session import MILLISECONDS, Session
 
-MAX_ADDRESSES = 100  # of one session
 # Clients that come, and that leave, of which one change of a session tells each; who registers a
 # session may say any number
 MAX_TOLD = 20
@@ -101,7 +101,7 @@ def _visits(past: Past, session: Session, is_set: bool) -> Visits:
 
 def addresses_of(session: Session) -> tuple[str, ...]:
     """Return where the clients of a session are that are connected, as far as that is known."""
-    return tuple(getattr(session, "client_addresses", None) or ())
+    return session.client_addresses or ()
 
 
 def _joined(known: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:

@@ -56,6 +56,8 @@ class Filter:
         if isinstance(value, (int, float)):
             whole, floating = self._numbers
             return value in whole if isinstance(value, int) else value in floating
+        if isinstance(value, tuple):
+            return any(each.strip() in self.values for each in value or ("",))
         return isinstance(value, str) and value.strip() in self.values
 
 
@@ -87,12 +89,14 @@ class Query:
 
 def look_up(members: Members, name: str) -> Any:
     """Return what ``name`` stands for: a member, else one of the ``params``; ``None`` if there is
-    no such thing.
+    no such thing. A member that is several texts is a tuple of them.
 
     ``params.name`` reaches a param that a member of the same name hides.
     """
     if name in members:
-        return members[name]
+        value = members[name]
+        is_texts = isinstance(value, list) and all(isinstance(each, str) for each in value)
+        return tuple(value) if is_texts else value
     params = members.get("params") or {}
     if name in params:
         return params[name]
@@ -107,12 +111,14 @@ def matches(members: Members, filters: Iterable[Filter]) -> bool:
 def sort_key(value: Any) -> tuple[int, Any] | None:
     """Return the place of ``value`` in an order; ``None`` for what comes last in both directions.
 
-    Numbers (and booleans, as 0 and 1) come by value and before strings; strings come casefolded;
-    ``null``, missing, arrays and objects come last in both directions; ties come by ``id``
-    ascending in both directions.
+    Numbers (and booleans, as 0 and 1) come by value and before strings; strings come casefolded,
+    and several texts of a member as one; ``null``, missing, other arrays and objects come last in
+    both directions; ties come by ``id`` ascending in both directions.
     """
     if isinstance(value, (int, float)):
         return (0, value)
+    if isinstance(value, tuple) and value:
+        value = " ".join(value)
     if isinstance(value, str):
         return (1, value.casefold())
     return None

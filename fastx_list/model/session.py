@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
+from fastx_list.model.addresses import Addresses
 from fastx_list.model.json import from_json, to_json
 from fastx_list.model.member import Member, check_members, declared, plain_form, writing_schema
 
@@ -144,6 +145,15 @@ class Said(Start):
     display: Annotated[
         int | None, Member("display", "Display", "number of its X display", limits=Range(0, 65535))
     ] = None
+    client_addresses: Annotated[
+        tuple[str, ...] | None,
+        Member(
+            "clientAddresses",
+            "From",
+            "where its clients come from that are connected: IPv4, IPv6, or local (a unix socket)",
+            limits=Addresses(),
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +228,7 @@ COLUMNS = {
         "geometry",
         "started",
         "kind",
+        "clientAddresses",
     )
 }
 
@@ -250,7 +261,13 @@ def decode(text: str) -> Session:
     """Return the session whose JSON is ``text``, as :func:`encode` writes it. What another release
     left out is unknown."""
     members = from_json(text)
-    return Session(**{each.attribute: members.get(each.member.name) for each in _declared})
+    return Session(
+        **{each.attribute: _decoded(members.get(each.member.name)) for each in _declared}
+    )
+
+
+def _decoded(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 # The end of the JSON of a session as it is written as a rule. In a text of JSON quotes are escaped,

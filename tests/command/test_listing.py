@@ -36,7 +36,15 @@ def test_ls_lists_sorts_and_filters(command: Command, observe: Observe) -> None:
     )
     done = command("ls", "--login", "alice")
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["SESSION", "DISPLAY", "STATE", "STARTED", "GEOMETRY", "KIND"]
+    assert lines[0].split() == [
+        "SESSION",
+        "DISPLAY",
+        "STATE",
+        "STARTED",
+        "GEOMETRY",
+        "KIND",
+        "FROM",
+    ]
     assert len(lines) == 3
     assert "xterm" in lines[1] and "disconnected" in lines[1] and "d ago" in lines[1]
     assert "blender\ufffd[2J " + "x" * 200 + " " in lines[2]
@@ -67,6 +75,7 @@ def test_ls_lists_the_sessions_of_all_logins_with_whose_they_are(
         "STARTED",
         "GEOMETRY",
         "KIND",
+        "FROM",
     ]
     assert lines[1].split()[:2] == ["xterm", "alice"] and lines[2].split()[:2] == [
         "blender",

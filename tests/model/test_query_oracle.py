@@ -122,6 +122,7 @@ def session_lists(draw: st.DrawFn) -> list[Members]:
             "sharing": draw(st.none() | st.booleans()),
             "disconnectTimeout": minutes,
             "disconnectTImeout": minutes,
+            "clientAddresses": draw(st.none() | st.lists(words, max_size=2)),
             "kind": draw(st.none() | words),
         }
         assert tuple(members) == MEMBERS

@@ -77,7 +77,7 @@ def test_it_says_what_people_ask(tab: Tab, alice: User) -> None:
         ["3 h ago", "2 h ago", "1 h ago", "1 min ago", just, "–"]
     )
     expect(tab.rows.first.locator("td")).to_have_text(
-        ["one", "connected", "desktop", "here.example", ":4", "800x600", "3 h ago", "–"]
+        ["one", "connected", "desktop", "here.example", ":4", "800x600", "3 h ago", "–", "–"]
     )
 
 

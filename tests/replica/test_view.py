@@ -72,7 +72,7 @@ def test_a_page_is_part_of_the_whole_from_either_end(
 ) -> None:
     placed, last = dict[str, tuple[int, Any]](), list[str]()
     for index, value in enumerate(values):
-        key = sort_key(value)
+        key = sort_key(look_up({"name": value}, "name"))
         if key is None:
             last.append(f"{index:02}")
         else:

@@ -91,6 +91,7 @@ def test_a_rootless_session_is_followed_from_start_to_stop(
         "sharing": None,
         "disconnectTimeout": None,
         "disconnectTImeout": None,
+        "clientAddresses": [],
         "kind": "xpra",
     }
     assert began - 50 <= session["started"] <= time.time() * 1000
@@ -102,7 +103,7 @@ def test_a_rootless_session_is_followed_from_start_to_stop(
     attached = listed(watched, user, clients=1, geometry="1600x1200")
     assert attached["lastConnect"] >= began
     there = xpra.attach(user, desk, f"tcp://127.0.0.1:{port}/", "two")
-    listed(watched, user, clients=2)
+    listed(watched, user, clients=2, clientAddresses=["127.0.0.1", "local"])
     began = time.time() * 1000
     end(here)
     left = listed(watched, user, clients=1)
@@ -203,7 +204,7 @@ def test_a_server_with_two_sockets_counts_the_clients_of_both(
     other = xpra.attach(user, desk, f"socket:{door}", "two")
     listed(watched, user, clients=1)
     client = xpra.attach(user, desk, f":{display}", "one")
-    listed(watched, user, clients=2)
+    listed(watched, user, clients=2, clientAddresses=["local"])
     end(other)
     listed(watched, user, clients=1)
     end(client)

@@ -22,7 +22,9 @@ SETTINGS = [{"FASTX_LIST_PUBLISHED_ONLY": "true"}, {"FASTX_LIST_COMPAT": "fastx"
 @pytest.fixture(autouse=True)
 def _sessions(observe: Observe) -> None:
     observe(
-        session("a", kind="xrdp"), session("b", kind="xpra", params={"kind": "mine"}), session("c")
+        session("a", kind="xrdp", client_addresses=("192.0.2.1", "local")),
+        session("b", kind="xpra", params={"kind": "mine"}),
+        session("c", client_addresses=()),
     )
 
 
@@ -50,6 +52,17 @@ def test_sessions_say_of_what_kind_they_are_and_can_be_asked_for_by_it(
     assert [each["id"] for each in content(client.get(f"{url}?filter=kind%3D%3Dxpra"))] == ["b"]
     found = content(client.get(f"{url}?filter=params.kind%3D%3Dmine"))
     assert [each["id"] for each in found] == ["b"]
+
+
+@pytest.mark.parametrize(
+    "filters, found",
+    [("local", "a"), ("192.0.2.1,::1", "a"), ("192.0.2.2", ""), ("", "bc"), ("local,", "abc")],
+)
+def test_clients_addresses_can_be_asked_for_one_by_one(
+    client: FlaskClient, token: Issue, filters: str, found: str
+) -> None:
+    url = f"/api/list/{token('alice')}?filter=clientAddresses%3D%3D{filters}"
+    assert "".join(each["id"] for each in content(client.get(url))) == found
 
 
 @pytest.mark.parametrize("address", ["/api/list", "/api/admin/session"])

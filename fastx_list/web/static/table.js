@@ -5,7 +5,10 @@ import { ago, exact, nameOf, shorten, stateOf, visible } from "./words.js";
 
 const FRESH = 4000, GONE = 3000; // milliseconds that what is new stands out, and that what has gone stays to be seen
 
-const plain = (value) => ({ text: value === null || value === undefined ? "–" : shorten(visible(value)) });
+const plain = (value) => {
+  const text = Array.isArray(value) ? value.join(" ") : value ?? "";
+  return { text: text === "" && value !== "" ? "–" : shorten(visible(text)) };
+};
 const timed = (time) => (time === null ? plain(null) : { since: time });
 // The page says which columns there are. Those are shown as the members they are named after, except for these.
 const SPECIAL = {

@@ -55,6 +55,7 @@ def test_a_session_is_listed_and_followed_from_its_start_to_its_end(
             "sharing": None,
             "disconnectTimeout": None,
             "disconnectTImeout": None,
+            "clientAddresses": [],
             "kind": "tigervnc",
         }
         # The kernel counts starts in hundredths of a second

@@ -1,0 +1,121 @@
+"""Where the clients of a session come from, as the kernel's tables have it.
+
+Who reaches a session through a relay on this machine (xrdp, websockify, guacd, the server of an ssh
+tunnel) seems to be here. The relay has both connections open: the one to the session, and the one
+that its client has made to it. So the far end is known where all that a relay has accepted comes
+from one address. Where it does not, or may not be looked into, it is the nearer end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastx_list.agent.door import Unanswered
+from fastx_list.agent.process import Process
+from fastx_list.model.addresses import in_order
+
+if TYPE_CHECKING:
+    from fastx_list.agent.machine import Machine
+
+# What the names of relays begin with: a name proves nothing, but spares looking into all others
+RELAYS = ("xrdp", "websockify", "python", "guacd", "sshd", "dropbear", "xpra", "stunnel", "haproxy")
+MAX_BEHIND = 3  # relays, one behind the other
+MAX_RELAYS = 1000  # of one user that are looked into
+MAX_ACCEPTED = 64  # connections of one relay that are followed
+ATTEMPTS = 10  # looks in which one connection is asked about
+
+
+class FarEnds:
+    """Where the clients of one session come from. Each connection is asked about once."""
+
+    def __init__(self, process: Process) -> None:
+        """``process`` serves the session."""
+        self._process = process
+        # By connection: where it comes from, or in how many looks that was not to be known.
+        self._known: dict[int, str | int] = {}
+        # The connections that were asked for last, and where they come from.
+        self._connections: frozenset[int] | None = None
+        self._addresses: tuple[str, ...] | None = None
+        # Whether some of them are to be asked about again.
+        self._is_unsure = False
+
+    def of(self, connections: frozenset[int] | None, machine: Machine) -> tuple[str, ...] | None:
+        """Return where ``connections`` come from, which are the inodes of their ends here; ``None``
+        if there are some, and of none that is known."""
+        if connections == self._connections and not self._is_unsure:
+            return self._addresses
+        self._connections, self._addresses, self._is_unsure = connections, None, False
+        if connections is None:
+            return None
+        self._known = {inode: self._known.get(inode, 0) for inode in connections}
+        for inode, known in self._known.items():
+            if isinstance(known, int) and known < ATTEMPTS:
+                self._known[inode] = self._ask(inode, machine, known + 1)
+        found = [each for each in self._known.values() if isinstance(each, str)]
+        if found or not connections:
+            self._addresses = in_order(found)
+        return self._addresses
+
+    def _ask(self, inode: int, machine: Machine, attempt: int) -> str | int:
+        try:
+            behind = MAX_BEHIND if attempt < ATTEMPTS else 0
+            return _far_end(inode, self._process, machine, behind) or ATTEMPTS
+        except Unanswered:
+            self._is_unsure |= attempt < ATTEMPTS
+            return attempt
+
+
+class Relays:
+    """The relays that run, and what they have open, as of one look."""
+
+    def __init__(self) -> None:
+        # The youngest first, by user.
+        self._of_users: dict[int, list[Process]] = {}
+        # The sockets that each has open, by pid; None if we may not know.
+        self._opened: dict[int, frozenset[int] | None] = {}
+
+    def begin(self) -> None:
+        """Begin a look."""
+        self._of_users, self._opened = {}, {}
+
+    def holder(self, inode: int, uid: int, machine: Machine) -> Process | None:
+        """Return the relay of user ``uid`` that has the socket ``inode`` open. Raises
+        :class:`fastx_list.agent.door.Unanswered` if that cannot be known now."""
+        if uid not in self._of_users:
+            theirs = machine.listing.by_user.of(uid)[::-1]
+            found = [each for each in theirs if each.stat.name.startswith(RELAYS)]
+            self._of_users[uid] = found[:MAX_RELAYS]
+        for process in self._of_users[uid]:
+            if inode in (self.opened(process, machine) or ()):
+                return process
+        return None
+
+    def opened(self, relay: Process, machine: Machine) -> frozenset[int] | None:
+        """Return the sockets that ``relay`` has open; ``None`` if we may not know. Raises the same
+        error."""
+        if relay.pid not in self._opened:
+            with machine.limits.spending(relay.payer):
+                held = machine.held_sockets(relay)
+            self._opened[relay.pid] = None if held is None else frozenset(each for _, each in held)
+        return self._opened[relay.pid]
+
+
+def _far_end(inode: int, holder: Process, machine: Machine, behind: int) -> str | None:
+    """Return where the connection comes from whose end ``inode`` the process ``holder`` has, with
+    at most so many relays ``behind`` it; ``None`` if it is none any more, or not to be known."""
+    end = machine.sockets(holder).other_end(inode)
+    if end is None or end.inode is None or end.uid is None or not behind:
+        return None if end is None else end.address
+    relay = machine.relays.holder(end.inode, end.uid, machine)
+    return (relay and _before(relay, machine, behind - 1)) or end.address
+
+
+def _before(relay: Process, machine: Machine, behind: int) -> str | None:
+    """Return where all comes from that ``relay`` has accepted; ``None`` if that is not one place,
+    or not to be known."""
+    opened = machine.relays.opened(relay, machine) or frozenset()
+    accepted = opened & machine.sockets(relay).tcp_accepted()
+    if not accepted or len(accepted) > MAX_ACCEPTED:
+        return None
+    ends = {_far_end(inode, relay, machine, behind) for inode in accepted}
+    return ends.pop() if len(ends) == 1 else None
