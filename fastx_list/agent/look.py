@@ -119,6 +119,7 @@ class Look:
             self._kinds = {
                 each.identity: name for name in self._sources for each in self._facts.get(name, ())
             }
+        self._succeeds("what sessions use", partial(machine.meter.go_on, machine))
         self.machine.report_sockets()
         self._succeeds("what is of no kind", partial(explain_unclaimed, machine))
         self._report_unanswered()

@@ -15,6 +15,7 @@ from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
 from fastx_list.agent.far_ends import Relays
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.logins import Logins
+from fastx_list.agent.meter import Meter
 from fastx_list.agent.process import (
     Process,
     by_age,
@@ -85,6 +86,8 @@ class Machine:
         self.mirrors = Mirrors()
         # Through what viewers reach sessions.
         self.relays = Relays()
+        # What the sessions use.
+        self.meter = Meter()
         # Whose processes they are.
         self.logins = Logins()
         # The identities of processes that could not be looked into in this look, so that it is not

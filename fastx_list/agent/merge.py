@@ -15,6 +15,7 @@ from fastx_list.agent.clock import STEP_SECONDS
 from fastx_list.agent.display import STARTING_SECONDS
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.process import Process
+from fastx_list.agent.steady import steady
 from fastx_list.model.params import check_params
 from fastx_list.model.session import Session, Start, complete, session_of
 from fastx_list.store import AT_ONCE
@@ -183,6 +184,7 @@ def _continue(session: Session, facts: Facts, before: Known, moment: Moment) -> 
     keep_command = (
         not facts.stated and known.app_pid is not None and (is_settled or facts.app_pid is None)
     )
+    memory, cpu = _used(known, facts)
     return replace(
         session,
         # A name that was said once holds until another one is: name services may be away.
@@ -191,12 +193,26 @@ def _continue(session: Session, facts: Facts, before: Known, moment: Moment) -> 
         client_addresses=(
             session.client_addresses if facts.has_clients else known.client_addresses
         ),
+        cpu=cpu,
+        memory=memory,
         started=known.started,
         last_connect=moment.now if came else known.last_connect,
         last_disconnect=moment.now if left else known.last_disconnect,
         command=known.command if keep_command else facts.command,
         app_pid=known.app_pid if keep_command else facts.app_pid,
     )
+
+
+def _used(known: Session, facts: Facts) -> tuple[int | None, int | None]:
+    """Return memory and processor time of a session that was known: as they were until they are
+    measured, the second of which takes two times, and differ."""
+    memory, cpu = facts.memory, facts.cpu
+    if not facts.is_measured:
+        return known.memory, known.cpu
+    if facts.stated or memory is None:
+        return memory, cpu
+    memory = round(steady("memory", known.memory, memory))
+    return memory, known.cpu if cpu is None else round(steady("cpu", known.cpu, cpu))
 
 
 def _by_the_clock_now(before: Known, facts: Facts, moment: Moment) -> Session:

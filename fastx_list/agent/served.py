@@ -74,11 +74,12 @@ class ServedSession:
         addresses = self._far_ends.of(connections, machine)
         login, started = machine.logins.of(self.process.uid), self.process.started
         geometry = None if self.screen is None else self.screen.geometry
+        used = machine.meter.of(self.process, self.display)
         has_clients = connections is not None or self._is_unknowable(machine)
         # Whatever may be another than in the last look
         now = (
             *(*application, connections, addresses, has_clients, login, started, geometry),
-            *(self.window_mode, self.display),
+            *(self.window_mode, self.display, used),
         )
         if self.said is None or now != self._told:
             self._told = now
@@ -97,6 +98,9 @@ class ServedSession:
                 connections=connections,
                 client_addresses=addresses,
                 has_clients=has_clients,
+                cpu=None if used is None else used.cpu,
+                memory=None if used is None else used.memory,
+                is_measured=used is not None,
                 params=self._params,
                 display=self.display,
                 is_new=self.is_new and self.said is None,

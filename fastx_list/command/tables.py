@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
+from typing import Any
 
 from fastx_list.command.terminal import (
     Column,
@@ -18,7 +19,7 @@ from fastx_list.command.terminal import (
 from fastx_list.model.member import declared
 from fastx_list.model.past import Course
 from fastx_list.model.server import Server
-from fastx_list.model.session import COLUMNS
+from fastx_list.model.session import BYTES, COLUMNS, MEMBERS, MILLISECONDS, PERCENT
 from fastx_list.text import ago, duration, size, state
 
 
@@ -62,7 +63,10 @@ def _local(milliseconds: int | None) -> str | None:
 
 def _member(name: str, session: Members) -> object:
     value = session.get(name)  # which an older agent may not have written
-    return (" ".join(value) or None) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return " ".join(value) or None
+    show = _BY_UNIT.get(MEMBERS[name].unit) if name in MEMBERS else None
+    return value if value is None or show is None else show(value)
 
 
 def _busy(server: Members) -> str | None:
@@ -79,6 +83,7 @@ def _load(server: Members) -> str | None:
     return None if averages is None else " ".join(f"{load:.2f}" for load in averages)
 
 
+_BY_UNIT: dict[str, Callable[[Any], str]] = {BYTES: size, MILLISECONDS: ago, PERCENT: "{} %".format}
 _OF_COURSE = {each.member.name: each.member.label for each in declared(Course)}
 _OF_SERVERS = {each.member.name: each.member.label for each in declared(Server)}
 _NAME = Column(COLUMNS["name"], _name, 1, cut_end)

@@ -33,6 +33,7 @@ PUBLISHED = (
     *("cpuPercentage", "videoRam", "sharing", "disconnectTimeout", "disconnectTImeout"),
 )
 
+PERCENT, BYTES = "percent of one core", "bytes"
 MILLISECONDS = "milliseconds since 1970-01-01 UTC"
 _NUMBER = "takes a number, 0 or more"
 _KILOBYTES = "takes a whole number of kB"
@@ -154,6 +155,20 @@ class Said(Start):
             limits=Addresses(),
         ),
     ] = None
+    cpu: Annotated[
+        int | None,
+        Member(
+            "cpu",
+            "CPU",
+            "what its processes have used over the last minute",
+            unit=PERCENT,
+            limits=Range(0, 2**31),
+        ),
+    ] = None
+    memory: Annotated[
+        int | None,
+        Member("memory", "Memory", "what its processes use", unit=BYTES, limits=Range(0, 2**53)),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +244,8 @@ COLUMNS = {
         "started",
         "kind",
         "clientAddresses",
+        "cpu",
+        "memory",
     )
 }
 

@@ -7,11 +7,15 @@ from flask import Blueprint, Response, render_template, request
 
 from fastx_list.api.elsewhere import host_of_request
 from fastx_list.api.services import services
-from fastx_list.model.session import COLUMNS, MEMBERS, MILLISECONDS, PUBLISHED
+from fastx_list.model.session import BYTES, COLUMNS, MEMBERS, MILLISECONDS, PERCENT, PUBLISHED
 
 blueprint = Blueprint("page", __name__)
 
-_TIMES = [name for name, member in MEMBERS.items() if member.unit == MILLISECONDS]
+# What the page shows otherwise than as it is, by how
+_SHOWN_AS = {
+    kind: [name for name, member in MEMBERS.items() if member.unit == unit]
+    for kind, unit in (("times", MILLISECONDS), ("sizes", BYTES), ("percents", PERCENT))
+}
 
 
 @blueprint.get("/")
@@ -32,7 +36,7 @@ def page() -> Response:
                 for name, member in MEMBERS.items()
                 if name == member.name and name != "params" and name not in hidden
             },
-            times=_TIMES,
+            shown_as=_SHOWN_AS,
         ),
         f"script-src 'self'; connect-src 'self' ws://{live} wss://{live}; ",
     )

@@ -44,6 +44,8 @@ def test_ls_lists_sorts_and_filters(command: Command, observe: Observe) -> None:
         "GEOMETRY",
         "KIND",
         "FROM",
+        "CPU",
+        "MEMORY",
     ]
     assert len(lines) == 3
     assert "xterm" in lines[1] and "disconnected" in lines[1] and "d ago" in lines[1]
@@ -76,6 +78,8 @@ def test_ls_lists_the_sessions_of_all_logins_with_whose_they_are(
         "GEOMETRY",
         "KIND",
         "FROM",
+        "CPU",
+        "MEMORY",
     ]
     assert lines[1].split()[:2] == ["xterm", "alice"] and lines[2].split()[:2] == [
         "blender",

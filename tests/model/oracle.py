@@ -40,6 +40,8 @@ MEMBERS = (
     "disconnectTimeout",
     "disconnectTImeout",
     "clientAddresses",
+    "cpu",
+    "memory",
     "kind",
 )
 YES = ("1", "true", "yes", "on")

@@ -47,6 +47,9 @@ def test_it_says_what_people_ask(tab: Tab, alice: User) -> None:
                 "window_mode": "desktop",
                 "geometry": "800x600",
                 "display": 4,
+                "client_addresses": ("192.0.2.1", "local"),
+                "cpu": 12,
+                "memory": 300 * 1024**2,
             },
             "b": {"command": "three", "started": now() - 2 * HOUR, "clients": 3},
             "c": {
@@ -77,7 +80,10 @@ def test_it_says_what_people_ask(tab: Tab, alice: User) -> None:
         ["3 h ago", "2 h ago", "1 h ago", "1 min ago", just, "–"]
     )
     expect(tab.rows.first.locator("td")).to_have_text(
-        ["one", "connected", "desktop", "here.example", ":4", "800x600", "3 h ago", "–", "–"]
+        [
+            *("one", "connected", "desktop", "here.example", ":4", "800x600", "3 h ago"),
+            *("–", "192.0.2.1 local", "12 %", "300 MiB"),
+        ]
     )
 
 

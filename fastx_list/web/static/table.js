@@ -1,7 +1,7 @@
 // The table: one row a session, kept as long as the session is listed, changed only where the session has.
 
 import { filterFor } from "./find.js";
-import { ago, exact, nameOf, shorten, stateOf, visible } from "./words.js";
+import { ago, exact, nameOf, shorten, size, stateOf, visible } from "./words.js";
 
 const FRESH = 4000, GONE = 3000; // milliseconds that what is new stands out, and that what has gone stays to be seen
 
@@ -9,7 +9,9 @@ const plain = (value) => {
   const text = Array.isArray(value) ? value.join(" ") : value ?? "";
   return { text: text === "" && value !== "" ? "–" : shorten(visible(text)) };
 };
-const timed = (time) => (time === null ? plain(null) : { since: time });
+const given = (show) => (value) => (value === null || value === undefined ? plain(null) : show(value));
+// What the page says is not shown as it is, by how
+const SHOWN_AS = { times: given((since) => ({ since })), sizes: given((count) => ({ text: size(count) })), percents: given((value) => plain(`${value} %`)) };
 // The page says which columns there are. Those are shown as the members they are named after, except for these.
 const SPECIAL = {
   name: { show: (session) => plain(nameOf(session)) },
@@ -42,7 +44,8 @@ export class Table {
     this.#times = new Set(table.dataset.times.split(" "));
     this.#all = [...table.tHead.rows[0].cells].map((cell) => {
       const name = cell.className;
-      const show = (session) => (this.#times.has(name) ? timed : plain)(session[name]);
+      const as = Object.keys(SHOWN_AS).find((kind) => table.dataset[kind].split(" ").includes(name));
+      const show = (session) => (as ? SHOWN_AS[as] : plain)(session[name]);
       return { cell, name, sortBy: name, show, ...SPECIAL[name] };
     });
     for (const { cell, sortBy } of this.#all) cell.firstChild.addEventListener("click", () => on.sort(sortBy));

@@ -12,6 +12,14 @@ export const visible = (text) => String(text)
   .replace(/[\0-\x1f]/g, (character) => String.fromCharCode(0x2400 + character.charCodeAt(0)))
   .replace(/[\x7f-\x9f]/g, "\ufffd");
 
+/** A number of bytes in the largest unit that fits, such as 7.7 GiB. */
+export function size(count) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const power = Math.min(Math.max(Math.floor(Math.log2(count) / 10), 0), units.length - 1);
+  const number = count / 1024 ** power;
+  return `${number.toFixed(number >= 10 || !power ? 0 : 1)} ${units[power]}`;
+}
+
 /** The text cut to so many characters; what is cut off stands where a session's members are shown in full. */
 export const shorten = (text, most = 160) =>
   text.length <= most ? text : `${text.slice(0, most).replace(/[\ud800-\udbff]$/, "")}…`; // not half of a surrogate pair
