@@ -45,6 +45,7 @@ class _Outcome(NamedTuple):
     value: Any
     error: BaseException | None
     seconds: float  # it took, without the time that the thread waited for a processor
+    work: float  # the thread's processor time for it, in seconds
 
 
 class _Courier:
@@ -64,12 +65,13 @@ class _Courier:
         while (call := self._calls.get()) is not None:
             value: Any = None
             failure: BaseException | None = None
-            began = time.monotonic() - _delay(delays)
+            began, worked = time.monotonic() - _delay(delays), time.thread_time()
             try:
                 value = call()
             except BaseException as error:  # it is raised where the call came from
                 failure = error
-            self._outcomes.put(_Outcome(value, failure, time.monotonic() - _delay(delays) - began))
+            took = time.monotonic() - _delay(delays) - began
+            self._outcomes.put(_Outcome(value, failure, took, time.thread_time() - worked))
             del call, value, failure  # nothing is kept alive by waiting for the next one
         if delays is not None:
             os.close(delays)
@@ -130,6 +132,8 @@ class Door:
         self._waiting: dict[Payer, _Waiting] = {}
         self._accounts = Accounts(OWNER_SECONDS, OWNER_SHARE)
         self._all = Account(ALL_SECONDS, ALL_SHARE, time.monotonic())
+        # The processor time of all calls that were answered in time, in seconds.
+        self.work = 0.0
         # One asks at a time.
         self._lock = threading.Lock()
 
@@ -161,6 +165,7 @@ class Door:
                 self._waiting[owner] = _Waiting(courier, what, time.time())
                 raise Unanswered(what)
             self._free = courier
+            self.work += outcome.work
         if outcome.error is not None:
             raise outcome.error
         value: T = outcome.value

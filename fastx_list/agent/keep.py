@@ -18,7 +18,7 @@ from fastx_list.agent.limits import Limits
 from fastx_list.agent.load import Load
 from fastx_list.agent.look import Look, Looker, Seen, Stopped
 from fastx_list.agent.merge import Known, Moment, merge, session_id
-from fastx_list.agent.occasions import ASK_SECONDS, Occasions
+from fastx_list.agent.occasions import Occasions
 from fastx_list.agent.rights import missing, rights
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.start import SessionJson
@@ -216,6 +216,7 @@ class Agent:
         """Say for whom the next look is made: for everybody again after an interval."""
         machine, now = self.look.machine, time.monotonic()
         machine.made_for = occasions.made_for if now < self._next_for_all else frozenset()
+        machine.users_of_new_servers = occasions.users_of_new_servers
         if not machine.made_for:
             self._next_for_all = now + self._interval
 
@@ -226,7 +227,7 @@ class Agent:
         if occasions is None:
             looker.wait(max(0.0, until - now))
         while occasions is not None and now < until:
-            occasions.rest(min(until - now, ASK_SECONDS))
+            occasions.rest(until - now)
             looker.wait(0.0)
             if occasions.is_due():
                 self.look.machine.doubt_tables()

@@ -11,21 +11,26 @@ from collections.abc import Hashable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from typing import Protocol
 
-from fastx_list.agent.door import Unanswered
+from fastx_list.agent.door import Unanswered, door
 from fastx_list.agent.process import Process, by_age
 from fastx_list.agent.subordinates import Payer
 
 MAX_SESSIONS = 200
 # Of a login in a look, in seconds of processor time: so many, and more for each of its sessions. A
-# session takes a tenth of that as a rule. Who takes more than a quarter in look after look has to
+# session takes a fifth of that as a rule. Who takes more than a quarter in look after look has to
 # wait until that is made up for.
-LOGIN_SECONDS, SESSION_SECONDS = 0.02, 0.0002
+LOGIN_SECONDS, SESSION_SECONDS = 0.02, 0.0001
 LASTING = 1 / 4
 # Whose part of a look takes longer is left out of those that are made sooner for others.
 OTHERS_SECONDS = 0.003
 WAITING_PAUSE = 10.0  # seconds in which nobody waits for X servers after having done so in vain
 MAX_LINES, SAYING_SECONDS = 300, 600.0  # of the log about a login's, and in which so many
 RESERVED_DESCRIPTORS = 128  # for proc(5), the store, and threads that wait
+
+
+def _work() -> float:
+    """Return how much processor time this thread and those that ask for it have had, in seconds."""
+    return time.thread_time() + door.work
 
 
 class Connected(Protocol):
@@ -95,7 +100,7 @@ class Limits:
         # The users who have none in this look, which is made for others.
         self.left_out: Set[Payer] = frozenset()
         # On what is whose our time is being spent; None if it is nobody's. Since and until when, by
-        # the clock of this thread's processor time.
+        # the clock of our processor time.
         self.spends_on: Payer | None = None
         self._since = self._until = 0.0
         # How much was said of what is each user's, and since when, by the monotonic clock.
@@ -152,7 +157,7 @@ class Limits:
     def spend_on(self, payer: Payer | None) -> None:
         """Take note that processor time is from now on spent on what is ``payer``'s, and how much
         was spent on what was whoever's came before."""
-        now = time.thread_time()
+        now = _work()
         if self.spends_on is not None and not self._is_first:
             took, payer_before = now - self._since, self.spends_on
             self._spent[payer_before] = self._spent.get(payer_before, 0.0) + took
@@ -164,7 +169,7 @@ class Limits:
 
     def has_time(self) -> bool:
         """Return whether there is time left in this look for what time is spent on."""
-        return time.thread_time() <= self._until
+        return _work() <= self._until
 
     def has_spent_all(self, payer: Payer) -> bool:
         """Return whether there is no time left in this look for what is ``payer``'s."""

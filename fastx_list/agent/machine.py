@@ -61,6 +61,9 @@ class Machine:
         self.running: Set[str] = frozenset()
         # The users for whom this look is made sooner than at the interval; none if it is not.
         self.made_for: Set[Payer | None] = frozenset()
+        # Those who have begun to wait for somebody at a socket, maybe in another program that one
+        # of their processes has become.
+        self.users_of_new_servers: Set[int] = frozenset()
         # The identities of the processes that a source has taken in this look.
         self.claimed: set[str] = set()
         # The inodes of the sockets at which those are X servers, as far as they are sessions.
@@ -123,7 +126,7 @@ class Machine:
         self.kinds_before, self.kinds = self.kinds, {}
         self.unanswered, self.unread, self.problems = set(), set(), {}
         self.late = set()
-        self.listing.look()
+        self.listing.look(self.users_of_new_servers)
         self.last_look = time.time()
 
     def doubt_tables(self) -> None:

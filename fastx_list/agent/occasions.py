@@ -19,11 +19,12 @@ from fastx_list.agent.accounts import Account, Accounts
 from fastx_list.agent.directories import Directories
 from fastx_list.agent.ends import Ends
 from fastx_list.agent.look import Seen
-from fastx_list.agent.signs import Change
+from fastx_list.agent.signs import WAITS, Change
 from fastx_list.agent.subordinates import Payer, payer
 from fastx_list.agent.traffic import Traffic
 
-ASK_SECONDS = 0.05  # between two times of asking what has happened
+# Between two times of asking what has happened; and where nothing has for some time.
+ASK_SECONDS, ASK_SELDOM_SECONDS, QUIET_SECONDS = 0.05, 0.1, 10.0
 # Of a core, for looks that are made sooner: for what is one login's, and for all of it.
 LOGIN_SECONDS, LOGIN_SHARE = 1.0, 0.03
 ALL_SECONDS, ALL_SHARE = 3.0, 0.1
@@ -56,6 +57,8 @@ class Occasions:
         # What has happened since the last look, and for which of it one is made sooner.
         self._happened: set[Change] = set()
         self.causes: set[Change] = set()
+        # When there was one last, by the monotonic clock.
+        self._last_cause = time.monotonic()
         # What had happened when the last look began.
         self._happened_before: set[Change] = set()
         # How many looks before this one were made only for what there was no time for.
@@ -81,9 +84,17 @@ class Occasions:
         """Follow what the look has ``seen``; it and what came of it are done."""
         self._try(partial(self._follow, seen))
 
+    @property
+    def users_of_new_servers(self) -> Set[int]:
+        """The users who have begun to wait for somebody at a socket."""
+        return {each.uid for each in self.causes if each.what == WAITS and each.uid is not None}
+
     def rest(self, seconds: float) -> None:
-        """Wait for so many seconds, or until something happens that wakes us."""
-        self._woken = self._poll.poll(seconds * 1000)
+        """Wait until it is time to ask what has happened, or something does that wakes us; no
+        longer than ``seconds``."""
+        is_quiet = time.monotonic() - self._last_cause > QUIET_SECONDS
+        most = ASK_SELDOM_SECONDS if is_quiet else ASK_SECONDS
+        self._woken = self._poll.poll(min(seconds, most) * 1000)
 
     def is_due(self) -> bool:
         """Return whether to look now, since something has happened."""
@@ -144,6 +155,7 @@ class Occasions:
             if self._accounts.of(_payer(each), now).balance(now) >= least
         }
         if self.causes:
+            self._last_cause = now
             log.debug("looking sooner: %s", ", ".join(sorted(each.what for each in self.causes)))
         return bool(self.causes)
 

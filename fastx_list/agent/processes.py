@@ -19,7 +19,7 @@ from fastx_list.agent.subordinates import Payer
 
 MAX_YOUNG = 200  # processes of a user that are looked at again though it is not their turn
 # An older process is looked at again every so many looks; of those that follow sooner one counts
-TURNS, TURN_SECONDS = 10, 0.5
+TURNS, TURN_SECONDS = 20, 0.5
 
 K = TypeVar("K", bound=Hashable)
 Count = tuple[bytes, bytes]  # of threads, and the last one's pid
@@ -86,10 +86,10 @@ class Processes:
         self._turns: list[set[int]] = [set() for _ in range(TURNS)]
         self._turn, self._turned = 0, 0.0
 
-    def look(self) -> None:
-        """Bring it up to date. Raises ``OSError``, and
-        :class:`fastx_list.agent.door.Unanswered` if processes cannot be looked at now; then all
-        is as it was."""
+    def look(self, doubted: Set[int] = frozenset()) -> None:
+        """Bring it up to date; of the ``doubted`` users also what old processes run. Raises
+        ``OSError``, and :class:`fastx_list.agent.door.Unanswered` if processes cannot be looked at
+        now; then all is as it was."""
         turn, counted = self._whose_turn_it_is(), count()
         # Where nothing has begun or ended, /proc lists the same; now and then that is tried. A
         # process that is just beginning is counted before it is listed, so it is listed once more.
@@ -101,6 +101,8 @@ class Processes:
         new = _pids(listed - self._listed)
         asked = left_out | new | turn
         asked |= self._still_young(asked)
+        for uid in doubted:
+            asked |= {each.pid for each in self.by_user.of(uid)[-MAX_YOUNG:]}
         self.take({pid: self._look_at(pid) for pid in asked})
         gone = left_out - self.by_pid.keys()
         self._listed = listed.union(map(str, left_out - gone))

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from fastx_list.agent.sockets import Heard
 
 
+WAITS = "a new socket that waits"
+
+
 class Change(NamedTuple):
     """Something that has happened since a look."""
 
@@ -57,7 +60,7 @@ class Signs:
             for path, makers in unix.listeners_at(pattern).items():
                 known_makers = known_paths.get(path, {})
                 new |= {makers[inode] for inode in makers.keys() - known_makers.keys()}
-        return {Change("a new socket that waits", uid) for uid in new}
+        return {Change(WAITS, uid) for uid in new}
 
     def _clients(self, diag: Diag) -> tuple[set[Change], set[bytes]]:
         ports = self.clients.keys() | {_port(key) for key in self.others}

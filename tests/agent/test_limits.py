@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fastx_list.agent import processes as processes_module
-from fastx_list.agent.door import Unanswered
+from fastx_list.agent.door import Unanswered, door
 from fastx_list.agent.limits import (
     LASTING,
     LOGIN_SECONDS,
@@ -139,6 +139,20 @@ def test_who_takes_all_their_time_in_look_after_look_gets_less(
         limits.begin(is_first=False)
     with limits.spending(5):
         pass
+
+
+def test_who_is_asked_through_the_door_pays_for_the_work_of_that() -> None:
+    def work() -> None:
+        end = time.thread_time() + 2 * LOGIN_SECONDS
+        while time.thread_time() < end:
+            pass
+
+    limits = Limits()
+    limits.begin(is_first=False)
+    with limits.spending(5):
+        door.ask("somebody", "something", work, seconds=60)
+    with pytest.raises(Unanswered), limits.spending(5):
+        raise AssertionError
 
 
 def test_there_are_so_many_lines_about_what_is_a_logins_and_no_more(

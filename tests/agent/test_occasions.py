@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
+import psutil
 import pytest
 
 from fastx_list.agent import occasions as module
+from fastx_list.agent import process as process_module
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.look import Looker
 from fastx_list.agent.machine import Machine
@@ -24,7 +29,7 @@ from fastx_list.model.session import Session
 from fastx_list.store import Store, open_store
 from tests.agent.scripted import Scripted, facts, listed
 from tests.chaos.vnc import Desktop, spare_display
-from tests.support import Processes, wait_for
+from tests.support import Processes, program, wait_for
 
 WAITS, COME = "a new socket that waits", "a client that has come"
 ATTEMPTS = 5
@@ -128,6 +133,30 @@ def test_a_start_and_an_end_are_told_at_once(
         wait_for("its end", lambda: session(rarely_looking, desktop) is None)
 
     until_noted(occasions, {WAITS, ENDED}, live)
+
+
+def test_an_old_process_that_becomes_a_server_by_exec_is_told_at_once(
+    rarely_looking: Store, processes: Processes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "go")
+    monkeypatch.setattr(process_module, "YOUNG_SECONDS", 0.2)
+    server = program("Xtigervnc", "tigervnc-standalone-server")
+    command = (
+        f"read line <{tmp_path}/go; exec {server} :{spare_display()} -rfbport 0 -SecurityTypes None"
+    )
+    shell = processes.start(["sh", "-c", command], "shell")
+    started = psutil.Process(shell.pid).create_time()
+    wait_for("it to be old", lambda: time.time() - started > 1)
+    # The session of another process is told in a look that has seen the shell
+    desktop = Desktop(processes, spare_display(), "320x200")
+    await_clients(rarely_looking, desktop, 0)
+    (tmp_path / "go").write_text("\n")
+    # It is the process's turn in minutes only, as looks are so rare here
+    wait_for(
+        "its session",
+        lambda: any(each.server_pid == shell.pid for each in listed(rarely_looking).values()),
+    )
+    desktop.close()
 
 
 def test_a_viewer_that_was_there_for_a_moment_is_none_when_it_has_gone(

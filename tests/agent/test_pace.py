@@ -85,6 +85,7 @@ class Foreseen(Occasions):
         self._pace, self._happens_at = pace, sorted(happens_at)
 
     def rest(self, seconds: float) -> None:
+        seconds = min(seconds, ASK_SECONDS)
         self._pace.waits.append(seconds)
         self._pace.now += seconds
 

@@ -75,6 +75,19 @@ def test_what_belongs_to_several_users_has_no_name_and_a_title_has_its_first_wor
     assert processes.by_name.keys() == {"xpra"} and processes.by_pid.keys() == {2, 3}
 
 
+def test_of_who_has_begun_to_wait_at_a_socket_old_processes_are_looked_at_at_once(
+    proc: Callable[..., Proc],
+) -> None:
+    made, processes = proc(**{f"p{pid}": "sh" for pid in range(2, 60)}), Processes()
+    processes.look()
+    for pid in made.stats:
+        made.stats[pid] = Stat("Xvnc", "S", 1, 100 * pid)
+    processes.look({8})
+    assert len(processes.by_name.of("Xvnc")) < 10
+    processes.look({7})
+    assert len(processes.by_name.of("Xvnc")) == 58
+
+
 def test_a_look_asks_only_for_what_is_new_or_young_and_whose_turn_it_is(
     proc: Callable[..., Proc],
 ) -> None:
