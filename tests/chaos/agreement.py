@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from tests.chaos.chronicle import Chronicle
 from tests.chaos.judge import Question, by_id
 from tests.chaos.operations import ALL, LIVE_URL, OWN, SERVERS, Operations
 from tests.chaos.subscribers import Subscriber, snapshot
@@ -13,6 +14,7 @@ from tests.chaos.truth import Members, differs
 from tests.chaos.world import LIVE_PORT, World
 from tests.support import Answer, wait_for
 
+EARLIER_MS = 5000  # of what has ended before a round history tells as well
 PATIENCE_SECONDS = 240.0  # generous, since nothing here is about speed
 
 
@@ -24,6 +26,8 @@ class Agreement:
         self._patience = patience  # for how many seconds agreement is waited for
         self._operations = operations
         self._difference: str | None = None
+        self._chronicle = Chronicle(world.truth)
+        self._since = round(time.time() * 1000) - EARLIER_MS  # when the round began
 
     def converge(self) -> None:
         """Wait until all agree, and learn what nobody could know before."""
@@ -45,6 +49,30 @@ class Agreement:
         for subscriber in self._operations.subscribers:
             subscriber.must_hurry.clear()
         self._operations.tidy()
+        self._judge_what_happened()
+
+    def _judge_what_happened(self) -> None:
+        every, past = self._listed(ALL), list[Members]()
+        for question in OWN:
+            path = f"/api/history/{self._operations.tokens[question]}"
+            answer = wait_for(
+                "history", lambda: self._asked(f"{path}?limit=1000&since={self._since}")
+            )
+            past += answer.json
+        if isinstance(every, str):
+            self._world.judge.blame(every)
+            return
+        with self._world.store() as store:
+            for wrong in self._chronicle.check(store.archive, [*every.values()], past):
+                self._world.judge.blame(wrong)
+        self._since = round(time.time() * 1000) - EARLIER_MS
+
+    def _asked(self, path: str) -> Answer | None:
+        """Return the answer, unless the store is yet to be reached."""
+        answer = self._world.ask(path)
+        if answer is not None and answer.status not in (200, 503):
+            self._world.judge.blame(f"history is answered with {answer.status}: {answer.body!r}")
+        return answer if answer is not None and answer.status == 200 else None
 
     def _differ(self) -> str | None:
         """Say the first thing that is not as it should be."""

@@ -238,6 +238,8 @@ class Operations:
         path = f"/api/params/{self.tokens[question]}"
         answer = self._world.ask(path, method="POST", body=body, headers=JSON)
         status = None if answer is None else answer.status
+        session.params_set += status == 200
+        session.params_tried += status != 200
         if status == 200 and not self._truth.excuses.older:
             session.notes = [note]
         elif status == 200 or status in (None, 503):
@@ -313,6 +315,7 @@ class Operations:
                 continue
             self._to_revoke.remove(token)
             self.revoked.append(token)
+            self._truth.revoked.append(claims.jti)
         return not self._to_revoke
 
     def _await_revocations(self) -> None:

@@ -101,6 +101,18 @@ PLANTED = [
         "        from fastx_list.replica.topics import Everything\n\n"
         "        replica, topic = self._replica, Everything.SESSIONS\n",
     ),
+    Planted(
+        "the end of a session is told of twice",
+        "store/sqlite_past.py",
+        "    step.db.executemany(_NOTE_END, values)\n",
+        "    step.db.executemany(_NOTE_END, values * 2)\n",
+    ),
+    Planted(
+        "history forgets for how long clients were there when the last one leaves",
+        "model/past.py",
+        "        time, since = time + max(0, now - since), None\n",
+        "        since = None\n",
+    ),
 ]
 
 

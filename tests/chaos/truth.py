@@ -16,6 +16,7 @@ OWNER = "root"  # has the real sessions
 STARTED = 1_700_000_000_000
 TIMES = ("lastConnect", "lastDisconnect")
 START = ("cpuPercentage", "videoRam", "sharing")  # what session.json says of a new one
+ADDRESSES = "clientAddresses"  # which follow from who is connected
 NOTE = "note"  # the param that is set; each value is greater than the one before
 EARLY = 0.7  # of a lease: sessions may end so soon after their agent was last seen to run
 SILENT = 0.5  # of a lease: so long an agent may not be heard of that has nothing to keep it
@@ -43,6 +44,9 @@ class Session:
     starts: list[Members] = field(default_factory=list)
 
     losses: int = 0  # how often its params may have been lost
+    # How often they were set since all agreed, and how often that may or may not have been
+    params_set: int = 0
+    params_tried: int = 0
 
     @property
     def key(self) -> tuple[str | None, int | None]:
@@ -72,10 +76,12 @@ class Session:
     def now_differs(self, found: Members, wall: float) -> str | None:
         """Say how what all seem to agree on differs from the truth."""
         for name, value in {**(self.known or {}), **self.versions[-1]}.items():
-            if name in ("params", "hostname", *TIMES) or (name in START and self.starts):
+            if name in ("params", "hostname", ADDRESSES, *TIMES) or (name in START and self.starts):
                 continue
             if found.get(name) != value:
                 return f"{name} of {self.key} is {found.get(name)!r}, not {value!r}"
+        if found["clients"] == 0 and found.get(ADDRESSES):
+            return f"{ADDRESSES} of {self.key} are {found[ADDRESSES]}, and it has no clients"
         starts = self.starts and [*self.starts, self.known or {}]
         if starts and start_of(found) not in map(start_of, starts):
             return f"{START} of {self.key} are {start_of(found)}, which nobody has said"
@@ -139,6 +145,8 @@ class Truth:
         # Those that have ended since all agreed, too
         self.sessions: list[Session] = []
         self.excuses = Excuses()
+        self.revoked: list[str] = []  # the ids of tokens that were revoked since all agreed
+        self.clocks_set: set[str] = set()  # the servers whose agents had other clocks at some time
         # By server: what its session.json has said. What is broken is not taken, and then the last
         # good one stays in force, but for an agent that has started since and knows of none
         self.starts: dict[str, list[Members]] = {}
@@ -195,7 +203,9 @@ class Truth:
         """Begin anew: all have agreed."""
         self.starved = {}
         self.sessions = self.running
+        self.revoked = []
         for session in self.sessions:
+            session.params_set = session.params_tried = 0
             session.losses += self.excuses.older or session.node in self.excuses.gone
         self.excuses = Excuses()
 

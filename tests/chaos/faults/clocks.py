@@ -45,6 +45,7 @@ def _jumping(world: World, name: str, at_start: bool) -> Iterator[None]:
     excuses.deaths.add(name)
     excuses.clock = True
     if name in AGENTS:
+        world.truth.clocks_set.add(name)
         world.away(name)
         world.back(name)
         # By a clock that is behind, times of the right one are ahead, and are not believed
