@@ -22,7 +22,7 @@ _file = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 def backup(file: Path, force: bool) -> None:
     """Write to FILE what agents cannot find out again: the params of sessions, what is known of
-    those whose machine is away, and revoked tokens.
+    those whose machine is away, revoked tokens, and the history.
 
     Everything may run meanwhile. The file is closed to other users. The secret is not in it.
     """
@@ -60,4 +60,7 @@ def restore(file: Path) -> None:
 
 
 def _amounts(counts: text.Counts) -> str:
-    return f"{amount(counts.sessions, 'session')}, {amount(counts.revoked, 'revoked token')}"
+    return (
+        f"{amount(counts.sessions, 'session')}, {amount(counts.revoked, 'revoked token')}, "
+        f"{amount(counts.past, 'session')} of the history"
+    )

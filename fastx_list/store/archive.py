@@ -7,6 +7,7 @@ order in which things happened.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -41,6 +42,18 @@ class PastRecord(NamedTuple):
     text: str
     past: Past
 
+    @property
+    def login(self) -> str:
+        """Whose it was."""
+        return str(json.loads(self.text)["login"])
+
+
+class Ended(NamedTuple):
+    """A session of the history that has ended, and how many seconds ago, by the store's clock."""
+
+    record: PastRecord
+    age: float
+
 
 class EventPage(NamedTuple):
     """Some events, in their order."""
@@ -64,6 +77,14 @@ class Archive(Protocol):
 
     def read(self, ids: Sequence[str]) -> list[PastRecord]:
         """Return these sessions, but for those that are not kept any more."""
+
+    def ages(self, ids: Sequence[str]) -> list[Ended]:
+        """Return those of these sessions that have ended, with for how long they have been
+        kept."""
+
+    def add(self, sessions: Sequence[Ended]) -> int:
+        """Add sessions that have ended to the history, but for those that it has; return how many.
+        Each is kept for as long as if it had been here since it ended."""
 
     def erase(self, login: str) -> int:
         """Forget the sessions of a login that have ended, and its events; return how many sessions

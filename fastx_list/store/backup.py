@@ -1,9 +1,10 @@
 """What of a store cannot be found out again, as text that any store takes back: one line of JSON
-for the file, and one for each session and each token that is revoked.
+for the file, and one for each session, each token that is revoked, and each session of the history.
 
 Agents write anew what runs. What they cannot know is the params of sessions, what was known of
-those whose machine is away, and revocations. So a restore never takes the place of what is there:
-it adds what is missing, and readers and agents need not notice.
+those whose machine is away, revocations, and the history. So a restore never takes the place of
+what is there: it adds what is missing, and readers and agents need not notice. Events are not in
+it: who follows them would be told again of what has happened before.
 """
 
 from __future__ import annotations
@@ -16,10 +17,18 @@ from typing import Any, NamedTuple
 from fastx_list.model.json import to_json
 from fastx_list.model.params import ParamsError
 from fastx_list.store import Record, Store
-from fastx_list.store.records import Records
+from fastx_list.store.archive import RUNNING, Ended, PastRecord, Span
+from fastx_list.store.division import divide
+from fastx_list.store.records import Records, past_of
 
 FORMAT = "fastx-list backup"
 VERSION = 1
+MAX_AGE = 2**40  # seconds
+MAX_PAST = 100_000  # sessions of the history that a backup holds, the last ones
+_PAST = (
+    *("began", "ended", "connected", "since", "clients", "started", "last_connect"),
+    "last_disconnect",
+)
 
 
 class BackupError(ValueError):
@@ -27,10 +36,11 @@ class BackupError(ValueError):
 
 
 class Counts(NamedTuple):
-    """How many sessions and revoked tokens are meant."""
+    """How many sessions, revoked tokens, and sessions of the history are meant."""
 
     sessions: int
     revoked: int
+    past: int = 0
 
 
 def back_up(store: Store) -> tuple[str, Counts]:
@@ -43,16 +53,26 @@ def back_up(store: Store) -> tuple[str, Counts]:
     lines += [
         to_json({"revoked": jti, "expires": expires}) for jti, expires in snapshot.revoked.items()
     ]
-    return "\n".join(lines) + "\n", Counts(len(sessions), len(snapshot.revoked))
+    ids = store.archive.find(Span(None, until=RUNNING), 0, MAX_PAST, last_first=True)
+    past = [_past_line(each) for some in divide(ids[::-1]) for each in store.archive.ages(some)]
+    counts = Counts(len(sessions), len(snapshot.revoked), len(past))
+    return "\n".join([*lines, *past]) + "\n", counts
+
+
+def _past_line(ended: Ended) -> str:
+    (_, text, past), age = ended
+    known = to_json({**{name: getattr(past, name) for name in _PAST}, "addresses": past.addresses})
+    return f'{{"past":{known},"age":{round(age)},"state":{text}}}'
 
 
 def restore(store: Store, text: str) -> Counts:
-    """Add to ``store`` what it lacks of a backup; return of how many sessions and tokens.
+    """Add to ``store`` what it lacks of a backup; return of how many sessions and tokens, and how
+    much history.
 
     Raises :class:`BackupError` before anything is written, and
     :class:`fastx_list.store.StoreError`, after which it can be done again.
     """
-    sessions, revoked = _read(text)
+    sessions, revoked, past = _read(text)
     snapshot = store.snapshot()
     lacked = {jti: end for jti, end in revoked.items() if jti not in snapshot.revoked}
     store.revoke(lacked)  # first, since nothing else does harm if it is missing
@@ -61,7 +81,7 @@ def restore(store: Store, text: str) -> Counts:
         _add_params(store, running[each.id], each) for each in sessions if each.id in running
     )
     kept = store.remember([each for each in sessions if each.id not in running])
-    return Counts(given + kept, len(lacked))
+    return Counts(given + kept, len(lacked), store.archive.add(past))
 
 
 def _add_params(store: Store, now: Record, then: Record) -> bool:
@@ -82,7 +102,7 @@ def _params(record: Record) -> dict[str, Any]:
     return found
 
 
-def _read(text: str) -> tuple[list[Record], dict[str, int]]:
+def _read(text: str) -> tuple[list[Record], dict[str, int], list[Ended]]:
     lines = enumerate(text.splitlines(), 1)
     head = next((_object(line, number) for number, line in lines), {})
     if head.get("format") != FORMAT:
@@ -90,6 +110,7 @@ def _read(text: str) -> tuple[list[Record], dict[str, int]]:
     if head.get("version") != VERSION:
         raise BackupError("it was made by a newer fastx-list; install that")
     records, sessions, revoked = Records("the backup"), list[Record](), dict[str, int]()
+    past = list[Ended]()
     for number, line in lines:
         found = _object(line, number)
         session = found.get("session")
@@ -97,7 +118,20 @@ def _read(text: str) -> tuple[list[Record], dict[str, int]]:
             sessions += records.session(session.get("id"), to_json(session))
         elif "revoked" in found:
             revoked.update(_revoked(records, found))
-    return sessions, revoked
+        elif isinstance(found.get("past"), dict):
+            past += _ended(records, found["past"], found.get("age"), found.get("state"))
+    return sessions, revoked, past
+
+
+def _ended(records: Records, known: dict[str, Any], age: object, state: object) -> Iterator[Ended]:
+    """Yield the session of the history that a line says, if it is a sound one."""
+    numbers = [known.get(name) for name in _PAST]
+    past = past_of(numbers, to_json(known.get("addresses")))
+    if past is None or past.ended is None or not isinstance(state, dict):
+        return
+    seconds = float(age) if isinstance(age, int) and 0 <= age < MAX_AGE else 0.0
+    for record in records.session(state.get("id"), to_json(state)):
+        yield Ended(PastRecord(record.id, str(record.text), past), seconds)
 
 
 def _revoked(records: Records, found: dict[str, Any]) -> Iterator[tuple[str, int]]:

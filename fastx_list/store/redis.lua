@@ -292,7 +292,8 @@ function steps.revoke()
   return 1
 end
 
-steps.note, steps.erase_past, steps.erase_events = note_once, erase_past, erase_events
+steps.note, steps.add_past = note_once, add_past
+steps.erase_past, steps.erase_events = erase_past, erase_events
 
 -- Carries out what has run out; returns in how many milliseconds to look again.
 function steps.end_leases()

@@ -89,6 +89,23 @@ local function end_past(id, login, server, why)
   note('sessionEnded', id, login, server, more and '{' .. more .. '}')
 end
 
+-- Takes of sessions that have ended, and are not there, the ids, logins, pasts, places, for how many
+-- milliseconds they have been over, and JSON; returns how many that were.
+local function add_past()
+  local count = 0
+  for index = FIRST, #ARGV, 6 do
+    local id, login, line, place, age, text = unpack(ARGV, index, index + 5)
+    if redis.call('HSETNX', key('past'), id, line) == 1 then
+      redis.call('HSET', key('past-texts'), id, text)
+      redis.call('ZADD', key('past-kept'), integer(clock - tonumber(age)), id)
+      redis.call('ZADD', key('past-places'), place, id)
+      redis.call('ZADD', key('past-places:' .. login), place, id)
+      count = count + 1
+    end
+  end
+  return count
+end
+
 -- Drops what is first in a stream for as long as ``is_old`` says so of its field with the time.
 -- There is nothing to drop as a rule, so the first one is looked at alone.
 local function trim(stream, field, is_old)

@@ -19,7 +19,8 @@ from fastx_list.model.event import Event, What
 from fastx_list.model.json import to_json
 from fastx_list.model.past import Past, addresses_of, begin, go_on
 from fastx_list.model.session import Session
-from fastx_list.store.archive import EventPage, PastRecord, Span, bounds, place
+from fastx_list.store.archive import Ended, EventPage, PastRecord, Span, bounds, place
+from fastx_list.store.division import divide
 from fastx_list.store.records import Records, event_of, pairs, past_of, readable, whole
 from fastx_list.store.redis_link import Link
 from fastx_list.store.redis_script import Script
@@ -69,6 +70,35 @@ class RedisArchive:
                     for record in self._records.session(name, text)
                 ]
         return found
+
+    def ages(self, ids: Sequence[str]) -> list[Ended]:
+        if not ids:
+            return []
+        kept, now = self._link.transaction(
+            ("ZMSCORE", self._script.key("past-kept"), *ids),
+            ("HGET", self._script.key("clock"), "now"),
+        )
+        since = dict(zip(ids, kept, strict=True))
+        return [
+            Ended(record, max(0.0, (whole(now) - float(since[record.id])) / 1000))
+            for record in self.read(ids)
+            if since[record.id] is not None and record.past.ended
+        ]
+
+    def add(self, sessions: Sequence[Ended]) -> int:
+        count = 0
+        for some in divide(sessions):
+            texts = (
+                (
+                    *(record.id, login, encode_line(record.past, login), str(record.past.ended)),
+                    *(str(round(age * 1000)), record.text),
+                )
+                for record, age in some
+                for login in (record.login,)
+            )
+            flat = (each for six in texts for each in six)
+            count += int(self._script.run(self._link, "add_past", *flat))
+        return count
 
     def erase(self, login: str) -> int:
         count, more = 0, 1

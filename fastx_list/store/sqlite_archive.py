@@ -10,12 +10,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from fastx_list.model.event import What
-from fastx_list.store.archive import MAX_COUNT, EventPage, PastRecord, Span, bounds
+from fastx_list.store.archive import MAX_COUNT, Ended, EventPage, PastRecord, Span, bounds
 from fastx_list.store.division import divide
 from fastx_list.store.records import Records, event_of, past_of
 from fastx_list.store.sqlite_file import SqliteFile
 from fastx_list.store.sqlite_order import Step
-from fastx_list.store.sqlite_past import OF_PAST, note
+from fastx_list.store.sqlite_past import OF_PAST, add, note
 
 
 class SqliteArchive:
@@ -67,6 +67,26 @@ class SqliteArchive:
                             for record in self._records.session(session_id, row[0])
                         ]
         return found
+
+    def ages(self, ids: Sequence[str]) -> list[Ended]:
+        with self._file.reading() as db:
+            [now] = db.execute("SELECT elapsed FROM head").fetchone()
+            kept = {
+                name: db.execute("SELECT kept FROM past WHERE id = ?", (name,)).fetchone()
+                for name in ids
+            }
+        return [
+            Ended(record, max(0.0, now - row[0]))
+            for record in self.read(ids)
+            if (row := kept[record.id]) and isinstance(row[0], float) and record.past.ended
+        ]
+
+    def add(self, sessions: Sequence[Ended]) -> int:
+        count = 0
+        for some in divide(sessions):
+            with self._write() as step:
+                count += sum(add(step, *each) for each in some)
+        return count
 
     def erase(self, login: str) -> int:
         with self._file.reading() as db:

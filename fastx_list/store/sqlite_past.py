@@ -18,6 +18,7 @@ from fastx_list.store.archive import (
     MAX_KEPT,
     MAX_KEPT_OF_LOGIN,
     RUNNING,
+    PastRecord,
     place,
 )
 from fastx_list.store.records import past_of
@@ -99,6 +100,19 @@ def put(step: Step, session: Session, is_back: bool) -> None:
     for what, count in ((What.CLIENT_LEFT, visits.left), (What.CLIENT_CONNECTED, visits.came)):
         for _ in range(count):
             note(step, what, *about, now_so)
+
+
+def add(step: Step, record: PastRecord, age: float) -> bool:
+    """Add a session that ended ``age`` seconds ago, unless there is one of that id; return whether
+    it was added."""
+    values = record.id, record.login, place(record.past), *_values(record.past), record.text
+    return bool(
+        step.db.execute(
+            f"INSERT OR IGNORE INTO past (id, login, place, {COLUMNS}, text, kept) VALUES"
+            f" ({', '.join('?' * 14)})",
+            (*values, step.now - age),
+        ).rowcount
+    )
 
 
 def end_sessions(step: Step, ids: Iterable[str], said: str = "") -> None:

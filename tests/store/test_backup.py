@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from pathlib import Path
 
 import pytest
 
 from fastx_list.store import Store, StoreError, open_store
+from fastx_list.store.archive import PastRecord, Span
 from fastx_list.store.backup import BackupError, Counts, back_up, restore
 from tests.redis_server import RedisServer
 from tests.store.common import (
@@ -23,6 +25,7 @@ from tests.store.common import (
     params_in,
     running_in,
     until_it_ran_out,
+    write_anything,
 )
 
 
@@ -50,8 +53,8 @@ def test_a_store_of_the_other_kind_gets_all_that_agents_cannot_find_out(
 ) -> None:
     _fill(store)
     text, counts = back_up(store)
-    assert counts == Counts(3, 1)
-    assert restore(other, text) == Counts(3, 1)
+    assert counts == Counts(3, 1, 1)
+    assert restore(other, text) == Counts(3, 1, 1)
     assert dict(other.snapshot().revoked) == {"token": FAR}
     assert running_in(other) == {}  # who runs, agents say
     recalled = {each.id: json.loads(str(each.text)) for each in other.recall("s1")}
@@ -130,3 +133,63 @@ def test_a_store_that_is_not_there_is_not_backed_up(opened: OpenStore, url: str)
     if url.startswith("sqlite"):
         with pytest.raises(StoreError):
             back_up(opened(create=False))
+
+
+def _history(store: Store) -> list[PastRecord]:
+    return store.archive.read(store.archive.find(Span(None), 0, 100, last_first=False))
+
+
+@pytest.mark.programs
+def test_a_store_of_the_other_kind_gets_the_history(store: Store, other: Store) -> None:
+    ended = make_session(1, clients=1, last_connect=7, started=5, client_addresses=("::1",))
+    store.observe("s1", by_id(ended, make_session(2), make_session(3, login="bob")), make_lease())
+    store.observe("s1", by_id(make_session(2)), make_lease())
+    before = [record for record in _history(store) if record.past.ended is not None]
+    assert {record.id for record in before} == {"s1-1", "s1-3"}
+    assert before[0].past.addresses
+    text, counts = back_up(store)
+    assert counts.past == 2
+    other.observe("s1", by_id(make_session(2)), make_lease())
+    place = other.archive.last_event()
+    for added in (2, 0):
+        assert restore(other, text).past == added
+        assert [each for each in _history(other) if each.past.ended is not None] == before
+    assert len(_history(other)) == 3
+    assert other.archive.events(place, 100).events == []  # nobody is told of it again
+    assert other.archive.find(Span("bob"), 0, 9, last_first=False) == ["s1-3"]
+    assert other.archive.erase("bob") == 1 and restore(other, text).past == 1
+    other.close()
+
+
+def test_a_session_that_is_back_is_not_ended_by_a_restore(store: Store) -> None:
+    store.observe("s1", by_id(make_session(1)), make_lease())
+    store.observe("s1", {}, make_lease())
+    text, counts = back_up(store)
+    assert counts.past == 1
+    store.observe("s1", by_id(make_session(1)), make_lease())
+    assert restore(store, text).past == 0
+    [record] = _history(store)
+    assert record.past.ended is None
+
+
+def test_what_is_restored_is_kept_no_longer_than_it_would_have_been(
+    store: Store, opened: OpenStore
+) -> None:
+    store.observe("s1", by_id(make_session(1)), make_lease())
+    store.observe("s1", {}, make_lease())
+    text, _ = back_up(store)
+    old = re.sub(r'"age":[0-9]+', f'"age":{31 * 86_400}', text)
+    assert old != text
+    store.archive.erase("alice")
+    assert restore(store, old).past == 1
+    write_anything(store)
+    assert _history(store) == []
+
+
+@pytest.mark.parametrize("harm", ['"ended":null', '"ended":"x"', '"ended":-1', '"ended":1e300'])
+def test_history_in_a_backup_that_is_none_is_left_out(store: Store, harm: str) -> None:
+    store.observe("s1", by_id(make_session(1)), make_lease())
+    store.observe("s1", {}, make_lease())
+    text, _ = back_up(store)
+    store.archive.erase("alice")
+    assert restore(store, re.sub('"ended":[0-9]+', harm, text)).past == 0
