@@ -8,6 +8,7 @@ from flask import Blueprint, Response, render_template, request
 from fastx_list.api.elsewhere import host_of_request
 from fastx_list.api.services import services
 from fastx_list.model.session import BYTES, COLUMNS, MEMBERS, MILLISECONDS, PERCENT, PUBLISHED
+from fastx_list.text import version
 
 blueprint = Blueprint("page", __name__)
 
@@ -37,6 +38,8 @@ def page() -> Response:
                 if name == member.name and name != "params" and name not in hidden
             },
             shown_as=_SHOWN_AS,
+            place=settings.server_id,
+            version=version(),
         ),
         f"script-src 'self'; connect-src 'self' ws://{live} wss://{live}; ",
     )

@@ -118,8 +118,12 @@ def states(tab: Tab, alice: User) -> Iterator[str]:
         pool="teaching",
     )
     tab.open(alice, admin=True)
+    machines = page.locator("#machines")
+    expect(machines).to_be_visible()
+    if machines.get_attribute("open") is None:
+        machines.locator("summary").click()
     expect(page.locator("#servers")).to_contain_text("teaching")
-    expect(page.get_by_role("columnheader", name="Login")).to_be_visible()
+    expect(page.get_by_role("columnheader", name="Login", exact=True)).to_be_visible()
     yield "administrator"
 
 
@@ -173,6 +177,68 @@ def test_what_moves_can_be_stilled(tab: Tab, alice: User) -> None:
     assert tab.page.evaluate(moving) is False
     alice.has({"a": {**SESSIONS["a"], "clients": 2}})
     expect(tab.row("a")).to_have_class(re.compile("changed"))  # it is seen all the same
+
+
+def ground(page: Page) -> str:
+    return str(page.locator("body").evaluate("(body) => getComputedStyle(body).backgroundColor"))
+
+
+def test_theme_and_density_are_the_users_to_choose(tab: Tab, alice: User) -> None:
+    page = tab.page
+    page.emulate_media(color_scheme="light")
+    alice.has(SESSIONS)
+    tab.open(alice)
+    light, row = ground(page), tab.row("b").bounding_box()
+    page.get_by_label("Theme").select_option("Dark")
+    page.get_by_label("Density").select_option("Compact")
+    assert ground(page) != light
+    smaller = tab.row("b").bounding_box()
+    assert row and smaller and smaller["height"] < row["height"] - 6
+    page.reload()
+    expect(page.get_by_label("Theme")).to_have_value("dark")
+    assert ground(page) != light
+    page.get_by_label("Theme").select_option("System")
+    assert ground(page) == light
+
+
+def test_forced_colours_keep_every_meaning(tab: Tab, alice: User) -> None:
+    tab.page.emulate_media(forced_colors="active")
+    alice.has({"a": {"clients": 1}, "b": {"clients": 0, "last_connect": 1}})
+    tab.open(alice)
+    marks = [
+        tab.row(name)
+        .locator(".state")
+        .evaluate("(cell) => getComputedStyle(cell, '::before').backgroundColor")
+        for name in "ab"
+    ]
+    assert marks[0] != marks[1]
+    alice.has({"a": {"clients": 2}, "b": {"clients": 0, "last_connect": 1}})
+    expect(tab.row("a")).to_have_class(re.compile("changed"))
+    edges = [
+        tab.row(name).evaluate("(row) => getComputedStyle(row).borderInlineStartWidth")
+        for name in "ab"
+    ]
+    assert edges == ["4px", "0px"]
+
+
+SMALL = """(least) => [...document.querySelectorAll(
+    "a[href]:not(p a), button, summary, select, input:not([type=checkbox], [type=radio])"
+)].filter((element) => element.checkVisibility()).filter((element) => {
+    const { width, height } = element.getBoundingClientRect();
+    return height < least || width < least;
+}).map((element) => element.outerHTML.slice(0, 100))"""
+
+
+def test_a_finger_hits_everything_on_a_telephone(tab: Tab, alice: User) -> None:
+    tab.page.set_viewport_size({"width": 360, "height": 800})
+    tab.page.goto(alice.service.url)
+    expect(tab.page.get_by_label("Your token")).to_be_visible()
+    assert tab.page.evaluate(SMALL, 44) == []
+    alice.has(SESSIONS)
+    tab.open(alice, f"&filter=login%3D%3D{alice.login}", admin=True)
+    tab.rows.first.get_by_role("button").click()
+    tab.open_bench()
+    assert tab.page.evaluate(SMALL, 44) == []
 
 
 def go_to(page: Page, wanted: Locator, key: str = "Tab") -> None:

@@ -40,7 +40,19 @@ def test_every_column_sorts(tab: Tab, alice: User) -> None:
     tab.shows("beta", "Alpha", "xterm")
     headers = tab.page.get_by_role("columnheader")
     expect(headers).to_have_text(
-        ["Session", "State", "Mode", "Host", "Display", "Geometry", "Started", "Kind"]
+        [
+            "Session",
+            "State",
+            "Mode",
+            "Host",
+            "Display",
+            "Geometry",
+            "Started",
+            "Kind",
+            "From",
+            "CPU",
+            "Memory",
+        ]
     )
     expect(tab.page.get_by_role("columnheader", name="Started")).to_have_attribute(
         "aria-sort", "descending"
@@ -50,6 +62,9 @@ def test_every_column_sorts(tab: Tab, alice: User) -> None:
         "State": "clients",
         "Mode": "windowMode",
         "Kind": "kind",
+        "From": "clientAddresses",
+        "CPU": "cpu",
+        "Memory": "memory",
         "Host": "hostname",
         "Display": "display",
         "Geometry": "geometry",

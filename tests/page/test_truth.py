@@ -38,7 +38,7 @@ def test_what_is_old_says_as_of_when_and_looks_it_until_it_is_not(tab: Tab, alic
     assert dot(tab) != fresh
     tab.rows.last.scroll_into_view_if_needed()
     expect(bar(tab)).to_be_in_viewport()
-    head = tab.page.locator("thead").bounding_box()
+    head = tab.page.locator("#table thead").bounding_box()
     above = bar(tab).bounding_box()
     assert head and above and head["y"] >= above["y"] + above["height"] - 1
     tab.page.unroute_all()

@@ -1,22 +1,46 @@
-// The machines, for administrators: what each is, how busy, and how many sessions it has. The WebSocket tells all of it.
+// The machines, for administrators: one line that sums up, and a table of what each is, how busy, and how many sessions it has. The
+// WebSocket tells all of it; how busy each was is what it has told since the page was opened.
 
 import { liveAddress, readQuery, requestFor, send } from "./api.js";
+import { keep, kept } from "./keep.js";
 import { Live, Repeater } from "./live.js";
+import { make } from "./table.js";
 import { ago, count, sessions as sessionsOf, shorten, visible } from "./words.js";
 
 const PATH = "api/admin/server";
 const ALL = readQuery(new URLSearchParams({ sortReverse: "false", limit: "" }));
 const POLL = 10_000; // milliseconds, while the WebSocket is away
+const BETWEEN_DRAWINGS = 500; // milliseconds, however much changes
 const GIB = 2 ** 30;
 const BUSY = 0.9; // of a processor or of memory, from which on it catches the eye
+const AT_ONCE = 100; // rows, until somebody asks for more
+const FEW = 4; // machines, which are shown before anybody asks
+const HOUR = 3_600_000, BETWEEN_SAMPLES = 20_000; // milliseconds
+const WIDTH = 90, HEIGHT = 20; // of a sparkline
+const SVG = "http://www.w3.org/2000/svg";
+
+const used = ({ totalmem, freemem }) => (totalmem && freemem !== null ? (totalmem - freemem) / totalmem : null);
+/** @type {Record<string, (server: any) => any>} What each column is sorted by. */
+const KEYS = {
+  id: ({ id }) => id.toLowerCase(), pool: ({ serverPool }) => serverPool?.toLowerCase() ?? null, sessions: ({ sessions }) => sessions,
+  logins: ({ loggedInUsers }) => loggedInUsers, cpu: ({ cpu }) => cpu, hour: ({ cpu }) => cpu, memory: used,
+  load: ({ loadavg }) => loadavg?.[0] ?? null, up: ({ uptime }) => uptime,
+};
+const UPWARDS = new Set(["id", "pool"]); // sorted so at first; of numbers the greatest come first
 
 export class Servers {
   #section;
-  #list;
+  #body;
+  #more;
   #pick;
   #token = null;
   #servers = new Map();
-  #drawing = false;
+  #samples = new Map(); // by server id: [when, load] within the last hour
+  #rows = new Map();
+  #order = { by: "cpu", upwards: false };
+  #most = AT_ONCE;
+  /** @type {number | undefined} */
+  #drawing;
   #repeater = new Repeater((signal) => this.#ask(signal));
   #live = new Live({
     opened: (resumes) => {
@@ -28,7 +52,7 @@ export class Servers {
       if (revision !== undefined) this.#live.since = revision;
       if (revision === null) this.#servers.clear(); // what has changed is not known, so all comes anew
       else if (revision !== undefined) return;
-      else if (data) this.#servers.set(id, data);
+      else if (data) this.#take(data);
       else this.#servers.delete(id);
       this.#drawSoon();
     },
@@ -36,11 +60,26 @@ export class Servers {
     tokenEnded: () => this.rest(), // the list of sessions says so
   });
 
-  /** `section` is a details element with a list in it; `pick` is called with the id of the server that was chosen. */
+  /** `section` is a details element with a table in it; `pick` is called with the id of the server that was chosen. */
   constructor(section, pick) {
     this.#section = section;
-    this.#list = section.querySelector("ul");
     this.#pick = pick;
+    const table = section.querySelector("table");
+    [this.#body] = table.tBodies;
+    this.#more = section.querySelector("#more-machines");
+    this.#more.addEventListener("click", () => {
+      this.#most += AT_ONCE;
+      this.#draw();
+    });
+    for (const cell of table.tHead.rows[0].cells) {
+      cell.firstChild.addEventListener("click", () => {
+        const by = cell.dataset.by;
+        this.#order = { by, upwards: this.#order.by === by ? !this.#order.upwards : UPWARDS.has(by) };
+        this.#draw(true);
+      });
+    }
+    section.querySelector("summary").addEventListener("click", () => keep("machines", section.open ? "closed" : "open"));
+    section.addEventListener("toggle", () => this.#draw());
   }
 
   follow(token) {
@@ -59,6 +98,9 @@ export class Servers {
   stop() {
     this.rest();
     this.#servers.clear();
+    this.#samples.clear();
+    this.#rows.clear();
+    this.#body.replaceChildren();
     this.#section.hidden = true;
   }
 
@@ -71,7 +113,8 @@ export class Servers {
       const { status, data, headers } = await send(requestFor(PATH, this.#token, ALL, "get"), signal);
       const list = data?.result ?? data;
       if (status === 200 && Array.isArray(list) && !this.#live.open) {
-        this.#servers = new Map(list.map((server) => [server.id, server]));
+        this.#servers.clear();
+        list.forEach((server) => this.#take(server));
         this.#live.since = headers.get("X-Revision");
         this.#drawSoon();
       }
@@ -81,75 +124,144 @@ export class Servers {
     if (!signal.aborted && !this.#live.open) this.#repeater.in(POLL);
   }
 
-  #drawSoon() {
-    if (this.#drawing) return;
-    this.#drawing = true;
-    requestAnimationFrame(() => {
-      this.#drawing = false;
-      if (this.#token) this.#draw();
-    });
+  #take(server) {
+    this.#servers.set(server.id, server);
+    if (server.cpu === null) return;
+    const now = Date.now();
+    const samples = (this.#samples.get(server.id) ?? []).filter(([at]) => now - at < HOUR);
+    const last = samples.length > 1 && now - samples[samples.length - 2][0] < BETWEEN_SAMPLES ? samples.pop() : null;
+    samples.push([now, last ? Math.max(last[1], server.cpu) : server.cpu]);
+    this.#samples.set(server.id, samples);
   }
 
-  #draw() {
-    const servers = [...this.#servers.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
-    const total = servers.reduce((sum, { sessions }) => sum + sessions, 0);
+  #drawSoon() {
+    if (this.#drawing) return;
+    this.#drawing = setTimeout(() => {
+      this.#drawing = undefined;
+      if (this.#token) this.#draw();
+    }, BETWEEN_DRAWINGS);
+  }
+
+  #draw(anew = false) {
+    const servers = [...this.#servers.values()];
+    if (this.#section.hidden && servers.length) { // the first of them
+      const was = kept("machines");
+      this.#section.open = was ? was === "open" : servers.length <= FEW;
+    }
     this.#section.hidden = !servers.length;
-    this.#section.querySelector("summary span").textContent =
-      `${count(servers.length)} machine${servers.length === 1 ? "" : "s"}, ${sessionsOf(total)}`;
-    const items = new Map([...this.#list.children].map((item) => [item.dataset.id, item]));
-    servers.forEach((server, index) => {
-      const item = items.get(server.id) ?? this.#make(server.id);
-      items.delete(server.id);
-      fill(item, server);
-      if (this.#list.children[index] !== item) this.#list.insertBefore(item, this.#list.children[index] ?? null);
+    this.#section.querySelector("summary span").textContent = sum(servers);
+    if (!this.#section.open) return;
+    const shown = this.#sorted(servers, anew).slice(0, this.#most);
+    const going = new Map(this.#rows);
+    shown.forEach((server, index) => {
+      const row = this.#rows.get(server.id) ?? this.#make(server.id);
+      going.delete(server.id);
+      fill(row, server, this.#samples.get(server.id) ?? []);
+      if (this.#body.children[index] !== row) this.#body.insertBefore(row, this.#body.children[index] ?? null);
     });
-    for (const item of items.values()) item.remove();
+    for (const [id, row] of going) {
+      row.remove();
+      this.#rows.delete(id);
+    }
+    for (const id of this.#samples.keys()) if (!this.#servers.has(id)) this.#samples.delete(id);
+    this.#more.hidden = shown.length === servers.length;
+    this.#more.textContent = `${count(Math.min(AT_ONCE, servers.length - shown.length))} more of ${count(servers.length)}`;
+    for (const cell of this.#section.querySelectorAll("thead th")) {
+      cell.ariaSort = cell.dataset.by !== this.#order.by ? null : this.#order.upwards ? "ascending" : "descending";
+    }
+  }
+
+  /** While somebody points at them they stay where they are. */
+  #sorted(servers, anew) {
+    const { by, upwards } = this.#order;
+    const place = new Map([...this.#rows.keys()].map((id) => [id, [...this.#body.children].indexOf(this.#rows.get(id))]));
+    const held = !anew && (this.#body.matches(":hover") || this.#body.contains(document.activeElement));
+    const keyed = servers.map((server) => ({ server, key: KEYS[by](server), at: place.get(server.id) ?? Infinity }));
+    keyed.sort((a, b) => (held && a.at !== b.at ? a.at - b.at : compare(a.key, b.key, upwards))
+      || compare(a.server.id, b.server.id, true));
+    return keyed.map(({ server }) => server);
   }
 
   #make(id) {
-    const item = document.createElement("li");
-    item.dataset.id = id;
-    const button = add(item, "button", "name", shorten(visible(id)));
-    button.type = "button";
-    button.title = "Show only the sessions on this machine";
+    const button = make("button", { type: "button", title: "Show only the sessions on this machine" },
+      make("bdi", { textContent: shorten(visible(id)) }));
     button.addEventListener("click", () => this.#pick(id));
-    for (const name of ["where", "cpu", "memory", "numbers"]) add(item, "p", name, "");
-    return item;
+    const cells = Object.keys(KEYS).map((name) => make("td", { className: name }));
+    cells[0].append(button, make("small"));
+    const row = make("tr", {}, ...cells);
+    row.dataset.id = id;
+    this.#rows.set(id, row);
+    return row;
   }
 }
 
-function add(parent, tag, name, text) {
-  const element = document.createElement(tag);
-  element.className = name;
-  element.textContent = text;
-  parent.append(element);
-  return element;
+// What is unknown comes last, whichever way.
+function compare(a, b, upwards) {
+  if (a === null || b === null) return Number(a === null) - Number(b === null);
+  return (a < b ? -1 : a > b ? 1 : 0) * (upwards ? 1 : -1);
 }
 
-function fill(item, server) {
-  const [, where, cpu, memory, numbers] = item.children;
-  const { hostname, serverPool, totalmem, freemem, loadavg, uptime } = server;
-  where.textContent = [hostname === server.id ? "" : hostname, serverPool].filter(Boolean).map(visible).join(" · ");
-  const used = totalmem && freemem !== null ? totalmem - freemem : null;
-  gauge(cpu, "CPU", server.cpu === null ? null : server.cpu / 100, server.cpu === null ? "–" : `${Math.round(server.cpu)} %`);
-  gauge(memory, "Memory", used === null ? null : used / totalmem,
-    used === null ? "–" : `${(used / GIB).toFixed(1)} of ${(totalmem / GIB).toFixed(1)} GiB`);
-  numbers.textContent = [
-    sessionsOf(server.sessions), `${count(server.loggedInUsers)} login${server.loggedInUsers === 1 ? "" : "s"}`,
-    loadavg ? `load ${loadavg[0]}` : "", uptime === null ? "" : `up ${ago(Date.now() - uptime * 1000).replace(/ ago$/, "")}`,
+/** One line of all of them. */
+function sum(servers) {
+  const known = servers.filter(({ cpu }) => cpu !== null);
+  const [busiest] = [...known].sort((a, b) => b.cpu - a.cpu);
+  const memory = servers.filter((server) => used(server) !== null);
+  const troubled = servers.filter(({ problems }) => problems?.length).length;
+  const mean = (values) => Math.round(values.reduce((total, value) => total + value, 0) / values.length);
+  return [
+    `${count(servers.length)} machine${servers.length === 1 ? "" : "s"}`,
+    sessionsOf(servers.reduce((total, { sessions }) => total + sessions, 0)),
+    known.length ? `CPU ${mean(known.map(({ cpu }) => cpu))} %` : "",
+    memory.length ? `memory ${mean(memory.map((server) => (used(server) ?? 0) * 100))} %` : "",
+    servers.length > 1 && busiest ? `busiest ${shorten(visible(busiest.id), 40)}, ${Math.round(busiest.cpu)} %` : "",
+    troubled ? `${count(troubled)} with problems` : "",
   ].filter(Boolean).join(" · ");
 }
 
-function gauge(element, name, share, text) {
-  if (!element.firstChild) {
-    add(element, "span", "label", name);
-    const bar = add(element, "span", "bar-of", "");
-    bar.setAttribute("aria-hidden", "true");
-    add(bar, "span", "share", "");
-    add(element, "span", "value", "");
-  }
-  const [, bar, value] = element.children;
-  element.classList.toggle("busy", share >= BUSY);
+function fill(row, server, samples) {
+  const [name, pool, sessions, logins, cpu, hour, memory, load, up] = row.cells;
+  const { id, hostname, serverPool, totalmem, loadavg, uptime, problems } = server;
+  const share = used(server);
+  say(name.lastChild, problems?.length ? `⚠ ${shorten(visible(problems.join("; ")), 120)}` : hostname === id ? "" : visible(hostname));
+  say(pool, serverPool ? visible(serverPool) : "–");
+  say(sessions, count(server.sessions));
+  say(logins, count(server.loggedInUsers));
+  gauge(cpu, server.cpu === null ? null : server.cpu / 100, server.cpu === null ? "–" : `${Math.round(server.cpu)} %`);
+  drawLine(hour, samples);
+  gauge(memory, share, share === null ? "–" : `${(share * totalmem / GIB).toFixed(1)} of ${(totalmem / GIB).toFixed(1)} GiB`);
+  say(load, loadavg ? String(loadavg[0]) : "–");
+  say(up, uptime === null ? "–" : ago(Date.now() - uptime * 1000).replace(/ ago$/, ""));
+}
+
+function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function gauge(cell, share, text) {
+  if (!cell.firstChild) cell.append(make("span", { className: "bar-of", ariaHidden: "true" }, make("span")), make("span"));
+  const [bar, value] = cell.children;
+  cell.classList.toggle("busy", share >= BUSY);
   bar.firstChild.style.inlineSize = `${Math.round(Math.min(1, Math.max(0, share ?? 0)) * 100)}%`;
-  value.textContent = text;
+  say(value, text);
+}
+
+/** The load over the last hour: time goes to the right, and 100 % is the whole height. */
+function drawLine(cell, samples) {
+  const last = samples[samples.length - 1];
+  if (samples.length < 2) return say(cell, "–");
+  const place = ([at, load]) => `${(WIDTH - (last[0] - at) / HOUR * WIDTH).toFixed(1)},${(HEIGHT - 1 - Math.min(100, load) / 100 * (HEIGHT - 2)).toFixed(1)}`;
+  const points = samples.map(place).join(" ");
+  if (!cell.querySelector("svg")) {
+    const line = document.createElementNS(SVG, "svg");
+    line.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+    line.setAttribute("role", "img");
+    line.append(document.createElementNS(SVG, "polyline"));
+    cell.replaceChildren(line);
+  }
+  const [line] = cell.children;
+  const curve = /** @type {any} */ (line.firstChild);
+  if (curve.getAttribute("points") === points) return;
+  curve.setAttribute("points", points);
+  const loads = samples.map(([, load]) => Math.round(load));
+  line.setAttribute("aria-label", `${Math.min(...loads)} to ${Math.max(...loads)} % since ${ago(samples[0][0])}`);
 }

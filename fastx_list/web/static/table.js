@@ -1,13 +1,13 @@
 // The table: one row a session, kept as long as the session is listed, changed only where the session has.
 
-import { filterFor } from "./find.js";
+import { filterFor, NONE } from "./find.js";
 import { ago, exact, nameOf, shorten, size, stateOf, visible } from "./words.js";
 
 const FRESH = 4000, GONE = 3000; // milliseconds that what is new stands out, and that what has gone stays to be seen
 
 const plain = (value) => {
   const text = Array.isArray(value) ? value.join(" ") : value ?? "";
-  return { text: text === "" && value !== "" ? "–" : shorten(visible(text)) };
+  return { text: text === "" && value !== "" ? NONE : shorten(visible(text)) };
 };
 const given = (show) => (value) => (value === null || value === undefined ? plain(null) : show(value));
 // What the page says is not shown as it is, by how
@@ -18,6 +18,13 @@ const SPECIAL = {
   login: { admin: true },
   state: { sortBy: "clients", show: stateOf },
   display: { show: ({ display }) => plain(display === null ? null : `:${display}`) },
+};
+
+/** @type {Record<string, string>} How wide columns are that are not like others. */
+const WIDTHS = {
+  name: "minmax(9rem, 2.4fr)", login: "minmax(4.5rem, 1fr)", state: "minmax(9.5rem, 1.5fr)", windowMode: "4.75rem",
+  hostname: "minmax(6.5rem, 1.6fr)", display: "4rem", geometry: "5.75rem", started: "5.5rem", kind: "minmax(4.5rem, .7fr)",
+  clientAddresses: "minmax(5.5rem, 1.2fr)", cpu: "3rem", memory: "4.5rem",
 };
 
 /** Make an element: `make("td", { className: "name" }, child, …)`. */
@@ -56,7 +63,7 @@ export class Table {
   set admin(admin) {
     if (admin !== this.#admin) this.clear();
     this.#admin = admin;
-    this.#body.parentElement.classList.toggle("admin", admin);
+    this.#body.parentElement.style.setProperty("--columns", this.#columns.map(({ name }) => WIDTHS[name] ?? "minmax(5.5rem, 1fr)").join(" "));
   }
 
   get #columns() {
@@ -192,6 +199,7 @@ export class Table {
       if (row.keys[index] === key) return [];
       row.keys[index] = key;
       if (kind) row.cells[index].dataset.kind = kind;
+      row.cells[index].classList.toggle("none", label === NONE);
       row.values[index].replaceChildren(...(since === null ? [label] : label ? [label, " ", timeOf(since)] : [timeOf(since)]));
       return [row.cells[index]];
     });
