@@ -87,6 +87,7 @@ def deliver() -> None:
         closing(open_store(settings.store, keep=settings.keep)) as store,
         Deliverer(settings, store.archive, sinks) as deliverer,
     ):
-        say_ready()
-        while not stop.wait(deliverer.turn()):
-            pass
+        pause = deliverer.turn()
+        say_ready()  # what happens from now on is sent
+        while not stop.wait(pause):
+            pause = deliverer.turn()
