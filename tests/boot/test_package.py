@@ -18,6 +18,7 @@ from tests.support import wait_for
 UNITS = ("fastx-list", "fastx-list-live", "fastx-list-agent")
 EVENTS = "fastx-list-events"  # which runs only where it is wanted
 USERS = ("alice", "bob")
+LOCAL = "curl -sS --unix-socket /run/fastx-list/local.sock http://localhost"
 INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends"
 NGINX = """
 set -e
@@ -120,6 +121,18 @@ def test_what_happens_is_sent_on_and_counted_where_that_is_wanted(machine: Machi
     assert "NotFound" in machine.says(f"{CURL}/metrics")
 
 
+def test_each_user_of_the_machine_finds_their_own_sessions_without_a_token(
+    machine: Machine,
+) -> None:
+    for user in USERS:
+        listed = json.loads(machine.says(f"{LOCAL}/api/list", user=user))
+        assert [each["login"] for each in listed] == [user]
+    listed = json.loads(machine.says(f"{LOCAL}/api/admin/session"))
+    assert {each["login"] for each in listed} == set(USERS)
+    wrong = machine.says(f"{LOCAL}/api/admin/session", user="alice")
+    assert "Forbidden" in wrong and "bob" not in wrong
+
+
 def test_an_ordinary_user_is_told_what_to_do(machine: Machine) -> None:
     for command in ("ls", "doctor", "token issue alice"):
         done = machine.run(f"fastx-list {command}", user="alice", check=False)
@@ -199,7 +212,7 @@ def test_no_log_holds_a_token(machine: Machine) -> None:
 def test_a_service_is_exposed_no_more_than_what_it_does_requires(
     machine: Machine, unit: str
 ) -> None:
-    tenths = 23 if unit == "fastx-list-agent" else 11
+    tenths = {"fastx-list-agent": 23, "fastx-list": 12}.get(unit, 11)
     machine.run(f"systemd-analyze security --no-pager --threshold={tenths} {unit}")
 
 

@@ -70,6 +70,9 @@ def test_release_0_1_0_that_was_set_up_by_hand_is_taken_over_under_traffic(
     run(machine, "## From 0.1.0 to 1.0.0")
     asked_for(machine, session)
     assert "AuthError" in machine.says(f"{ASK}/api/list/{revoked}")
+    assert session in machine.says(
+        f"{ASK.replace('list.sock', 'local.sock')}/api/list", user="alice"
+    )
     assert "/usr/lib/fastx-list/" in machine.says("systemctl cat fastx-list-agent")
     wait_for("the pool", lambda: '"old"' in machine.says("fastx-list servers --json"))
 
