@@ -18,11 +18,12 @@ blueprint = Blueprint("health", __name__)
 
 @blueprint.get(HEALTH)
 def health() -> Response:
-    """Answer with 200 for as long as the process can answer, and with what it has counted; to
-    ``fastx-list doctor`` also with the release and which settings it runs with."""
+    """Answer with 200 for as long as the process can answer, and with what it has counted. To
+    ``?more``, asked on this machine as ``fastx-list doctor`` does, also with the release and which
+    settings it runs with."""
     service = services()
     told: dict[str, object] = {}
-    if asks_directly(request, THIS_MACHINE):
+    if request.query_string == b"more" and asks_directly(request, THIS_MACHINE):
         told = {"version": version(), "settings": tokens.fingerprint(service.settings)}
     return jsonify(status="ok", **service.counts, **told)
 

@@ -74,7 +74,7 @@ def _service(service: _Service, settings: Settings) -> Iterator[Finding]:
     if service.socket.exists():
         where, connection = str(service.socket), _Unix(service.socket)
     try:
-        status, health = _ask(connection, HEALTH)
+        status, health = _ask(connection, f"{HEALTH}?more")
         if (status, health.get("status")) != (200, "ok"):
             raise http.client.HTTPException(f"it answers with {status}")
         status, answer = _ask(connection, READY)

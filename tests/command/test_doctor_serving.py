@@ -70,8 +70,9 @@ def test_list_and_sidecar_tell_only_this_machine_which_settings_they_have(servic
     service.start_list()
     service.start_live()
     for port, known in ((service.list_port, {"status"}), (service.live_port, COUNTS)):
-        url = f"http://127.0.0.1:{port}/health"
+        url = f"http://127.0.0.1:{port}/health?more"
         assert fetch(url).json.keys() == known | {"version", "settings"}
+        assert fetch(url.partition("?")[0]).json.keys() == known
         for header in ("X-Forwarded-For", "Forwarded", "Via"):
             assert fetch(url, headers={header: "192.0.2.7"}).json.keys() == known
 
