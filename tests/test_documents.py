@@ -30,6 +30,7 @@ ELSEWHERE = {
     ("settings.md", "fastx-list check"): "tests/boot",
     ("several-machines.md", "FASTX_LIST_STORE"): "lines of the settings",
     ("upgrade.md", ""): "tests/boot",
+    ("users.md", "curl --unix-socket"): "tests/boot",
 }
 # A machine of its own, on which the demonstration runs.
 BOX = """
