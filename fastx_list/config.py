@@ -270,6 +270,9 @@ _DECLARED: dict[str, Declared] = {each.name.upper(): each.metadata[""] for each 
 # Which `up` sets for what it starts
 _OF_A_PROCESS = ("list_port", "live_port")
 
+# What ls and others read from the environment: whom to ask, and with which token
+_OF_A_CLIENT = ("URL", "TOKEN")
+
 # gunicorn's own, which the file may hold, too
 _OTHERS: dict[str, Callable[[str], object]] = {"WEB_CONCURRENCY": values.whole(1, 1000)}
 
@@ -331,6 +334,8 @@ def warnings(found: Sources) -> Iterator[str]:
         if name == variable and (variable not in found.lines or variable in _OTHERS):
             continue
         if variable == settings_file.VARIABLE or variable.startswith(SESSION_PREFIX):
+            continue
+        if name in _OF_A_CLIENT and variable not in found.lines:
             continue
         if name == variable or name not in _DECLARED:
             near = difflib.get_close_matches(name.upper(), _DECLARED, n=1)

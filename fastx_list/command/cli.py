@@ -13,7 +13,7 @@ import click
 
 from fastx_list import config, redaction
 from fastx_list.agent.rights import missing, rights
-from fastx_list.command import backup, events, history, listing, terminal
+from fastx_list.command import backup, events, history, listing, signed_in, terminal
 from fastx_list.command.check import check
 from fastx_list.command.findings import MARKS, status_of
 from fastx_list.command.stop import on_stop, say_ready
@@ -58,7 +58,13 @@ class Commands(click.Group):
             raise click.ClickException(str(error)) from None
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+_STATUS = (
+    "Exit status: 0 if it did what was asked, also if there was nothing to find; 1 if it could not;"
+    " 2 if the command line is wrong. check and doctor have their own: see their --help."
+)
+
+
+@click.group(cls=Commands, epilog=_STATUS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fastx-list")
 def main() -> None:
     """The sessions of remote desktops on this machine, or on several: xrdp, TigerVNC, xpra, X2Go,
@@ -216,7 +222,22 @@ def _log_to_stderr(level: int) -> None:
 
 
 for command in (
-    *(check, listing.ls, listing.watch, listing.servers, history.history, history.erase),
-    *(events.events, events.deliver, backup.backup, backup.restore),
+    *(
+        check,
+        listing.ls,
+        listing.show,
+        listing.watch,
+        listing.servers,
+        history.history,
+        history.erase,
+    ),
+    *(
+        signed_in.login,
+        signed_in.logout,
+        events.events,
+        events.deliver,
+        backup.backup,
+        backup.restore,
+    ),
 ):
     main.add_command(command)

@@ -1,29 +1,26 @@
-"""``fastx-list ls``, ``watch`` and ``servers``: what the store says, in the terminal."""
+"""``fastx-list ls``, ``show``, ``watch`` and ``servers``: what runs now, in the terminal."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-from rich.live import Live
-from rich.text import Text
 
-from fastx_list import config
-from fastx_list.agent.process import login_of
+from fastx_list.command.formats import FOR_PROGRAMS, format_options, print_found
+from fastx_list.command.source import Asked, Whose, source_of, source_options, warn
 from fastx_list.command.stop import interrupt
-from fastx_list.command.tables import server_columns, session_columns
-from fastx_list.command.terminal import echo_json, encoding_of, lines_of, print_table
-from fastx_list.config import Settings
-from fastx_list.model.json import to_json
-from fastx_list.model.query import Query, QuerySchema, matches
-from fastx_list.replica.replica import Replica
-from fastx_list.replica.topics import Everything, Topic
-from fastx_list.replica.view import Entry
-from fastx_list.store import open_store
+from fastx_list.command.tables import (
+    SERVER_MEMBERS,
+    SESSION_MEMBERS,
+    details,
+    server_columns,
+    session_columns,
+)
+from fastx_list.command.terminal import encoding_of, shown
+from fastx_list.command.watching import watch_lines, watch_table
+from fastx_list.model.query import QuerySchema
 from fastx_list.text import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,8 +38,24 @@ class Filters(click.ParamType[str]):
         return str(value)
 
 
+def whose_options(command: F) -> F:
+    """Add the options that say of whom, and where to ask."""
+    for option in (
+        click.option(
+            "--all",
+            "everybody",
+            is_flag=True,
+            help="The sessions of all logins, with whose they are.",
+        ),
+        click.option("--login", help="Whose sessions; without it: yours."),
+        source_options,
+    ):
+        command = option(command)
+    return command
+
+
 def list_options(command: F) -> F:
-    """Add the options that ls and watch share."""
+    """Add the options that say which sessions, in which order, and where to ask."""
     for option in (
         click.option(
             "--filter",
@@ -53,138 +66,152 @@ def list_options(command: F) -> F:
         ),
         click.option("--reverse", is_flag=True, help="From last to first."),
         click.option(
-            "--sort-by",
-            metavar="MEMBER",
-            help="Sort by this member or param; without it: by start.",
+            "--sort-by", metavar="MEMBER", help="Sort by this member or param; else by start."
         ),
-        click.option(
-            "--all",
-            "everybody",
-            is_flag=True,
-            help="The sessions of all logins, with whose they are.",
-        ),
-        click.option("--login", help="Whose sessions; without it: yours."),
+        whose_options,
     ):
         command = option(command)
     return command
 
 
+def page_options(command: F) -> F:
+    """Add the options that cut a page out."""
+    for option in (
+        click.option("--limit", type=click.IntRange(0), help="So many at most."),
+        click.option("--start", type=click.IntRange(0), help="Pass over so many."),
+    ):
+        command = option(command)
+    return command
+
+
+def asked_of(options: dict[str, Any]) -> Asked:
+    """Return the parameters of the API that :func:`list_options` and :func:`page_options` say."""
+    asked = {
+        "sortBy": options["sort_by"],
+        "sortReverse": options["reverse"] or None,
+        "filter": list(options["filters"]),
+        "start": options.get("start"),
+        "limit": options.get("limit"),
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def whose_of(login: str | None, everybody: bool) -> Whose:
+    """Return of whom sessions are asked for."""
+    if everybody and login is not None:
+        raise click.UsageError("--all and --login: take one of the two")
+    return Whose(login, everybody)
+
+
 @click.command()
 @list_options
-@click.option("--json", "as_json", is_flag=True, help="Print what the API would answer.")
+@page_options
+@format_options
+@click.option("-w", "--watch", "follows", is_flag=True, help="Go on, as watch does.")
 def ls(
     login: str | None,
     everybody: bool,
-    sort_by: str | None,
-    reverse: bool,
-    filters: tuple[str, ...],
-    as_json: bool,
+    url: str | None,
+    token_file: str | None,
+    output: str | None,
+    columns: str | None,
+    follows: bool,
+    **options: Any,
 ) -> None:
     """List the sessions that run now, on all machines that share the store."""
-    topic = topic_of(login, everybody)
-    replica = _replica(config.load(), as_json)
-    replica.refresh()
-    body = replica.page(topic, _query(sort_by, reverse, filters)).body.decode()
-    if as_json:
-        echo_json(body)
+    whose, asked = whose_of(login, everybody), asked_of(options)
+    if follows:
+        _watch(url, token_file, whose, asked)
         return
-    sessions = json.loads(body)
-    if sessions:
-        print_table(session_columns(everybody), sessions)
-    else:
-        who = "nobody has a" if isinstance(topic, Everything) else f"{printable(topic)} has no"
-        click.echo(f"{who} session{' that matches' if filters else ''}", err=True)
+    found = source_of(url, token_file, output in FOR_PROGRAMS).sessions(whose, asked)
+    assert found is not None
+    warn(found)
+    print_found(found.items, output, columns, session_columns(everybody), SESSION_MEMBERS)
+    if output in FOR_PROGRAMS or output == "name":
+        return
+    if not found.items:
+        who = (
+            "nobody has a"
+            if everybody
+            else f"{printable(login)} has no"
+            if login
+            else "you have no"
+        )
+        matching = " that matches" if options["filters"] else ""
+        click.echo(f"{who} session{matching}", err=True)
+    elif found.total is not None and len(found.items) < found.total:
+        click.echo(f"{len(found.items)} of {found.total}", err=True)
+
+
+@click.command()
+@click.argument("id")
+@whose_options
+@click.option("-o", "--output", type=click.Choice(("table", "json", "yaml")))
+def show(
+    id: str,
+    login: str | None,
+    everybody: bool,
+    url: str | None,
+    token_file: str | None,
+    output: str | None,
+) -> None:
+    """Print all that is known of the session with this ID, or the only one that begins so."""
+    source = source_of(url, token_file, output in FOR_PROGRAMS)
+    found = source.sessions(whose_of(login, everybody), {})
+    assert found is not None
+    warn(found)
+    items = [each for each in found.items if each["id"] == id]
+    items = items or [each for each in found.items if each["id"].startswith(id)]
+    if len(items) != 1:
+        many = f"{len(items)} sessions begin so; give more of it" if items else "there is none"
+        hint = "" if items or everybody else " of yours; --all looks at those of all logins"
+        raise click.ClickException(f"{printable(id)}: {many}{hint}")
+    if output in FOR_PROGRAMS:
+        print_found(items, output, None, {})
+        return
+    encoding = encoding_of(sys.stdout)
+    told = [(shown(label, encoding), shown(value, encoding)) for label, value in details(items[0])]
+    width = max(len(label) for label, _ in told)
+    sys.stdout.write("".join(f"{label:{width}}  {value}\n" for label, value in told))
 
 
 @click.command()
 @list_options
 def watch(
-    login: str | None, everybody: bool, sort_by: str | None, reverse: bool, filters: tuple[str, ...]
+    login: str | None, everybody: bool, url: str | None, token_file: str | None, **options: Any
 ) -> None:
-    """Follow the sessions until Ctrl-C: a live table, or, piped on, the published messages, one a
-    line."""
-    topic, query = topic_of(login, everybody), _query(sort_by, reverse, filters)
+    """Follow the sessions until Ctrl-C: a live table, newest first, or, piped on, the published
+    messages, one a line. The arrow keys, PgUp, PgDn, Home and End move the table; q ends it."""
+    _watch(url, token_file, whose_of(login, everybody), asked_of(options))
+
+
+def _watch(url: str | None, token_file: str | None, whose: Whose, asked: Asked) -> None:
     try:
         interrupt()
         is_table = sys.stdout.isatty()
-        replica = _replica(config.load(), not is_table)
-        replica.refresh()
-        if is_table:
-            _watch_table(replica, topic, query)
-        else:
-            _watch_lines(replica, topic, query)
+        source = source_of(url, token_file, not is_table)
+        if not is_table:
+            watch_lines(source, whose, asked)
+        if "sortBy" not in asked:
+            asked = {**asked, "sortBy": "started", "sortReverse": not asked.get("sortReverse")}
+        watch_table(source, whose, asked)
     except KeyboardInterrupt:
         pass
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print what the API would answer.")
-def servers(as_json: bool) -> None:
-    """List the machines whose agents write to the store, and their load."""
-    replica = _replica(config.load(), as_json)
-    replica.refresh()
-    body = replica.page(Everything.SERVERS, Query()).body.decode()
-    if as_json:
-        echo_json(body)
-    elif found := json.loads(body):
-        print_table(server_columns(), found)
-    else:
+@format_options
+@page_options
+@click.option("--reverse", is_flag=True, help="From last to first.")
+@click.option("--sort-by", metavar="MEMBER", help="Sort by this member; else by id.")
+@click.option("--filter", "filters", multiple=True, type=Filters(), help="Only those that match.")
+@source_options
+def servers(
+    url: str | None, token_file: str | None, output: str | None, columns: str | None, **options: Any
+) -> None:
+    """List the machines whose agents write to the store, and their load. For administrators."""
+    found = source_of(url, token_file, output in FOR_PROGRAMS).servers(asked_of(options))
+    warn(found)
+    print_found(found.items, output, columns, server_columns(), SERVER_MEMBERS)
+    if not found.items and output not in FOR_PROGRAMS:
         click.echo("no server is there: no agent writes to this store now", err=True)
-
-
-def _watch_table(replica: Replica[Entry], topic: Topic, query: Query) -> None:
-    columns = session_columns(isinstance(topic, Everything))
-    with Live(screen=True, auto_refresh=False) as display:
-        while True:
-            rows = json.loads(replica.page(topic, query).body)
-            width = display.console.width
-            display.update(_drawn(lines_of(columns, rows, width, encoding_of(sys.stdout))))
-            display.refresh()
-            # The table says "3 s ago", so it is drawn anew each second at the latest
-            replica.follow(1.0)
-
-
-def _drawn(lines: list[str]) -> Text:
-    head, *rest = lines
-    return Text.assemble((head, "bold"), *(f"\n{line}" for line in rest), no_wrap=True)
-
-
-def _watch_lines(replica: Replica[Entry], topic: Topic, query: Query) -> None:
-    shown: set[str] = set()
-    entries: list[tuple[str, Entry | None]] = list(replica.entries(topic).items())
-    while True:
-        for name, entry in entries:
-            if entry is not None and matches(entry.members, query.filters):
-                shown.add(name)
-                echo_json(to_json({"id": name, "data": entry.members}))
-            elif name in shown:
-                shown.discard(name)
-                echo_json(to_json({"id": name, "data": None}))
-        entries = [
-            (change.id, change_there.entry)
-            for change in replica.follow(1.0)
-            for where, change_there in change.by_topic()
-            if where == topic
-        ]
-
-
-def topic_of(login: str | None, everybody: bool) -> Topic:
-    """Return whose sessions are asked for."""
-    if everybody and login is not None:
-        raise click.UsageError("--all and --login: take one of the two")
-    return Everything.SESSIONS if everybody else login or login_of(os.geteuid())
-
-
-def _replica(settings: Settings, for_programs: bool) -> Replica[Entry]:
-    """Return what follows the store; ``for_programs`` says what the API would, and else all is
-    shown."""
-    store = open_store(settings.store, create=False, keep=settings.keep)
-    click.get_current_context().call_on_close(store.close)
-    return Replica(store, Entry, hides_ours=for_programs and settings.hides_ours)
-
-
-def _query(sort_by: str | None, reverse: bool, filters: Iterable[str]) -> Query:
-    query: Query = QuerySchema().load(
-        {"sortBy": sort_by, "sortReverse": reverse, "filter": list(filters)}
-    )
-    return query

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from operator import itemgetter
-from typing import Any
+from collections.abc import Callable, Mapping
+from operator import itemgetter, methodcaller
+from typing import Any, get_origin
 
 from fastx_list.command.terminal import (
     Column,
@@ -16,30 +15,62 @@ from fastx_list.command.terminal import (
     cut_words,
     fewest_of_display,
 )
+from fastx_list.model.json import to_json
 from fastx_list.model.member import declared
 from fastx_list.model.past import Course
+from fastx_list.model.query import look_up
 from fastx_list.model.server import Server
-from fastx_list.model.session import BYTES, COLUMNS, MEMBERS, MILLISECONDS, PERCENT
+from fastx_list.model.session import COLUMNS, MEMBERS, Session
 from fastx_list.text import ago, duration, size, state
 
 
-def session_columns(with_login: bool) -> Sequence[Column]:
-    """Return the columns of sessions; ``with_login`` says whose each is."""
+def session_columns(with_login: bool) -> Mapping[str, Column]:
+    """Return the columns of sessions by name; ``with_login`` says whose each is."""
     return _chosen(_OF_A_SESSION, with_login)
 
 
-def past_columns(with_login: bool) -> Sequence[Column]:
+def past_columns(with_login: bool) -> Mapping[str, Column]:
     """Return the columns of sessions of the history; likewise."""
     return _chosen(_OF_THE_PAST, with_login)
 
 
-def server_columns() -> Sequence[Column]:
+def server_columns() -> Mapping[str, Column]:
     """Return the columns of servers."""
-    return _chosen(_OF_A_SERVER, True)
+    return _OF_A_SERVER
 
 
-def _chosen(columns: Mapping[str, Column], with_login: bool) -> Sequence[Column]:
-    return [column for name, column in columns.items() if with_login or name != "login"]
+def column_of(name: str, rank: int = 0) -> Column:
+    """Return the column of a member or param by its ``name``, in words for people. Text is cut,
+    nothing else."""
+    member = _MEMBERS.get(name)
+    unit = member.unit.partition(" ")[0] if member else ""
+    form = _FORMS.get(unit, _as_it_is)
+    form = _FORMS.get(name, form)
+    cut = None if unit or name in _NEVER_CUT else cut_words if name in _LISTS else cut_end
+
+    def cell(members: Members) -> object:
+        value = look_up(members, name)
+        return value if value is None else form(value)
+
+    return Column(member.label if member else name, cell, rank, cut)
+
+
+def details(members: Members) -> list[tuple[str, object]]:
+    """Return all that is known of one session or server, each with its label."""
+    columns = [column_of(name) for name in members if name != "disconnectTImeout"]
+    return [(column.heading, column.cell(members)) for column in columns]
+
+
+def _as_it_is(value: Any) -> object:
+    if isinstance(value, Mapping):
+        return to_json(value)
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value)) or None
+    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+
+
+def _chosen(columns: Mapping[str, Column], with_login: bool) -> Mapping[str, Column]:
+    return {name: each for name, each in columns.items() if with_login or name != "login"}
 
 
 def _name(session: Members) -> object:
@@ -61,14 +92,6 @@ def _local(milliseconds: int | None) -> str | None:
         return str(milliseconds)
 
 
-def _member(name: str, session: Members) -> object:
-    value = session.get(name)  # which an older agent may not have written
-    if isinstance(value, list):
-        return " ".join(value) or None
-    show = _BY_UNIT.get(MEMBERS[name].unit) if name in MEMBERS else None
-    return value if value is None or show is None else show(value)
-
-
 def _busy(server: Members) -> str | None:
     return None if server["cpu"] is None else f"{server['cpu']:.0f} %"
 
@@ -83,9 +106,34 @@ def _load(server: Members) -> str | None:
     return None if averages is None else " ".join(f"{load:.2f}" for load in averages)
 
 
-_BY_UNIT: dict[str, Callable[[Any], str]] = {BYTES: size, MILLISECONDS: ago, PERCENT: "{} %".format}
 _OF_COURSE = {each.member.name: each.member.label for each in declared(Course)}
 _OF_SERVERS = {each.member.name: each.member.label for each in declared(Server)}
+_MEMBERS = {each.member.name: each.member for owner in (Server, Course) for each in declared(owner)}
+_MEMBERS |= MEMBERS
+SESSION_MEMBERS = [name for name, member in MEMBERS.items() if member.name == name]
+SERVER_MEMBERS = [each.member.name for each in declared(Server)]
+_LISTS = {
+    each.member.name
+    for owner in (Session, Server, Course)
+    for each in declared(owner)
+    if get_origin(each.type) is tuple
+}
+# How values are said, by the unit or the member
+_FORMS: dict[str, Callable[[Any], object]] = {
+    "milliseconds": ago,
+    "bytes": size,
+    "kB": lambda count: size(count * 1024),
+    "seconds": duration,
+    "minutes": lambda count: f"{count} min",
+    "percent": "{} %".format,
+    "idleSince": lambda moment: duration(max(0.0, time.time() - moment / 1000)),
+    "began": lambda moment: _local(moment),
+    "ended": lambda moment: _local(moment),
+}
+_NEVER_CUT = (
+    *("id", "serverPid", "appPid", "clients", "display", "serverId", "geometry", "sessions"),
+    *("loggedInUsers", "loadavg"),
+)
 _NAME = Column(COLUMNS["name"], _name, 1, cut_end)
 _LOGIN = Column(COLUMNS["login"], itemgetter("login"), 2, cut_end)
 _DISPLAY = Column(COLUMNS["display"], _where, 0, cut_host, fewest_of_display)
@@ -99,10 +147,10 @@ _OF_A_SESSION = {
     "state": Column(COLUMNS["state"], state, 3),
     "started": Column(COLUMNS["started"], lambda session: ago(session["started"]), 4),
     "geometry": Column(COLUMNS["geometry"], itemgetter("geometry"), 6),
-    "kind": Column(COLUMNS["kind"], partial(_member, "kind"), 5, cut_end),
+    "kind": Column(COLUMNS["kind"], methodcaller("get", "kind"), 5, cut_end),
 }
 _OF_A_SESSION |= {
-    name: Column(COLUMNS[name], partial(_member, name), 7, cut_words)
+    name: column_of(name, 7)
     for name in COLUMNS
     if name not in (*_OF_A_SESSION, "hostname", "windowMode")
 }
@@ -110,13 +158,13 @@ _OF_THE_PAST = {
     "name": _NAME,
     "login": _LOGIN,
     "display": _DISPLAY,
-    "kind": Column(COLUMNS["kind"], partial(_member, "kind"), 6, cut_end),
+    "kind": Column(COLUMNS["kind"], methodcaller("get", "kind"), 6, cut_end),
     "began": Column(_OF_COURSE["began"], lambda session: _local(session["began"]), 4),
     "ended": Column(_OF_COURSE["ended"], lambda session: _local(session["ended"]), 3),
     "connectedSeconds": Column(
         _OF_COURSE["connectedSeconds"], lambda session: duration(session["connectedSeconds"]), 5
     ),
-    "addresses": Column(_OF_COURSE["addresses"], partial(_member, "addresses"), 7, cut_words),
+    "addresses": column_of("addresses", 7),
 }
 _OF_A_SERVER = {
     "id": Column(_OF_SERVERS["id"], itemgetter("id"), 6),

@@ -132,10 +132,13 @@ class Column(NamedTuple):
     fewest: Callable[[str], int] = fewest_of_text
 
 
-def print_table(columns: Sequence[Column], rows: Iterable[Members]) -> None:
-    """Print a table for people, or, as wide as it takes, for who reads what is piped on."""
+def print_table(
+    columns: Sequence[Column], rows: Iterable[Members], is_bounded: bool = True
+) -> None:
+    """Print a table for people that fits the terminal if it ``is_bounded``; as wide as it takes for
+    who reads what is piped on."""
     is_terminal = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if is_terminal else None
+    width = shutil.get_terminal_size().columns if is_terminal and is_bounded else None
     head, *rest = lines_of(columns, rows, width, encoding_of(sys.stdout))
     lines = [click.style(head, bold=True) if is_terminal else head, *rest]
     sys.stdout.write("".join(f"{line}\n" for line in lines))

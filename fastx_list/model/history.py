@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from io import StringIO
@@ -148,6 +148,12 @@ def to_csv(sessions: Iterable[Mapping[str, Any]], hides_ours: bool) -> str:
     """Return sessions of the history as CSV (RFC 4180). No spreadsheet takes anything in it for a
     formula."""
     return "".join(csv_lines(sessions, hides_ours))
+
+
+def csv_of(items: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """Return the members ``names`` of ``items`` as CSV, likewise."""
+    lines = ([_cell(name, each.get(name)) for name in names] for each in items)
+    return "".join(map(_csv_line, ([*names], *lines)))
 
 
 def csv_lines(sessions: Iterable[Mapping[str, Any]], hides_ours: bool) -> Iterator[str]:

@@ -50,7 +50,7 @@ def test_history_is_asked_as_the_api_is(command: Command) -> None:
     assert [each["id"] for each in found] == ["a"]
     rows = list(csv.DictReader(io.StringIO(command("history", "--all", "--csv").stdout)))
     assert {row["id"] for row in rows} == {"a", "b", "c"}
-    for wrong in (("--since", "soon"), ("--limit", "-1"), ("--json", "--csv")):
+    for wrong in (("--since", "soon"), ("--limit", "-1"), ("-o", "xml")):
         refused = command("history", *wrong)
         assert refused.returncode == 2 and "Error: " in refused.stderr
 

@@ -1,0 +1,249 @@
+"""Where commands ask: the store itself, for who may read it, else the service, over HTTP with a
+token or over the socket of this machine on which the kernel says who asks."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import click
+
+from fastx_list import config, settings_file
+from fastx_list.agent.process import login_of
+from fastx_list.api.addresses import ALL_HISTORY, ALL_SESSIONS, HISTORY, SERVERS, SESSIONS
+from fastx_list.api.services import STALE
+from fastx_list.client import PASSING, Client, Refused
+from fastx_list.command.signed_in import is_private_way, read_signed_in, read_token
+from fastx_list.config import PREFIX, Settings
+from fastx_list.model.history import HistoryQuery, HistorySchema
+from fastx_list.model.query import Query, QuerySchema
+from fastx_list.replica.past import PastPage, TooMany, past_page
+from fastx_list.replica.replica import Replica
+from fastx_list.replica.topics import Everything
+from fastx_list.replica.view import Entry
+from fastx_list.store import StoreError, address, open_store
+
+F = TypeVar("F", bound=Callable[..., Any])
+URL, TOKEN = f"{PREFIX}URL", f"{PREFIX}TOKEN"
+Asked = Mapping[str, Any]  # parameters of the API
+
+
+class Whose(NamedTuple):
+    """Of whom sessions are asked for."""
+
+    login: str | None  # None: of who asks, unless it is of everybody
+    everybody: bool
+
+
+class Found(NamedTuple):
+    """What was found."""
+
+    items: list[dict[str, Any]]
+    total: int | None  # before ``start`` and ``limit``, where that is counted
+    warning: str | None  # why it may be out of date
+    etag: str | None = None
+
+
+NOTHING = Found([], 0, None)
+
+
+class Away(click.ClickException):
+    """Nobody answers now; asking again later may help."""
+
+
+class Source(ABC):
+    """Answers as the API does."""
+
+    @abstractmethod
+    def sessions(self, whose: Whose, asked: Asked, etag: str | None = None) -> Found | None:
+        """Return the sessions; ``None`` if they are those that had this ``etag``."""
+
+    @abstractmethod
+    def servers(self, asked: Asked) -> Found:
+        """Return the machines."""
+
+    @abstractmethod
+    def history(self, whose: Whose, asked: Asked) -> Found:
+        """Return sessions that run and that have ended."""
+
+    @abstractmethod
+    def wait(self, seconds: float) -> None:
+        """Return when something has changed, or after so long."""
+
+
+class _Store(Source):
+    def __init__(self, settings: Settings, for_programs: bool) -> None:
+        self._settings = settings
+        self._hides_ours = for_programs and settings.hides_ours
+        self.store = open_store(settings.store, create=False, keep=settings.keep)
+        click.get_current_context().call_on_close(self.store.close)
+        self._replica = Replica(self.store, Entry, hides_ours=self._hides_ours)
+
+    def sessions(self, whose: Whose, asked: Asked, etag: str | None = None) -> Found | None:
+        topic = whose.login or login_of(os.geteuid())
+        return self._page(Everything.SESSIONS if whose.everybody else topic, asked, etag)
+
+    def servers(self, asked: Asked) -> Found:
+        found = self._page(Everything.SERVERS, asked, None)
+        assert found is not None
+        return found
+
+    def _page(self, topic: Any, asked: Asked, etag: str | None) -> Found | None:
+        try:
+            self._replica.refresh()
+        except StoreError:
+            if not self._replica.loaded:
+                raise
+        query: Query = QuerySchema().load(asked)
+        page = self._replica.page(topic, query)
+        warning = STALE if self._replica.problem else None
+        if etag == page.etag:
+            return None
+        return Found(json.loads(page.body), page.total, warning, page.etag)
+
+    def history(self, whose: Whose, asked: Asked) -> Found:
+        if not self._settings.history:
+            raise click.ClickException(f"no history is kept here ({PREFIX}HISTORY=0)")
+        query: HistoryQuery = HistorySchema().load(asked)
+        login = None if whose.everybody else whose.login or login_of(os.geteuid())
+        now = round(time.time() * 1000)
+        try:
+            page = _result(past_page(self.store.archive, login, query, self._hides_ours, now))
+        except TooMany as error:
+            raise click.ClickException(str(error)) from None
+        return Found([json.loads(text) for text in page.texts], page.total, None)
+
+    def wait(self, seconds: float) -> None:
+        self._replica.follow(seconds)
+
+
+class _Service(Source):
+    def __init__(self, url: str, token: str | None) -> None:
+        try:
+            self._client = Client(url, token)
+        except ValueError as error:
+            raise click.UsageError(f"--url {error}") from None
+        self._url = url
+
+    def sessions(self, whose: Whose, asked: Asked, etag: str | None = None) -> Found | None:
+        where = SESSIONS.address
+        if whose.everybody or whose.login is not None:
+            where = ALL_SESSIONS.address
+        return self._ask(where, _with_login(whose, asked), etag)
+
+    def servers(self, asked: Asked) -> Found:
+        found = self._ask(SERVERS.address, asked)
+        assert found is not None
+        return found
+
+    def history(self, whose: Whose, asked: Asked) -> Found:
+        where = HISTORY if whose == Whose(None, False) else ALL_HISTORY
+        found = self._ask(where, _with_login(whose, asked))
+        assert found is not None
+        return found
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def _ask(self, where: str, asked: Asked, etag: str | None = None) -> Found | None:
+        query = []
+        for name, value in asked.items():
+            for each in value if isinstance(value, list) else [value]:
+                if each is not None:
+                    query.append((name, str(each).lower() if isinstance(each, bool) else str(each)))
+        try:
+            answer = self._client.ask(where, query, etag)
+        except Refused as error:
+            if error.status in PASSING:
+                raise Away(f"{self._url} says: {error}") from None
+            mend = "; fastx-list login URL takes another token" if error.status == 401 else ""
+            raise click.ClickException(f"{self._url} refuses: {error}{mend}") from None
+        except (OSError, HTTPException) as error:
+            why = getattr(error, "strerror", None) or error
+            raise Away(
+                f"no answer from {self._url}: {why}; is the address right, and the service up?"
+            ) from None
+        if answer.content is None:
+            return None
+        return Found(answer.content, answer.total, answer.warning and STALE, answer.etag)
+
+
+def source_options(command: F) -> F:
+    """Add the options that say where to ask."""
+    for option in (
+        click.option(
+            "--token-file",
+            type=click.Path(dir_okay=False, allow_dash=True),
+            help=f"Where the token is; - is standard input. Without it: {TOKEN}, or that of login.",
+        ),
+        click.option(
+            "--url",
+            envvar=URL,
+            show_envvar=True,
+            help="The service to ask: https://HOST, or unix:/PATH of its socket.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def source_of(url: str | None, token_file: str | None, for_programs: bool = False) -> Source:
+    """Return where to ask; ``for_programs`` says what the API would, and else all is shown."""
+    if os.getuid() != os.geteuid():
+        raise click.ClickException("this runs as another user than its caller; run it as yourself")
+    signed_in = read_signed_in()
+    if url is None and token_file is not None and signed_in is None:
+        raise click.UsageError("--token-file: say with --url whom to ask")
+    is_own = any(os.environ.get(PREFIX + name) for name in ("STORE", "STATE_DIR"))
+    if url is None and signed_in is not None and not (is_own or os.geteuid() == 0):
+        url = signed_in.url
+    if url is not None:
+        token = read_token(token_file) if token_file else os.environ.get(TOKEN)
+        if not token and signed_in is not None and signed_in.url == url:
+            token = signed_in.token
+        if token and not is_private_way(url):
+            raise click.UsageError(f"a token goes over https, and not to {url}")
+        return _Service(url, token)
+    local = Path(os.environ.get(f"{PREFIX}LOCAL_SOCKET") or Settings.local_socket)
+    if _settings_are_closed() and local.exists():
+        return _Service(f"unix:{local}", None)
+    settings = config.load()
+    where = address.parse(settings.store)
+    if isinstance(where, Path) and not where.exists() and local.exists():
+        return _Service(f"unix:{local}", None)
+    return _Store(settings, for_programs)
+
+
+def warn(found: Found) -> None:
+    """Say on standard error if what was ``found`` may be out of date."""
+    if found.warning:
+        click.echo(f"Warning: {found.warning}", err=True)
+
+
+def _settings_are_closed() -> bool:
+    is_usual = not any(
+        os.environ.get(name) for name in (settings_file.VARIABLE, f"{PREFIX}STATE_DIR")
+    )
+    return is_usual and settings_file.FILE.exists() and not os.access(settings_file.FILE, os.R_OK)
+
+
+def _with_login(whose: Whose, asked: Asked) -> Asked:
+    if whose.login is None:
+        return asked
+    login = f'"{whose.login}"' if "," in whose.login else whose.login
+    return {**asked, "filter": [*asked.get("filter", ()), f"login=={login}"]}
+
+
+def _result(working: Generator[None, None, PastPage]) -> PastPage:
+    while True:
+        try:
+            next(working)
+        except StopIteration as end:
+            page: PastPage = end.value
+            return page

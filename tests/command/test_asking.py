@@ -1,0 +1,148 @@
+"""Commands that ask the service: with a token over HTTP, or over the socket for local users."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.answers import Observe
+from tests.conftest import session
+from tests.support import Service, let_others_in, needs_root, wait_for
+
+DAEMON = 1
+# Python itself may be where only root reads
+AS_USER = (
+    "import os, encodings.idna, fastx_list.command.cli\n"
+    "os.setgroups([]); os.setgid({uid}); os.setuid({uid})\n"
+)
+MAIN = "from fastx_list.command.cli import main; main()"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def listing(service: Service, observe: Observe, tmp_path: Path) -> Service:
+    """A list with a socket for local users."""
+    let_others_in(tmp_path)
+    observe(session("a", "daemon", clients=2), session("b", "bob"), session("c", "root"))
+    service.environ["FASTX_LIST_LOCAL_SOCKET"] = f"{tmp_path}/local.sock"
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:fastx_list.web.server"]
+    command += ["--bind", f"127.0.0.1:{service.list_port}", "fastx_list:create_app()"]
+    command += ["--bind", f"unix:{tmp_path}/local.sock"]
+    service.processes.start(command, "list", service.environ)
+    wait_for("the list", lambda: service._answers(service.list_port))
+    return service
+
+
+@pytest.fixture
+def run(listing: Service, tmp_path: Path) -> Iterator[Run]:
+    """Runs ``fastx-list`` as a user who has no store."""
+    home = tmp_path / "home"
+    home.mkdir()
+
+    def run(
+        *arguments: str, uid: int | None = None, given: str = "", **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        env = {name: value for name, value in listing.environ.items()
+               if name != "FASTX_LIST_STATE_DIR"} | {"HOME": str(home)} | environ  # fmt: skip
+        become = "" if uid is None else AS_USER.format(uid=uid)
+        command = [sys.executable, "-c", f"{become}{MAIN}", *arguments]
+        return subprocess.run(
+            command, env=env, input=given, capture_output=True, text=True, timeout=60
+        )
+
+    yield run
+    assert "eyJ" not in listing.processes.log("list")
+
+
+def test_a_user_of_the_machine_needs_nothing_to_see_their_sessions(
+    run: Run, tmp_path: Path
+) -> None:
+    needs_root()
+    own = run("ls", "-o", "name", uid=DAEMON)
+    assert (own.stdout, own.stderr, own.returncode) == ("a\n", "", 0)
+    [past] = json.loads(run("history", "--json", uid=DAEMON).stdout)
+    assert past["id"] == "a"
+    for arguments in (("servers",), ("ls", "--login", "bob")):
+        refused = run(*arguments, uid=DAEMON)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "for administrators: run it as root" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+    nameless = run("ls", uid=54321)
+    assert nameless.returncode == 1 and "user id 54321 has no name" in nameless.stderr
+    everybody = run("ls", "--all", "-o", "name", "--url", f"unix:{tmp_path}/local.sock")
+    assert everybody.stdout.split() == ["a", "b", "c"]
+
+
+def test_a_service_elsewhere_is_asked_with_a_token(
+    run: Run, listing: Service, tmp_path: Path
+) -> None:
+    token, admin = listing.token("bob"), listing.token("root", admin=True)
+    at = ("--url", listing.url)
+    assert run("ls", *at, "-o", "name", FASTX_LIST_TOKEN=token).stdout == "b\n"
+    file = tmp_path / "token"
+    file.write_text(f"Bearer {admin}\n")
+    file.chmod(0o640)
+    assert "chmod 600" in run("servers", *at, "--token-file", str(file)).stderr
+    file.chmod(0o600)
+    found = run("ls", "--all", *at, "--token-file", str(file), "--sort-by", "login", "--json")
+    assert [each["login"] for each in json.loads(found.stdout)] == ["bob", "daemon", "root"]
+    assert run(
+        "ls", "--login", "daemon", *at, "--token-file", "-", "-o", "name", given=admin
+    ).stdout
+    for arguments, words in (
+        (("ls", *at), "there is none"),
+        (("ls", "--url", "unix:/nowhere"), "no answer from unix:/nowhere: No such file"),
+        (("ls", "--url", "list.example.org"), "takes https://HOST"),
+        (("ls", "--url", "http://192.0.2.1", "--token-file", str(file)), "goes over https"),
+    ):
+        refused = run(*arguments)
+        assert refused.returncode in (1, 2) and refused.stdout == ""
+        assert words in refused.stderr and "Traceback" not in refused.stderr
+        assert refused.stderr.count("Error: ") == 1
+
+
+def test_login_keeps_a_token_that_holds_and_logout_forgets_it(
+    run: Run, listing: Service, tmp_path: Path
+) -> None:
+    needs_root()
+    home = tmp_path / "home"
+    os.chown(home, DAEMON, DAEMON)
+    refused = run("login", listing.url, uid=DAEMON, given="x\n")
+    assert refused.returncode == 1 and "well-formed" in refused.stderr
+    assert not list(home.rglob("*.json"))
+    kept = run("login", listing.url, uid=DAEMON, given=listing.token("bob") + "\n")
+    assert f"bob may ask {listing.url} until 20" in kept.stdout
+    [file] = home.rglob("login.json")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert run("ls", "-o", "name", uid=DAEMON).stdout == "b\n"
+    file.chmod(0o644)
+    assert "chmod 600" in run("ls", uid=DAEMON).stderr
+    file.chmod(0o600)
+    assert "is gone" in run("logout", uid=DAEMON).stdout
+    assert run("ls", "-o", "name", uid=DAEMON).stdout == "a\n"
+    assert "over https" in run("login", "http://192.0.2.1", uid=DAEMON, given="x").stderr
+
+
+def test_watch_goes_on_while_nobody_answers(run: Run, listing: Service, observe: Observe) -> None:
+    environ = listing.environ | {"FASTX_LIST_TOKEN": listing.token("bob"), "HOME": "/nonexistent"}
+    command = [sys.executable, "-m", "fastx_list", "watch", "--url", listing.url]
+    watching = listing.processes.start(command, "watch", environ)
+
+    def told() -> list[tuple[str, bool]]:
+        lines = [json.loads(line) for line in listing.processes.log("watch").splitlines()]
+        return [(each["id"], each["data"] is not None) for each in lines]
+
+    wait_for("its session", lambda: told() == [("b", True)])
+    [listed] = [each for each in listing.processes._started if each is not watching]
+    listed.terminate()
+    listed.wait(20)
+    observe(session("d", "bob"))
+    listing.start_list()
+    wait_for("what has changed", lambda: told()[1:] == [("b", False), ("d", True)])
