@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 
+from fastx_list.agent.clock import clock
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.limits import Connections, Limits
 from fastx_list.agent.machine import Machine
@@ -81,6 +82,7 @@ class Screen:
                     self._process.uid,
                     self._authority,
                     socket.gethostname(),
+                    machine.idle_seconds,
                 )
                 self._since = time.monotonic()
                 machine.settle(subject)
@@ -149,6 +151,20 @@ class Screen:
         if size is not None and size != self._told:
             self._told, self._size = size, "{}x{}".format(*size)
         return self._size
+
+    @property
+    def idle_since(self) -> int | None:
+        """When the last keyboard or pointer event came, in ms since the Unix epoch; ``None`` while
+        it is used, or that is not known."""
+        since = self._watch.idle.since if self._watch is not None else None
+        if since is None:
+            return None
+        return max(round((clock.booted + since) * 1000), self._process.started)
+
+    @property
+    def knows_idle(self) -> bool:
+        """Whether that was told, or will not be."""
+        return self._watch is None or self._watch.idle.is_known
 
     @property
     def awaited(self) -> DisplayWatch | None:

@@ -23,6 +23,7 @@ class Facts(Said):
     # The look before has seen that nothing was served yet: who is connected has come since.
     is_new: bool = False
     has_clients: bool = True  # else nobody could tell now who is connected
+    has_idle: bool = True  # else it is not known yet when the last input came
     is_measured: bool = True  # else nobody has measured yet what it uses
     # A launcher says all this itself, so that it may also correct the command; a command that was
     # found out holds for the session's life.

@@ -13,6 +13,7 @@ from operator import is_
 from fastx_list.agent.clock import clock
 from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
 from fastx_list.agent.far_ends import Relays
+from fastx_list.agent.idle import IDLE_SECONDS
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.logins import Logins
 from fastx_list.agent.meter import Meter
@@ -89,6 +90,8 @@ class Machine:
         self.mirrors = Mirrors()
         # Through what viewers reach sessions.
         self.relays = Relays()
+        # After so long without input a session is idle.
+        self.idle_seconds = IDLE_SECONDS
         # What the sessions use.
         self.meter = Meter()
         # Whose processes they are.

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from fastx_list.agent.clock import STEP_SECONDS
 from fastx_list.agent.display import STARTING_SECONDS
 from fastx_list.agent.facts import Facts
+from fastx_list.agent.idle import JITTER_SECONDS
 from fastx_list.agent.process import Process
 from fastx_list.agent.steady import steady
 from fastx_list.model.params import check_params
@@ -193,6 +194,7 @@ def _continue(session: Session, facts: Facts, before: Known, moment: Moment) -> 
         client_addresses=(
             session.client_addresses if facts.has_clients else known.client_addresses
         ),
+        idle_since=_idle_since(known, facts),
         cpu=cpu,
         memory=memory,
         started=known.started,
@@ -215,6 +217,16 @@ def _used(known: Session, facts: Facts) -> tuple[int | None, int | None]:
     return memory, known.cpu if cpu is None else round(steady("cpu", known.cpu, cpu))
 
 
+def _idle_since(known: Session, facts: Facts) -> int | None:
+    """Return since when a session that was known is idle: another moment only if it is one."""
+    was, now = known.idle_since, facts.idle_since
+    if not facts.has_idle or (
+        was is not None and now is not None and abs(now - was) <= JITTER_SECONDS * 1000
+    ):
+        return was
+    return now
+
+
 def _by_the_clock_now(before: Known, facts: Facts, moment: Moment) -> Session:
     """Return a session that was known, with its moments by the clock as it is set now."""
     known, shift = before.session, moment.set_by
@@ -228,7 +240,8 @@ def _by_the_clock_now(before: Known, facts: Facts, moment: Moment) -> Session:
     came, is_ahead = _set_by(shift, known.last_connect, moment.now)
     if is_ahead and left is not None and facts.clients == 0:
         came = left  # the last one came before it left
-    return replace(known, started=started, last_connect=came, last_disconnect=left)
+    idle, _ = _set_by(shift, known.idle_since, moment.now)
+    return replace(known, started=started, last_connect=came, last_disconnect=left, idle_since=idle)
 
 
 def _set_by(shift: int, known: int | None, now: int) -> tuple[int | None, bool]:

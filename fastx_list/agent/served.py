@@ -21,6 +21,8 @@ class ServedSession:
     owns_display = True  # as opposed to one that shows another session's display
     is_x_server = True  # as opposed to a program that has one beside it
 
+    has_all_input = True  # its X server, as opposed to one that sees only what is for X clients
+
     def __init__(self, process: Process, display: int | None, machine: Machine) -> None:
         # Serves the session: as a rule the X server.
         self.process = process
@@ -74,12 +76,15 @@ class ServedSession:
         addresses = self._far_ends.of(connections, machine)
         login, started = machine.logins.of(self.process.uid), self.process.started
         geometry = None if self.screen is None else self.screen.geometry
+        idle_since, has_idle = None, True
+        if self.screen is not None and self.has_all_input:
+            idle_since, has_idle = self.screen.idle_since, self.screen.knows_idle
         used = machine.meter.of(self.process, self.display)
         has_clients = connections is not None or self._is_unknowable(machine)
         # Whatever may be another than in the last look
         now = (
             *(*application, connections, addresses, has_clients, login, started, geometry),
-            *(self.window_mode, self.display, used),
+            *(self.window_mode, self.display, used, idle_since, has_idle),
         )
         if self.said is None or now != self._told:
             self._told = now
@@ -98,6 +103,8 @@ class ServedSession:
                 connections=connections,
                 client_addresses=addresses,
                 has_clients=has_clients,
+                idle_since=idle_since,
+                has_idle=has_idle,
                 cpu=None if used is None else used.cpu,
                 memory=None if used is None else used.memory,
                 is_measured=used is not None,

@@ -1,7 +1,7 @@
 """The size of an X server's screen, as it is now, asked of the server itself.
 
 This speaks the X11 protocol (https://www.x.org/releases/current/doc/xproto/x11protocol.html) for
-four things: the connection's setup (section 8), one request for events about the root window
+five things: the connection's setup (section 8), one request for events about the root window
 (section 9, ChangeWindowAttributes), one for its size (GetGeometry), since that may have changed
 between the two, and the events that tell its size (section 11, ConfigureNotify). A library would
 wait for the server; a server that hangs must not stop the agent, so nothing here waits.
@@ -23,6 +23,7 @@ from functools import partial
 
 from fastx_list.agent.door import Unanswered, ask
 from fastx_list.agent.files import FileDenied, FileError, read_owned
+from fastx_list.agent.idle import IDLE_SECONDS, Idle
 
 MAX_AUTHORITY_BYTES = 256 * 1024
 # That a server may send between two looks. An X server's setup is a few KiB, and an event that we
@@ -33,6 +34,7 @@ _COOKIE = b"MIT-MAGIC-COOKIE-1"
 _FAMILY_LOCAL, _FAMILY_WILD = 256, 65535  # Xauth.h
 _STRUCTURE_NOTIFY = 1 << 17
 _CONFIGURE_NOTIFY = 22
+_ASKED_SIZE = 2  # the number of the request for the size
 _UCRED = struct.Struct("3i")
 
 
@@ -131,7 +133,8 @@ class ScreenSize:
     """Follows the size of the first screen through the bytes that a server sends. Does no input or
     output, and keeps at most a few hundred bytes, whatever comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, idle_seconds: float = IDLE_SECONDS) -> None:
+        """``idle_seconds`` are those of :class:`fastx_list.agent.idle.Idle`."""
         # Width and height in pixels; None until the server has told.
         self.size: tuple[int, int] | None = None
         # What was received and is not taken yet: less than is needed.
@@ -141,6 +144,8 @@ class ScreenSize:
         self._skip, self._need, self._take = 0, 8, self._take_answer
         # The root window's id, and how much of the setup lies behind the first bytes of its answer.
         self._root = 0
+        # Its input. Two requests come before.
+        self.idle = Idle(_ASKED_SIZE, idle_seconds)
         self._setup_bytes = 0
 
     def receive(self, data: bytes) -> bytes:
@@ -158,6 +163,10 @@ class ScreenSize:
                 return answer
             answer += self._take(data[position:end])
             position = end
+
+    def request(self) -> bytes:
+        """Return what is to be sent besides."""
+        return self.idle.request(self._root) if self.size is not None else b""
 
     def _take_answer(self, data: bytes) -> bytes:
         status, reason_bytes, units = struct.unpack("<BBxxxxH", data)
@@ -198,8 +207,11 @@ class ScreenSize:
         if kind in (1, 35):  # a reply or a generic event, of which more follows
             self._skip = 4 * int.from_bytes(data[4:8], "little")
             window, width, height = struct.unpack("<8xI4xHH12x", data)
-            if kind == 1 and window == self._root and width and height:
+            is_size = kind == 1 and not self.idle.take(data) and window == self._root
+            if is_size and width and height:
                 self.size = (width, height)
+        elif kind == 0:
+            self.idle.take(data)
         elif kind == _CONFIGURE_NOTIFY:
             window, width, height = struct.unpack("<8xI8xHH8x", data)
             if window == self._root and width and height:
@@ -218,12 +230,13 @@ class DisplayWatch:
         owner: int,
         authority: str | None,
         hostname: str,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         """Connect to the server of ``display`` at the first of ``addresses`` at which a process
         listens that ``is_server``, by its pid, and whose user is ``owner``. An abstract address
         begins with a zero character. Raises :class:`X11Error`."""
         # What the bytes mean.
-        self._screen = ScreenSize()
+        self._screen = ScreenSize(idle_seconds)
         self._socket = _connect(addresses, is_server, owner)
         # What the server has not taken yet.
         self._unsent = b""
@@ -249,11 +262,19 @@ class DisplayWatch:
         """Width and height in pixels as far as the server has told; ``None`` until it has."""
         return self._screen.size
 
+    @property
+    def idle(self) -> Idle:
+        """What the server tells of its input."""
+        return self._screen.idle
+
     def poll(self) -> None:
         """Take what the server has sent since the last look and send what is owed, without waiting.
         Raises :class:`X11Error`; :class:`Flood` if it is too much."""
         self._room = MAX_BYTES
+        request = self._screen.request()
         self.poll_again()
+        self._unsent += request
+        self._flush()
 
     def poll_again(self) -> None:
         """Do the same once more in the same look."""
@@ -273,8 +294,13 @@ class DisplayWatch:
             raise X11Error(f"the connection to it broke: {error.strerror or error}") from None
 
     def _flush(self) -> None:
-        while self._unsent:
-            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise X11Error(f"the connection to it broke: {error.strerror or error}") from None
 
     def close(self) -> None:
         """Leave. To be called as soon as ours is the last client, for the server may end itself

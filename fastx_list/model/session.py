@@ -155,6 +155,16 @@ class Said(Start):
             limits=Addresses(),
         ),
     ] = None
+    idle_since: Annotated[
+        int | None,
+        Member(
+            "idleSince",
+            "Idle since",
+            "when its last keyboard or pointer event came, null while it is in use",
+            unit=MILLISECONDS,
+            limits=Range(0, 2**53),
+        ),
+    ] = None
     cpu: Annotated[
         int | None,
         Member(
@@ -244,6 +254,7 @@ COLUMNS = {
         "started",
         "kind",
         "clientAddresses",
+        "idleSince",
         "cpu",
         "memory",
     )

@@ -44,6 +44,8 @@ def test_ls_lists_sorts_and_filters(command: Command, observe: Observe) -> None:
         "GEOMETRY",
         "KIND",
         "FROM",
+        "IDLE",
+        "SINCE",
         "CPU",
         "MEMORY",
     ]
@@ -78,6 +80,8 @@ def test_ls_lists_the_sessions_of_all_logins_with_whose_they_are(
         "GEOMETRY",
         "KIND",
         "FROM",
+        "IDLE",
+        "SINCE",
         "CPU",
         "MEMORY",
     ]

@@ -40,6 +40,7 @@ MEMBERS = (
     "disconnectTimeout",
     "disconnectTImeout",
     "clientAddresses",
+    "idleSince",
     "cpu",
     "memory",
     "kind",

@@ -123,6 +123,7 @@ def session_lists(draw: st.DrawFn) -> list[Members]:
             "disconnectTimeout": minutes,
             "disconnectTImeout": minutes,
             "clientAddresses": draw(st.none() | st.lists(words, max_size=2)),
+            "idleSince": draw(counts),
             "cpu": draw(counts),
             "memory": draw(counts),
             "kind": draw(st.none() | words),

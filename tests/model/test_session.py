@@ -54,6 +54,7 @@ def test_a_session_has_the_published_members_in_the_published_order_and_then_our
     assert [name for name in members if name != "disconnectTimeout"] == [
         *PUBLISHED,
         "clientAddresses",
+        "idleSince",
         "cpu",
         "memory",
         "kind",
@@ -89,6 +90,7 @@ def test_each_member_says_what_it_should() -> None:
         "disconnectTimeout": 30,
         "disconnectTImeout": 30,
         "clientAddresses": ["192.0.2.7", "2001:db8::1", "local"],
+        "idleSince": 1_700_000_003_000,
         "cpu": 150,
         "memory": 314_572_800,
         "kind": "xrdp",
@@ -160,7 +162,7 @@ def test_without_ours_a_session_is_what_it_would_be_if_there_were_none(
     text = encode(session, params)
     members = json.loads(text)
     ours = members.keys() - {*PUBLISHED, "disconnectTimeout"}
-    assert ours == {"clientAddresses", "cpu", "memory", "kind"}
+    assert ours == {"clientAddresses", "idleSince", "cpu", "memory", "kind"}
     rest = {name: value for name, value in members.items() if name not in ours}
     assert published_part(text) == to_json(rest)
 

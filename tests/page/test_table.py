@@ -48,6 +48,7 @@ def test_it_says_what_people_ask(tab: Tab, alice: User) -> None:
                 "geometry": "800x600",
                 "display": 4,
                 "client_addresses": ("192.0.2.1", "local"),
+                "idle_since": now() - 5 * 60_000 - 5000,
                 "cpu": 12,
                 "memory": 300 * 1024**2,
             },
@@ -82,7 +83,7 @@ def test_it_says_what_people_ask(tab: Tab, alice: User) -> None:
     expect(tab.rows.first.locator("td")).to_have_text(
         [
             *("one", "connected", "desktop", "here.example", ":4", "800x600", "3 h ago"),
-            *("–", "192.0.2.1 local", "12 %", "300 MiB"),
+            *("–", "192.0.2.1 local", "5 min ago", "12 %", "300 MiB"),
         ]
     )
 

@@ -23,7 +23,7 @@ from tests.system.feed import Feed
 from tests.system.sessions import User
 
 LOGINS = ("fastxlista", "fastxlistb", "fastxlistc")
-MEASURED = ("cpu", "memory")
+MEASURED = ("idleSince", "cpu", "memory")
 SECONDS = 60.0  # for what a whole desktop takes on a busy machine
 
 

@@ -190,6 +190,7 @@ class Bridges:
 
 class _Desktop(ServedSession):
     is_x_server = False
+    has_all_input = False
 
     def __init__(
         self, process: Process, paths: Collection[str] | None, bridges: Bridges, machine: Machine
