@@ -21,8 +21,13 @@ USUAL_LIMIT = 100
 MAX_LIMIT = 10_000
 MAX_MOMENT = 10**15 - 1
 _UNIX_EPOCH = date(1970, 1, 1).toordinal()
+_LEAP_YEAR = "(?:[1-9][0-9](?:0[48]|[2468][048]|[13579][26])|(?:[2468][048]|[13579][26])00)"
+_DATE = (
+    f"{_LEAP_YEAR}-02-29|[1-9][0-9]{{3}}-(?:02-(?:0[1-9]|1[0-9]|2[0-8])"
+    "|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01]))"
+)
 _ISO = re.compile(
-    r"(?P<year>[1-9][0-9]{3})-(?P<month>0[1-9]|1[0-2])-(?P<day>0[1-9]|[12][0-9]|3[01])"
+    rf"(?P<date>{_DATE})"
     r"(?:[T ](?P<hour>[01][0-9]|2[0-3]):(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]))?"
     # In a query string that was not encoded a plus is a blank
     r"(?:Z|(?P<sign>[+ -])(?P<hours>[01][0-9]):(?P<minutes>[0-5][0-9]))?)?"
@@ -51,13 +56,11 @@ def moment(text: str) -> int | None:
     found = _ISO.fullmatch(text)
     if found is None:
         return None
-    year, month, day, *time = (
-        int(found[name] or 0) for name in ("year", "month", "day", "hour", "minute", "second")
-    )
-    days = date(year, month, 1).toordinal() + day - 1 - _UNIX_EPOCH
+    hour, minute, second = (int(found[name] or 0) for name in ("hour", "minute", "second"))
+    days = date.fromisoformat(found["date"]).toordinal() - _UNIX_EPOCH
     offset = int(found["hours"] or 0) * 60 + int(found["minutes"] or 0)
-    minutes = days * 1440 + time[0] * 60 + time[1] - (-offset if found["sign"] == "-" else offset)
-    return max(0, (minutes * 60 + time[2]) * 1000)
+    minutes = days * 1440 + hour * 60 + minute - (-offset if found["sign"] == "-" else offset)
+    return max(0, (minutes * 60 + second) * 1000)
 
 
 class _Moment(fields.Field[int]):

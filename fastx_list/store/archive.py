@@ -16,7 +16,8 @@ from fastx_list.model.past import Past
 
 KEEP_SECONDS = 30 * 86_400.0  # unless the settings say otherwise
 MAX_KEPT = 1_000_000  # sessions that have ended, and events
-MAX_KEPT_OF_LOGIN = 10_000  # sessions that have ended: a user can make hundreds each second
+# Of a login, for a user can make hundreds each second: sessions that have ended, and events
+MAX_KEPT_OF_LOGIN, MAX_EVENTS_OF_LOGIN = 10_000, 100_000
 LEAST_EVENTS_SECONDS = 3600.0  # that events are kept for those who follow them
 FORGET_AT_ONCE = 1000  # of what is too old, in one step
 MAX_COUNT = 100_000  # sessions of a part of the history that are counted

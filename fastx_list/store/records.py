@@ -139,6 +139,22 @@ class Records:
         elif b"s" in entry:
             yield from self.ended(entry[b"s"], entry[b"l"], entry[b"v"])
 
+    def past(self, name: object, past: Past | None) -> Iterator[Past]:
+        """Yield the ``past`` of the session ``name``, of which ``None`` was not sound."""
+        if past is None:
+            self._report("past of session", name, ValueError("it is not sound"))
+        else:
+            yield past
+
+    def event(
+        self, event_id: str, at: object, what: object, about: Sequence[object], more: object
+    ) -> Iterator[Event]:
+        """Yield an event: see :func:`event_of`."""
+        try:
+            yield event_of(event_id, at, what, about, more)
+        except (ValueError, RecursionError) as error:
+            self._report("event", event_id, error)
+
     def _report(self, what: str, name: object, error: Exception) -> None:
         shown = repr(readable(name)[:200])
         if shown not in self._reported and len(self._reported) < 1000:
@@ -221,17 +237,16 @@ def past_of(numbers: Sequence[object], addresses: object) -> Past | None:
 
 def event_of(
     event_id: str, at: object, what: object, about: Sequence[object], more: object
-) -> Iterator[Event]:
-    """Yield the event that is ``about`` a session, a login and a server, each of which may be
-    ``None``, and says ``more``, in JSON; nothing if it is none that is sound."""
-    try:
-        session_id, login, server_id = (None if each is None else _text(each) for each in about)
-        members = _members(more)[0] if more else {}
-        when = _number(at)
-        if when is not None:
-            yield Event(event_id, when, _text(what), session_id, login, server_id, members)
-    except (ValueError, RecursionError):
-        return
+) -> Event:
+    """Return the event that is ``about`` a session, a login and a server, each of which may be
+    ``None``, and says ``more``, in JSON; raises ``ValueError`` or ``RecursionError`` if it is none
+    that is sound."""
+    session_id, login, server_id = (None if each is None else _text(each) for each in about)
+    members = _members(more)[0] if more else {}
+    when = _number(at)
+    if when is None:
+        raise ValueError("it does not say when")
+    return Event(event_id, when, _text(what), session_id, login, server_id, members)
 
 
 def _number(value: object) -> int | None:

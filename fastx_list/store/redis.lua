@@ -1,7 +1,7 @@
 -- One atomic step on the store in Redis. KEYS[1] is its head; all other keys have the same prefix,
 -- and in it the same hash tag.
 --
--- ARGV: what to do, a random name for this step, eight bounds in one text, then what the step takes.
+-- ARGV: what to do, a random name for this step, nine bounds in one text, then what the step takes.
 -- A step fails, if it does, at its first write: Redis refuses all of them alike (full disk, no
 -- memory, a replica) or none.
 
@@ -10,13 +10,13 @@ local FIRST = 4 -- what the step takes begins there
 
 -- How many changes are kept, and in seconds: for how long they are, what left with a lease is, and
 -- revocations outlive their tokens; for how long the past is kept, and events at least; and how
--- many of both
+-- many of both, and of a login's
 local bounds = {}
 for word in string.gmatch(ARGV[3], '%S+') do
   table.insert(bounds, tonumber(word))
 end
-local max_changes, keep_ends, remember, keep_revoked, keep, keep_events, max_kept, max_of_login =
-  unpack(bounds)
+local max_changes, keep_ends, remember, keep_revoked, keep, keep_events = unpack(bounds)
+local max_kept, max_of_login, max_events_of_login = unpack(bounds, 7)
 local prefix = string.sub(KEYS[1], 1, -5)
 local LONGEST_STEP = 15000 -- ms; less if a lease is short
 local MAX_INSTANCES = 300 -- characters

@@ -5,6 +5,39 @@ local TRIM_AT_ONCE = 100
 
 local RUNNING = 4 * 10 ^ 15 -- before the place of a session that runs in the order of ends
 
+-- Whether one event is after another, both by their ids in the stream.
+local function is_after(one, other)
+  local ms, rest = string.match(one, '^(%d+)-(%d+)$')
+  local other_ms, other_rest = string.match(other or '', '^(%d+)-(%d+)$')
+  if not other_ms or ms ~= other_ms then
+    return not other_ms or tonumber(ms) > tonumber(other_ms)
+  end
+  return tonumber(rest) > tonumber(other_rest)
+end
+
+-- Takes note that an event is a login's, and drops its oldest ones where those are too many.
+local function count_event(login, event)
+  local theirs, all = key('events-of:' .. login), key('events')
+  local count = redis.call('RPUSH', theirs, event)
+  local first = redis.call('XRANGE', all, '-', '+', 'COUNT', 1)[1][1]
+  for _ = 1, 2 do -- of those that the stream has no more, faster than they come
+    local oldest = redis.call('LINDEX', theirs, 0)
+    if oldest and is_after(first, oldest) then
+      redis.call('LPOP', theirs)
+      count = count - 1
+    end
+  end
+  for _ = 1, math.min(TRIM_AT_ONCE, count - max_events_of_login) do
+    local oldest = redis.call('LPOP', theirs)
+    local is_there = redis.call('XDEL', all, oldest) == 1
+    if is_there and is_after(oldest, redis.call('GET', key('events-dropped'))) then
+      redis.call('SET', key('events-dropped'), oldest)
+    end
+  end
+  -- Of a login that is away for so long, there are none any more
+  redis.call('EXPIRE', theirs, 2 * math.max(keep, keep_events))
+end
+
 local function note(what, id, login, server, more)
   local about = { 'n', name, 'w', what, 'k', integer(math.floor(clock / 1000)), 'a', integer(wall) }
   for field, value in pairs({ s = id or '', l = login or '', v = server or '', m = more or '' }) do
@@ -13,7 +46,10 @@ local function note(what, id, login, server, more)
       table.insert(about, value)
     end
   end
-  redis.call('XADD', key('events'), 'MAXLEN', '~', max_kept, '*', unpack(about))
+  local event = redis.call('XADD', key('events'), 'MAXLEN', '~', max_kept, '*', unpack(about))
+  if login and login ~= '' then
+    count_event(login, event)
+  end
 end
 
 local function login_of(line)
@@ -169,6 +205,7 @@ end
 
 -- Looks at some events, and forgets those of a login; returns where to go on, if anywhere.
 local function erase_events(login, from)
+  redis.call('DEL', key('events-of:' .. login))
   local entries = redis.call('XRANGE', key('events'), from, '+', 'COUNT', AT_ONCE)
   for _, entry in ipairs(entries) do
     for index = 1, #entry[2], 2 do

@@ -4,14 +4,15 @@ Keys: ``past`` (id: see :func:`encode_line`), ``past-texts`` (id: JSON of the la
 has ended), ``past-places`` and ``past-places:LOGIN`` (id by place), ``past-kept`` (id by when it
 ended, by the store's clock), and ``events``, a stream: ``n`` is the name of the step, ``w`` what
 has happened, ``k`` and ``a`` when, by the store's clock and by the machine's, ``s``, ``l`` and
-``v`` the session, login and server that it is about, and ``m`` what else is to be said. What the
-script does with them is in ``redis_past.lua``.
+``v`` the session, login and server that it is about, and ``m`` what else is to be said.
+``events-of:LOGIN`` has the ids of a login's events, and ``events-dropped`` that of the last one
+that was one too many of a login. What the script does with them is in ``redis_past.lua``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +22,7 @@ from fastx_list.model.past import Past, addresses_of, begin, go_on
 from fastx_list.model.session import Session
 from fastx_list.store.archive import Ended, EventPage, PastRecord, Span, bounds, place
 from fastx_list.store.division import divide
-from fastx_list.store.records import Records, event_of, pairs, past_of, readable, whole
+from fastx_list.store.records import Records, pairs, past_of, readable, whole
 from fastx_list.store.redis_link import Link
 from fastx_list.store.redis_script import Script
 
@@ -63,10 +64,11 @@ class RedisArchive:
         )
         found: list[PastRecord] = []
         for name, line, now, last in zip(ids, lines, running, ended, strict=True):
-            past, text = decode_line(line), now if now is not None else last
-            if past is not None and text is not None:
+            text = now if now is not None else last
+            if line is not None and text is not None:
                 found += [
                     PastRecord(record.id, str(record.text), past)
+                    for past in self._records.past(name, decode_line(line))
                     for record in self._records.session(name, text)
                 ]
         return found
@@ -115,18 +117,29 @@ class RedisArchive:
         key = self._script.key("events")
         if after is not None and not _is_id(where):
             return EventPage(self.events(None, limit).events, has_gap=True)
-        at, rest, first = self._link.transaction(
+        at, rest, first, dropped = self._link.transaction(
             ("XRANGE", key, where or "-", where or "-"),
             ("XRANGE", key, f"({where}" if where else "-", "+", "COUNT", limit),
             ("XRANGE", key, "-", "+", "COUNT", 1),
+            ("GET", self._script.key("events-dropped")),
         )
         is_there = bool(at) and readable(dict(pairs(at[0][1])).get(b"n")) == name
         is_lost = after is not None and not is_there and not (rest and first[0] != rest[0])
-        return EventPage([event for entry in rest for event in _event(*entry)], is_lost)
+        is_lost = is_lost or (after is not None and _is_before(where, readable(dropped or b"")))
+        return EventPage([event for entry in rest for event in self._event(*entry)], is_lost)
 
     def last_event(self) -> str | None:
         [entries] = self._link.ask(("XREVRANGE", self._script.key("events"), "+", "-", "COUNT", 1))
-        return next((event.id for entry in entries for event in _event(*entry)), None)
+        return next((event.id for entry in entries for event in self._event(*entry)), None)
+
+    def _event(self, entry_id: bytes, values: list[bytes]) -> Iterator[Event]:
+        fields, event_id = dict(pairs(values)), readable(entry_id)
+        at: int | None = None
+        with suppress(ValueError, KeyError):  # anybody may have written it
+            event_id = f"{event_id}-{fields[b'n'].decode()}"
+            at = whole(fields[b"a"])
+        about = [fields.get(name) for name in (b"s", b"l", b"v")]
+        yield from self._records.event(event_id, at, fields.get(b"w"), about, fields.get(b"m"))
 
     def note(
         self, what: What, login: str | None = None, more: Mapping[str, Any] | None = None
@@ -171,15 +184,12 @@ def _number(word: bytes) -> int | None:
     return None if word == _NONE else whole(word)
 
 
+def _is_before(one: str, other: str) -> bool:
+    """Return whether one event is before another, both by their ids in the stream."""
+    if not _is_id(other):  # nothing was dropped; or anybody may have written it
+        return False
+    return [*map(int, one.split("-"))] < [*map(int, other.split("-"))]
+
+
 def _is_id(text: str) -> bool:
     return re.fullmatch(r"[0-9]{1,19}-[0-9]{1,19}", text) is not None  # two of 64 bits
-
-
-def _event(entry_id: bytes, values: list[bytes]) -> list[Event]:
-    fields = dict(pairs(values))
-    with suppress(ValueError, KeyError):  # anybody may have written it
-        event_id = f"{entry_id.decode()}-{fields[b'n'].decode()}"
-        about = [fields.get(name) for name in (b"s", b"l", b"v")]
-        at = whole(fields[b"a"])
-        return list(event_of(event_id, at, fields[b"w"], about, fields.get(b"m")))
-    return []

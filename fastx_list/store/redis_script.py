@@ -25,7 +25,13 @@ from fastx_list.store import (
     REMEMBER_SECONDS,
     StoreError,
 )
-from fastx_list.store.archive import KEEP_SECONDS, LEAST_EVENTS_SECONDS, MAX_KEPT, MAX_KEPT_OF_LOGIN
+from fastx_list.store.archive import (
+    KEEP_SECONDS,
+    LEAST_EVENTS_SECONDS,
+    MAX_EVENTS_OF_LOGIN,
+    MAX_KEPT,
+    MAX_KEPT_OF_LOGIN,
+)
 from fastx_list.store.redis_link import WRONG_TYPE, Link
 
 MAX_NAMED = 100  # servers whose keys are looked at for an error's message
@@ -75,7 +81,8 @@ class Script:
         """Do a step of the script; return its answer. Raises :class:`StoreError`."""
         bounds = (
             *(MAX_CHANGES, KEEP_ENDS_SECONDS, REMEMBER_SECONDS, KEEP_REVOKED_SECONDS),
-            *(self._keep, round(LEAST_EVENTS_SECONDS), MAX_KEPT, MAX_KEPT_OF_LOGIN),
+            *(self._keep, round(LEAST_EVENTS_SECONDS), MAX_KEPT),
+            *(MAX_KEPT_OF_LOGIN, MAX_EVENTS_OF_LOGIN),
         )
         # In one, since Redis takes ten words at most of who has not said a password yet
         values = self.head, step, secrets.token_hex(8), " ".join(map(str, bounds)), *arguments

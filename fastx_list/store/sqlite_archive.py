@@ -12,7 +12,7 @@ from typing import Any
 from fastx_list.model.event import What
 from fastx_list.store.archive import MAX_COUNT, Ended, EventPage, PastRecord, Span, bounds
 from fastx_list.store.division import divide
-from fastx_list.store.records import Records, event_of, past_of
+from fastx_list.store.records import Records, past_of
 from fastx_list.store.sqlite_file import SqliteFile
 from fastx_list.store.sqlite_order import Step
 from fastx_list.store.sqlite_past import OF_PAST, add, note
@@ -60,12 +60,11 @@ class SqliteArchive:
                     (session_id,),
                 ).fetchone()
                 if row is not None:
-                    past = past_of(row[1:-1], row[-1])
-                    if past is not None:
-                        found += [
-                            PastRecord(record.id, str(record.text), past)
-                            for record in self._records.session(session_id, row[0])
-                        ]
+                    found += [
+                        PastRecord(record.id, str(record.text), past)
+                        for past in self._records.past(session_id, past_of(row[1:-1], row[-1]))
+                        for record in self._records.session(session_id, row[0])
+                    ]
         return found
 
     def ages(self, ids: Sequence[str]) -> list[Ended]:
@@ -108,17 +107,19 @@ class SqliteArchive:
             last = _last(db)
             at = db.execute("SELECT name FROM event WHERE seq = ?", (seq,)).fetchone()
             [first] = db.execute("SELECT min(seq) FROM event").fetchone()
+            [dropped] = db.execute("SELECT max(seq) FROM event_dropped").fetchone()
             rows = db.execute(
                 "SELECT seq, name, at, what, session, login, server_id, more FROM event WHERE seq >"
                 " ? ORDER BY seq LIMIT ?",
                 (min(seq, last), limit),
             ).fetchall()
         lost = seq > last or (at is not None and at[0] != name)
-        gap = after is not None and (not seq or lost or (first or last + 1) > seq + 1)
+        is_dropped = (first or last + 1) > seq + 1 or (dropped or 0) > seq
+        gap = after is not None and (not seq or lost or is_dropped)
         found = [
             event
             for number, name, at, what, *about, more in rows
-            for event in event_of(f"{number}-{name}", at, what, about, more)
+            for event in self._records.event(f"{number}-{name}", at, what, about, more)
         ]
         return EventPage(found, gap)
 

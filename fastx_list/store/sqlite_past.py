@@ -15,6 +15,7 @@ from fastx_list.model.session import Session, decode
 from fastx_list.store.archive import (
     FORGET_AT_ONCE,
     LEAST_EVENTS_SECONDS,
+    MAX_EVENTS_OF_LOGIN,
     MAX_KEPT,
     MAX_KEPT_OF_LOGIN,
     RUNNING,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from fastx_list.store.sqlite_order import Step
 
 # ``place`` is that in the order of ends, and ``kept`` when a session ended, or something happened,
-# by the clock of the order.
+# by the clock of the order. ``event_dropped`` has the last event that was one too many of a login.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS past (
     id TEXT PRIMARY KEY, login TEXT NOT NULL, place INTEGER NOT NULL, began INTEGER NOT NULL,
@@ -42,7 +43,13 @@ CREATE TABLE IF NOT EXISTS event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, at INTEGER NOT NULL,
     kept REAL NOT NULL, what TEXT NOT NULL, session TEXT, login TEXT, server_id TEXT, more TEXT
 );
+CREATE INDEX IF NOT EXISTS event_login ON event (login, seq) WHERE login IS NOT NULL;
+CREATE TABLE IF NOT EXISTS event_dropped (
+    one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL
+);
 """
+# After so many events it is seen whether there are too many, of all and of whose the last one was
+COUNT_AFTER = 250
 
 COLUMNS = (
     "began, ended, connected, since, clients, started, last_connect, last_disconnect, addresses"
@@ -72,7 +79,7 @@ DELETE FROM past WHERE rowid IN (
 _OLDEST = """
 SELECT (SELECT min(kept) <= :ended FROM past WHERE kept IS NOT NULL),
     (SELECT max(kept) >= '' FROM past WHERE kept IS NOT NULL),
-    (SELECT max(rowid) FROM past), (SELECT min(seq) FROM event), (SELECT max(seq) FROM event),
+    (SELECT max(rowid) FROM past), (SELECT min(seq) FROM event),
     (SELECT kept <= :happened OR kept >= '' FROM event ORDER BY seq LIMIT 1)
 """
 OF_PAST = ", ".join(f"past.{column}" for column in COLUMNS.split(", "))
@@ -123,12 +130,16 @@ def end_sessions(step: Step, ids: Iterable[str], said: str = "") -> None:
         for name in ids
     ]
     step.db.executemany(_END_PAST, values)
+    before = _last_event(step.db)
     step.db.executemany(_NOTE_END, values)
+    is_much = before // COUNT_AFTER != _last_event(step.db) // COUNT_AFTER
     logins = {
         login
         for each in values
         for (login,) in step.db.execute("SELECT login FROM past WHERE id = :id", each)
     }
+    for login in logins if is_much else ():
+        _drop_events(step.db, login)
     step.db.executemany(
         _DROP_OLDEST, [(login, RUNNING, FORGET_AT_ONCE, MAX_KEPT_OF_LOGIN) for login in logins]
     )
@@ -149,7 +160,7 @@ def note(
     more: Mapping[str, Any] | None = None,
 ) -> None:
     """Add an event of this step."""
-    step.db.execute(
+    added = step.db.execute(
         "INSERT INTO event (name, at, kept, what, session, login, server_id, more) VALUES (?, ?, ?,"
         " ?, ?, ?, ?, ?)",
         (
@@ -163,6 +174,36 @@ def note(
             to_json(more) if more else None,
         ),
     )
+    if (added.lastrowid or 0) % COUNT_AFTER == 0:
+        _drop_events(step.db, login)
+
+
+def _last_event(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
+
+
+def _drop_events(db: sqlite3.Connection, login: str | None) -> None:
+    """Drop events of which there are too many: of ``login``, and of all."""
+    too_many = db.execute(
+        "SELECT seq FROM event WHERE login = ? ORDER BY seq DESC LIMIT ? OFFSET ?",
+        (login, FORGET_AT_ONCE, MAX_EVENTS_OF_LOGIN),
+    ).fetchall()
+    if too_many:
+        db.executemany("DELETE FROM event WHERE seq = ?", too_many)
+        db.execute(
+            "INSERT INTO event_dropped VALUES (1, ?) ON CONFLICT DO UPDATE SET seq = max(seq,"
+            " excluded.seq)",
+            too_many[0],
+        )
+    [span] = db.execute("SELECT max(seq) - min(seq) FROM event").fetchone()
+    if (span or 0) < MAX_KEPT:
+        return
+    [count] = db.execute("SELECT count(*) FROM event").fetchone()
+    if count > MAX_KEPT:
+        db.execute(
+            "DELETE FROM event WHERE seq < (SELECT seq FROM event ORDER BY seq LIMIT 1 OFFSET ?)",
+            (min(count - MAX_KEPT, FORGET_AT_ONCE),),
+        )
 
 
 def forget(step: Step) -> None:
@@ -171,7 +212,7 @@ def forget(step: Step) -> None:
     ended_before = step.now - step.keep
     happened_before = step.now - max(step.keep, LEAST_EVENTS_SECONDS)
     # As a rule there is nothing to forget, which this tells at once
-    is_old, is_odd, last, first_event, last_event, is_old_event = db.execute(
+    is_old, is_odd, last, first_event, is_old_event = db.execute(
         _OLDEST, {"ended": ended_before, "happened": happened_before}
     ).fetchone()
     if is_old or is_odd or (last is not None and last > MAX_KEPT):
@@ -185,10 +226,10 @@ def forget(step: Step) -> None:
                 f" AND {condition} LIMIT {FORGET_AT_ONCE})",
                 (bound,),
             )
-    if first_event is not None and (is_old_event or first_event <= last_event - MAX_KEPT):
+    if is_old_event:
         db.execute(
-            "DELETE FROM event WHERE seq < ? AND (kept <= ? OR kept >= '' OR seq <= ?)",
-            (first_event + FORGET_AT_ONCE, happened_before, last_event - MAX_KEPT),
+            "DELETE FROM event WHERE seq < ? AND (kept <= ? OR kept >= '')",
+            (first_event + FORGET_AT_ONCE, happened_before),
         )
 
 

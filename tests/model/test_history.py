@@ -44,6 +44,18 @@ def test_what_a_moment_is(text: str, expected: int | None) -> None:
     assert moment(text) == expected
 
 
+@pytest.mark.parametrize("year", [1999, 2000, 2023, 2024, 2100, 2400])
+def test_a_day_that_no_month_has_is_no_moment(year: int) -> None:
+    for month in range(1, 13):
+        for day in range(1, 32):
+            try:
+                time = datetime(year, month, day, tzinfo=timezone.utc)
+                expected = round(time.timestamp()) * 1000
+            except ValueError:
+                expected = None
+            assert moment(f"{year}-{month:02}-{day:02}") == expected
+
+
 def cells(**members: Any) -> dict[str, str]:
     [row] = csv.DictReader(io.StringIO(to_csv([members], hides_ours=False)))
     return row

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from fastx_list.config import Settings
 from fastx_list.model.event import Event, What
 from fastx_list.model.past import MAX_TOLD, Past
 from fastx_list.store import Store, open_store, redis_script, sqlite_past
@@ -260,14 +263,59 @@ def test_who_has_very_many_sessions_keeps_the_last_and_drives_out_nobody_elses(
     store.close()
 
 
+def test_who_makes_very_many_events_drives_out_their_own_alone_and_whoever_follows_is_told(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (redis_script, sqlite_past):
+        monkeypatch.setattr(module, "MAX_EVENTS_OF_LOGIN", 20)
+        monkeypatch.setattr(module, "MAX_KEPT", 60)
+    monkeypatch.setattr(sqlite_past, "COUNT_AFTER", 10)
+    store = open_store(url)
+    store.observe("s1", by_id(make_session(1, login="alice"), make_session(2, login="mallory")))
+    place = store.archive.last_event()
+    for number in range(200):
+        store.set_params("s1-2", "mallory", {"n": number})
+    page = store.archive.events(place, 1000)
+    assert page.has_gap and 20 <= len(page.events) < 40
+    last = page.events[-1].id
+    assert not store.archive.events(last, 10).has_gap
+    whose = Counter(event.login for event in store.archive.events(None, 1000).events)
+    assert whose["alice"] == 1 and whose["mallory"] < 40
+    # Those of others' are dropped by what all have alone
+    for number in range(12):
+        store.set_params("s1-1", "alice", {"n": number})
+    assert Counter(event.login for event in store.archive.events(None, 1000).events)["alice"] == 13
+    store.close()
+
+
+def test_a_past_and_an_event_that_are_none_are_said_in_the_log(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(settings.store)
+    store.observe("s1", by_id(make_session(1), make_session(2)))
+    with closing(sqlite3.connect(settings.store.removeprefix("sqlite://"))) as db:
+        db.execute("UPDATE past SET began = 'x' WHERE id = 's1-1'")
+        db.execute("UPDATE event SET at = 'x' WHERE session = 's1-1'")
+        db.commit()
+    for _ in range(2):
+        assert list(history(store)) == ["s1-2"] and new_events(store) == ["sessionBegan"]
+    assert caplog.text.count("holds as past of session 's1-1' what is none") == 1
+    assert caplog.text.count("holds as event '1-") == 1
+    store.close()
+
+
 @pytest.mark.parametrize("text", ["", "-", "no past at all", "1 - 0 - - - - - no\nalice"])
-def test_what_nobody_of_ours_has_written_is_left_out(raw: Any, redis_url: str, text: str) -> None:
+def test_what_nobody_of_ours_has_written_is_left_out(
+    raw: Any, redis_url: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
     store = open_store(redis_url)
     store.observe("s1", by_id(make_session(1), make_session(2)))
     raw.client.hset(raw.key("past"), "s1-1", text)
     raw.client.xadd(raw.key("events"), {"x": "y"})
     assert list(history(store)) == ["s1-2"]
     assert new_events(store)[-1] == "sessionBegan"
+    for what in ("past of session 's1-1'", "event '"):
+        assert caplog.text.count(f"holds as {what}") == 1
     store.observe("s1", {})
     assert new_events(store)[-2:] == ["sessionEnded"] * 2
     store.close()
