@@ -95,7 +95,13 @@ def main() -> None:
 @click.option(
     "--demo", is_flag=True, help="Add a handful of simulated sessions that live, connect and end."
 )
-def up(bind: str, live_bind: str, demo: bool) -> None:
+@click.option(
+    "--admin",
+    is_flag=True,
+    help="Your token may see the sessions of all logins; with --demo, simulated machines, logins,"
+    " kinds and a history are added, too.",
+)
+def up(bind: str, live_bind: str, demo: bool, admin: bool) -> None:
     """Run agent, list and sidecar in the foreground, until Ctrl-C.
 
     Prints the address of the browser page with a fresh token for you.
@@ -103,7 +109,7 @@ def up(bind: str, live_bind: str, demo: bool) -> None:
     from fastx_list.command.up import run
 
     _log_to_stderr(logging.INFO)
-    sys.exit(run(config.load(), bind, live_bind, demo))
+    sys.exit(run(config.load(), bind, live_bind, demo, admin))
 
 
 @main.command()

@@ -19,6 +19,7 @@ import click
 
 from fastx_list.agent.process import login_of
 from fastx_list.command.demo import Demo
+from fastx_list.command.simulated import Machines
 from fastx_list.command.stop import Stop
 from fastx_list.config import PREFIX, ConfigError, Settings
 from fastx_list.replica.replica import Replica
@@ -62,7 +63,7 @@ class _Child:
             self.process.terminate()
 
 
-def run(settings: Settings, bind: str, live_bind: str, demo: bool) -> int:
+def run(settings: Settings, bind: str, live_bind: str, demo: bool, admin: bool) -> int:
     """Run until SIGINT or SIGTERM; return the exit status. Raises :class:`ConfigError` for an
     address that cannot be used."""
     addresses = {
@@ -73,7 +74,7 @@ def run(settings: Settings, bind: str, live_bind: str, demo: bool) -> int:
         _check_free(name, *address)
     login = login_of(os.geteuid())
     # Makes the secret before three processes would
-    token = Tokens(settings).issue(login, TOKEN_SECONDS)
+    token = Tokens(settings).issue(login, TOKEN_SECONDS, admin)
     environ = {
         **os.environ,
         PREFIX + "LIST_PORT": str(addresses["--bind"][1]),
@@ -81,10 +82,12 @@ def run(settings: Settings, bind: str, live_bind: str, demo: bool) -> int:
     }
     stop = Stop()
     children: list[_Child] = []
-    simulated = Demo(settings.spool, login) if demo else None
+    simulated: list[Demo | Machines] = [Demo(settings.spool, login)] if demo else []
+    if demo and admin:
+        simulated.append(Machines(settings))
     try:
-        if simulated:
-            simulated.start()
+        for each in simulated:
+            each.start()
         children += [
             _Child("agent", [sys.executable, "-m", "fastx_list", "agent"], environ),
             _Child("list", _gunicorn("web", bind, "fastx_list:create_app()"), environ),
@@ -92,14 +95,17 @@ def run(settings: Settings, bind: str, live_bind: str, demo: bool) -> int:
                 "sidecar", _gunicorn("live", live_bind, "fastx_list:create_live_app()"), environ
             ),
         ]
+        if settings.events or settings.webhook:
+            deliver = [sys.executable, "-m", "fastx_list", "deliver"]
+            children.append(_Child("sender of events", deliver, environ))
         if not _await_ready(children, addresses, stop):
             return 0 if stop.asked else 1
         _greet(settings, login, token, addresses)
         _keep_up(children, stop)
         return 0
     finally:
-        if simulated:
-            simulated.stop()
+        for each in simulated:
+            each.stop()
         for child in reversed(children):
             child.stop()
         deadline = time.monotonic() + STOP_SECONDS

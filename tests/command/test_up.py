@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+from pathlib import Path
 
 from tests.support import Service, end, fetch, free_port, wait_for
 
 
-def test_up_serves_a_first_look_and_leaves_nothing_behind(service: Service) -> None:
+def test_up_serves_a_first_look_and_leaves_nothing_behind(service: Service, tmp_path: Path) -> None:
     bind, live_bind = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    service.environ["FASTX_LIST_EVENTS"] = str(tmp_path / "events.log")
     up = service.processes.start(
         [
             sys.executable,
@@ -16,6 +18,7 @@ def test_up_serves_a_first_look_and_leaves_nothing_behind(service: Service) -> N
             "fastx_list",
             "up",
             "--demo",
+            "--admin",
             "--bind",
             bind,
             "--live-bind",
@@ -38,14 +41,27 @@ def test_up_serves_a_first_look_and_leaves_nothing_behind(service: Service) -> N
         page.status == 200
         and f'data-live-port="{live_bind.rpartition(":")[2]}"'.encode() in page.body
     )
+
+    def machines() -> set[str]:
+        found = fetch(f"http://{bind}/api/admin/server/{token}").json
+        return {each["serverId"] for each in found if each["sessions"] and each["cpu"]}
+
+    wait_for("the machines", lambda: {f"simulated-node{n}" for n in (7, 8, 9)} <= machines())
+    everybody = fetch(f"http://{bind}/api/admin/session/{token}").json
+    assert {"alice", "bob", "carol", "dave"} <= {each["login"] for each in everybody}
+    assert {"xrdp", "tigervnc", "xpra", "x2go"} <= {each["kind"] for each in everybody}
+    ended = f"http://{bind}/api/admin/history/{token}?until=2999-01-01"
+    wait_for("a past", lambda: len(fetch(ended).json) >= 6)
+    wait_for("events", lambda: "sessionEnded" in (tmp_path / "events.log").read_text())
     children = [int(pid) for pid in _children(up.pid)]
-    assert len(children) == 3
+    assert len(children) == 4
     os.kill(_named(children, "fastx_list agent"), 9)
     wait_for("the agent's return", lambda: "the agent has stopped" in service.processes.log("up"))
-    wait_for("three processes", lambda: len(_children(up.pid)) == 3)
+    wait_for("four processes", lambda: len(_children(up.pid)) == 4)
     up.send_signal(2)
     assert up.wait(30) == 0
     assert list((service.state / "spool").iterdir()) == []
+    assert "simulated" not in service.run("ls", "--all", "-o", "name").stdout
     assert "Traceback" not in service.processes.log("up")
 
 
