@@ -60,7 +60,8 @@ def test_a_search_for_which_there_is_not_time_enough_in_one_look_goes_on_in_the_
 ) -> None:
     machine, holders, now = look(), Holders(), 0.0
     asked: list[int] = []
-    monkeypatch.setattr(time, "thread_time", lambda: now)
+    for clock in ("thread_time", "perf_counter"):
+        monkeypatch.setattr(time, clock, lambda: now)
 
     def own_listeners(process: Process, makers: object) -> frozenset[int]:
         nonlocal now
