@@ -138,6 +138,12 @@ class Settings:
         None,
         "the URL of this machine, likewise",
     )
+    connect_url: str | None = _setting(
+        values.link,
+        None,
+        "where the page's link **Connect** leads to: a URL with names of members in braces, such as"
+        " `https://portal.example.org/{display}`",
+    )
     server_expiry: float = _setting(
         values.number(1, 86_400),
         60.0,

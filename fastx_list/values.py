@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from fastx_list.model.session import MEMBERS
 from fastx_list.store import address
 from fastx_list.text import FALSE, TRUE
 
@@ -92,6 +93,31 @@ def hook(value: str) -> str:
         # It is not repeated: a part of it may be secret
         raise ValueError("a URL such as https://example.org/hook, percent-encoded and without user")
     return value
+
+
+# Schemes whose addresses a browser runs or reads itself
+_NO_LINK = ("javascript", "data", "vbscript", "file", "blob", "about", "filesystem", "view-source")
+
+
+def link(value: str) -> str:
+    """Return the template of a link to a session. It holds names of members in braces."""
+    scheme, _, rest = value.partition(":")
+    names = re.findall(r"\{([^{}]*)\}", rest)
+    left = re.sub(r"\{[^{}]*\}", "", rest)
+    if (
+        re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme)
+        and scheme.lower() not in _NO_LINK
+        and re.fullmatch(r"[!-~]*", value)
+        and not set('{}<>"\\^`|') & set(left)
+        and (scheme.lower() not in ("http", "https") or re.match(r"//[^/]", rest))
+        and all(name in MEMBERS and name != "params" for name in names)
+        and rest
+    ):
+        return value
+    raise ValueError(
+        "a URL with names of members in braces, such as https://portal.example.org/{display}, of"
+        f" http, https or an application's own scheme, not {value!r}"
+    )
 
 
 def path(value: str) -> Path:

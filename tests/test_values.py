@@ -286,3 +286,32 @@ def test_any_text_is_either_taken_or_refused_by_name(name: str, value: str) -> N
         setting(name, value)
     except ConfigError as error:
         assert str(error).startswith(f"FASTX_LIST_{name} takes ")
+
+
+# Links
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "https://portal.example.org/{display}?of={login}",
+        "http://portal:8080",
+        "https://{hostname}/",
+        "x-vnc://{hostname}:{display}",
+        "portal:{id}",
+    ],
+)
+def test_it_takes_a_link_to_a_session(value: str) -> None:
+    assert setting("CONNECT_URL", value) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("javascript:alert({id})", "JavaScript:0", "data:text/html,x", "vbscript:x", "file:///x"),
+        *("/relative/{id}", "{id}:x", "java\tscript:x", "https:evil", "https:///x", "https://a b"),
+        *("https://x/{colour}", "https://x/{params}", "https://x/{id", 'https://x/"', "blob:x"),
+    ],
+)
+def test_it_refuses_a_link_that_is_none_or_would_run(value: str) -> None:
+    assert "https://portal.example.org/{display}" in refusal("CONNECT_URL", value)

@@ -30,7 +30,14 @@ def page() -> Response:
         render_template(
             "page.html",
             live_port=live_port or "",
+            connect=settings.connect_url or "",
             columns={name: label for name, label in COLUMNS.items() if name not in hidden},
+            others={
+                name: member.label
+                for name, member in MEMBERS.items()
+                if name == member.name
+                and name not in {"params", "id", "clients", *COLUMNS, *hidden}
+            },
             # Params are filtered by their own names, and of two spellings one is offered
             members={
                 name: member.label

@@ -17,6 +17,7 @@ from fastx_list.store import Store, open_store
 from tests.conftest import session
 from tests.support import Processes, Service
 
+CONNECT = "https://portal.example.org/{hostname}/{display}?a=b"
 _numbers = count(1)
 
 
@@ -111,6 +112,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     processes = Processes(directory)
     service = Service(directory / "state", processes)
     service.environ["FASTX_LIST_LIVE_PORT"] = str(service.live_port)
+    service.environ["FASTX_LIST_CONNECT_URL"] = CONNECT
     service.start_list()
     service.start_live()
     yield service

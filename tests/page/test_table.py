@@ -209,16 +209,31 @@ def test_hostile_names_stay_text(tab: Tab, alice: User) -> None:
         }
     )
     tab.open(alice, "&sortReverse=false")
-    tab.shows(script, "\u202egnp.exe", "two␊lines␀␛[31m\ufffd", "honest", "plain", "far")
+    tab.shows(script, "⟨U+202E⟩gnp.exe", "two␊lines␀␛[31m\ufffd", "honest", "plain", "far")
     for button in tab.names.get_by_role("button").all():
         button.click()
     expect(tab.page.locator("#rows .details")).to_have_count(6)
     expect(tab.page.locator("#rows .details").nth(1)).to_contain_text("params.</dl><b><i>")
     assert tab.page.locator("#rows :is(img, script, b, i)").count() == 0
     assert tab.page.title() == "Sessions – fastx-list"
-    # What turns the direction of writing does so in its own element only: the state still stands
-    # right of the name.
-    row = tab.rows.nth(1)
+
+
+def test_what_cannot_be_seen_is_shown_as_what_it_is(tab: Tab, alice: User) -> None:
+    shown = {
+        "pay\u200bpal": "pay⟨U+200B⟩pal",
+        "\u2066x\u2069": "⟨U+2066⟩x⟨U+2069⟩",
+        "a\u200db": "a⟨U+200D⟩b",
+        "\u3164 \u00ad\ufeff\U000e0041": "⟨U+3164⟩ ⟨U+00AD⟩⟨U+FEFF⟩⟨U+E0041⟩",
+        "line\u2028end": "line⟨U+2028⟩end",
+        "👩\u200d🔬": "👩\u200d🔬",
+        "می\u200cخواهم": "می\u200cخواهم",
+    }
+    alice.has({str(number): {"params": {"name": name}} for number, name in enumerate(shown)})
+    tab.open(alice)
+    tab.shows(*shown.values())
+    # What turns the direction of writing by itself does so in its own element only: the state
+    # still stands right of the name
+    row = tab.rows.last
     [name, state] = [row.locator(part).bounding_box() for part in (".name bdi", ".state bdi")]
     assert name and state and name["x"] < state["x"]
 

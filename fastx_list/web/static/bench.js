@@ -160,7 +160,8 @@ function messageOf({ text, event, at }) {
   return make("li", {}, details);
 }
 
-async function copy(text, button) {
+/** Copy it, and say so beside the button. */
+export async function copy(text, button, done = "Copied, with your token in it.") {
   try {
     await navigator.clipboard.writeText(text);
   } catch { // a page that came without TLS has no clipboard, and not everybody lets a page use it
@@ -172,6 +173,6 @@ async function copy(text, button) {
     button.focus();
   }
   const said = button.parentElement.querySelector(".copied");
-  said.textContent = "Copied, with your token in it.";
+  said.textContent = done;
   setTimeout(() => { said.textContent = ""; }, 4000);
 }

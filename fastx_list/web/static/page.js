@@ -1,11 +1,12 @@
 // The page: the API says what is listed, the WebSocket says when to ask again, and everything shown is text, never markup.
 
 import { addressOf, claimsOf, liveAddress, PAGE_SIZE, readQuery, requestFor, send } from "./api.js";
-import { Bench } from "./bench.js";
+import { Bench, copy } from "./bench.js";
 import { asked, LOOKED_THROUGH, sieve } from "./find.js";
 import { Backoff, Live, Repeater } from "./live.js";
 import { News } from "./news.js";
 import { QueryForm } from "./query.js";
+import { csvOf, save } from "./save.js";
 import { Servers } from "./servers.js";
 import { Table } from "./table.js";
 import { Truth } from "./truth.js";
@@ -26,6 +27,7 @@ let query = null;
 let method = "get";
 let etag = null; // of the last answer to this question
 let answered = null; // { rows, total } of it
+let listed = []; // the sessions that are shown
 let heard = false; // whether the list has answered at all
 let problem = null; // why it does not
 let told = new Map(); // what the WebSocket said since the last request: whether the session has gone, by id
@@ -42,6 +44,9 @@ const table = new Table($("table"), {
   },
   only: (filter) => form.only(filter),
   label: (filter) => form.label(filter),
+  token: () => token,
+  copy: (text, button) => copy(text, button, "Copied."),
+  columns: () => change({}, { quietly: true }),
 });
 const servers = new Servers($("machines"), (id) => form.only(`serverId==${id}`));
 const live = new Live({
@@ -157,6 +162,7 @@ function rest() {
 function clear() {
   rest();
   answered = null;
+  listed = [];
   servers.stop();
   truth.clear();
   form.clear();
@@ -243,6 +249,7 @@ function show(list, headers, before) {
   if (answered?.rows && !rows.length && total) { // the last page has ended under us
     return change({ start: String(Math.floor((total - 1) / query.limit) * query.limit || "") }, { quietly: true });
   }
+  listed = rows;
   const happened = table.show(rows, answered && reasons(rows, total, new Map([...before, ...told])));
   if (answered) news.add(happened);
   else news.say(sessionsOf(total));
@@ -323,6 +330,8 @@ $("ask").addEventListener("submit", (event) => {
   begin(/#token=([^&\s]+)/.exec(given)?.[1] ?? given); // a whole link will do
 });
 $("forget").addEventListener("click", () => forget("The token is forgotten."));
+$("save-csv").addEventListener("click", () => save("sessions.csv", "text/csv", csvOf(table.records(listed))));
+$("save-json").addEventListener("click", () => save("sessions.json", "application/json", JSON.stringify(listed, null, 2)));
 $("now").addEventListener("click", tryNow);
 $("refused").lastElementChild.addEventListener("click", () => change(readQuery(new URLSearchParams())));
 addEventListener("online", tryNow);

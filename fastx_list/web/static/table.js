@@ -1,6 +1,8 @@
 // The table: one row a session, kept as long as the session is listed, changed only where the session has.
 
 import { filterFor, NONE } from "./find.js";
+import { keep, kept } from "./keep.js";
+import { SessionViews } from "./session.js";
 import { ago, exact, nameOf, shorten, size, stateOf, visible } from "./words.js";
 
 const FRESH = 4000, GONE = 3000; // milliseconds that what is new stands out, and that what has gone stays to be seen
@@ -42,6 +44,9 @@ export class Table {
   #rows = new Map(); // by session id
   #fresh = new Map(); // elements that stand out, and until when
   #on;
+  #views;
+  /** @type {Set<string>} */
+  #chosen; // names of the columns that are shown
 
   /** `table` has its head; the buttons there call `on.sort(name)`. Its body gets the sessions; what is chosen there of one calls
    * `on.only(filter)`, which people know by `on.label(filter)`. */
@@ -53,8 +58,15 @@ export class Table {
       const name = cell.className;
       const as = Object.keys(SHOWN_AS).find((kind) => table.dataset[kind].split(" ").includes(name));
       const show = (session) => (as ? SHOWN_AS[as] : plain)(session[name]);
-      return { cell, name, sortBy: name, show, ...SPECIAL[name] };
+      return { cell, name, label: cell.textContent, kind: as, sortBy: name, show, ...SPECIAL[name] };
     });
+    const usual = this.#all.filter(({ cell }) => !("other" in cell.dataset)).map(({ name }) => name);
+    const chosen = kept("columns")?.split(" ").filter((name) => this.#all.some((column) => column.name === name));
+    this.#chosen = new Set(["name", ...(chosen ?? usual)]);
+    const kinds = new Map(this.#all.map(({ name, kind }) => [name, kind]));
+    this.#views = new SessionViews({ ...on, kind: (name) => kinds.get(name), admin: () => this.#admin });
+    this.#offerColumns(document.querySelector("#columns fieldset"));
+    this.#setWidths();
     for (const { cell, sortBy } of this.#all) cell.firstChild.addEventListener("click", () => on.sort(sortBy));
     this.#body.addEventListener("click", ({ target }) => this.#pick(target));
   }
@@ -63,11 +75,42 @@ export class Table {
   set admin(admin) {
     if (admin !== this.#admin) this.clear();
     this.#admin = admin;
-    this.#body.parentElement.style.setProperty("--columns", this.#columns.map(({ name }) => WIDTHS[name] ?? "minmax(5.5rem, 1fr)").join(" "));
+    this.#setWidths();
   }
 
   get #columns() {
-    return this.#all.filter((column) => this.#admin || !column.admin);
+    return this.#all.filter(({ name, admin }) => this.#chosen.has(name) && (this.#admin || !admin));
+  }
+
+  #offerColumns(fieldset) {
+    for (const { name, label } of this.#all.filter((column) => column.name !== "name")) {
+      const box = make("input", { type: "checkbox", checked: this.#chosen.has(name) });
+      box.addEventListener("change", () => {
+        if (box.checked) this.#chosen.add(name);
+        else this.#chosen.delete(name);
+        keep("columns", [...this.#chosen].join(" "));
+        this.clear();
+        this.#setWidths();
+        this.#on.columns();
+      });
+      fieldset.append(make("label", { className: "tick" }, box, ` ${label}`));
+    }
+  }
+
+  #setWidths() {
+    const widths = this.#columns.map(({ name }) => WIDTHS[name] ?? "minmax(5.5rem, 1fr)").join(" ");
+    this.#body.parentElement.style.setProperty("--columns", widths);
+  }
+
+  /** The names of the columns, and what each of these sessions has there: numbers and texts as the API has them, times in UTC. */
+  records(sessions) {
+    const columns = this.#columns;
+    const value = ({ name, kind, show }, session) => {
+      if (name === "name" || name === "state") return show(session).word ?? show(session).text;
+      const found = session[name];
+      return kind === "times" && found !== null && Math.abs(found) <= 8.64e15 ? new Date(found).toISOString() : found ?? "";
+    };
+    return [columns.map(({ label }) => label), ...sessions.map((session) => columns.map((column) => value(column, session)))];
   }
 
   /** What can be seen of the session, and what it was named by. */
@@ -85,8 +128,8 @@ export class Table {
 
   /** Say by which name, and which way, the rows are sorted. */
   sorted(name, reverse) {
-    for (const { cell, sortBy, admin } of this.#all) {
-      cell.hidden = Boolean(admin) && !this.#admin;
+    for (const { cell, name: column, sortBy } of this.#all) {
+      cell.hidden = !this.#columns.some((shown) => shown.name === column);
       cell.ariaSort = sortBy !== name ? null : reverse ? "descending" : "ascending";
     }
   }
@@ -158,7 +201,7 @@ export class Table {
     const button = make("button", { type: "button", ariaExpanded: "false" });
     cells[0].append(button);
     button.append(values[0]);
-    const row = { element: make("tr", { role: "row" }, ...cells), cells, values, keys: [], times: [], details: null, goneAt: null };
+    const row = { element: make("tr", { role: "row" }, ...cells), cells, values, keys: [], times: [], details: null, view: null, goneAt: null };
     row.element.dataset.id = id;
     button.addEventListener("click", () => this.#toggle(row, button));
     this.#rows.set(id, row);
@@ -204,7 +247,7 @@ export class Table {
       return [row.cells[index]];
     });
     row.times = [...row.element.getElementsByTagName("time")];
-    row.details?.replaceChildren(this.#members(session));
+    if (row.details) row.view.update(session);
     return changed;
   }
 
@@ -219,25 +262,11 @@ export class Table {
       row.details.remove();
       row.details = null;
     } else {
-      row.details = make("tr", { role: "row", className: "details" }, this.#members(row.session));
+      row.view = this.#views.open(row.session);
+      row.details = make("tr", { role: "row", className: "details" },
+        make("td", { role: "cell", colSpan: this.#columns.length }, row.view.element));
       row.element.after(row.details);
     }
-  }
-
-  /** Every member as the API names it, in full. */
-  #members({ params, ...members }) {
-    const all = [...Object.entries(members), ...Object.entries(params ?? {}).map(([name, value]) => [`params.${name}`, value])];
-    const list = make("dl", {}, ...all.map(([name, value]) => {
-      const text = this.#times.has(name) && value !== null ? exact(value) : typeof value === "string" ? value : JSON.stringify(value);
-      const [term, said] = [name, text].map((part) => make("bdi", { textContent: visible(part) }));
-      const filter = value === null || this.#times.has(name) || name === "id" ? null : filterFor(name, value);
-      const only = filter === null ? [] : [make("button", {
-        type: "button", className: "only", textContent: "only", ariaLabel: `Show only ${visible(this.#on.label(filter))}`,
-      })];
-      only[0]?.addEventListener("click", () => this.#on.only(filter));
-      return make("div", {}, make("dt", {}, term), make("dd", { className: value === null ? "nothing" : "" }, said, ...only));
-    }));
-    return make("td", { role: "cell", colSpan: this.#columns.length }, list);
   }
 }
 

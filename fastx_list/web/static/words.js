@@ -7,8 +7,16 @@ const MINUTE = 60, HOUR = 3600, DAY = 86_400, YEAR = 365.25 * DAY; // seconds
 /** @type {[number, number, string][]} Up to how long, in steps of what, and its name. */
 const UNITS = [[MINUTE, 1, "s"], [HOUR, MINUTE, "min"], [DAY, HOUR, "h"], [2 * YEAR, DAY, "d"], [Infinity, YEAR, "y"]];
 
-/** The text with control characters made visible, so that a name cannot pass for another or break a line. */
+// What cannot be seen, or turns the direction of what can: Unicode's format characters, ends of lines and blank letters. What joins
+// letters or pictures, and has a meaning there, stays: in scripts that need it, and within emoji.
+const UNSEEN = new RegExp(
+  "(?<=[\\p{Extended_Pictographic}\\ufe0f\\u{1f3fb}-\\u{1f3ff}])\\u200d(?=\\p{Extended_Pictographic})"
+  + "|(?<=[\\p{sc=Arab}\\p{sc=Deva}\\p{sc=Beng}\\p{sc=Mlym}\\p{sc=Sinh}\\p{sc=Knda}\\p{sc=Telu}\\p{M}])[\\u200c\\u200d](?=[\\p{sc=Arab}\\p{sc=Deva}\\p{sc=Beng}\\p{sc=Mlym}\\p{sc=Sinh}\\p{sc=Knda}\\p{sc=Telu}])"
+  + "|([\\p{Cf}\\p{Zl}\\p{Zp}\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u2800\\u3164\\uffa0])", "gu");
+
+/** The text with what cannot be seen made visible, so that a name cannot pass for another or break a line. */
 export const visible = (text) => String(text)
+  .replace(UNSEEN, (all, hidden) => (hidden ? `⟨U+${hidden.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩` : all))
   .replace(/[\0-\x1f]/g, (character) => String.fromCharCode(0x2400 + character.charCodeAt(0)))
   .replace(/[\x7f-\x9f]/g, "\ufffd");
 

@@ -1,0 +1,133 @@
+// A session's own view, below its row: all its members, what it is called, how to connect, and what history has of it.
+
+import { claimsOf, requestFor, send } from "./api.js";
+import { filterFor } from "./find.js";
+import { make } from "./table.js";
+import { ago, exact, size, visible } from "./words.js";
+
+const NEVER = new AbortController().signal;
+const HISTORY = { sortBy: "", sortReverse: false, start: "", limit: "1", search: "" };
+
+/** What the view needs of the page. */
+export class SessionViews {
+  #on;
+  #template = document.body.dataset.connect ?? "";
+
+  /** `on` has token(), admin(), label(filter), only(filter), copy(text, button), and kind(name), which is "times" or "sizes" of
+   * members that are such. */
+  constructor(on) {
+    this.#on = on;
+  }
+
+  /** Return the view of this session: an element, and `update(session)`. */
+  open(session) {
+    const members = make("div");
+    const past = make("p", { className: "past", role: "status" });
+    const actions = make("div", { className: "line" });
+    const element = make("div", {}, actions, members, past);
+    let shown = session;
+    this.#act(actions, () => shown);
+    this.#tellPast(past, session.id);
+    const update = (now) => {
+      shown = now;
+      members.replaceChildren(this.#members(now));
+      const [link] = actions.children;
+      const address = connectAddress(this.#template, now);
+      link.hidden = !address;
+      if (address) link.href = address;
+    };
+    update(session);
+    return { element, update };
+  }
+
+  #act(actions, session) {
+    const link = make("a", { className: "button", textContent: "Connect", rel: "noopener noreferrer" });
+    if (/^https?:/i.test(this.#template)) link.target = "_blank";
+    const copyId = make("button", { type: "button", textContent: "Copy id" });
+    const rename = make("button", { type: "button", textContent: "Rename", ariaExpanded: "false" });
+    const said = make("span", { className: "copied quiet", role: "status" });
+    copyId.addEventListener("click", () => this.#on.copy(session().id, copyId));
+    actions.append(link, copyId);
+    if (claimsOf(this.#on.token()).sub === session().login) {
+      const form = this.#renaming(session, rename, said);
+      rename.addEventListener("click", () => {
+        form.hidden = !form.hidden;
+        rename.ariaExpanded = String(!form.hidden);
+        if (!form.hidden) form.querySelector("input").select();
+      });
+      actions.append(rename, form);
+    }
+    actions.append(said);
+  }
+
+  /** A form that gives the session another name: `params.name`, by the params call. */
+  #renaming(session, button, said) {
+    const { params } = session();
+    const input = make("input", { value: params?.name ?? "", ariaLabel: "Name", autocomplete: "off", maxLength: 200 });
+    const form = make("form", { className: "line", hidden: true }, input, make("button", { textContent: "Save" }));
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      const name = input.value.trim() || null;
+      const url = new URL(`api/params/${encodeURIComponent(this.#on.token())}`, document.baseURI).href;
+      const body = JSON.stringify({ id: session().id, params: { name } });
+      try {
+        const { status, data } = await send({ method: "POST", url, headers: { "Content-Type": "application/json" }, body }, NEVER);
+        if (status !== 200) throw new Error(data?.error?.message ?? `the answer has status ${status}`);
+        form.hidden = true;
+        button.ariaExpanded = "false";
+        button.focus();
+        said.textContent = "Saved.";
+      } catch (error) {
+        said.textContent = `Not saved: ${/** @type {Error} */ (error).message}`;
+      }
+    });
+    return form;
+  }
+
+  async #tellPast(element, id) {
+    const path = this.#on.admin() ? "api/admin/history" : "api/history";
+    try {
+      const { status, data } = await send(requestFor(path, this.#on.token(), { ...HISTORY, filter: [`id==${id}`] }, "get"), NEVER);
+      const [past] = status === 200 ? data?.result ?? data : [];
+      if (past) element.textContent = courseOf(past);
+    } catch {
+      // What cannot be reached is told by the list of sessions, which asks the same place.
+    }
+  }
+
+  /** Every member as the API names it, in full. */
+  #members({ params, ...members }) {
+    const all = [...Object.entries(members), ...Object.entries(params ?? {}).map(([name, value]) => [`params.${name}`, value])];
+    return make("dl", {}, ...all.map(([name, value]) => {
+      const kind = value === null ? undefined : this.#on.kind(name);
+      const text = kind === "times" ? exact(value) : kind === "sizes" ? `${value} (${size(value)})`
+        : typeof value === "string" ? value : JSON.stringify(value);
+      const [term, said] = [name, text].map((part) => make("bdi", { textContent: visible(part) }));
+      const filter = value === null || kind === "times" || name === "id" ? null : filterFor(name, value);
+      const only = filter === null ? [] : [make("button", {
+        type: "button", className: "only", textContent: "only", ariaLabel: `Show only ${visible(this.#on.label(filter))}`,
+      })];
+      only[0]?.addEventListener("click", () => this.#on.only(filter));
+      return make("div", {}, make("dt", {}, term), make("dd", { className: value === null ? "nothing" : "" }, said, ...only));
+    }));
+  }
+}
+
+/** What history says of a session, in a sentence. */
+function courseOf({ began, ended, connectedSeconds, addresses }) {
+  return [
+    `Began ${exact(began)}`, ended === null ? "" : `ended ${exact(ended)}`,
+    `clients were connected for ${ago(Date.now() - connectedSeconds * 1000).replace(/ ago$|^just now$/, "") || "no time"}${addresses.length ? `, from ${addresses.map(visible).join(", ")}` : ""}`,
+  ].filter(Boolean).join("; ") + ".";
+}
+
+/** The address to connect to the session at, from the template that the administrator gave; null if it has a member that is unknown. */
+export function connectAddress(template, session) {
+  let known = Boolean(template);
+  const address = template.replace(/\{([A-Za-z]+)\}/g, (_, name) => {
+    const value = session[name];
+    known &&= ["string", "number"].includes(typeof value) && value !== "";
+    return encodeURIComponent(value ?? "");
+  });
+  return known ? address : null;
+}
