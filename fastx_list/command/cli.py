@@ -17,6 +17,7 @@ from fastx_list.command import backup, events, history, listing, signed_in, term
 from fastx_list.command.check import check
 from fastx_list.command.findings import MARKS, status_of
 from fastx_list.command.stop import on_stop, say_ready
+from fastx_list.command.token_list import list_tokens
 from fastx_list.config import ConfigError, Settings, SettingsError
 from fastx_list.errors import AuthError
 from fastx_list.model.event import What
@@ -170,7 +171,7 @@ def doctor(as_json: bool) -> None:
 
 @main.group()
 def token() -> None:
-    """Issue and revoke tokens."""
+    """Issue, list and revoke tokens."""
 
 
 @token.command()
@@ -227,6 +228,7 @@ def _log_to_stderr(level: int) -> None:
     logging.basicConfig(level=level, format="%(levelname)s %(message)s", stream=sys.stderr)
 
 
+token.add_command(list_tokens)
 for command in (
     *(
         check,

@@ -4,6 +4,7 @@ token or over the socket of this machine on which the kernel says who asks."""
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from abc import ABC, abstractmethod
@@ -83,6 +84,8 @@ class _Store(Source):
         self._hides_ours = for_programs and settings.hides_ours
         self.store = open_store(settings.store, create=False, keep=settings.keep)
         click.get_current_context().call_on_close(self.store.close)
+        # What it would say is the answer's warning
+        logging.getLogger("fastx_list.replica").setLevel(logging.CRITICAL)
         self._replica = Replica(self.store, Entry, hides_ours=self._hides_ours)
 
     def sessions(self, whose: Whose, asked: Asked, etag: str | None = None) -> Found | None:
@@ -102,7 +105,7 @@ class _Store(Source):
                 raise
         query: Query = QuerySchema().load(asked)
         page = self._replica.page(topic, query)
-        warning = STALE if self._replica.problem else None
+        warning = self._replica.problem
         if etag == page.etag:
             return None
         return Found(json.loads(page.body), page.total, warning, page.etag)

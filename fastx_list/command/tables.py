@@ -82,7 +82,7 @@ def _where(session: Members) -> str:
     return f"{session['hostname']}{display}"
 
 
-def _local(milliseconds: int | None) -> str | None:
+def local_time(milliseconds: int | None) -> str | None:
     """Return a moment by the clock on the wall."""
     if milliseconds is None:
         return None
@@ -127,8 +127,8 @@ _FORMS: dict[str, Callable[[Any], object]] = {
     "minutes": lambda count: f"{count} min",
     "percent": "{} %".format,
     "idleSince": lambda moment: duration(max(0.0, time.time() - moment / 1000)),
-    "began": lambda moment: _local(moment),
-    "ended": lambda moment: _local(moment),
+    "began": lambda moment: local_time(moment),
+    "ended": lambda moment: local_time(moment),
 }
 _NEVER_CUT = (
     *("id", "serverPid", "appPid", "clients", "display", "serverId", "geometry", "sessions"),
@@ -159,8 +159,8 @@ _OF_THE_PAST = {
     "login": _LOGIN,
     "display": _DISPLAY,
     "kind": Column(COLUMNS["kind"], methodcaller("get", "kind"), 6, cut_end),
-    "began": Column(_OF_COURSE["began"], lambda session: _local(session["began"]), 4),
-    "ended": Column(_OF_COURSE["ended"], lambda session: _local(session["ended"]), 3),
+    "began": Column(_OF_COURSE["began"], lambda session: local_time(session["began"]), 4),
+    "ended": Column(_OF_COURSE["ended"], lambda session: local_time(session["ended"]), 3),
     "connectedSeconds": Column(
         _OF_COURSE["connectedSeconds"], lambda session: duration(session["connectedSeconds"]), 5
     ),

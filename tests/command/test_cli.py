@@ -46,6 +46,13 @@ def test_a_revoked_token_is_refused_from_then_on(command: Command, service: Serv
         .startswith("token: it has been revoked")
     )
     assert fetch(f"{service.url}/api/list/{second}").status == 200
+    known = json.loads(command("token", "list", "-o", "json").stdout)
+    jti = jwt.decode(first, options={"verify_signature": False})["jti"]
+    assert [(each["id"], each["state"]) for each in known] == [(jti, "revoked")]
+    assert command("token", "issue", "carol").returncode == 0
+    listed = command("token", "list")
+    assert re.search(r"carol +no +20\S+ \S+ +good", listed.stdout)
+    assert "what portals have signed" in listed.stderr
     process = subprocess.run(
         [sys.executable, "-m", "fastx_list", "token", "revoke", "-"],
         env=service.environ,
