@@ -57,6 +57,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _Service("sidecar", "fastx-list-live", SOCKETS / "live.sock", settings.live_port, 8001),
     ):
         yield from _service(service, settings)
+    if (SOCKETS / "list.sock").exists():
+        yield _local(settings.local_socket)
     try:
         site = read_file(NGINX)[0].decode("utf-8", "replace")
     except FileNotFoundError:
@@ -100,6 +102,24 @@ def _service(service: _Service, settings: Settings) -> Iterator[Finding]:
         yield warning(f"{service.name}: it answers at {where}, and is not ready: {reason}")
     restart = f"systemctl restart {service.unit}"
     yield from differences(service.name, health, tokens.fingerprint(settings), restart)
+
+
+def _local(path: Path) -> Finding:
+    """Say whether users of this machine find the list, where systemd holds its sockets."""
+    connection = _Unix(path)
+    try:
+        status, _ = _ask(connection, HEALTH)
+        if status != 200:
+            raise http.client.HTTPException(f"it answers with {status}")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        return warning(
+            f"list: users of this machine need a token: no answer at {path}: {reason};"
+            " systemctl restart fastx-list"
+        )
+    finally:
+        connection.close()
+    return ok(f"list: users of this machine need no token at {path}")
 
 
 def _ask(connection: http.client.HTTPConnection, path: str) -> tuple[int, dict[str, object]]:

@@ -97,6 +97,9 @@ def test_the_doctor_finds_all_well_and_notices_a_list_that_is_gone(machine: Mach
     for said in ("agent: it sees the sessions of all", "list: it answers at /run", "sidecar: it"):
         assert f"ok {said}" in done.stdout
     assert done.stdout.count("ok nginx: ") == 2
+    assert (
+        "ok list: users of this machine need no token at /run/fastx-list/local.sock" in done.stdout
+    )
     machine.run("echo FASTX_LIST_SERVER_POOL=other >> /etc/fastx-list/fastx-list.conf")
     done = machine.run("fastx-list doctor", check=False)
     assert done.returncode == 1 and done.stdout.count("runs with other settings") == len(UNITS)

@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -86,10 +87,13 @@ def test_a_socket_behind_which_nobody_answers_is_a_failure(
     settings: Settings, sockets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor_serving, "SECONDS", 0.2)
+    settings = replace(settings, local_socket=sockets / "local.sock")
     with socket.socket(socket.AF_UNIX) as held:
         held.bind(str(sockets / "list.sock"))
         held.listen()
         [said] = lines(settings, Level.failure)
+        [local] = lines(settings, Level.warning)
+    assert "users of this machine need a token" in local and "No such file" in local
     assert "no answer at" in said and "journalctl -u fastx-list" in said
     [said] = lines(settings, Level.failure)
     assert "Connection refused" in said
