@@ -130,6 +130,9 @@ def test_each_user_of_the_machine_finds_their_own_sessions_without_a_token(
     for user in USERS:
         listed = json.loads(machine.says(f"{LOCAL}/api/list", user=user))
         assert [each["login"] for each in listed] == [user]
+        for command in ("ls", "history"):
+            printed = json.loads(machine.says(f"fastx-list {command} -o json", user=user))
+            assert [each["login"] for each in printed] == [user]
     listed = json.loads(machine.says(f"{LOCAL}/api/admin/session"))
     assert {each["login"] for each in listed} == set(USERS)
     wrong = machine.says(f"{LOCAL}/api/admin/session", user="alice")
@@ -137,7 +140,7 @@ def test_each_user_of_the_machine_finds_their_own_sessions_without_a_token(
 
 
 def test_an_ordinary_user_is_told_what_to_do(machine: Machine) -> None:
-    for command in ("ls", "doctor", "token issue alice"):
+    for command in ("backup /tmp/b", "doctor", "token issue alice"):
         done = machine.run(f"fastx-list {command}", user="alice", check=False)
         [line] = (done.stdout + done.stderr).splitlines()
         assert done.returncode and "run this as root (sudo)" in line
