@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
+# What browsers send, which cannot open such a socket themselves
+BROWSERS = ("Origin", "Sec-Fetch-Site")
 LOOK_UP_SECONDS = 0.2  # that name services may keep all others waiting for one user's name
 HANG_SECONDS = 2.0  # in which nobody waits for them after they took longer
 SOON_SECONDS = 10.0  # after a question within which its answer still counts
@@ -92,7 +94,7 @@ def claims_of_peer(request: Request) -> Claims | None:
     uid = local_uid(request.environ)
     if uid is None:
         return None
-    if any(name in request.headers for name in FORWARDED):
+    if any(name in request.headers for name in (*FORWARDED, *BROWSERS)):
         raise AuthError(
             "this socket is for programs of this machine and takes nothing that a proxy passes on;"
             " give the proxy the list's other socket, or send a token",

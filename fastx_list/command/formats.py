@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from fastx_list.command.tables import column_of
+from fastx_list.command.tables import SESSION_MEMBERS, column_of
 from fastx_list.command.terminal import (
     Column,
     Members,
@@ -17,6 +17,7 @@ from fastx_list.command.terminal import (
     encoding_of,
     escaped,
     print_table,
+    put,
     shown,
 )
 from fastx_list.model.history import csv_of
@@ -28,12 +29,19 @@ FORMATS = ("table", "wide", "json", "yaml", "csv", "name")
 FOR_PROGRAMS = ("json", "yaml", "csv")
 
 
+def complete_names(context: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the last of several names of a session's members."""
+    before, comma, last = incomplete.rpartition(",")
+    return [before + comma + name for name in SESSION_MEMBERS if name.startswith(last)]
+
+
 def format_options(command: F) -> F:
     """Add the options that say how to print."""
     for option in (
         click.option(
             "--columns",
             metavar="NAME,…",
+            shell_complete=complete_names,
             help="Only these members or params, such as id,login,params.name.",
         ),
         click.option("--json", "output", flag_value="json", help="The same as -o json."),
@@ -65,7 +73,7 @@ def print_found(
         _print_for_programs(plain if chosen else items, output or "", chosen or known)
     elif output == "name":
         for each in items:
-            sys.stdout.write(shown(each["id"], encoding_of(sys.stdout)) + "\n")
+            put(shown(each["id"], encoding_of(sys.stdout)) + "\n")
     elif items:
         if output == "wide" and not chosen:
             chosen = [*usual, *(name for name in members if name in items[0] and name not in usual)]
@@ -78,7 +86,7 @@ def _print_for_programs(items: Sequence[Members], output: str, names: Sequence[s
         echo_json(to_json(items))
     elif output == "yaml":
         text = "".join(_yaml(each) for each in items) or "[]\n"
-        sys.stdout.write(escaped(text, encoding_of(sys.stdout), in_yaml=True))
+        put(escaped(text, encoding_of(sys.stdout), in_yaml=True))
     else:
         echo_csv(csv_of(items, names))
 

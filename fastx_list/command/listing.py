@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from fastx_list.command.formats import FOR_PROGRAMS, format_options, print_found
+from fastx_list.command.formats import FOR_PROGRAMS, complete_names, format_options, print_found
 from fastx_list.command.source import Asked, Whose, source_of, source_options, warn
 from fastx_list.command.stop import interrupt
 from fastx_list.command.tables import (
@@ -18,7 +18,7 @@ from fastx_list.command.tables import (
     server_columns,
     session_columns,
 )
-from fastx_list.command.terminal import encoding_of, shown
+from fastx_list.command.terminal import encoding_of, put, shown
 from fastx_list.command.watching import watch_lines, watch_table
 from fastx_list.model.query import QuerySchema
 from fastx_list.text import printable
@@ -66,7 +66,10 @@ def list_options(command: F) -> F:
         ),
         click.option("--reverse", is_flag=True, help="From last to first."),
         click.option(
-            "--sort-by", metavar="MEMBER", help="Sort by this member or param; else by start."
+            "--sort-by",
+            metavar="MEMBER",
+            shell_complete=complete_names,
+            help="Sort by this member or param; else by start.",
         ),
         whose_options,
     ):
@@ -172,7 +175,7 @@ def show(
     encoding = encoding_of(sys.stdout)
     told = [(shown(label, encoding), shown(value, encoding)) for label, value in details(items[0])]
     width = max(len(label) for label, _ in told)
-    sys.stdout.write("".join(f"{label:{width}}  {value}\n" for label, value in told))
+    put("".join(f"{label:{width}}  {value}\n" for label, value in told))
 
 
 @click.command()

@@ -52,6 +52,12 @@ def encoding_of(stream: object) -> str:
     return getattr(stream, "encoding", None) or "utf-8"
 
 
+def put(text: str) -> None:
+    """Print ``text`` at once, so that click meets the end of who reads it, as of ``head``."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
 def echo_json(text: str) -> None:
     """Print JSON. What would steer a terminal, or is not in its encoding, is written as an escape,
     which is the same JSON (RFC 8259 section 7)."""
@@ -86,6 +92,7 @@ def echo_csv(text: str) -> None:
         click.echo(re.sub(r"[^\r\n]+", lambda line: printable(line[0]), text), nl=False)
     else:
         sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+        sys.stdout.flush()
 
 
 def cut_end(text: str, width: int, mark: str) -> str:
@@ -141,7 +148,7 @@ def print_table(
     width = shutil.get_terminal_size().columns if is_terminal and is_bounded else None
     head, *rest = lines_of(columns, rows, width, encoding_of(sys.stdout))
     lines = [click.style(head, bold=True) if is_terminal else head, *rest]
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    put("".join(f"{line}\n" for line in lines))
 
 
 def lines_of(

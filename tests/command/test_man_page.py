@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from click.shell_completion import BashComplete
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from fastx_list.command.cli import main
 from fastx_list.command.manual import manual
@@ -18,9 +18,14 @@ def test_the_man_page_is_what_the_commands_say() -> None:
 
 
 def test_completion_is_what_click_makes_for_the_commands() -> None:
-    completion = (PACKAGING / "completion" / "fastx-list").read_text(encoding="utf-8")
-    made = BashComplete(main, {}, "fastx-list", "_FASTX_LIST_COMPLETE").source()
-    assert completion.split() == made.split()
+    for shell, name in (
+        (BashComplete, "fastx-list"),
+        (ZshComplete, "_fastx-list"),
+        (FishComplete, "fastx-list.fish"),
+    ):
+        completion = (PACKAGING / "completion" / name).read_text(encoding="utf-8")
+        made = shell(main, {}, "fastx-list", "_FASTX_LIST_COMPLETE").source()
+        assert completion.split() == made.split()
     done = subprocess.run(
         [sys.executable, "-m", "fastx_list"],
         env={
