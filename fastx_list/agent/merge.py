@@ -21,8 +21,8 @@ from fastx_list.model.params import check_params
 from fastx_list.model.session import Session, Start, complete, session_of
 from fastx_list.store import AT_ONCE
 
-# In which no session that was known before ends while its process runs: one look can miss what a
-# second sees
+# In which no session that was known before ends while its process runs, nor with the first look
+# however long that takes: one look can miss what a second sees
 FIRST_SECONDS = 5.0
 # By which a session may seem older than it is: some launchers say its start in whole seconds
 ROUNDING_SECONDS = 1.0
@@ -61,7 +61,8 @@ class Moment:
     def is_early(self) -> bool:
         """Whether what was not seen may still be there: what has ended is decided when this is
         over."""
-        return not self.all_answered or self.age < FIRST_SECONDS
+        is_first = self.previous_look is None or self.age < FIRST_SECONDS
+        return not self.all_answered or is_first
 
 
 @dataclass
