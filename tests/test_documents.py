@@ -31,6 +31,7 @@ ELSEWHERE = {
     ("several-machines.md", "FASTX_LIST_STORE"): "lines of the settings",
     ("upgrade.md", ""): "tests/boot",
     ("users.md", "curl --unix-socket"): "tests/boot",
+    ("users.md", "fastx-list login"): "tests/command/test_asking.py",
 }
 # A machine of its own, on which the demonstration runs.
 BOX = """

@@ -19,7 +19,7 @@ from tests.support import Service, let_others_in, needs_root, wait_for
 DAEMON = 1
 # Python itself may be where only root reads
 AS_USER = (
-    "import os, encodings.idna, fastx_list.command.cli\n"
+    "import os, encodings.idna, click._textwrap, fastx_list.command.cli\n"
     "os.setgroups([]); os.setgid({uid}); os.setuid({uid})\n"
 )
 MAIN = "from fastx_list.command.cli import main; main()"
