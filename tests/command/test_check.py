@@ -68,8 +68,7 @@ def test_a_secret_that_nothing_can_be_started_with_is_said(
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    ["token issue alice", "doctor", "check", "agent --once", "up"],
+    "arguments", ["token issue alice", "doctor", "check", "agent --once", "up"]
 )
 def test_on_a_machine_with_a_site_other_users_are_told_what_to_do(
     arguments: str,
