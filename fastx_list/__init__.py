@@ -27,6 +27,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     from werkzeug.routing import WebsocketMismatch
 
     from fastx_list.api import elsewhere, health, metrics
+    from fastx_list.api.counters import count_requests
     from fastx_list.api.proxies import behind_proxies
     from fastx_list.replica.owed import in_a_thread
     from fastx_list.replica.view import Entry
@@ -37,6 +38,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     for module in (list, params, admin, history, page, docs, health, metrics):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(WebsocketMismatch, elsewhere.is_live)
+    count_requests(app)
     cors.allow(app, service.settings.allowed_origins)
     quick = short_cut(app.wsgi_app, service)
     app.wsgi_app = behind_proxies(quick, service.settings.trusted_proxies)  # type: ignore[method-assign, assignment]
@@ -53,6 +55,7 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     from werkzeug.routing import WebsocketMismatch
 
     from fastx_list.api import elsewhere, health, metrics
+    from fastx_list.api.counters import count_requests
     from fastx_list.api.proxies import behind_proxies
     from fastx_list.live import handshake, sidecar
     from fastx_list.live.frames import FramedEntry
@@ -66,6 +69,7 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
         app.register_error_handler(error, elsewhere.is_list)
     for module in (handshake, health, metrics):
         app.register_blueprint(module.blueprint)
+    count_requests(app)
     app.wsgi_app = behind_proxies(app.wsgi_app, service.settings.trusted_proxies)  # type: ignore[method-assign, assignment]
     return app
 

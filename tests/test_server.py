@@ -170,6 +170,7 @@ def test_what_gevent_patches_is_not_imported_with_the_settings(role: str) -> Non
             for name in (
                 "",
                 ".api",
+                ".api.counters",
                 ".api.serving",
                 ".errors",
                 ".redaction",

@@ -1,7 +1,7 @@
 """``/metrics``: what Prometheus scrapes, from this machine alone.
 
-All of it is what every worker knows alike: what the store says, and what the sidecar's workers
-count together. So it does not matter which of them answers. No login stands in it.
+All of it is what every worker knows alike: what the store says, and what all workers count
+together. So it does not matter which of them answers. No login stands in it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,16 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, current_app, request
 
+from fastx_list import state
 from fastx_list.api.addresses import METRICS
+from fastx_list.api.counters import SECONDS, counters
 from fastx_list.api.proxies import asks_directly
 from fastx_list.api.services import Services, services
 from fastx_list.errors import NotFound
@@ -25,6 +30,9 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("metrics", __name__)
 
+SINKS = ("journal", "file", "webhook")
+DELIVERED_FILE = "events-delivered"  # in the state directory
+DELIVERED_COUNTS = "counts"  # what stands there beside the places of those that events go to
 _COUNTED = "fastx-list-metrics"  # what was counted last, among the application's extensions
 
 
@@ -41,7 +49,8 @@ def metrics() -> Response:
     except ImportError:
         raise NotFound("metrics need: pip install 'fastx-list[metrics]'") from None
     service.refresh()
-    families = list(_of_the_store(service) if not service.counts else _of_the_sidecar(service))
+    of_this = _of_the_sidecar if service.counts else _of_the_store
+    families = [*of_this(service), *_of_the_requests()]
 
     class Once:
         def collect(self) -> Iterator[Metric]:
@@ -89,6 +98,37 @@ def _of_the_store(service: Services) -> Iterator[Metric]:
         if name in renewed:
             per_server["agent_beat_age_seconds"].add_metric((name,), now - renewed[name])
     yield from per_server.values()
+    yield from _of_the_events(service.settings.state_dir / DELIVERED_FILE)
+
+
+def counts_of(found: object) -> dict[str, list[int]]:
+    """Return by the kinds of those that events go to how many they have taken, and how often they
+    took none; what is neither is left out."""
+    members = found.items() if isinstance(found, dict) else ()
+    return {
+        str(kind): [int(taken), int(failures)]
+        for kind, (taken, failures) in members
+        if kind in SINKS
+    }
+
+
+def _of_the_events(file: Path) -> Iterator[Metric]:
+    """Yield what is delivered by a process of its own, if there is one."""
+    from prometheus_client.core import CounterMetricFamily
+
+    taken = CounterMetricFamily(
+        "fastx_list_events_delivered", "Events that were taken, by whom.", labels=("sink",)
+    )
+    failures = CounterMetricFamily(
+        "fastx_list_event_failures", "How often no event was taken, by whom.", labels=("sink",)
+    )
+    with suppress(OSError, ValueError, AttributeError, TypeError):  # it is as it is
+        counts = counts_of(json.loads(state.read_own(file)[0]).get(DELIVERED_COUNTS))
+        for kind, (number, failed) in counts.items():
+            taken.add_metric((kind,), number)
+            failures.add_metric((kind,), failed)
+    yield taken
+    yield failures
 
 
 def _counted(service: Services) -> tuple[Counter[tuple[str, str, str]], Counter[str]]:
@@ -126,8 +166,43 @@ def _of_the_sidecar(service: Services) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "fastx_list_slow_clients_dropped",
         "WebSockets that were closed because their clients did not read.",
-        value=counts["slowClientsDropped"],
+        value=counters.total("slowClientsDropped"),
     )
+    yield CounterMetricFamily(
+        "fastx_list_messages",
+        "Messages that WebSockets were told; of those to a slow client some are one in the end.",
+        value=counters.total("messages"),
+    )
+
+
+def _of_the_requests() -> Iterator[Metric]:
+    """Yield what all workers count of requests. No label is anything that was sent to us."""
+    from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+
+    yield CounterMetricFamily(
+        "fastx_list_connections",
+        "Connections that were taken.",
+        value=counters.total("connections"),
+    )
+    answered = CounterMetricFamily(
+        "fastx_list_requests",
+        "Requests that were answered, by the rule of their address and by status.",
+        labels=("route", "status"),
+    )
+    times = HistogramMetricFamily(
+        "fastx_list_request_seconds",
+        "How long requests took, until their answers began to be sent.",
+        labels=("route",),
+    )
+    for route, by_status, by_time, seconds in counters.requests():
+        for status, number in by_status.items():
+            answered.add_metric((route, status), number)
+        ends = [*map(str, SECONDS), "+Inf"]
+        times.add_metric(
+            (route,), list(zip(ends, accumulate(by_time), strict=True)), sum_value=seconds
+        )
+    yield answered
+    yield times
 
 
 def _up_to_date(service: Services) -> Metric:

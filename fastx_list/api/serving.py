@@ -20,11 +20,13 @@ import gunicorn.util
 from gunicorn.errors import AppImportError
 
 from fastx_list import redaction
+from fastx_list.api.counters import WORKERS, counters
 from fastx_list.errors import ApiError, error_body
 from fastx_list.settings_file import value_of
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.base import Worker
 
 CANNOT_START = 4  # gunicorn's status where the application cannot be loaded
 
@@ -45,6 +47,16 @@ forwarder_headers = ""
 pidfile = None
 control_socket_disable = True
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
+
+
+def pre_fork(server: Arbiter, worker: Worker) -> None:
+    """Give ``worker`` a part of what is counted."""
+    taken = {each.part for each in server.WORKERS.values()}
+    worker.part = min(set(range(WORKERS)) - taken, default=WORKERS - 1)
+
+
+def post_fork(server: Arbiter, worker: Worker) -> None:
+    counters.part = worker.part
 
 
 def prepare() -> None:
@@ -145,6 +157,7 @@ def _what_is_wrong(message: str) -> str:
 
 
 def _write_error(sock: Any, status: int, reason: str, message: str) -> None:
+    counters.request(counters.route(None), status)
     body = error_body(status, message)
     head = (
         f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type:"

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import click
 
 from fastx_list import state
+from fastx_list.api.metrics import DELIVERED_COUNTS, DELIVERED_FILE, counts_of
 from fastx_list.config import PREFIX, ConfigError, Settings, SettingsError
 from fastx_list.model.event import Event, encode_event
 from fastx_list.store import StoreError
@@ -196,13 +197,15 @@ class Deliverer:
     """Sends events on. Up to where each sink has them is in a file of the state directory."""
 
     def __init__(self, settings: Settings, archive: Archive, sinks: Sequence[Sink]) -> None:
-        self._file = settings.state_dir / "events-delivered"
+        self._file = settings.state_dir / DELIVERED_FILE
         self._archive = archive
         self._sinks = sinks
         # Held by the one that delivers
         self._lock = -1
         # By the names of the sinks: the last event that they have; "": none
         self._places: dict[str, str] = {}
+        # By the kinds of the sinks: how many events were taken, and how often none was
+        self._counts: dict[str, list[int]] = {}
         # When each is tried again, by the monotonic clock, and the pause after the next failure
         self._next: dict[str, float] = {}
         self._pauses: dict[str, float] = {}
@@ -218,8 +221,9 @@ class Deliverer:
         except BlockingIOError:
             os.close(self._lock)
             raise ConfigError(f"events are delivered already: {lock} is locked") from None
-        with suppress(OSError, ValueError, AttributeError):
+        with suppress(OSError, ValueError, AttributeError, TypeError):
             found = json.loads(state.read_own(self._file)[0])
+            self._counts = counts_of(found.pop(DELIVERED_COUNTS, None))
             self._places = {str(name): str(place) for name, place in found.items()}
         for sink in self._sinks:
             with suppress(OSError):
@@ -252,6 +256,8 @@ class Deliverer:
         pause = FIRST_PAUSE if pause is None else min(2 * pause, LONGEST_PAUSE)
         self._pauses[sink.name] = pause
         self._next[sink.name] = time.monotonic() + pause
+        with suppress(OSError):
+            self._count(sink, failures=1)
 
     def _deliver(self, sink: Sink) -> bool:
         """Send some of what ``sink`` has not yet; return whether that was all."""
@@ -267,9 +273,19 @@ class Deliverer:
                 self._keep(sink, self._archive.last_event() or "")
             return True
         taken = sink.send(found.events)
-        self._keep(sink, found.events[taken - 1].id)
+        self._places[sink.name] = found.events[taken - 1].id
+        self._count(sink, taken)
         return False
+
+    def _count(self, sink: Sink, taken: int = 0, failures: int = 0) -> None:
+        counts = self._counts.setdefault(sink.name.partition(" ")[0], [0, 0])
+        counts[0] += taken
+        counts[1] += failures
+        self._write()
 
     def _keep(self, sink: Sink, place: str) -> None:
         self._places[sink.name] = place
-        state.replace(self._file, json.dumps(self._places))
+        self._write()
+
+    def _write(self) -> None:
+        state.replace(self._file, json.dumps({**self._places, DELIVERED_COUNTS: self._counts}))

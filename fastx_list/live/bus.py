@@ -18,6 +18,7 @@ from functools import cached_property
 from itertools import islice
 from typing import NamedTuple, Protocol
 
+from fastx_list.api.counters import counters
 from fastx_list.live.frames import FramedEntry, session_frame
 from fastx_list.model.query import Filter, matches
 from fastx_list.replica.topics import Change, Topic
@@ -228,9 +229,12 @@ def _tell(told: _Round) -> Iterator[None]:
                 yield
                 continue
             for start in range(0, len(then), _TOLD_AT_ONCE):
+                there = 0
                 for subscriber in then[start : start + _TOLD_AT_ONCE]:
                     if subscriber in now:
                         subscriber.tell(news)
+                        there += 1
+                counters.add("messages", there * len(news.told))
                 yield
 
 

@@ -20,6 +20,7 @@ from wsproto.utilities import generate_accept_token
 
 from fastx_list.api.addresses import IN_PATH, LISTINGS, Listing
 from fastx_list.api.authentication import authenticate
+from fastx_list.api.counters import count
 from fastx_list.api.parameters import parser
 from fastx_list.api.protocol import WEBSOCKET_VERSION
 from fastx_list.api.services import services
@@ -99,6 +100,7 @@ def follow(ws: _Socket, token: str | None = None) -> None:
     """Give the socket to the sidecar. The request ends here with all that it took: a connection
     needs none of it. :func:`admit` has looked at the ``token`` of the path."""
     topic = _listing().topic(g.claims)
+    count(request, 101)
     live_of_app().serve(ws.sock.detach(), _answer(), g.claims, g.filters, topic, g.asked, g.deflate)
     raise GreenletExit  # there is nothing more to answer
 

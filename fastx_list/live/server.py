@@ -15,7 +15,7 @@ from gunicorn.errors import AppImportError
 
 from fastx_list.api import serving
 from fastx_list.api.serving import *  # noqa: F403
-from fastx_list.live.tally import WORKERS, tally
+from fastx_list.live.tally import tally
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
@@ -60,13 +60,8 @@ def _is_no_sidecar(application: object) -> str | None:
     return None
 
 
-def pre_fork(server: Arbiter, worker: Worker) -> None:
-    """Give ``worker`` a part of the tally."""
-    taken = {each.part for each in server.WORKERS.values()}
-    worker.part = min(set(range(WORKERS)) - taken, default=WORKERS - 1)
-
-
-def post_fork(server: Arbiter, worker: Worker) -> None:
+def post_fork(server: Arbiter, worker: Worker) -> None:  # type: ignore[no-redef]
+    serving.post_fork(server, worker)
     tally.part = worker.part
 
 

@@ -15,6 +15,7 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from gevent.monkey import get_original
 
+from fastx_list.api.counters import counters
 from fastx_list.api.protocol import CloseCode
 from fastx_list.api.services import Services
 from fastx_list.live.bus import Bus, Filters, News, Told, snapshot_of
@@ -131,6 +132,7 @@ class Live:
             present = (entries[name] for name in ids[begin : begin + AT_ONCE] if name in entries)
             news = News([*told, *snapshot_of(present, connection.filters)])
             told = []
+            counters.add("messages", sum(each.id != _ANSWER for each in news.told))
             if together is None:
                 connection.tell(news)
             else:
@@ -254,6 +256,7 @@ class Live:
             if connection.tend(now, settings.ping_interval, settings.slow_client_timeout):
                 self._dropped += 1
                 tally.count("slowClientsDropped", self._dropped)
+                counters.add("slowClientsDropped")
                 login = printable(connection.claims.login)
                 log.warning(
                     "dropped a connection of %s: it had read nothing for %g s",

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from mmap import mmap
 
-WORKERS = 32  # that have a part, old ones among them that end while new ones begin
+from fastx_list.api.counters import WORKERS
+
 LOGINS = 32_768  # places in a part; a worker has fewer WebSockets
 NEAR = 16  # places in which a login may be
 _COUNTS = ("connections", "slowClientsDropped")

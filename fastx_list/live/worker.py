@@ -14,6 +14,7 @@ from gunicorn.util import close_graceful
 from gunicorn.workers.ggevent import GeventWorker
 
 from fastx_list.api.arrival import ARRIVAL_SECONDS, MAX_REQUEST_BYTES, WaitingRoom
+from fastx_list.api.counters import counters
 from fastx_list.api.serving import refuse, settle
 from fastx_list.errors import ApiError, PayloadTooLarge, RequestTimeout
 from fastx_list.live.server import live_of
@@ -84,6 +85,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         arriving = _Arriving(client)
         self._clients += 1
+        counters.add("connections")
         self._half_open.add(arriving, addr)
         self._make_room()
         try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from time import perf_counter
 from typing import TYPE_CHECKING
 
-from fastx_list.api.addresses import LISTINGS
+from fastx_list.api.addresses import IN_PATH, LISTINGS
+from fastx_list.api.counters import BEGAN, counters
 from fastx_list.api.parameters import parse_query_string
 from fastx_list.api.services import Services
 from fastx_list.web.list import answer
@@ -20,7 +22,10 @@ def short_cut(application: WSGIApplication, service: Services) -> WSGIApplicatio
     """Answer a GET of a list with a known token in the path; all else goes on to ``application``:
     other requests, and those that are to be refused. Both answer alike."""
 
+    routes = {address: counters.route(address + IN_PATH) for address in LISTINGS}
+
     def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        began = environ[BEGAN] = perf_counter()
         address, _, token = environ["PATH_INFO"].rpartition("/")
         listing = LISTINGS.get(address)
         if (
@@ -47,6 +52,7 @@ def short_cut(application: WSGIApplication, service: Services) -> WSGIApplicatio
             return application(environ, start_response)
         if status != 304:
             headers.append(("Content-Length", str(len(body))))
+        counters.request(routes[address], status, perf_counter() - began)
         start_response(_STATUS[status], headers)
         return [body]
 

@@ -22,6 +22,7 @@ from greenlet import getcurrent, greenlet
 from gunicorn.workers.sync import SyncWorker
 
 from fastx_list.api.arrival import ARRIVAL_SECONDS, MAX_REQUEST_BYTES, WaitingRoom
+from fastx_list.api.counters import counters
 from fastx_list.api.services import EXTENSION, Services
 from fastx_list.api.serving import refuse, settle
 from fastx_list.endpoint import peer_uid
@@ -253,6 +254,7 @@ class Worker(SyncWorker):  # type: ignore[misc]
             client = Client(self, sock, peer)
             if listener is self._local:
                 client.local_uid = peer_uid(sock)
+            counters.add("connections")
             Turn(self.handle, self._let_others).switch(listener, client, peer)
             while len(self._waiting) > self._max_waiting or self._waiting.size > MAX_HELD_BYTES:
                 self._give_up(self._waiting.first_to_go())

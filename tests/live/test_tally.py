@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fastx_list.live.tally import NEAR, WORKERS, Tally
+from fastx_list.api.counters import WORKERS
+from fastx_list.live.tally import NEAR, Tally
 
 
 def at(tally: Tally, part: int) -> Tally:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from flask.testing import FlaskClient
 
@@ -19,12 +20,21 @@ from fastx_list.model.server import Server
 from fastx_list.store import Lease, Store
 from tests.answers import error
 from tests.conftest import session
+from tests.live.clients import follow, take
 from tests.support import Service, fetch, program, wait_for
 
 MONITORING = Path(__file__).parents[2] / "docs/monitoring"
 
 
+OF_REQUESTS = re.compile("fastx_list_(request|connections)")
+
+
 def values(text: str) -> dict[str, float]:
+    """Return what metrics say of all but requests, of which there were some before."""
+    return {name: value for name, value in all_values(text).items() if not OF_REQUESTS.match(name)}
+
+
+def all_values(text: str) -> dict[str, float]:
     lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in lines}
 
@@ -132,7 +142,101 @@ def test_the_sidecar_tells_what_its_workers_count_together(service: Service) -> 
         "fastx_list_up_to_date": 1,
         "fastx_list_websockets": 0,
         "fastx_list_slow_clients_dropped_total": 0,
+        "fastx_list_messages_total": 0,
     }
+
+
+def test_each_request_is_counted_once_by_its_route_and_status_whoever_answers_it(
+    service: Service,
+) -> None:
+    """Also those that a worker has answered which has ended since."""
+    service.environ["WEB_CONCURRENCY"] = "2"
+    service.start_list()
+    token, admin = service.token("alice"), service.token("root", admin=True)
+
+    def ask(times: int) -> None:
+        for _ in range(times):
+            answer = fetch(f"{service.url}/api/list/{token}")  # by the short cut, as a rule
+            assert answer.status == 200
+            etag = {"If-None-Match": answer.headers["ETag"]}
+            assert fetch(f"{service.url}/api/list/{token}", headers=etag).status == 304
+            assert fetch(f"{service.url}/api/list/{token}", "POST").status == 200
+            assert fetch(f"{service.url}/api/list/{token}?limit=x").status == 400
+            assert fetch(f"{service.url}/api/list/secret").status == 401
+            assert fetch(f"{service.url}/api/secret").status == 404
+            assert fetch(f"{service.url}/api/admin/server/{admin}").status == 200
+
+    def counted() -> dict[str, float]:
+        found = all_values(fetch(f"{service.url}/metrics").body.decode())
+        name = "fastx_list_requests_total"
+        return {
+            each.removeprefix(name): value
+            for each, value in found.items()
+            if each.startswith(name) and "/health" not in each and "/metrics" not in each
+        }
+
+    def wanted(times: int) -> dict[str, float]:
+        rule = "/api/list/<token>"
+        return {
+            f'{{route="{rule}",status="200"}}': 2 * times,
+            f'{{route="{rule}",status="304"}}': times,
+            f'{{route="{rule}",status="400"}}': times,
+            f'{{route="{rule}",status="401"}}': times,
+            '{route="other",status="404"}': times,
+            '{route="/api/admin/server/<token>",status="200"}': times,
+        }
+
+    before = counted()  # what was asked while it started
+    ask(10)
+    master = psutil.Process(service.running["list"].pid)
+    one, other = master.children()
+    one.kill()
+    wait_for("another worker", lambda: len({*master.children()} - {one, other}) == 1)
+    ask(5)
+    found = counted()
+    assert {name: found[name] - before.get(name, 0) for name in wanted(15)} == wanted(15)
+    text = fetch(f"{service.url}/metrics").body.decode()
+    assert token not in text and admin not in text and "secret" not in text and "alice" not in text
+    times = all_values(text)
+    most = 'fastx_list_request_seconds_bucket{le="+Inf",route="/api/list/<token>"}'
+    assert times[most] == 5 * 15 == times[most.replace('_bucket{le="+Inf",', "_count{")]
+    assert 0 < times['fastx_list_request_seconds_sum{route="/api/list/<token>"}'] < 600
+
+
+def test_handshakes_and_messages_are_counted(service: Service, store: Store) -> None:
+    store.observe("here", {each: session(each) for each in ("a", "b")})
+    service.start_live()
+    with follow(service, service.token("alice")) as connection:
+        for _ in range(2):
+            take(connection)
+        store.observe("here", {"a": session("a", clients=3), "b": session("b")})
+        take(connection)
+        text = fetch(f"http://127.0.0.1:{service.live_port}/metrics").body.decode()
+    found = all_values(text)
+    assert found["fastx_list_messages_total"] == 3
+    assert found['fastx_list_requests_total{route="/api/list",status="101"}'] == 1
+    assert found["fastx_list_connections_total"] >= 2
+
+
+def test_what_is_delivered_is_told_by_the_kind_of_whom_it_goes_to(
+    client: FlaskClient, environ: dict[str, str]
+) -> None:
+    client.get("/metrics")
+    file = Path(environ["FASTX_LIST_STATE_DIR"]) / metrics.DELIVERED_FILE
+    for text in ("no JSON", "[]", '{"counts": {"webhook": "x"}}', '{"counts": 5}'):
+        file.write_text(text)
+        assert not [name for name in values(client.get("/metrics").text) if "event" in name]
+    counts = {"webhook": [7, 2], "file": [9, 0], "https://x.example/secret": [1, 1]}
+    file.write_text(json.dumps({"webhook at x.example": "1-a", "counts": counts}))
+    text = client.get("/metrics").text
+    found = {name: value for name, value in values(text).items() if "event" in name}
+    assert found == {
+        'fastx_list_events_delivered_total{sink="webhook"}': 7,
+        'fastx_list_events_delivered_total{sink="file"}': 9,
+        'fastx_list_event_failures_total{sink="webhook"}': 2,
+        'fastx_list_event_failures_total{sink="file"}': 0,
+    }
+    assert "example" not in text
 
 
 @pytest.mark.usefixtures("sessions")
