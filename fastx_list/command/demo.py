@@ -75,7 +75,7 @@ class Demo:
                 if what < 0.3:
                     session["geometry"] = self._random.choice(_SIZES)
                 else:
-                    session["clients"] = 0 if session["clients"] else 1
+                    session |= self._use(0 if session["clients"] else 1)
                 self._write(path)
 
     def _begin(self, started: float) -> None:
@@ -89,10 +89,21 @@ class Demo:
             "windowMode": mode,
             "started": int(started * 1000),
             "command": command,
-            "clients": self._count % 2,
+            **self._use(self._count % 2),
             "params": {"name": f"Simulated: {name}"},
         }
         self._write(path)
+
+    def _use(self, clients: int) -> dict[str, Any]:
+        """Return what shows whether somebody uses a session with so many clients."""
+        address = f"192.0.2.{self._random.randrange(10, 20)}"  # TEST-NET-1, RFC 5737
+        return {
+            "clients": clients,
+            "clientAddresses": [address] if clients else [],
+            "idleSince": None if clients else int((time.time() - 120) * 1000),
+            "cpu": self._random.randrange(1, 130) if clients else 0,
+            "memory": self._random.randrange(200, 3000) * 1024**2,
+        }
 
     def _write(self, path: Path) -> None:
         # Written beside and renamed, as any launcher should: the agent then never sees half a file.

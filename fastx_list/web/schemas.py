@@ -65,6 +65,10 @@ _SESSION = Session(
     clients=0,
     params={"name": "Thesis"},
     display=10,
+    client_addresses=(),
+    idle_since=1_700_003_590_000,
+    cpu=3,
+    memory=420 * 2**20,
     kind="xrdp",
 )
 _PAST = Past(
