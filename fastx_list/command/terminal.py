@@ -44,7 +44,8 @@ codecs.register_error(_PLAINER_ERRORS, _plainer)
 
 def shown(value: object, encoding: str) -> str:
     """Return ``value`` as it can be shown in ``encoding``."""
-    return printable(value).encode(encoding, _PLAINER_ERRORS).decode(encoding)
+    text = printable(value)
+    return text if text.isascii() else text.encode(encoding, _PLAINER_ERRORS).decode(encoding)
 
 
 def encoding_of(stream: object) -> str:
