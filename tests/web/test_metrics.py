@@ -264,11 +264,14 @@ def test_each_alert_fires_for_its_fault_and_for_nothing_else() -> None:
 
 @pytest.mark.usefixtures("sessions")
 def test_alerts_and_dashboard_ask_for_metrics_that_there_are(
-    client: FlaskClient, service: Service
+    client: FlaskClient, environ: dict[str, str], service: Service
 ) -> None:
     service.start_live()
+    file = Path(environ["FASTX_LIST_STATE_DIR"]) / metrics.DELIVERED_FILE
+    file.write_text('{"counts": {"webhook": [1, 1]}}')
+    client.get("/health")  # so that there was a request
     live = fetch(f"http://127.0.0.1:{service.live_port}/metrics").body.decode()
-    there = {name.partition("{")[0] for name in values(client.get("/metrics").text + live)}
+    there = {name.partition("{")[0] for name in all_values(client.get("/metrics").text + live)}
     dashboard: Any = json.loads((MONITORING / "dashboard.json").read_text())
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     asked += re.findall(r"expr: (.*)", (MONITORING / "alerts.yml").read_text())
