@@ -15,7 +15,7 @@ from fastx_list.agent.display import Screen, await_first_answers, path_of
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.machine import Machine
-from fastx_list.agent.process import Process
+from fastx_list.agent.process import Process, young_since
 from fastx_list.agent.served import ServedSession
 from fastx_list.agent.sockets import Sockets, all_of
 from fastx_list.agent.subordinates import Payer
@@ -120,6 +120,8 @@ class XServers:
         self._idle_before: set[str] | None = None
         self._unsure: set[str] = set()
         self._unsure_before: set[str] = set()
+        # Since when those had started that were young, likewise.
+        self._young_since = self._young_since_before = 0.0
         # Those of processes for whose sessions there is no room, in this look and in the last one.
         self._roomless: set[str] = set()
         self._roomless_before: set[str] = set()
@@ -230,10 +232,11 @@ class XServers:
 
     def _served_nothing(self, process: Process) -> bool:
         """Return whether the last look has seen that ``process`` served nothing yet, maybe since it
-        was another program: the young ones are looked at each time."""
+        was another program: those that were young then were looked at."""
         if self._idle_before is None or process.identity in self._unsure_before:
             return False
-        return process.is_young or process.identity in self._idle_before
+        was_young = process.stat.start > self._young_since_before
+        return was_young or process.identity in self._idle_before
 
     def scan(self, machine: Machine) -> Iterable[Facts]:
         sessions = self._find(machine)
@@ -274,6 +277,7 @@ class XServers:
         self._has_looked = True
         self._unsure_before, self._unsure = self._unsure, set()
         self._roomless_before, self._roomless = self._roomless, set()
+        self._young_since_before, self._young_since = self._young_since, young_since()
         self._new = Counter()
         left_out = machine.limits.left_out
         for process in self.candidates(machine):

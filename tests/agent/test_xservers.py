@@ -15,7 +15,7 @@ from fastx_list.agent.door import Unanswered
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.limits import LOGIN_SECONDS, OTHERS_SECONDS, Limits
 from fastx_list.agent.machine import Machine
-from fastx_list.agent.process import Process, Stat
+from fastx_list.agent.process import TICKS, YOUNG_SECONDS, Process, Stat
 from fastx_list.agent.sources.tigervnc import VncSession
 from fastx_list.agent.xserver import XServers
 from tests.agent.scripted import facts
@@ -181,6 +181,24 @@ def test_the_oldest_sessions_of_a_login_have_its_room_and_others_are_not_looked_
     look(machine, *[HOSTILE] * 20, OTHER)
     machine.listing.take({2: None, 3: None})
     assert clients(kind, machine).keys() == {"1", "4", "5", "21"}
+
+
+def test_what_was_another_program_while_it_was_young_served_nothing_then(
+    kind: Kind, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: now)
+    look(machine)
+    shell = Process(1, OTHER, Stat("sh", "S", 0, round((now - YOUNG_SECONDS + 1) * TICKS)))
+    machine.listing.take({1: shell, 2: Process(2, OTHER, Stat("sh", "S", 0, 2))})
+    assert clients(kind, machine) == {}
+    now += YOUNG_SECONDS  # a look may take so long on a busy machine
+    look(machine)
+    for pid, start in ((1, shell.stat.start), (2, 2)):
+        machine.listing.take({pid: Process(pid, OTHER, Stat("Xvnc", "S", 0, start))})
+    assert clients(kind, machine) == {"1": 0, "2": 0}
+    # When the second one became a server nobody knows
+    assert [each.is_new for each in kind._sessions.values()] == [False, True]
 
 
 def test_a_session_stays_its_kinds_while_another_kind_cannot_ask_whose_it_is(
