@@ -86,7 +86,7 @@ def _assert_no_wrong_figure(
                 assert mark in line
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(SESSIONS, max_size=4), st.integers(40, 250), ENCODINGS, st.booleans())
 def test_no_figure_of_a_session_is_cut_at_any_width(
     rows: list[Members], width: int, encoding: str, with_login: bool
@@ -99,7 +99,7 @@ def test_no_figure_of_a_session_is_cut_at_any_width(
             assert f":{row['display']} " in f"{line} "
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(SERVERS, max_size=4), st.integers(40, 250), ENCODINGS)
 def test_no_figure_of_a_server_is_cut_at_any_width(
     rows: list[Members], width: int, encoding: str
@@ -107,7 +107,7 @@ def test_no_figure_of_a_server_is_cut_at_any_width(
     _assert_no_wrong_figure(server_columns(), rows, width, encoding)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(
         st.text(max_size=5), st.text(max_size=20) | LINES | st.just("\U000e0041"), max_size=3
