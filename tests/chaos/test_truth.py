@@ -71,6 +71,14 @@ def test_a_viewer_that_comes_back_at_once_may_be_seen_after_all_have_agreed() ->
     assert session.now_differs(before, 0) is not None
 
 
+def test_what_moves_by_itself_may_be_another_when_all_agree_again() -> None:
+    truth = Truth(2.0)
+    session = known(truth)
+    assert differs([session], [found(**NONE, idleSince=7, cpu=3.5)], 0) is None
+    wrong = differs([session], [found(**NONE, clientAddresses=["::1"])], 0)
+    assert "it has no clients" in str(wrong)
+
+
 def test_who_resumes_goes_on_with_what_it_had_also_when_it_was_refused_in_between() -> None:
     history = History("one", ALL, resumes=True)
     history.begin()

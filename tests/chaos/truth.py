@@ -16,7 +16,8 @@ OWNER = "root"  # has the real sessions
 STARTED = 1_700_000_000_000
 TIMES = ("lastConnect", "lastDisconnect")
 START = ("cpuPercentage", "videoRam", "sharing")  # what session.json says of a new one
-ADDRESSES = "clientAddresses"  # which follow from who is connected
+ADDRESSES = "clientAddresses"
+MOVES = (ADDRESSES, "idleSince", "cpu", "memory")  # what nobody here has chosen
 NOTE = "note"  # the param that is set; each value is greater than the one before
 EARLY = 0.7  # of a lease: sessions may end so soon after their agent was last seen to run
 SILENT = 0.5  # of a lease: so long an agent may not be heard of that has nothing to keep it
@@ -76,7 +77,7 @@ class Session:
     def now_differs(self, found: Members, wall: float) -> str | None:
         """Say how what all seem to agree on differs from the truth."""
         for name, value in {**(self.known or {}), **self.versions[-1]}.items():
-            if name in ("params", "hostname", ADDRESSES, *TIMES) or (name in START and self.starts):
+            if name in ("params", "hostname", *MOVES, *TIMES) or (name in START and self.starts):
                 continue
             if found.get(name) != value:
                 return f"{name} of {self.key} is {found.get(name)!r}, not {value!r}"
