@@ -83,9 +83,12 @@ class _Store(Source):
         self._settings = settings
         self._hides_ours = for_programs and settings.hides_ours
         self.store = open_store(settings.store, create=False, keep=settings.keep)
-        click.get_current_context().call_on_close(self.store.close)
-        # What it would say is the answer's warning
-        logging.getLogger("fastx_list.replica").setLevel(logging.CRITICAL)
+        # What it would log is the answer's warning
+        speaker = logging.getLogger("fastx_list.replica")
+        context, before = click.get_current_context(), speaker.level
+        context.call_on_close(self.store.close)
+        context.call_on_close(lambda: speaker.setLevel(before))
+        speaker.setLevel(logging.CRITICAL)
         self._replica = Replica(self.store, Entry, hides_ours=self._hides_ours)
 
     def sessions(self, whose: Whose, asked: Asked, etag: str | None = None) -> Found | None:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from fastx_list.command.cli import main
 from tests.answers import Observe
 from tests.conftest import session
 from tests.support import Service, let_others_in, needs_root, wait_for
@@ -21,8 +23,8 @@ DAEMON = 1
 AS_USER = (
     "import os, encodings.idna, click._textwrap, fastx_list.command.cli\n"
     "os.setgroups([]); os.setgid({uid}); os.setuid({uid})\n"
+    "fastx_list.command.cli.main()"
 )
-MAIN = "from fastx_list.command.cli import main; main()"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -51,8 +53,11 @@ def run(listing: Service, tmp_path: Path) -> Iterator[Run]:
     ) -> subprocess.CompletedProcess[str]:
         env = {name: value for name, value in listing.environ.items()
                if name != "FASTX_LIST_STATE_DIR"} | {"HOME": str(home)} | environ  # fmt: skip
-        become = "" if uid is None else AS_USER.format(uid=uid)
-        command = [sys.executable, "-c", f"{become}{MAIN}", *arguments]
+        if uid is None:
+            done = CliRunner(env=env).invoke(main, arguments, input=given)
+            assert done.exception is None or isinstance(done.exception, SystemExit)
+            return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
+        command = [sys.executable, "-c", AS_USER.format(uid=uid), *arguments]
         return subprocess.run(
             command, env=env, input=given, capture_output=True, text=True, timeout=60
         )
