@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from gunicorn import systemd
 
-from fastx_list.command import doctor, up  # while we may read them, as what the agent takes
+from fastx_list.agent import keep, look, occasions  # while we may read them
+from fastx_list.command import doctor, up
 from fastx_list.command.cli import main
 from tests.command.conftest import Command
 from tests.support import Service, needs_root, ordinary_user
@@ -87,4 +88,4 @@ def test_on_a_machine_with_a_site_other_users_are_told_what_to_do(
     said = capsys.readouterr()
     [line] = (said.out + said.err).splitlines()
     assert ended.value.code != 0 and "run this as root (sudo)" in line
-    assert os.listdir(tmp_path) == [site.name] and doctor and up and systemd
+    assert os.listdir(tmp_path) == [site.name] and all((doctor, up, systemd, keep, look, occasions))
