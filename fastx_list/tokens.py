@@ -29,6 +29,8 @@ from fastx_list.state import read_file, read_own, write_new
 from fastx_list.values import MIN_SECRET_BYTES
 
 AUDIENCE = "api"
+CODE_AUDIENCE = "code"
+CODE_SECONDS = 60  # that the code of a link is good for
 MAX_TOKEN_LENGTH = 4096
 CLOCKS_DIFFER = 60  # seconds; some portals' libraries set "nbf" to now
 LOOK_SECONDS = 1.0  # between two looks at the file of the secret
@@ -45,6 +47,18 @@ class Claims:
     login: str
     expires: int
     jti: str | None
+    admin: bool
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a verified code says: its id, until when it is good (seconds since the Unix epoch), and
+    the token that it is changed for: whose, for how many seconds, and if that may see all."""
+
+    jti: str
+    expires: int
+    login: str
+    ttl: int
     admin: bool
 
 
@@ -72,18 +86,46 @@ class Tokens:
 
     def issue(self, login: str, ttl: float, admin: bool = False) -> str:
         """Return a token for ``login`` that is good for ``ttl`` seconds."""
+        return self._sign(login, AUDIENCE, ttl, admin)
+
+    def issue_code(self, login: str, ttl: float, admin: bool = False) -> str:
+        """Return a code for a link, which is changed once, within a minute, for a token as
+        :meth:`issue` makes it."""
+        return self._sign(login, CODE_AUDIENCE, CODE_SECONDS, admin, ttl=int(ttl))
+
+    def _sign(self, login: str, audience: str, lasts: float, admin: bool, **more: object) -> str:
         now = int(time.time())
         claims: dict[str, object] = {
             "sub": login,
             "iss": self._server_id,
-            "aud": AUDIENCE,
+            "aud": audience,
             "iat": now,
-            "exp": now + int(ttl),
+            "exp": now + int(lasts),
             "jti": uuid.uuid4().hex,
+            **more,
         }
         if admin:
             claims["admin"] = True
         return jwt.encode(claims, self._secret, algorithm="HS256")
+
+    def read_code(self, code: str) -> Code:
+        """Return what ``code`` says. Raises :class:`AuthError` unless it is genuine, of this
+        server's own secret, and in time. Whether it was used the store knows."""
+        self.refresh()
+        try:
+            payload = jwt.decode(
+                code,
+                self._secret,
+                algorithms=["HS256"],
+                audience=CODE_AUDIENCE,
+                options={"require": ["exp", "aud", "sub", "jti", "ttl"], "verify_iat": False},
+            )
+        except jwt.ExpiredSignatureError:
+            raise AuthError("code: it is too old; get a new link", is_guess=False) from None
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            raise AuthError("code: it is none of this server's; get a new link") from None
+        jti, expires, ttl = payload["jti"], int(payload["exp"]), int(payload["ttl"])
+        return Code(jti, expires, payload["sub"], ttl, payload.get("admin") is True)
 
     def verify(self, token: str, revoked: Container[str]) -> Claims:
         """Return what ``token`` says. Raises :class:`AuthError` unless it is genuine, in time and

@@ -195,6 +195,20 @@ def issue(login: str, ttl: int, admin: bool) -> None:
     _note_issued(settings, tokens.verify(issued, ()))
 
 
+@token.command()
+@click.argument("login")
+@click.option(
+    "--ttl", type=Duration(), default="8h", show_default=True, help="How long the token is good."
+)
+@click.option("--admin", is_flag=True, help="The token may see the sessions of all logins.")
+def code(login: str, ttl: int, admin: bool) -> None:
+    """Print a code for a link to LOGIN's page, https://…/#code=CODE. Within a minute the first who
+    opens it gets a token."""
+    if not login or not login.isprintable():
+        raise click.BadParameter("takes a login", param_hint="LOGIN")
+    click.echo(Tokens(config.load()).issue_code(login, ttl, admin))
+
+
 def _note_issued(settings: Settings, claims: Claims) -> None:
     """Add the event that a token was issued, which is good also where there is no store yet."""
     where = address.parse(settings.store)

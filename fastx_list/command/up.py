@@ -100,7 +100,8 @@ def run(settings: Settings, bind: str, live_bind: str, demo: bool, admin: bool) 
             children.append(_Child("sender of events", deliver, environ))
         if not _await_ready(children, addresses, stop):
             return 0 if stop.asked else 1
-        _greet(settings, login, token, addresses)
+        code = Tokens(settings).issue_code(login, TOKEN_SECONDS, admin)
+        _greet(settings, login, token, code, addresses)
         _keep_up(children, stop)
         return 0
     finally:
@@ -155,14 +156,16 @@ def _answers(host: str, port: int) -> bool:
 
 
 def _greet(
-    settings: Settings, login: str, token: str, addresses: dict[str, tuple[str, int]]
+    settings: Settings, login: str, token: str, code: str, addresses: dict[str, tuple[str, int]]
 ) -> None:
     (host, port), (live_host, live_port) = addresses["--bind"], addresses["--live-bind"]
     page = f"http://{_shown(host)}:{port}"
     click.echo(f"""
-fastx-list is up. Open this page; the token in it is yours, {login}'s, and good for 8 hours:
+fastx-list is up. Open this page as {login}; the link works once, within a minute:
 
-  {page}/#token={token}
+  {page}/#code={code}
+
+Later open {page}/ and paste the token below, which is good for 8 hours.
 
 The same by hand (the WebSocket is at ws://{_shown(live_host)}:{live_port}/api/list?token=$TOKEN):
 

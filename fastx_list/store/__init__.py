@@ -170,9 +170,10 @@ class Followed(Protocol):
         """When the lease of each server was renewed, by ``time.monotonic()``, as the store said
         when it was last looked for."""
 
-    def revoke(self, tokens: Mapping[str, int]) -> None:
+    def revoke(self, tokens: Mapping[str, int]) -> int:
         """Revoke the tokens with these ids, each with when it expires, in seconds since the Unix
-        epoch. It is remembered for a day longer.
+        epoch. It is remembered for a day longer. Return how many were not revoked yet for as long:
+        of all who revoke one so, whichever process they are, one is told so.
 
         Another thread may call this at any time; many tokens are written in several steps.
         """

@@ -278,8 +278,9 @@ function steps.remember()
   return count
 end
 
--- Takes the ids of tokens, each with when it expires.
+-- Takes the ids of tokens, each with when it expires; returns how many were not revoked for as long.
 function steps.revoke()
+  local count = 0
   for index = FIRST, #ARGV, 2 do
     local jti, expires = ARGV[index], ARGV[index + 1]
     if (number(redis.call('ZSCORE', key('revoked'), jti)) or -1) < tonumber(expires) then
@@ -287,9 +288,10 @@ function steps.revoke()
       append('j', jti, 'e', expires)
       local more = '{"token":' .. cjson.encode(jti) .. ',"expires":' .. expires .. '}'
       note('tokenRevoked', nil, nil, nil, more)
+      count = count + 1
     end
   end
-  return 1
+  return count
 end
 
 steps.note, steps.add_past = note_once, add_past

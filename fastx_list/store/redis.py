@@ -183,13 +183,14 @@ class RedisStore:
             " written"
         )
 
-    def revoke(self, tokens: Mapping[str, int]) -> None:
+    def revoke(self, tokens: Mapping[str, int]) -> int:
+        count = 0
         with closing(Link(self._address, *self._link_times)) as this_threads:
             for some in divide(list(tokens.items())):
-                self._script.run(
-                    this_threads, "revoke", *(part for token in some for part in token)
-                )
+                words = (part for token in some for part in token)
+                count += int(self._script.run(this_threads, "revoke", *words))
         self._reader.distrust_watch()
+        return count
 
     @property
     def overdue(self) -> Sequence[str]:

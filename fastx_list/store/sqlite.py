@@ -200,15 +200,17 @@ class SqliteStore:
             sqlite_past.note_params(step, record, new.names)
             return new.text
 
-    def revoke(self, tokens: Mapping[str, int]) -> None:
+    def revoke(self, tokens: Mapping[str, int]) -> int:
+        count = 0
         this_threads = SqliteFile(self._file.path, self._file.create, lambda: None, None)
         with closing(this_threads) as file:
             for some in divide(list(tokens.items())):
                 with file.writing() as db:
                     step = Step(db, self._keep)
-                    for jti, expires in some:
-                        step.revoke(jti, expires)
+                    revoked = sum(step.revoke(jti, expires) for jti, expires in some)
                     step.end()
+                count += revoked
+        return count
 
     def snapshot(self) -> Changes:
         return at_once(self._reader.read_all)

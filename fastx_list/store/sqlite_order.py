@@ -80,16 +80,17 @@ class Step:
         self._last += 1
         return self._last
 
-    def revoke(self, jti: str, expires: int) -> None:
-        """Revoke a token, unless it is, for as long."""
+    def revoke(self, jti: str, expires: int) -> bool:
+        """Revoke a token, unless it is, for as long; return whether it was not."""
         row = self.db.execute("SELECT expires FROM revoked WHERE jti = ?", (jti,)).fetchone()
-        if row is None or not isinstance(row[0], int) or row[0] < expires:
-            self.db.execute(
-                "INSERT OR REPLACE INTO revoked VALUES (?, ?, ?)",
-                (jti, self.next_revision(), expires),
-            )
-            more = {"token": jti, "expires": expires}
-            sqlite_past.note(self, What.TOKEN_REVOKED, more=more)
+        if row is not None and isinstance(row[0], int) and row[0] >= expires:
+            return False
+        self.db.execute(
+            "INSERT OR REPLACE INTO revoked VALUES (?, ?, ?)", (jti, self.next_revision(), expires)
+        )
+        more = {"token": jti, "expires": expires}
+        sqlite_past.note(self, What.TOKEN_REVOKED, more=more)
+        return True
 
     def end(self) -> None:
         """Name what was changed, if anything was, and forget what nobody needs any more."""

@@ -30,7 +30,7 @@ def test_up_serves_a_first_look_and_leaves_nothing_behind(service: Service, tmp_
     wait_for("the greeting", lambda: "Ctrl-C stops" in service.processes.log("up"))
     said = service.processes.log("up")
     token = re.findall(r"TOKEN=(\S+)", said)[0]
-    assert f"http://{bind}/#token={token}" in said and f"ws://{live_bind}/api/list?token=" in said
+    assert f"http://{bind}/#code=" in said and f"ws://{live_bind}/api/list?token=" in said
     names = [
         members["params"].get("name", "")
         for members in fetch(f"http://{bind}/api/list/{token}").json

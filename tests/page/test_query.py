@@ -50,6 +50,7 @@ def test_every_column_sorts(tab: Tab, alice: User) -> None:
             "Started",
             "Kind",
             "From",
+            "Idle since",
             "CPU",
             "Memory",
         ]
@@ -63,6 +64,7 @@ def test_every_column_sorts(tab: Tab, alice: User) -> None:
         "Mode": "windowMode",
         "Kind": "kind",
         "From": "clientAddresses",
+        "Idle since": "idleSince",
         "CPU": "cpu",
         "Memory": "memory",
         "Host": "hostname",

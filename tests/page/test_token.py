@@ -7,6 +7,8 @@ import re
 import jwt
 from playwright.sync_api import Page, expect
 
+from fastx_list.config import load
+from fastx_list.tokens import Tokens
 from tests.page.conftest import Tab, User
 
 
@@ -82,6 +84,48 @@ def test_a_token_is_asked_for(tab: Tab, alice: User) -> None:
     ask(tab.page, f"{alice.service.url}/#token={alice.token()}")  # the whole link will do
     tab.shows("xterm")
     assert tab.page.url == f"{alice.service.url}/"
+
+
+def test_a_link_holds_a_code_that_works_once(tab: Tab, alice: User) -> None:
+    alice.has({"a": {"command": "xterm"}})
+    code = Tokens(load(alice.service.environ)).issue_code(alice.login, 3600)
+    tab.page.goto(f"{alice.service.url}/#code={code}&limit=10")
+    tab.shows("xterm")
+    assert tab.page.url == f"{alice.service.url}/#limit=10"
+    assert code not in stored(tab.page)
+    tab.page.reload()
+    tab.shows("xterm")
+    tab.page.get_by_role("button", name="Forget token").click()
+    ask(tab.page, f"{alice.service.url}/#code={code}")
+    expect(tab.page.get_by_role("alert").first).to_have_text(
+        "code: it has been used; get a new link"
+    )
+
+
+def test_what_people_paste_is_taken(tab: Tab, alice: User) -> None:
+    alice.has({"a": {"command": "xterm"}})
+    token = alice.token()
+    tab.page.goto(alice.service.url)
+    for text in (
+        f"Bearer {token}",
+        f"Authorization: Bearer {token}",
+        f"TOKEN='{token}'",
+        f'"{token}"',
+        f"curl https://list.example.org/api/list/{token}?limit=5",
+        f"wss://list.example.org/api/list?token={token}&snapshot=0",
+    ):
+        ask(tab.page, text)
+        tab.shows("xterm")
+        tab.page.get_by_role("button", name="Forget token").click()
+        expect(tab.page.get_by_label("Your token")).to_be_focused()
+    tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    # As a terminal breaks it
+    tab.page.evaluate(
+        "(text) => navigator.clipboard.writeText(text)", f"TOKEN={token[:50]}\n  {token[50:]}\n"
+    )
+    tab.page.keyboard.press("Control+V")
+    tab.page.keyboard.press("Enter")
+    tab.shows("xterm")
 
 
 def test_a_bad_token_is_said_to_be_one(tab: Tab, alice: User) -> None:

@@ -64,10 +64,10 @@ class Wrapped:
     def set_params(self, session_id: str, login: str, patch: Mapping[str, Any]) -> str | None:
         return self._store.set_params(session_id, login, patch)
 
-    def revoke(self, tokens: Mapping[str, int]) -> None:
+    def revoke(self, tokens: Mapping[str, int]) -> int:
         if self.is_full:
             raise StoreError("the disk is full")
-        self._store.revoke(tokens)
+        return self._store.revoke(tokens)
 
     def close(self) -> None:
         self._store.close()

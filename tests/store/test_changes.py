@@ -150,6 +150,12 @@ def test_a_revocation_is_a_change_and_in_the_snapshot(store: Store) -> None:
     assert dict(store.snapshot().revoked) == {"token": FAR}
 
 
+def test_of_all_who_revoke_a_token_one_is_told_that_it_was_not(store: Store) -> None:
+    assert store.revoke({"token": FAR}) == 1
+    assert store.revoke({"token": FAR}) == 0
+    assert store.revoke({"token": FAR, "other": FAR}) == 1
+
+
 def test_a_token_can_be_revoked_twice(store: Store) -> None:
     store.revoke({"token": 2**53 - 2})
     before = store.snapshot().revision

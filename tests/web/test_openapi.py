@@ -24,7 +24,7 @@ from tests.conftest import session
 from tests.support import Processes, Service, missing
 from tests.web import openapi_hooks
 
-PAGES = {"/", "/docs", "/static/<path:filename>", "/metrics"}
+PAGES = {"/", "/code", "/docs", "/static/<path:filename>", "/metrics"}
 IDS = [f"session-{number}" for number in range(50)]
 
 

@@ -9,6 +9,7 @@ import { QueryForm } from "./query.js";
 import { csvOf, save } from "./save.js";
 import { Servers } from "./servers.js";
 import { Table } from "./table.js";
+import { isCode, isToken, pasteInto, tokenFor, tokenIn } from "./token.js";
 import { Truth } from "./truth.js";
 import { count, sessions as sessionsOf, shorten, visible } from "./words.js";
 
@@ -73,13 +74,13 @@ const truth = new Truth($("bar"), () => {
   if (!$("ask").hidden) $("token").focus();
 });
 
-// The address may hold the token behind "#", which browsers send to nobody; it is taken out of the address and its history. What
-// stays there is the question, by the API's names, so that a view can be kept as a bookmark.
+// The address may hold a code or a token behind "#", which browsers send to nobody; it is taken out of the address and the tab's
+// history, but a browser keeps a history on disk, too, where a code is of no use. What stays there is the question, by the API's names, so that a view can be kept as a bookmark.
 function readAddress() {
   const parameters = new URLSearchParams(location.hash.slice(1));
   query = readQuery(parameters);
   writeAddress();
-  const given = parameters.get("token") || sessionStorage.getItem("token");
+  const given = parameters.get("code") || parameters.get("token") || sessionStorage.getItem("token");
   if (!given) forget("");
   else if (given === token) change({}, { quietly: true });
   else begin(given);
@@ -93,12 +94,16 @@ function writeAddress(quietly = true) {
   else history.pushState(null, "", address); // so that one can go back to what one asked before
 }
 
+/** Say why there is no token; who had one keeps the screen. */
+function refuseToken(reason) {
+  if (holder) $("why").textContent = reason;
+  else if (sessionStorage.getItem("token")) begin(sessionStorage.getItem("token"));
+  else forget(reason);
+}
+
 function begin(given) {
-  if (!/^[\w-]+\.[\w-]+\.[\w-]*$/.test(given)) {
-    const reason = "This is no token, which has three parts with dots between them.";
-    $("why").textContent = reason;
-    return holder ? undefined : forget(reason);
-  }
+  if (!isToken(given)) return refuseToken("This is no token, which has three parts with dots between them.");
+  if (isCode(given)) return void tokenFor(given).then(begin, ({ message }) => refuseToken(message));
   const { sub, admin } = claimsOf(given);
   const whose = JSON.stringify([sub, admin === true]);
   if (whose === holder) rest(); // who signs in again goes on with what is on the screen
@@ -161,8 +166,7 @@ function rest() {
 
 function clear() {
   rest();
-  answered = null;
-  listed = [];
+  [answered, listed] = [null, []];
   servers.stop();
   truth.clear();
   form.clear();
@@ -323,11 +327,12 @@ function tryNow() {
   repeater.soon();
 }
 
+pasteInto($("token"));
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();
-  const given = $("token").value.trim();
+  const given = tokenIn($("token").value);
   $("token").value = "";
-  begin(/#token=([^&\s]+)/.exec(given)?.[1] ?? given); // a whole link will do
+  begin(given);
 });
 $("forget").addEventListener("click", () => forget("The token is forgotten."));
 $("save-csv").addEventListener("click", () => save("sessions.csv", "text/csv", csvOf(table.records(listed))));

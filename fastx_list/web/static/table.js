@@ -22,12 +22,12 @@ const SPECIAL = {
   display: { show: ({ display }) => plain(display === null ? null : `:${display}`) },
 };
 
-/** @type {Record<string, string>} How wide columns are that are not like others. */
+/** @type {Record<string, [number, number]>} How wide columns are at least, in rem, and their share of what is left. */
 const WIDTHS = {
-  name: "minmax(9rem, 2.4fr)", login: "minmax(4.5rem, 1fr)", state: "minmax(9.5rem, 1.5fr)", windowMode: "4.75rem",
-  hostname: "minmax(6.5rem, 1.6fr)", display: "4rem", geometry: "5.75rem", started: "5.5rem", kind: "minmax(4.5rem, .7fr)",
-  clientAddresses: "minmax(5.5rem, 1.2fr)", cpu: "3rem", memory: "4.5rem",
+  name: [7.5, 2.4], login: [4.5, 1], state: [8.75, 1.5], windowMode: [4.5, 0], hostname: [6, 1.6], display: [4, 0], geometry: [5.5, 0],
+  started: [5.5, 0], kind: [4, 0.7], clientAddresses: [5, 1.2], idleSince: [5, 0], cpu: [3, 0], memory: [4.5, 0],
 };
+const OTHERS = [5.5, 1], GAP = 0.6, EDGES = 2.2; // rem
 
 /** Make an element: `make("td", { className: "name" }, child, …)`. */
 export function make(tag, properties = {}, ...children) {
@@ -45,6 +45,7 @@ export class Table {
   #fresh = new Map(); // elements that stand out, and until when
   #on;
   #views;
+  #least = 0; // rem that all columns need beside each other
   /** @type {Set<string>} */
   #chosen; // names of the columns that are shown
 
@@ -67,6 +68,7 @@ export class Table {
     this.#views = new SessionViews({ ...on, kind: (name) => kinds.get(name), admin: () => this.#admin });
     this.#offerColumns(document.querySelector("#columns fieldset"));
     this.#setWidths();
+    new ResizeObserver(() => this.#fit()).observe(table.parentElement);
     for (const { cell, sortBy } of this.#all) cell.firstChild.addEventListener("click", () => on.sort(sortBy));
     this.#body.addEventListener("click", ({ target }) => this.#pick(target));
   }
@@ -98,8 +100,18 @@ export class Table {
   }
 
   #setWidths() {
-    const widths = this.#columns.map(({ name }) => WIDTHS[name] ?? "minmax(5.5rem, 1fr)").join(" ");
-    this.#body.parentElement.style.setProperty("--columns", widths);
+    const widths = this.#columns.map(({ name }) => WIDTHS[name] ?? OTHERS);
+    const columns = widths.map(([least, share]) => (share ? `minmax(${least}rem, ${share}fr)` : `${least}rem`)).join(" ");
+    this.#body.parentElement.style.setProperty("--columns", columns);
+    this.#least = widths.reduce((sum, [least]) => sum + least + GAP, EDGES - GAP);
+    this.#fit();
+  }
+
+  /** Where the columns have no room beside each other, each row is a card. */
+  #fit() {
+    const table = this.#body.parentElement;
+    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    table.classList.toggle("cards", table.parentElement.clientWidth < this.#least * rem);
   }
 
   /** The names of the columns, and what each of these sessions has there: numbers and texts as the API has them, times in UTC. */
