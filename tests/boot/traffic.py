@@ -13,13 +13,14 @@ ASKING = """
 while [ ! -e /run/stop ]; do
   %s/api/list/%s -w ' %%{http_code}\\n' >> /run/answers-$1 2>&1
 done
+touch /run/asked-$1
 """
 
 
 def ask_on(machine: Machine, curl: str, token: str) -> None:
     """Begin to ask for the list of ``token``, again and again, with a command that ends with where
     the list is."""
-    machine.run("rm -f /run/stop /run/answers-*")
+    machine.run("rm -f /run/stop /run/answers-* /run/asked-*")
     machine.run("cat > /run/asking", text=ASKING % (curl, token))
     for number in range(CLIENTS):
         machine.run(f"systemd-run -q sh /run/asking {number}")
@@ -32,6 +33,8 @@ def asked(machine: Machine) -> set[tuple[str, str]]:
     before = _answers(machine)
     wait_for("more answers", lambda: _answers(machine) > before + CLIENTS * 10)
     machine.run("touch /run/stop")
+    ended = "ls /run/asked-* 2>/dev/null | wc -l"
+    wait_for("the last answers", lambda: int(machine.says(ended)) == CLIENTS)
     return {_said(line) for line in machine.says("cat /run/answers-*").splitlines()}
 
 
