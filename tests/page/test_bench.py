@@ -239,7 +239,9 @@ def test_a_long_response_is_cut_and_says_so(tab: Tab, alice: User) -> None:
     expect(
         tab.page.get_by_text(re.compile(r"The first 100,000 of [\d,]+ characters are shown\."))
     ).to_be_visible()
-    assert len(tab.page.locator("#response").text_content() or "") == 100_000
+    tab.page.wait_for_function(
+        "() => document.getElementById('response').textContent.length === 100_000"
+    )
     tab.filter("started", "7")
     expect(tab.rows).to_have_count(1)
     expect(tab.page.get_by_text("characters are shown")).to_be_hidden()

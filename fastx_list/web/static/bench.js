@@ -64,6 +64,7 @@ export class Bench {
     $("status").textContent = reason;
     $("status").dataset.ok = "false";
     $("headers").textContent = $("response").textContent = "";
+    $("cut").hidden = true;
   }
 
   /** Show a message of the WebSocket, or, as `event`, what became of the WebSocket. */
