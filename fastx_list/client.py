@@ -98,20 +98,21 @@ class Client:
         with closing(HTTPConnection("localhost")) as connection:
             connection.sock = self._list.connect(TIMEOUT)
             connection.request("POST", self._list.prefix + address, urlencode(query), headers)
-            response = connection.getresponse()
-            body = response.read(MAX_ANSWER_BYTES + 1)
+            with connection.getresponse() as response:
+                body = response.read(MAX_ANSWER_BYTES + 1)
         if len(body) > MAX_ANSWER_BYTES:
             raise OSError("the answer is too long")
         if response.status not in (200, 304):
             raise Refused(response.status, body)
+        total, etag = response.headers["X-Total-Count"], response.headers["ETag"]
         try:
             content = json.loads(body) if response.status == 200 else None
+            count = int(total) if total else None
         except (ValueError, RecursionError):
-            raise HTTPException("the answer is no JSON") from None
+            raise HTTPException("the answer is no service's of ours") from None
         if isinstance(content, dict) and "result" in content:  # FASTX_LIST_RESULT_ENVELOPE
             content = content["result"]
-        total, etag = response.headers["X-Total-Count"], response.headers["ETag"]
-        return Answer(content, etag, int(total) if total else None, response.headers["Warning"])
+        return Answer(content, etag, count, response.headers["Warning"])
 
     def follow(
         self, filters: Filters = (), everybody: bool = False

@@ -39,7 +39,7 @@ class WaitingRoom(Generic[T]):
         return iter(list(self._clients))
 
     def add(self, client: T, peer: object, size: int = 1) -> None:
-        """Wait for ``client``; ``peer`` is what ``accept`` said of it."""
+        """Wait for ``client``; ``peer`` is what ``accept`` said of it, or which user it is."""
         address = _address(peer)
         self._clients[client] = address, size
         self._sizes[address] += size
@@ -61,8 +61,10 @@ class WaitingRoom(Generic[T]):
 
 
 def _address(peer: object) -> object:
-    """Return what a client has one of: an IPv4 address, or a network of IPv6 (RFC 6177). On a Unix
-    socket there is one for all."""
+    """Return what a client has one of: an IPv4 address, a network of IPv6 (RFC 6177), or the id of
+    a user of this machine. On a Unix socket that does not tell users apart there is one for all."""
+    if isinstance(peer, int):
+        return peer
     if not isinstance(peer, tuple):
         return ""
     if ":" not in peer[0]:

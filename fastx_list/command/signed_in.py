@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 import time
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -48,9 +49,9 @@ def login(url: str) -> None:
     except ValueError as error:
         raise click.UsageError(f"URL {error}") from None
     except Refused as error:
-        raise click.ClickException(f"{url} refuses: {error}") from None
-    except OSError as error:
-        why = error.strerror or error
+        raise click.ClickException(f"{url} refuses: {printable(error)}") from None
+    except (OSError, HTTPException) as error:
+        why = printable(getattr(error, "strerror", None) or error)
         raise click.ClickException(f"no answer from {url}: {why}; is the address right?") from None
     file = _file()
     if file.parent.exists():
@@ -106,7 +107,7 @@ def read_token(file: str) -> str:
 def is_private_way(url: str) -> bool:
     """Whether a token that is sent to ``url`` crosses no network as plain text."""
     parts = urlsplit(url)
-    if parts.scheme != "http":
+    if parts.scheme not in ("http", "ws"):
         return True
     try:
         return ipaddress.ip_address(parts.hostname or "").is_loopback

@@ -29,6 +29,7 @@ from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Everything
 from fastx_list.replica.view import Entry
 from fastx_list.store import StoreError, address, open_store
+from fastx_list.text import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 URL, TOKEN = f"{PREFIX}URL", f"{PREFIX}TOKEN"
@@ -165,13 +166,16 @@ class _Service(Source):
                     query.append((name, str(each).lower() if isinstance(each, bool) else str(each)))
         try:
             answer = self._client.ask(where, query, etag)
+            if answer.content is not None and not _are_items(answer.content):
+                raise HTTPException("the answer is no service's of ours")
         except Refused as error:
+            why = printable(error)
             if error.status in PASSING:
-                raise Away(f"{self._url} says: {error}") from None
+                raise Away(f"{self._url} says: {why}") from None
             mend = "; fastx-list login URL takes another token" if error.status == 401 else ""
-            raise click.ClickException(f"{self._url} refuses: {error}{mend}") from None
+            raise click.ClickException(f"{self._url} refuses: {why}{mend}") from None
         except (OSError, HTTPException) as error:
-            why = getattr(error, "strerror", None) or error
+            why = printable(getattr(error, "strerror", None) or error)
             raise Away(
                 f"no answer from {self._url}: {why}; is the address right, and the service up?"
             ) from None
@@ -237,6 +241,10 @@ def _settings_are_closed() -> bool:
         os.environ.get(name) for name in (settings_file.VARIABLE, f"{PREFIX}STATE_DIR")
     )
     return is_usual and settings_file.FILE.exists() and not os.access(settings_file.FILE, os.R_OK)
+
+
+def _are_items(content: object) -> bool:
+    return isinstance(content, list) and all(isinstance(each, dict) for each in content)
 
 
 def _with_login(whose: Whose, asked: Asked) -> Asked:

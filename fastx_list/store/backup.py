@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from io import StringIO
 from typing import Any, NamedTuple
 
 from fastx_list.model.json import to_json
@@ -103,7 +104,8 @@ def _params(record: Record) -> dict[str, Any]:
 
 
 def _read(text: str) -> tuple[list[Record], dict[str, int], list[Ended]]:
-    lines = enumerate(text.splitlines(), 1)
+    # Not splitlines: texts of users may have what other than JSON takes for the end of a line
+    lines = enumerate(StringIO(text, newline="\n"), 1)
     head = next((_object(line, number) for number, line in lines), {})
     if head.get("format") != FORMAT:
         raise BackupError("it is no backup of fastx-list")

@@ -56,7 +56,7 @@ class Client:
     )
 
     def __init__(self, worker: Worker, sock: socket.socket, peer: object) -> None:
-        # What accept said of the peer
+        # What accept said of the peer, or which user of this machine it is
         self.peer = peer
         self.family = sock.family
         # Which user of this machine it is, if it came over the socket that is for them
@@ -253,7 +253,7 @@ class Worker(SyncWorker):  # type: ignore[misc]
                 return
             client = Client(self, sock, peer)
             if listener is self._local:
-                client.local_uid = peer_uid(sock)
+                client.local_uid = client.peer = peer_uid(sock)
             counters.add("connections")
             Turn(self.handle, self._let_others).switch(listener, client, peer)
             while len(self._waiting) > self._max_waiting or self._waiting.size > MAX_HELD_BYTES:

@@ -48,6 +48,7 @@ def test_who_is_not_there_may_go(room: WaitingRoom[str]) -> None:
         (("fe80::1%eth0", 1, 0, 2), ("fe80::2%eth0", 2, 0, 2)),
         (("::ffff:192.0.2.1", 1, 0, 0), ("::ffff:192.0.2.1", 2, 0, 0)),
         ("", b""),
+        (1000, 1000),
     ],
 )
 def test_addresses_of_one_client_count_as_one(
@@ -63,4 +64,11 @@ def test_addresses_of_ipv4_are_apart_also_on_a_socket_of_ipv6(room: WaitingRoom[
     room.add("a", ("::ffff:192.0.2.1", 1, 0, 0))
     room.add("b", ("::ffff:192.0.2.2", 2, 0, 0))
     room.add("c", ("::ffff:192.0.2.2", 3, 0, 0))
+    assert room.first_to_go() == "b"
+
+
+def test_users_of_the_machine_are_apart(room: WaitingRoom[str]) -> None:
+    room.add("a", 1000)
+    room.add("b", 1001)
+    room.add("c", 1001)
     assert room.first_to_go() == "b"

@@ -7,7 +7,10 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -106,6 +109,7 @@ def test_a_service_elsewhere_is_asked_with_a_token(
         (("ls", "--url", "unix:/nowhere"), "no answer from unix:/nowhere: No such file"),
         (("ls", "--url", "list.example.org"), "takes https://HOST"),
         (("ls", "--url", "http://192.0.2.1", "--token-file", str(file)), "goes over https"),
+        (("ls", "--url", "ws://192.0.2.1", "--token-file", str(file)), "goes over https"),
     ):
         refused = run(*arguments)
         assert refused.returncode in (1, 2) and refused.stdout == ""
@@ -151,3 +155,42 @@ def test_watch_goes_on_while_nobody_answers(run: Run, listing: Service, observe:
     observe(session("d", "bob"))
     listing.start_list()
     wait_for("what has changed", lambda: told()[1:] == [("b", False), ("d", True)])
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "words"),
+    [
+        (403, {}, '{"error": {"message": "a\\u001b[2Jb\\u202e"}}', ": a\ufffd[2Jb\ufffd"),
+        (503, {}, '{"error": {"message": "\\u001b]0;x\\u0007"}}', ": \ufffd]0;x\ufffd"),
+        (200, {}, '{"a": 1}', "no service's of ours"),
+        (200, {}, "[1]", "no service's of ours"),
+        (200, {"X-Total-Count": "9" * 5000}, "[]", "no service's of ours"),
+        (302, {"Location": "http://127.0.0.1:1/"}, "", "no service's of ours"),
+    ],
+)
+def test_what_another_service_answers_is_told_in_one_line_that_steers_no_terminal(
+    tmp_path: Path, status: int, headers: dict[str, str], body: str, words: str
+) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Other) as other, ExitStack() as ending:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        ending.callback(other.shutdown)
+        url, env = f"http://127.0.0.1:{other.server_port}", {"HOME": str(tmp_path)}
+        for arguments in (("ls",), ("servers",), ("history",), ("show", "x"), ("login",)):
+            at = (url,) if arguments == ("login",) else ("--url", url)
+            done = CliRunner(env=env).invoke(main, [*arguments, *at], input="x\n")
+            if arguments == ("login",) and status == 200 and not headers:
+                continue  # it asks for nothing but whether the token holds
+            assert done.exit_code == 1 and done.stderr.count("\n") == 1
+            assert words in done.stderr and done.stderr.rstrip("\n").isprintable()

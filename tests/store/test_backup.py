@@ -67,6 +67,18 @@ def test_a_store_of_the_other_kind_gets_all_that_agents_cannot_find_out(
     other.close()
 
 
+def test_what_a_user_writes_into_params_ends_no_line_of_a_backup(store: Store) -> None:
+    told = "".join(map(chr, (*range(0x20), 0x7F, 0x85, 0x2028, 0x2029)))
+    store.observe("s1", by_id(make_session(1)), make_lease())
+    store.set_params("s1-1", "alice", {told: told})
+    store.revoke({"token": FAR})
+    text, counts = back_up(store)
+    assert text.count("\n") == 3 and counts.sessions == 1
+    store.set_params("s1-1", "alice", {told: None})
+    assert restore(store, text).sessions == 1
+    assert params_in(store) == {told: told}
+
+
 def test_what_was_done_since_the_backup_stays(store: Store) -> None:
     _fill(store)
     text, _ = back_up(store)

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -161,3 +162,29 @@ def test_name_services_that_hang_keep_nobody_waiting(monkeypatch: pytest.MonkeyP
     monkeypatch.undo()
     monkeypatch.setattr(local, "SOON_SECONDS", 0.0)
     assert wait_for("another", lambda: told(DAEMON)) == answer(DAEMON).pw_name
+
+
+def test_who_opens_very_many_connections_costs_no_other_user_theirs(
+    service: Service, sockets: Path
+) -> None:
+    needs_root()
+    path = f"{sockets}/local.sock"
+    command = ["prlimit", "--nofile=128", sys.executable, "-m", "gunicorn"]
+    command += ["-c", "python:fastx_list.web.server", "--workers", "1", "--bind", f"unix:{path}"]
+    service.environ["FASTX_LIST_LOCAL_SOCKET"] = path
+    service.processes.start([*command, "fastx_list:create_app()"], "list", service.environ)
+    wait_for("the list", Path(path).exists)
+
+    def connect(uid: int) -> socket.socket:
+        os.seteuid(uid)
+        try:
+            return Endpoint(f"unix:{path}").connect(10)
+        finally:
+            os.seteuid(0)
+
+    with connect(0) as first, ExitStack() as flood:
+        first.sendall(b"GET /api/list HTTP/1.1\r\n")
+        others = [flood.enter_context(connect(DAEMON)) for _ in range(60)]
+        assert others[0].recv(100).startswith(b"HTTP/1.1 408 ")
+        first.sendall(b"Host: localhost\r\n\r\n")
+        assert first.recv(100).startswith(b"HTTP/1.1 200 ")
