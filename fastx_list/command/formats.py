@@ -93,6 +93,20 @@ def _print_for_programs(items: Sequence[Members], output: str, names: Sequence[s
 
 def _yaml(members: Members) -> str:
     """Return an item of a YAML sequence. What JSON has for a value is one of YAML 1.2, too
-    (section 1.3 there), so that nothing but the members' names is to be written in another way."""
-    lines = [f"{to_json(name)}: {to_json(value)}" for name, value in members.items()]
+    (section 1.3 there), so that nothing but names is to be written in another way."""
+    lines = [f"{to_json(name)}: {_flow(value)}" for name, value in members.items()]
     return f"- {lines[0]}\n" + "".join(f"  {line}\n" for line in lines[1:])
+
+
+def _flow(value: object) -> str:
+    """Return a value of JSON as one of YAML, where a name of over 1024 characters is marked as one
+    (section 7.4.2). An escape takes ten."""
+    if isinstance(value, Mapping):
+        pairs = (
+            f"{name}:{_flow(each)}" if len(name) <= 100 else f"? {name} : {_flow(each)}"
+            for name, each in ((to_json(name), each) for name, each in value.items())
+        )
+        return f"{{{','.join(pairs)}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(_flow, value))}]"
+    return to_json(value)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from io import StringIO
 from typing import Any, NamedTuple
 
-from fastx_list.model.json import to_json
+from fastx_list.model.json import from_json, to_json
 from fastx_list.model.params import ParamsError
 from fastx_list.store import Record, Store
 from fastx_list.store.archive import RUNNING, Ended, PastRecord, Span
@@ -142,7 +142,8 @@ def _revoked(records: Records, found: dict[str, Any]) -> Iterator[tuple[str, int
 
 def _object(line: str, number: int) -> dict[str, Any]:
     try:
-        found = json.loads(line)
+        found = from_json(line)
+        to_json(found).encode()  # no number without end, nor half a character: no store takes that
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):

@@ -55,6 +55,13 @@ def test_yaml_and_csv_say_what_json_says(run: Run) -> None:
     )
 
 
+def test_names_of_any_length_stand_in_yaml(run: Run, observe: Observe) -> None:
+    """A user's params are not to make YAML of all what no parser takes."""
+    observe(session("long", params={"k" * 2000: [{"\u200b" * 200: {}}], "n": [[]]}))
+    [found] = yaml.safe_load(run("ls", "-o", "yaml").stdout)
+    assert found["params"] and [found] == json.loads(run("ls", "-o", "json").stdout)
+
+
 def test_pages_columns_and_names_are_chosen(run: Run) -> None:
     page = run("ls", "-o", "name", "--start", "1", "--limit", "1")
     assert page.stdout == "abd\n"

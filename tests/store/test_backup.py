@@ -198,6 +198,21 @@ def test_what_is_restored_is_kept_no_longer_than_it_would_have_been(
     assert _history(store) == []
 
 
+@pytest.mark.parametrize("harm", ["NaN", "1e999", '"\\ud800"'])
+def test_a_backup_with_what_no_store_takes_is_refused_before_anything_is_written(
+    store: Store, other: Store, harm: str
+) -> None:
+    _fill(store)
+    text, _ = back_up(store)
+    for old in ('"name":"s1-1"', '"addresses":[]', '"revoked":"token"'):
+        lying = text.replace(old, f"{old.partition(':')[0]}:{harm}", 1)
+        assert lying != text
+        with pytest.raises(BackupError, match="damaged in line"):
+            restore(other, lying)
+        assert not other.snapshot().revoked and not other.recall("s1")
+    other.close()
+
+
 @pytest.mark.parametrize("harm", ['"ended":null', '"ended":"x"', '"ended":-1', '"ended":1e300'])
 def test_history_in_a_backup_that_is_none_is_left_out(store: Store, harm: str) -> None:
     store.observe("s1", by_id(make_session(1)), make_lease())
