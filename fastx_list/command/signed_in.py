@@ -54,10 +54,12 @@ def login(url: str) -> None:
         why = printable(getattr(error, "strerror", None) or error)
         raise click.ClickException(f"no answer from {url}: {why}; is the address right?") from None
     file = _file()
-    if file.parent.exists():
-        replace(file, to_json({"url": url, "token": token}))
-    else:
-        write_new(file, to_json({"url": url, "token": token}))
+    try:
+        keep = replace if file.parent.exists() else write_new
+        keep(file, to_json({"url": url, "token": token}))
+    except OSError as error:
+        why = error.strerror or error
+        raise click.ClickException(f"{file} cannot be written: {why}") from None
     claims = jwt.decode(token, options={"verify_signature": False})
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(claims["exp"]))
     click.echo(f"{printable(claims['sub'])} may ask {url} until {until}")
@@ -67,7 +69,11 @@ def login(url: str) -> None:
 def logout() -> None:
     """Forget the token that login has kept."""
     signed_in = read_signed_in()
-    remove(_file())
+    try:
+        remove(_file())
+    except OSError as error:
+        why = error.strerror or error
+        raise click.ClickException(f"{_file()} cannot be removed: {why}") from None
     click.echo(
         "nothing was kept" if signed_in is None else f"the token for {signed_in.url} is gone"
     )

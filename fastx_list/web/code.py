@@ -6,6 +6,7 @@ to the first who comes with it.
 
 from __future__ import annotations
 
+import logging
 from typing import Any, cast
 
 from flask import Blueprint, Response, request
@@ -19,6 +20,7 @@ from fastx_list.model.json import to_json
 from fastx_list.store import StoreError
 from fastx_list.tokens import MAX_TOKEN_LENGTH
 
+log = logging.getLogger(__name__)
 blueprint = Blueprint("code", __name__)
 
 _CODE = "takes the code of a link"
@@ -51,14 +53,17 @@ def change() -> Response:
     code = service.tokens.read_code(asked["code"])
     try:
         is_first = service.store.revoke({code.jti: code.expires}) == 1
-        if not is_first:
-            raise AuthError("code: it has been used; get a new link", is_guess=False)
-        token = service.tokens.issue(code.login, code.ttl, code.admin)
-        claims = service.tokens.verify(token, ())
-        more = {"token": claims.jti, "expires": claims.expires, "admin": claims.admin}
-        service.store.archive.note(What.TOKEN_ISSUED, claims.login, more)
     except StoreError:
         raise Unavailable("the code cannot be changed for a token now; try again soon") from None
+    if not is_first:
+        raise AuthError("code: it has been used; get a new link", is_guess=False)
+    token = service.tokens.issue(code.login, code.ttl, code.admin)
+    claims = service.tokens.verify(token, ())
+    more = {"token": claims.jti, "expires": claims.expires, "admin": claims.admin}
+    try:
+        service.store.archive.note(What.TOKEN_ISSUED, claims.login, more)
+    except StoreError as error:  # the code is used, and nobody could try again
+        log.warning("no event says that a token was issued: %s", error)
     body: dict[str, Any] = {"token": token}
     text = to_json({"result": body} if service.settings.envelope else body)
     return Response(text, headers={"Cache-Control": "no-store"}, mimetype="application/json")

@@ -137,6 +137,8 @@ def test_login_keeps_a_token_that_holds_and_logout_forgets_it(
     assert "is gone" in run("logout", uid=DAEMON).stdout
     assert run("ls", "-o", "name", uid=DAEMON).stdout == "a\n"
     assert "over https" in run("login", "http://192.0.2.1", uid=DAEMON, given="x").stderr
+    unwritable = run("login", listing.url, given=listing.token("bob") + "\n", HOME="/proc/none")
+    assert unwritable.returncode == 1 and "login.json cannot be written" in unwritable.stderr
 
 
 def test_watch_goes_on_while_nobody_answers(run: Run, listing: Service, observe: Observe) -> None:

@@ -13,6 +13,9 @@ from flask.testing import FlaskClient
 
 from fastx_list import tokens
 from fastx_list.config import load
+from fastx_list.store import StoreError
+from fastx_list.store.sqlite import SqliteStore
+from fastx_list.store.sqlite_archive import SqliteArchive
 from fastx_list.tokens import Tokens
 from tests.answers import content
 from tests.support import Answer, Service, fetch
@@ -52,6 +55,18 @@ def test_a_code_ends_after_a_minute(
     monkeypatch.setattr(tokens, "CODE_SECONDS", 0)
     answer = change(client, issuer.issue_code("alice", 600))
     assert content(answer)["error"]["message"] == "code: it is too old; get a new link"
+
+
+def test_a_code_is_not_lost_when_the_disk_is_full_after_it_was_used(
+    client: FlaskClient, issuer: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(SqliteArchive, "note", fail)
+    assert change(client, issuer.issue_code("alice", 600)).status_code == 200
+    monkeypatch.setattr(SqliteStore, "revoke", fail)
+    assert change(client, issuer.issue_code("alice", 600)).status_code == 503
 
 
 @pytest.mark.parametrize("code", [None, 7, "", "x" * 5000, ["a"]], ids=repr)
