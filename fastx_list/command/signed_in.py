@@ -58,8 +58,7 @@ def login(url: str) -> None:
         keep = replace if file.parent.exists() else write_new
         keep(file, to_json({"url": url, "token": token}))
     except OSError as error:
-        why = error.strerror or error
-        raise click.ClickException(f"{file} cannot be written: {why}") from None
+        raise click.ClickException(f"{file} cannot be written: {error.strerror or error}") from None
     claims = jwt.decode(token, options={"verify_signature": False})
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(claims["exp"]))
     click.echo(f"{printable(claims['sub'])} may ask {url} until {until}")
@@ -72,8 +71,8 @@ def logout() -> None:
     try:
         remove(_file())
     except OSError as error:
-        why = error.strerror or error
-        raise click.ClickException(f"{_file()} cannot be removed: {why}") from None
+        problem = f"{_file()} cannot be removed: {error.strerror or error}"
+        raise click.ClickException(problem) from None
     click.echo(
         "nothing was kept" if signed_in is None else f"the token for {signed_in.url} is gone"
     )
