@@ -239,8 +239,8 @@ MEMBERS = {name: _by_name[name] for name in _schema.fields}  # under all names, 
 _ours = [name for name in MEMBERS if name not in PUBLISHED]
 
 # What tables for people show, in this order, with its headings: members, and two columns that are
-# made of several
-_MADE = {"name": "Session", "state": "State"}
+# made of several, or as it is shown
+_MADE = {"name": "Session", "state": "State", "idleSince": "Idle"}
 COLUMNS = {
     name: _MADE.get(name) or MEMBERS[name].label
     for name in (

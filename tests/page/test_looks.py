@@ -188,12 +188,14 @@ def test_theme_and_density_are_the_users_to_choose(tab: Tab, alice: User) -> Non
     alice.has(SESSIONS)
     tab.open(alice)
     light, row = ground(page), tab.row("b").bounding_box()
+    page.get_by_text("Look", exact=True).click()
     page.get_by_label("Theme").select_option("Dark")
     page.get_by_label("Density").select_option("Compact")
     assert ground(page) != light
     smaller = tab.row("b").bounding_box()
     assert row and smaller and smaller["height"] < row["height"] - 6
     page.reload()
+    page.get_by_text("Look", exact=True).click()
     expect(page.get_by_label("Theme")).to_have_value("dark")
     assert ground(page) != light
     page.get_by_label("Theme").select_option("System")
@@ -233,8 +235,14 @@ def test_a_finger_hits_everything_on_a_telephone(tab: Tab, alice: User) -> None:
     tab.page.goto(alice.service.url)
     expect(tab.page.get_by_label("Your token")).to_be_visible()
     assert tab.page.evaluate(SMALL, 44) == []
-    alice.has(SESSIONS)
+    alice.has({**SESSIONS, "b": {**SESSIONS["b"], "idle_since": 1_700_000_000_000}})
     tab.open(alice, f"&filter=login%3D%3D{alice.login}", admin=True)
+    header, head = tab.page.locator("header").bounding_box(), tab.page.locator("thead").last
+    assert header and header["height"] < 2 * 46  # two lines
+    assert head.evaluate("(head) => head.offsetHeight") < 2 * 46  # one, and what scrolls it
+    idle = tab.row("b").locator(".idleSince")
+    expect(idle).to_have_text(re.compile(r"^idle for [\d.,]+ [dy]$"))
+    expect(idle.locator("time")).to_have_attribute("title", re.compile("2023-11-14T22:13:20"))
     tab.rows.first.get_by_role("button").click()
     tab.open_bench()
     assert tab.page.evaluate(SMALL, 44) == []

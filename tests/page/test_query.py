@@ -50,7 +50,7 @@ def test_every_column_sorts(tab: Tab, alice: User) -> None:
             "Started",
             "Kind",
             "From",
-            "Idle since",
+            "Idle",
             "CPU",
             "Memory",
         ]
@@ -64,7 +64,7 @@ def test_every_column_sorts(tab: Tab, alice: User) -> None:
         "Mode": "windowMode",
         "Kind": "kind",
         "From": "clientAddresses",
-        "Idle since": "idleSince",
+        "Idle": "idleSince",
         "CPU": "cpu",
         "Memory": "memory",
         "Host": "hostname",

@@ -123,7 +123,7 @@ function look(at) {
   table.admin = at.admin;
   if (!at.admin) servers.stop();
   const login = visible(claimsOf(token).sub ?? "");
-  $("who").textContent = at.admin ? `${login}, administrator` : login;
+  $("who").textContent = $("who").title = at.admin ? `${login}, administrator` : login;
   $("table").caption.textContent = at.admin ? "Sessions of all logins" : "Your sessions";
 }
 

@@ -3,7 +3,7 @@
 import { claimsOf, requestFor, send } from "./api.js";
 import { filterFor } from "./find.js";
 import { make } from "./table.js";
-import { ago, exact, size, visible } from "./words.js";
+import { exact, lasting, size, visible } from "./words.js";
 
 const NEVER = new AbortController().signal;
 const HISTORY = { sortBy: "", sortReverse: false, start: "", limit: "1", search: "" };
@@ -117,7 +117,7 @@ export class SessionViews {
 function courseOf({ began, ended, connectedSeconds, addresses }) {
   return [
     `Began ${exact(began)}`, ended === null ? "" : `ended ${exact(ended)}`,
-    `clients were connected for ${ago(Date.now() - connectedSeconds * 1000).replace(/ ago$|^just now$/, "") || "no time"}${addresses.length ? `, from ${addresses.map(visible).join(", ")}` : ""}`,
+    `clients were connected for ${connectedSeconds ? lasting(connectedSeconds) : "no time"}${addresses.length ? `, from ${addresses.map(visible).join(", ")}` : ""}`,
   ].filter(Boolean).join("; ") + ".";
 }
 

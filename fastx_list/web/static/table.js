@@ -3,7 +3,7 @@
 import { filterFor, NONE } from "./find.js";
 import { keep, kept } from "./keep.js";
 import { SessionViews } from "./session.js";
-import { ago, exact, nameOf, shorten, size, stateOf, visible } from "./words.js";
+import { ago, exact, lasting, nameOf, shorten, size, stateOf, visible } from "./words.js";
 
 const FRESH = 4000, GONE = 3000; // milliseconds that what is new stands out, and that what has gone stays to be seen
 
@@ -19,13 +19,14 @@ const SPECIAL = {
   name: { show: (session) => plain(nameOf(session)) },
   login: { admin: true },
   state: { sortBy: "clients", show: stateOf },
+  idleSince: { show: ({ idleSince }) => given((since) => ({ since, idle: true }))(idleSince) },
   display: { show: ({ display }) => plain(display === null ? null : `:${display}`) },
 };
 
 /** @type {Record<string, [number, number]>} How wide columns are at least, in rem, and their share of what is left. */
 const WIDTHS = {
-  name: [7.5, 2.4], login: [4.5, 1], state: [8.75, 1.5], windowMode: [4.5, 0], hostname: [6, 1.6], display: [4, 0], geometry: [5.5, 0],
-  started: [5.5, 0], kind: [4, 0.7], clientAddresses: [5, 1.2], idleSince: [5, 0], cpu: [3, 0], memory: [4.5, 0],
+  name: [7.5, 2.4], login: [4.5, 1], state: [8, 1.5], windowMode: [4.25, 0], hostname: [6, 1.6], display: [4, 0], geometry: [5.5, 0],
+  started: [5.25, 0], kind: [4, 0.7], clientAddresses: [6, 1.2], idleSince: [4, 0], cpu: [3, 0], memory: [4.5, 0],
 };
 const OTHERS = [5.5, 1], GAP = 0.6, EDGES = 2.2; // rem
 
@@ -249,13 +250,14 @@ export class Table {
   #fill(row, session, text) {
     Object.assign(row, { session, text });
     const changed = this.#columns.flatMap(({ show }, index) => {
-      const { text: label, since = null, kind } = show(session);
+      const { text: label, since = null, kind, idle = false } = show(session);
       const key = JSON.stringify([label, since, kind]);
       if (row.keys[index] === key) return [];
       row.keys[index] = key;
       if (kind) row.cells[index].dataset.kind = kind;
       row.cells[index].classList.toggle("none", label === NONE);
-      row.values[index].replaceChildren(...(since === null ? [label] : label ? [label, " ", timeOf(since)] : [timeOf(since)]));
+      row.values[index].replaceChildren(...(since === null ? [label]
+        : idle ? [make("span", { textContent: "idle for " }), timeOf(since, true)] : label ? [label, " ", timeOf(since)] : [timeOf(since)]));
       return [row.cells[index]];
     });
     row.times = [...row.element.getElementsByTagName("time")];
@@ -293,13 +295,13 @@ function before(element) {
   return previous && !previous.dataset.id ? previous.previousElementSibling : previous;
 }
 
-function timeOf(since) {
-  const time = make("time", { title: exact(since), since });
+function timeOf(since, idle = false) {
+  const time = make("time", { title: exact(since), since, idle });
   setTime(time, Date.now());
   return time;
 }
 
 function setTime(time, now) {
-  const text = ago(time.since, now);
+  const text = time.idle ? lasting((now - time.since) / 1000) : ago(time.since, now);
   if (time.textContent !== text) time.textContent = text;
 }

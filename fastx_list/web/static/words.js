@@ -48,13 +48,14 @@ export function stateOf({ clients, lastConnect, lastDisconnect }) {
   return { kind: "away", word: "disconnected", text: "disconnected", since: lastDisconnect };
 }
 
-/** "3 h ago". */
-export function ago(time, now = Date.now()) {
-  const seconds = Math.max(0, (now - time) / 1000);
-  if (seconds < 5) return "just now";
+/** "3 h". */
+export function lasting(seconds) {
   const [, divisor, unit] = UNITS.find(([limit]) => seconds < limit) ?? UNITS[UNITS.length - 1];
-  return `${count(Math.floor(seconds / divisor))} ${unit} ago`;
+  return `${count(Math.floor(Math.max(0, seconds) / divisor))} ${unit}`;
 }
+
+/** "3 h ago". */
+export const ago = (time, now = Date.now()) => (now - time < 5000 ? "just now" : `${lasting((now - time) / 1000)} ago`);
 
 /** "07:31", and the day if it is another. */
 export function clock(time, now = new Date()) {
