@@ -9,6 +9,7 @@ otherwise.
 from __future__ import annotations
 
 import pwd
+import re
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 FORWARDED = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")
 # What browsers send, which cannot open such a socket themselves
 BROWSERS = ("Origin", "Sec-Fetch-Site")
+# Of the network, and neither an address nor a path: where the socket stands behind a port, as with
+# ssh -L, any site can make its own name lead there (DNS rebinding), and browsers then send neither
+_NAME = re.compile(r"(?![0-9.]+(?::|$))[^%\[]*\.[^%\[.]")
 LOOK_UP_SECONDS = 0.2  # that name services may keep all others waiting for one user's name
 HANG_SECONDS = 2.0  # in which nobody waits for them after they took longer
 SOON_SECONDS = 10.0  # after a question within which its answer still counts
@@ -100,6 +104,8 @@ def claims_of_peer(request: Request) -> Claims | None:
             " give the proxy the list's other socket, or send a token",
             is_guess=False,
         )
+    if _NAME.match(request.headers.get("Host", "")):
+        raise AuthError("at this socket ask for http://localhost, or send a token", is_guess=False)
     if uid == _unseen_uid():
         raise AuthError("your user is not one of this machine's; send a token", is_guess=False)
     try:

@@ -117,6 +117,15 @@ def test_what_a_proxy_passes_on_there_is_refused(ask: Ask) -> None:
         assert "a proxy passes on" in _why(ask(0, "/api/admin/session", **{name: ""}))
 
 
+def test_a_site_whose_name_leads_there_is_told_nothing(ask: Ask, service: Service) -> None:
+    for host in ("list.example.org", "127.0.0.1.example.org:8000", "1.2.x", "a.b."):
+        assert "ask for http://localhost" in _why(ask(DAEMON, Host=host))
+        bob = service.token("bob")
+        assert _ids(ask(DAEMON, Host=host, Authorization=f"Bearer {bob}")) == ["b"]
+    for host in ("localhost:8000", "localhost.", "127.0.0.1:80", "[::ffff:1.2.3.4]:80", "%2Fa.b"):
+        assert _ids(ask(DAEMON, Host=host)) == ["a"]
+
+
 def test_a_connection_stays_of_who_has_made_it(ask: Ask, sockets: Path) -> None:
     """Also in another user's process, as after su(1), or when it is handed on."""
     os.seteuid(DAEMON)
