@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Set
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from fastx_list.agent.accounts import Account
@@ -118,11 +120,19 @@ class _User:
                 self.told = dict.fromkeys(self.sessions, Used(None, None))
                 self.before = None
                 return False
-            self.queue, self.read = [*theirs, *_others_below(theirs, listing)][::-1], {}
+            others = sorted(_others_below(theirs, listing), key=attrgetter("uid"))
+            self.queue, self.read = [*theirs, *others][::-1], {}
             self.due = max(self.due, time.monotonic())
         before = self.before.read if self.before is not None else {}
-        read = partial(read_slice, reversed(self.queue), before, self.number)
-        found = ask(self.uid, "what its processes use", read)
+        # Another's processes may hang, for which this user does not pay
+        uid = self.queue[-1].uid if self.queue else self.uid
+        read = partial(read_slice, _of(uid, self.queue), before, self.number)
+        try:
+            found = ask(uid, "what its processes use", read)
+        except Unanswered:
+            if uid == self.uid:
+                raise
+            found = [_as_it_was(each, before.get(each.pid)) for each in _of(uid, self.queue)]
         del self.queue[len(self.queue) - len(found) :]
         self.read |= {usage.process.pid: usage for usage in found if usage is not None}
         if self.queue:
@@ -158,6 +168,14 @@ class _Round(NamedTuple):
     at: float  # when it ended, by the monotonic clock
     read: Mapping[int, Usage]  # by pid
     identities: Set[str]  # of the sessions that were measured
+
+
+def _of(uid: int, queue: list[Process]) -> Iterator[Process]:
+    return takewhile(lambda each: each.uid == uid, reversed(queue))
+
+
+def _as_it_was(process: Process, usage: Usage | None) -> Usage | None:
+    return usage if usage and usage.process.stat.start == process.stat.start else None
 
 
 def _others_below(processes: Iterable[Process], listing: Processes) -> list[Process]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,13 +13,14 @@ import psutil
 import pytest
 
 from fastx_list.agent import meter as meter_module
-from fastx_list.agent.door import Unanswered
+from fastx_list.agent import usage as usage_module
+from fastx_list.agent.door import Door, Unanswered
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.meter import Meter, Metered, Used, _spent, owners
 from fastx_list.agent.process import Process
 from fastx_list.agent.steady import steady
 from fastx_list.agent.usage import Usage
-from tests.support import Processes, wait_for
+from tests.support import Processes, needs_root, wait_for
 
 MIB = 1024**2
 WORKS = f"""import time
@@ -190,6 +192,42 @@ def test_processes_that_cannot_be_asked_now_are_asked_at_the_next_look(
         patch.setattr(meter_module, "ask", refuse)
         assert measured(meter, machine, server) is None
     assert wait_for("its memory", lambda: measured(meter, machine, server))
+
+
+def test_processes_of_others_that_hang_cost_the_session_above_them_nothing(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What su(1) has started is its user's, who can let the memory of each process be locked."""
+    needs_root()
+    change = (
+        "import os; os.setuid(1); print('ready', flush=True); os.execlp('sleep', 'sleep', '600')"
+    )
+    shell = processes.start(["sh", "-c", f'python3 -c "{change}"; true'], "shell")
+    wait_for("another user's", lambda: "ready" in processes.log("shell"))
+    [other] = psutil.Process(shell.pid).children()
+    wait_for("its program", lambda: other.name() == "sleep")
+    machine, meter, door = Machine(), Meter(round_seconds=0), Door()
+    monkeypatch.setattr(meter_module, "ask", door.ask)
+    machine.listing.look()
+    server = machine.processes[shell.pid]
+    assert machine.processes[other.pid].uid == 1
+    first = wait_for("its memory", lambda: measured(meter, machine, server))
+    released, answer = threading.Event(), usage_module._read
+
+    def hang(pid: int, name: str) -> bytes:
+        if pid == other.pid:
+            released.wait(60)
+        return answer(pid, name)
+
+    monkeypatch.setattr(usage_module, "_read", hang)
+    try:
+        number = meter._users[0].number
+        wait_for("another round", lambda: measured(meter, machine, server)
+                 and meter._users[0].number > number)  # fmt: skip
+        assert meter.of(server, None) == Used(first.memory, 0)
+        assert door.unanswered().keys() == {1} and door.ask(0, "this", lambda: 7) == 7
+    finally:
+        released.set()
 
 
 def test_a_process_that_has_ended_is_left_out(processes: Processes) -> None:
