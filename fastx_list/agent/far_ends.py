@@ -50,6 +50,9 @@ class FarEnds:
         self._known = {inode: self._known.get(inode, 0) for inode in connections}
         for inode, known in self._known.items():
             if isinstance(known, int) and known < ATTEMPTS:
+                if not machine.limits.has_time():
+                    self._is_unsure = True
+                    break
                 self._known[inode] = self._ask(inode, machine, known + 1)
         found = [each for each in self._known.values() if isinstance(each, str)]
         if found or not connections:
@@ -73,10 +76,12 @@ class Relays:
         self._of_users: dict[int, list[Process]] = {}
         # The sockets that each has open, by pid; None if we may not know.
         self._opened: dict[int, frozenset[int] | None] = {}
+        # Where all comes from that each has accepted, by pid and how many may be behind it.
+        self._origins: dict[tuple[int, int], str | None] = {}
 
     def begin(self) -> None:
         """Begin a look."""
-        self._of_users, self._opened = {}, {}
+        self._of_users, self._opened, self._origins = {}, {}, {}
 
     def holder(self, inode: int, uid: int, machine: Machine) -> Process | None:
         """Return the relay of user ``uid`` that has the socket ``inode`` open. Raises
@@ -99,20 +104,28 @@ class Relays:
             self._opened[relay.pid] = None if held is None else frozenset(each for _, each in held)
         return self._opened[relay.pid]
 
+    def origin(self, relay: Process, machine: Machine, behind: int) -> str | None:
+        """Return where all comes from that ``relay`` has accepted, with so many relays behind it;
+        ``None`` if that is not one place, or not to be known. Raises the same error."""
+        # Once, or relays behind relays would be gone through for each connection of each
+        if (relay.pid, behind) not in self._origins:
+            self._origins[relay.pid, behind] = _before(relay, machine, behind)
+        return self._origins[relay.pid, behind]
+
 
 def _far_end(inode: int, holder: Process, machine: Machine, behind: int) -> str | None:
     """Return where the connection comes from whose end ``inode`` the process ``holder`` has, with
     at most so many relays ``behind`` it; ``None`` if it is none any more, or not to be known."""
+    if not machine.limits.has_time():
+        raise Unanswered("where clients come from")
     end = machine.sockets(holder).other_end(inode)
     if end is None or end.inode is None or end.uid is None or not behind:
         return None if end is None else end.address
     relay = machine.relays.holder(end.inode, end.uid, machine)
-    return (relay and _before(relay, machine, behind - 1)) or end.address
+    return (relay and machine.relays.origin(relay, machine, behind - 1)) or end.address
 
 
 def _before(relay: Process, machine: Machine, behind: int) -> str | None:
-    """Return where all comes from that ``relay`` has accepted; ``None`` if that is not one place,
-    or not to be known."""
     opened = machine.relays.opened(relay, machine) or frozenset()
     accepted = opened & machine.sockets(relay).tcp_accepted()
     if not accepted or len(accepted) > MAX_ACCEPTED:

@@ -173,6 +173,8 @@ class Limits:
 
     def has_time(self) -> bool:
         """Return whether there is time left in this look for what time is spent on."""
+        if self.spends_on is None:
+            return True
         return time.perf_counter() <= self._surely_until or _work() <= self._until
 
     def has_spent_all(self, payer: Payer) -> bool:
@@ -181,15 +183,16 @@ class Limits:
 
     @contextmanager
     def spending(self, payer: Payer) -> Iterator[None]:
-        """Do what is ``payer``'s. Raises :class:`fastx_list.agent.door.Unanswered` if there is
-        no time left for it in this look."""
+        """Do what is ``payer``'s, maybe within what is another's, who pays again after it. Raises
+        :class:`fastx_list.agent.door.Unanswered` if there is no time left for it in this look."""
+        before = self.spends_on
         self.spend_on(payer)
         try:
             if not self.has_time():
                 raise Unanswered(f"what is {payer}'s")
             yield
         finally:
-            self.spend_on(None)
+            self.spend_on(before)
 
     def may_say(self, payer: Payer | None) -> bool:
         """Return whether there is room in the log for one more line about what is ``payer``'s,

@@ -26,10 +26,13 @@ class Simulated:
     accepted: frozenset[int] = frozenset()
     asked: int = 0
     is_busy: bool = False
+    most: int = 10_000  # that there is time to ask about
 
     def __post_init__(self) -> None:
         self.relays = Relays()
-        self.limits = SimpleNamespace(spending=lambda payer: nullcontext())
+        self.limits = SimpleNamespace(
+            spending=lambda payer: nullcontext(), has_time=lambda: self.asked < self.most
+        )
         self.processes = [
             SimpleNamespace(pid=pid, payer=7, stat=SimpleNamespace(name=name))
             for pid, name in enumerate(self.holds, start=2)
@@ -108,6 +111,32 @@ def test_relays_may_be_behind_relays_and_go_round_in_no_circle() -> None:
     machine.ends[100] = OtherEnd("127.0.0.1", 7, 50)
     assert come_from(machine, 1) == ("127.0.0.1",)
     assert machine.asked < 10
+
+
+def test_relays_with_many_connections_each_are_gone_through_once() -> None:
+    """A user could make one connection cost as much as there are ways through three relays."""
+    made = [range(start, start + MAX_ACCEPTED) for start in (200, 400)]
+    names = {"xrdp": 100, "python": 300, "guacd": 500}
+    accepted = {name: range(start, start + MAX_ACCEPTED) for name, start in names.items()}
+    ends = {1: OtherEnd("127.0.0.1", 7, 50)} | {n: OtherEnd("192.0.2.9") for n in accepted["guacd"]}
+    for name, theirs in zip(("xrdp", "python"), made, strict=True):
+        ends |= {
+            n: OtherEnd("127.0.0.1", 7, far) for n, far in zip(accepted[name], theirs, strict=True)
+        }
+    opened = {"xrdp": [50], "python": made[0], "guacd": made[1]}
+    holds = {name: {*opened[name], *accepted[name]} for name in accepted}
+    machine = Simulated(holds, ends, frozenset(each for some in accepted.values() for each in some))
+    assert come_from(machine, 1) == ("192.0.2.9",)
+    assert machine.asked == 1 + 3 * MAX_ACCEPTED
+
+
+def test_of_very_many_connections_the_rest_has_its_turn_in_later_looks() -> None:
+    ends = {inode: OtherEnd(f"192.0.2.{inode}") for inode in range(30)}
+    machine, far_ends = Simulated(ends=ends, most=10), FarEnds(SERVER)
+    for most in (*range(10, 40, 10), 40):
+        machine.most = most
+        known = far_ends.of(frozenset(ends), cast(Any, machine)) or ()
+        assert len(known) == min(most, 30) == machine.asked
 
 
 def test_a_connection_is_asked_about_once_unless_it_cannot_be_known_now() -> None:

@@ -252,3 +252,17 @@ def test_of_a_user_with_very_many_young_processes_not_all_are_looked_at_again_at
         assert {*few} <= {*asked}
         seen.update(asked)
     assert seen == {*many, *few}
+
+
+def test_who_pays_goes_on_paying_after_what_was_anothers_in_between() -> None:
+    limits = Limits()
+    limits.begin(is_first=False)
+    assert limits.has_time()  # of nobody
+    with limits.spending(5):
+        with limits.spending(6):
+            pass
+        until = time.thread_time() + 2 * LOGIN_SECONDS
+        while time.thread_time() < until:
+            pass
+        assert not limits.has_time()
+    assert limits.has_spent_all(5) and not limits.has_spent_all(6)
