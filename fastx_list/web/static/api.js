@@ -25,8 +25,11 @@ export function addressOf(query) {
 }
 
 /** The question as the API's parameters: pairs of name and text. */
-export function parametersOf({ sortBy, sortReverse, start, limit, filter }) {
-  const single = [["sortBy", sortBy], ["sortReverse", sortReverse ? "true" : ""], ["start", start], ["limit", limit]];
+export function parametersOf({ sortBy, sortReverse, start, limit, filter, since = "", until = "", format = "" }) {
+  const single = [
+    ["sortBy", sortBy], ["sortReverse", sortReverse ? "true" : ""], ["start", start], ["limit", limit], ["since", since], ["until", until],
+    ["format", format],
+  ];
   return [...single.filter(([, text]) => text), ...filter.map((text) => ["filter", text])];
 }
 

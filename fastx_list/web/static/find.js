@@ -92,7 +92,7 @@ export function filterFor(name, value) {
 }
 
 /** What of the question only this page can answer: whether a session is meant, by `textOf` it; null if the API answers all of it. */
-export function sieve({ search, filter }, textOf) {
+function sieve({ search, filter }, textOf) {
   const made = filter.map((text) => MADE.exec(text)).filter(Boolean);
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   if (!made.length && !words.length) return null;
@@ -116,6 +116,17 @@ export function asked(query) {
       ...narrow.filter((values) => !values.includes(undefined)).map((values) => `clients==${[...new Set(values)].join(",")}`),
     ],
   };
+}
+
+/** The part of the answer's list that was asked for, how much there is of it, and whether it is `partial`, for there was too much to
+ * look through. `textOf` a session is what can be searched for. */
+export function pageOf(query, list, total, textOf) {
+  const meant = sieve(query, textOf);
+  if (!meant) return { rows: list, total, partial: false };
+  const found = list.filter(meant);
+  const start = Number(query.start) || 0;
+  const rows = found.slice(start, query.limit ? start + Number(query.limit) : undefined);
+  return { rows, total: found.length, partial: list.length < total };
 }
 
 /** How many letters are other, missing, too many, or changed about (optimal string alignment). */

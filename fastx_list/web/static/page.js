@@ -2,9 +2,10 @@
 
 import { addressOf, claimsOf, liveAddress, PAGE_SIZE, readQuery, requestFor, send } from "./api.js";
 import { Bench, copy } from "./bench.js";
-import { asked, LOOKED_THROUGH, sieve } from "./find.js";
+import { asked, LOOKED_THROUGH, pageOf } from "./find.js";
 import { Backoff, Live, Repeater } from "./live.js";
 import { News } from "./news.js";
+import { Past } from "./past.js";
 import { QueryForm } from "./query.js";
 import { csvOf, save } from "./save.js";
 import { Servers } from "./servers.js";
@@ -49,6 +50,7 @@ const table = new Table($("table"), {
   copy: (text, button) => copy(text, button, "Copied."),
   columns: () => change({}, { quietly: true }),
 });
+const past = new Past({ token: () => token, tokenEnded: leave });
 const servers = new Servers($("machines"), (id) => form.only(`serverId==${id}`));
 const live = new Live({
   opened() {
@@ -115,12 +117,13 @@ function begin(given) {
   $("ask").hidden = true;
   $("view").hidden = $("forget").hidden = false;
   look(claimsOf(token).admin === true ? ALL : MINE);
+  past.look();
   change({}, { quietly: true });
 }
 
 function look(at) {
   view = at;
-  table.admin = at.admin;
+  table.admin = past.admin = at.admin;
   if (!at.admin) servers.stop();
   const login = visible(claimsOf(token).sub ?? "");
   $("who").textContent = $("who").title = at.admin ? `${login}, administrator` : login;
@@ -160,6 +163,7 @@ function rest() {
   repeater.stop();
   live.stop();
   servers.rest();
+  past.rest();
   backoff.reset();
   told.clear();
 }
@@ -168,6 +172,7 @@ function clear() {
   rest();
   [answered, listed] = [null, []];
   servers.stop();
+  past.clear();
   truth.clear();
   form.clear();
   table.clear();
@@ -249,7 +254,11 @@ function refuse(message) {
 }
 
 function show(list, headers, before) {
-  const { rows, total } = pageOf(list, Number(headers.get("X-Total-Count") ?? list.length));
+  const all = Number(headers.get("X-Total-Count") ?? list.length);
+  const { rows, total, partial } = pageOf(query, list, all, (session) => table.textOf(session));
+  $("scope").hidden = !partial;
+  $("scope").textContent = `Looked through the first ${count(LOOKED_THROUGH)} of ${sessionsOf(all)}, in this order. A filter such as`
+    + " “Host: node7” goes through all.";
   if (answered?.rows && !rows.length && total) { // the last page has ended under us
     return change({ start: String(Math.floor((total - 1) / query.limit) * query.limit || "") }, { quietly: true });
   }
@@ -263,18 +272,6 @@ function show(list, headers, before) {
   answered = { rows: rows.length, total };
   form.showRows(query, total, rows);
   drawEmpty();
-}
-
-/** The part of the list that was asked for, and how much there is of it, if this page has to look for it. */
-function pageOf(list, total) {
-  const meant = sieve(query, (session) => table.textOf(session));
-  $("scope").hidden = !meant || list.length >= total;
-  if (!meant) return { rows: list, total };
-  $("scope").textContent = `Looked through the first ${count(LOOKED_THROUGH)} of ${sessionsOf(total)}, in this order. A filter such as`
-    + " “Host: node7” goes through all.";
-  const found = list.filter(meant);
-  const start = Number(query.start) || 0;
-  return { rows: found.slice(start, query.limit ? start + Number(query.limit) : undefined), total: found.length };
 }
 
 // Why a session comes or is missing: if all are on one page, because it is new or has gone; else that is what the WebSocket told.
