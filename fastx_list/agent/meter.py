@@ -35,6 +35,7 @@ MAX_PROCESSES = 20_000  # of a user: of one who has more nothing is known
 # Of a core, and of one look
 MOST_SECONDS, SHARE = 0.05, 0.02
 LOOK_SECONDS = 0.01
+ASKING_SECONDS = 0.1  # of one look, in which others answer what it asks
 
 
 class Used(NamedTuple):
@@ -59,6 +60,8 @@ class Meter:
         # Whose sessions were asked for, by user.
         self._users: dict[int, _User] = {}
         self._account = Account(MOST_SECONDS, SHARE, time.monotonic())
+        # Until when nothing more is asked in this look, by the monotonic clock.
+        self._late = 0.0
 
     def of(self, process: Process, display: int | None) -> Used | None:
         """Return what the session uses that ``process`` serves on ``display``; ``None`` if it has
@@ -76,16 +79,17 @@ class Meter:
             user.sessions, user.asked = user.asked, {}
         now, began = time.monotonic(), time.thread_time()
         left = min(self._account.balance(now), LOOK_SECONDS)
+        self._late = now + ASKING_SECONDS
         waiting = [user for user in self._users.values() if user.due <= now]
         waiting.sort(key=lambda user: user.due)
-        while waiting and time.thread_time() - began < left:
+        while waiting:
             waiting = [user for user in waiting if self._goes_on(user, machine, began + left)]
         self._account.spend(time.thread_time() - began, now)
 
     def _goes_on(self, user: _User, machine: Machine, until: float) -> bool:
-        """Read a few more of a user's processes, unless it is ``until`` by this thread's processor
-        time; return whether there are more that can be read in this look."""
-        if time.thread_time() >= until:
+        """Read a few more of a user's processes, unless it is late, or ``until`` by this thread's
+        processor time; return whether there are more that can be read in this look."""
+        if time.thread_time() >= until or time.monotonic() >= self._late:
             return False
         try:
             if not user.goes_on(machine.listing):

@@ -16,10 +16,10 @@ from fastx_list.agent import meter as meter_module
 from fastx_list.agent import usage as usage_module
 from fastx_list.agent.door import Door, Unanswered
 from fastx_list.agent.machine import Machine
-from fastx_list.agent.meter import Meter, Metered, Used, _spent, owners
+from fastx_list.agent.meter import ASKING_SECONDS, Meter, Metered, Used, _spent, owners
 from fastx_list.agent.process import Process
 from fastx_list.agent.steady import steady
-from fastx_list.agent.usage import Usage
+from fastx_list.agent.usage import SLICE_SECONDS, Usage
 from tests.support import Processes, needs_root, wait_for
 
 MIB = 1024**2
@@ -176,6 +176,32 @@ def test_who_has_very_many_processes_makes_no_look_longer_and_is_measured(
         assert told[1] is not None or looks < 3
     assert looks > 1 and asked.count(2) == 1
     assert told == [Used(7, None), Used(7, None)]
+
+
+def test_however_many_users_there_are_a_look_ends_soon_and_all_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, asked = [time.monotonic() + 3600], list[int]()
+
+    def ask(uid: int, what: str, call: object) -> list[Usage]:
+        asked.append(uid)
+        now[0] += SLICE_SECONDS
+        return [usage(uid, memory=7)]
+
+    monkeypatch.setattr(meter_module, "ask", ask)
+    clock = SimpleNamespace(monotonic=lambda: now[0], thread_time=lambda: 0.0)
+    monkeypatch.setattr(meter_module, "time", clock)
+    processes = {uid: [SimpleNamespace(pid=uid, uid=uid, identity=uid)] for uid in range(1, 301)}
+    by_user = SimpleNamespace(of=processes.__getitem__)
+    listing = SimpleNamespace(by_user=by_user, by_parent=SimpleNamespace(of=lambda pid: []))
+    machine, meter = cast(Any, SimpleNamespace(listing=listing)), Meter()
+    while len(asked) < len(processes):
+        began = now[0]
+        for [each] in processes.values():
+            meter.of(cast(Process, each), None)
+        meter.go_on(machine)
+        assert 0 < now[0] - began <= ASKING_SECONDS + SLICE_SECONDS
+    assert len({*asked}) == len(asked)
 
 
 def test_processes_that_cannot_be_asked_now_are_asked_at_the_next_look(
