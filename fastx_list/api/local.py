@@ -31,9 +31,10 @@ BROWSERS = ("Origin", "Sec-Fetch-Site")
 # ssh -L, any site can make its own name lead there (DNS rebinding), and browsers then send neither
 _NAME = re.compile(r"(?![0-9.]+(?::|$))[^%\[]*\.[^%\[.]")
 LOOK_UP_SECONDS = 0.2  # that name services may keep all others waiting for one user's name
-HANG_SECONDS = 2.0  # in which nobody waits for them after they took longer
+HANG_SECONDS = 2.0  # in which hardly anybody waits for them after they took longer
+SHORT_SECONDS = 0.01  # for which a new question is waited for then: files answer sooner
 SOON_SECONDS = 10.0  # after a question within which its answer still counts
-MAX_ASKED = 64  # users about whom questions may be out
+MAX_ASKED = 24  # users about whom questions may be out, each in a thread: others' may not hang
 _HANGING = "the name services of this machine do not say who you are; try again soon"
 _UNSEEN = Path("/proc/sys/kernel/overflowuid")  # user_namespaces(7)
 
@@ -61,23 +62,24 @@ class Names:
         """Return the name of ``uid``. Raises ``KeyError`` if there is none, and
         :class:`Unavailable` if nobody says it now."""
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(4, "names")
+            self._threads = ThreadPoolExecutor(MAX_ASKED, "names")
         now = time.monotonic()
         self._asked = {
             each: (future, since)
             for each, (future, since) in self._asked.items()
             if not future.done() or now < since + SOON_SECONDS
         }
-        if uid not in self._asked:
+        is_new = uid not in self._asked
+        if is_new:
             if len(self._asked) >= MAX_ASKED:
                 raise Unavailable(_HANGING)
             self._asked[uid] = self._threads.submit(lambda: pwd.getpwuid(uid).pw_name), now
         asked, _ = self._asked[uid]
-        patience = LOOK_UP_SECONDS if now >= self._hang_until else 0
+        hangs = now < self._hang_until
         try:
-            name = asked.result(patience)
+            name = asked.result(SHORT_SECONDS * is_new if hangs else LOOK_UP_SECONDS)
         except TooLate:
-            if patience:
+            if not hangs:
                 self._hang_until = time.monotonic() + HANG_SECONDS
             raise Unavailable(_HANGING) from None
         finally:

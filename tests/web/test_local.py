@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fastx_list.api import local
-from fastx_list.api.local import Names
+from fastx_list.api.local import MAX_ASKED, Names
 from fastx_list.endpoint import Endpoint
 from fastx_list.errors import Unavailable
 from tests.answers import Observe
@@ -158,7 +158,7 @@ def test_name_services_that_hang_keep_nobody_waiting(monkeypatch: pytest.MonkeyP
     for uid in [7] * 50 + list(range(200)):
         with pytest.raises(Unavailable, match="name services"):
             names.of(uid)
-    assert len(asked) <= 4
+    assert len(asked) <= MAX_ASKED
     released.set()
 
     def told(uid: int) -> str | None:
@@ -171,6 +171,28 @@ def test_name_services_that_hang_keep_nobody_waiting(monkeypatch: pytest.MonkeyP
     monkeypatch.undo()
     monkeypatch.setattr(local, "SOON_SECONDS", 0.0)
     assert wait_for("another", lambda: told(DAEMON)) == answer(DAEMON).pw_name
+
+
+def test_name_services_that_hang_for_some_answer_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where only those of a directory are away, and root is in a file."""
+    released = threading.Event()
+    answer = pwd.getpwuid
+
+    def hang(uid: int) -> pwd.struct_passwd:
+        if uid >= 1000:
+            released.wait(60)
+        return answer(0)
+
+    monkeypatch.setattr(pwd, "getpwuid", hang)
+    names = Names()
+    try:
+        for uid in range(1000, 1000 + MAX_ASKED // 2):
+            with pytest.raises(Unavailable):
+                names.of(uid)
+        monkeypatch.setattr(local, "SHORT_SECONDS", 30.0)
+        assert names.of(0) == "root"
+    finally:
+        released.set()
 
 
 def test_who_opens_very_many_connections_costs_no_other_user_theirs(
