@@ -26,6 +26,7 @@ FORMAT = "fastx-list backup"
 VERSION = 1
 MAX_AGE = 2**40  # seconds
 MAX_PAST = 100_000  # sessions of the history that a backup holds, the last ones
+MAX_PAST_BYTES = 2**29  # of these, so that what is written can be restored
 _PAST = (
     *("began", "ended", "connected", "since", "clients", "started", "last_connect"),
     "last_disconnect",
@@ -55,7 +56,14 @@ def back_up(store: Store) -> tuple[str, Counts]:
         to_json({"revoked": jti, "expires": expires}) for jti, expires in snapshot.revoked.items()
     ]
     ids = store.archive.find(Span(None, until=RUNNING), 0, MAX_PAST, last_first=True)
-    past = [_past_line(each) for some in divide(ids[::-1]) for each in store.archive.ages(some)]
+    past, size = list[str](), 0
+    for some in divide(ids):
+        told = [_past_line(each) for each in store.archive.ages(some)]
+        size += sum(len(line.encode()) for line in told)
+        if size > MAX_PAST_BYTES:
+            break
+        past += told
+    past.reverse()
     counts = Counts(len(sessions), len(snapshot.revoked), len(past))
     return "\n".join([*lines, *past]) + "\n", counts
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastx_list.store import Store, StoreError, open_store
+from fastx_list.store import backup as backup_module
 from fastx_list.store.archive import PastRecord, Span
 from fastx_list.store.backup import BackupError, Counts, back_up, restore
 from tests.redis_server import RedisServer
@@ -171,6 +172,23 @@ def test_a_store_of_the_other_kind_gets_the_history(store: Store, other: Store) 
     assert other.archive.find(Span("bob"), 0, 9, last_first=False) == ["s1-3"]
     assert other.archive.erase("bob") == 1 and restore(other, text).past == 1
     other.close()
+
+
+def test_of_very_much_history_the_last_is_in_a_backup(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is too long to be restored would be none."""
+    monkeypatch.setattr(backup_module, "divide", lambda ids: [[each] for each in ids])
+    for number in range(1, 5):
+        store.observe("s1", by_id(make_session(number)), make_lease())
+    store.observe("s1", {}, make_lease())
+    whole, counts = back_up(store)
+    lines = [line for line in whole.splitlines() if line.startswith('{"past"')]
+    assert counts.past == len(lines) == 4
+    monkeypatch.setattr(backup_module, "MAX_PAST_BYTES", sum(map(len, lines)) - len(lines[0]) - 1)
+    some, counts = back_up(store)
+    assert counts.past == 2
+    assert [line for line in some.splitlines() if line.startswith('{"past"')] == lines[2:]
 
 
 def test_a_session_that_is_back_is_not_ended_by_a_restore(store: Store) -> None:
