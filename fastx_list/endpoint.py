@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import ssl
 import struct
@@ -31,7 +32,8 @@ class Endpoint:
         # Where it is for the network, and whether it speaks TLS
         self.address = (parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0))
         self._is_tls, self._context = parts.scheme in ("https", "wss"), context
-        if not self.socket and (parts.scheme not in PORTS or not self.address[0]):
+        is_one = parts.scheme in PORTS and self.address[0] and re.fullmatch("[!-~]+", url)
+        if not self.socket and not is_one:
             raise ValueError(f"takes https://HOST, http://HOST:PORT or unix:/PATH, not {url!r}")
 
     def connect(self, seconds: float) -> socket.socket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import stat
 import sys
 import time
@@ -41,7 +42,7 @@ def login(url: str) -> None:
     if not is_private_way(url):
         raise click.UsageError(f"a token goes over https, and not to {url}")
     if sys.stdin.isatty():
-        token = _plain(click.prompt("Token", hide_input=True))
+        token = plain_token(click.prompt("Token", hide_input=True))
     else:
         token = read_token("-")
     try:
@@ -99,31 +100,34 @@ def read_signed_in() -> SignedIn | None:
 def read_token(file: str) -> str:
     """Return the token in ``file``, which nobody else may read; ``-`` is standard input."""
     if file == "-":
-        return _plain(sys.stdin.readline())
+        return plain_token(sys.stdin.readline())
     try:
         data, status = read_file(Path(file).absolute())
     except (OSError, StateError) as error:
         why = getattr(error, "strerror", None) or error
         raise click.ClickException(f"the token {file} cannot be read: {why}") from None
     _check_closed(Path(file), status)
-    return _plain(data.decode("utf-8", "replace"))
+    return plain_token(data.decode("utf-8", "replace"))
 
 
 def is_private_way(url: str) -> bool:
     """Whether a token that is sent to ``url`` crosses no network as plain text."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "ws"):
-        return True
     try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "ws") or parts.hostname == "localhost":
+            return True
         return ipaddress.ip_address(parts.hostname or "").is_loopback
     except ValueError:
-        return parts.hostname == "localhost"
+        return False
 
 
-def _plain(text: str) -> str:
+def plain_token(text: str) -> str:
     """Return a token without what people copy with it."""
     token = text.strip()
-    return token[7:].strip() if token[:7].lower() == "bearer " else token
+    token = token[7:].strip() if token[:7].lower() == "bearer " else token
+    if not re.fullmatch("[!-~]*", token):  # what would be said of it later repeats it
+        raise click.ClickException("the token is none: it has blanks, or more than one line")
+    return token
 
 
 def _check_closed(file: Path, status: os.stat_result) -> None:

@@ -20,7 +20,7 @@ from fastx_list.agent.process import login_of
 from fastx_list.api.addresses import ALL_HISTORY, ALL_SESSIONS, HISTORY, SERVERS, SESSIONS
 from fastx_list.api.services import STALE
 from fastx_list.client import PASSING, Client, Refused
-from fastx_list.command.signed_in import is_private_way, read_signed_in, read_token
+from fastx_list.command.signed_in import is_private_way, plain_token, read_signed_in, read_token
 from fastx_list.config import PREFIX, Settings
 from fastx_list.model.history import HistoryQuery, HistorySchema
 from fastx_list.model.query import Query, QuerySchema
@@ -214,7 +214,7 @@ def source_of(url: str | None, token_file: str | None, for_programs: bool = Fals
     if url is None and signed_in is not None and not (is_own or os.geteuid() == 0):
         url = signed_in.url
     if url is not None:
-        token = read_token(token_file) if token_file else os.environ.get(TOKEN)
+        token = read_token(token_file) if token_file else plain_token(os.environ.get(TOKEN, ""))
         if not token and signed_in is not None and signed_in.url == url:
             token = signed_in.token
         if token and not is_private_way(url):

@@ -110,11 +110,18 @@ def test_a_service_elsewhere_is_asked_with_a_token(
         (("ls", "--url", "list.example.org"), "takes https://HOST"),
         (("ls", "--url", "http://192.0.2.1", "--token-file", str(file)), "goes over https"),
         (("ls", "--url", "ws://192.0.2.1", "--token-file", str(file)), "goes over https"),
+        (("ls", "--url", "http://[::1", "--token-file", str(file)), "goes over https"),
+        (("login", "http://[::1"), "goes over https"),
+        (("ls", "--url", f"{listing.url}/\u00e4"), "takes https://HOST"),
     ):
         refused = run(*arguments)
         assert refused.returncode in (1, 2) and refused.stdout == ""
         assert words in refused.stderr and "Traceback" not in refused.stderr
         assert refused.stderr.count("Error: ") == 1
+    for wrong in (f"{token}\nX: y", f"{token} x", f"{token}\u00e4"):
+        refused = run("ls", *at, FASTX_LIST_TOKEN=wrong)
+        assert refused.returncode == 1 and "the token is none" in refused.stderr
+        assert token not in refused.stderr + run("login", listing.url, given=f"{wrong}").stderr
 
 
 def test_login_keeps_a_token_that_holds_and_logout_forgets_it(
