@@ -143,7 +143,7 @@ export class Past {
       const list = data?.result ?? data;
       if (status === 401) return this.#ended(data?.error?.message ?? "");
       if (status !== 200 || !Array.isArray(list)) throw new Error(data?.error?.message ?? `the answer has status ${status}`);
-      this.#show(pageOf(query, list, Number(headers.get("X-Total-Count") ?? list.length), textOf));
+      this.#show(pageOf(query, list, totalOf(headers), textOf));
     } catch (error) {
       if (signal.aborted) return;
       this.#say(`No history: ${/** @type {Error} */ (error).message}`);
@@ -154,7 +154,7 @@ export class Past {
   #show({ rows, total, partial }) {
     const first = Number(this.#query.start) || 0;
     this.#say(partial ? `Looked through the last ${count(LOOKED_THROUGH)} sessions.` : total ? "" : "No session matches.");
-    $("past-range").textContent = rows.length ? `${count(first + 1)}–${count(first + rows.length)} of ${count(total)}` : sessionsOf(total);
+    $("past-range").textContent = rows.length ? `${count(first + 1)}–${count(first + rows.length)} of ${countOf(total)}` : total ? "" : sessionsOf(0);
     $("past-previous").ariaDisabled = String(!first);
     $("past-following").ariaDisabled = String(first + PAGE >= total);
     this.#redraw(rows);
@@ -195,8 +195,8 @@ export class Past {
       const { status, text, data, headers } = await send(requestFor(this.#path, this.#token(), question, "get"), new AbortController().signal);
       if (status !== 200) throw new Error(data?.error?.message ?? `the answer has status ${status}`);
       save("history.csv", "text/csv", text);
-      const total = Number(headers.get("X-Total-Count"));
-      if (total > LOOKED_THROUGH) this.#say(`The file has the last ${count(LOOKED_THROUGH)} of ${count(total)} sessions.`);
+      const total = totalOf(headers);
+      if (total > LOOKED_THROUGH) this.#say(`The file has the last ${count(LOOKED_THROUGH)} of ${countOf(total)} sessions.`);
     } catch (error) {
       this.#say(`Not saved: ${/** @type {Error} */ (error).message}`);
     }
@@ -206,6 +206,10 @@ export class Past {
     if ($("past-said").textContent !== text) $("past-said").textContent = text; // a screen reader says what is set
   }
 }
+
+// The API leaves the number out where it does not count them all
+const totalOf = (headers) => Number(headers.get("X-Total-Count") ?? Infinity);
+const countOf = (total) => (total === Infinity ? "over 100,000" : count(total));
 
 const moment = (time) => make("time", { title: exact(time), textContent: clock(time) });
 
