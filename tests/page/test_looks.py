@@ -97,6 +97,10 @@ def states(tab: Tab, alice: User) -> Iterator[str]:
     alice.has(SESSIONS)
     page.locator("#messages summary").first.click()
     page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Try it", exact=True).click()
+    page.get_by_role("button", name="Connect", exact=True).click()
+    page.locator("#tries summary").last.click()
+    expect(page.locator("#tries summary b").first).to_contain_text("open")
     yield "bench"
     page.get_by_role("tab", name="History").click()
     expect(page.locator("#past-table tbody tr")).to_have_count(5)

@@ -53,9 +53,9 @@ def test_what_has_ended_is_found_narrowed_and_saved(tab: Tab, alice: User, bob: 
     find.fill("Hots: node8")
     find.press("Enter")
     expect(page.get_by_text("did you mean Host: node8?")).to_be_visible()
-    tab.page.get_by_label("Since").fill("2099-01-01")
+    tab.page.get_by_label("Since", exact=True).fill("2099-01-01")
     with page.expect_request(re.compile("/api/history/.*until=")) as asked:
-        tab.page.get_by_label("Until").fill("2020-01-31")
+        tab.page.get_by_label("Until", exact=True).fill("2020-01-31")
     said = parse_qs(urlsplit(asked.value.url).query)
     zone = page.evaluate("[new Date(2099, 0, 1).valueOf(), new Date(2020, 1, 1).valueOf()]")
     assert [said["since"], said["until"]] == [[str(zone[0])], [str(zone[1])]]

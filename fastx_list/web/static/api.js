@@ -62,21 +62,28 @@ function toJson(pairs) {
     if (name === "filter") (body.filter ??= []).push(text);
     else body[name] = name === "sortReverse" ? true : name !== "sortBy" && /^\d{1,15}$/.test(text) ? Number(text) : text;
   }
-  // What a terminal might take for an order, or show out of order, is escaped: the text is there to be copied as well.
-  return JSON.stringify(body).replace(/[\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g, (character) =>
-    `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return escaped(JSON.stringify(body));
 }
+
+/** What of JSON a terminal might take for an order, or show out of order, is escaped: the text is there to be copied as well. */
+export const escaped = (json) => json.replace(/[\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g, (character) =>
+  `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 /** The WebSocket that tells of changes to what the question finds; what there is, only with `snapshot` (and then bookmarks, too):
  * as a rule the list tells. */
 export function liveAddress(path, token, query, snapshot = false) {
+  const told = [["token", token], snapshot ? ["bookmarks", "1"] : ["snapshot", "0"]];
+  const address = socketAddress(path, [...told, ...query.filter.map((text) => ["filter", text])]);
+  return address.length > MAX_ADDRESS ? socketAddress(path, told) : address; // then it tells of more than need be
+}
+
+/** The address of a WebSocket with these parameters: pairs of name and text. */
+export function socketAddress(path, pairs) {
   const url = new URL(path, document.baseURI);
   const port = document.body.dataset.livePort;
   if (port) url.port = port;
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  const told = [["token", token], snapshot ? ["bookmarks", "1"] : ["snapshot", "0"]];
-  url.search = new URLSearchParams([...told, ...query.filter.map((text) => ["filter", text])]).toString();
-  if (url.href.length > MAX_ADDRESS) url.search = new URLSearchParams(told).toString(); // then it tells of more than need be
+  url.search = new URLSearchParams(pairs).toString();
   return url.href;
 }
 
@@ -84,13 +91,6 @@ export function liveAddress(path, token, query, snapshot = false) {
 export function textOf({ method, url, headers, body }) {
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
   return [`${method} ${url}`, ...lines, ...(body === undefined ? [] : ["", body])].join("\n");
-}
-
-/** The request as a command for a POSIX shell. */
-export function curlOf({ url, headers, body }) {
-  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-  const options = Object.entries(headers).map(([name, value]) => `-H ${quoted(`${name}: ${value}`)} `);
-  return `curl ${options.join("")}${body === undefined ? "" : `--data-raw ${quoted(body)} `}${quoted(url)}`;
 }
 
 /** Send it. Resolves to the answer, whatever its status; throws an Error for people if there is none, an AbortError on `signal`. */

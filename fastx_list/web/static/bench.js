@@ -1,7 +1,9 @@
 // The tester's bench: the request, its response and the WebSocket's messages as they are. The token is shown as $TOKEN.
 
-import { curlOf, textOf } from "./api.js";
+import { textOf } from "./api.js";
+import { copy, COPIES } from "./copies.js";
 import { make } from "./table.js";
+import { Tries } from "./try.js";
 import { count, visible } from "./words.js";
 
 const MOST_CHARACTERS = 100_000; // of a response's JSON, so that the page stays quick
@@ -13,6 +15,8 @@ const $ = (id) => document.getElementById(id);
 
 export class Bench {
   #tokens = new Set(); // that are hidden
+  #token = null; // what is tried is tried with
+  #tries = new Tries({ token: () => this.#token, masked: (text) => this.#masked(text) });
   /** @type {any} */
   #request = null; // what copies are made of
   #url = "";
@@ -30,7 +34,7 @@ export class Bench {
 
   constructor() {
     $("bench").addEventListener("toggle", () => this.#draw());
-    const copies = { "copy-url": () => this.#url, "copy-curl": () => curlOf(this.#request), "copy-live": () => this.#live };
+    const copies = { "copy-url": () => this.#url, "copy-curl": () => COPIES.curl(this.#request), "copy-live": () => this.#live };
     for (const [id, text] of Object.entries(copies)) $(id).addEventListener("click", ({ target }) => copy(text(), target));
     $("pause").addEventListener("click", () => {
       $("pause").ariaPressed = String(!this.#paused);
@@ -79,6 +83,7 @@ export class Bench {
   /** Hide this token from now on. Forget all that was seen with the last one, unless it was the same user's. */
   begin(token, same = false) {
     if (!same) this.#forget();
+    this.#token = token;
     if (token) this.#tokens.add(token);
   }
 
@@ -89,6 +94,7 @@ export class Bench {
     $("cut").hidden = true;
     for (const id of ["request", "address", "status", "headers", "response"]) $(id).textContent = "";
     this.#clear();
+    this.#tries.clear();
   }
 
   get #paused() {
@@ -159,21 +165,4 @@ function messageOf({ text, event, at }) {
     details.append(make("pre", { tabIndex: 0, textContent: JSON.stringify(JSON.parse(text), null, 2) }));
   }, { once: true });
   return make("li", {}, details);
-}
-
-/** Copy it, and say so beside the button. */
-export async function copy(text, button, done = "Copied, with your token in it.") {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch { // a page that came without TLS has no clipboard, and not everybody lets a page use it
-    const area = make("textarea", { value: text });
-    document.body.append(area);
-    area.select();
-    document.execCommand("copy");
-    area.remove();
-    button.focus();
-  }
-  const said = button.parentElement.querySelector(".copied");
-  said.textContent = done;
-  setTimeout(() => { said.textContent = ""; }, 4000);
 }

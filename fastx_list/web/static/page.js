@@ -1,7 +1,8 @@
 // The page: the API says what is listed, the WebSocket says when to ask again, and everything shown is text, never markup.
 
 import { addressOf, claimsOf, liveAddress, PAGE_SIZE, readQuery, requestFor, send } from "./api.js";
-import { Bench, copy } from "./bench.js";
+import { Bench } from "./bench.js";
+import { copy } from "./copies.js";
 import { asked, LOOKED_THROUGH, pageOf } from "./find.js";
 import { Backoff, Live, Repeater } from "./live.js";
 import { News } from "./news.js";
