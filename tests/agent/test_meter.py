@@ -118,12 +118,13 @@ def measured(meter: Meter, machine: Machine, server: Process) -> Used | None:
 
 
 def test_a_program_that_burns_a_core_and_holds_memory_is_seen_as_that(processes: Processes) -> None:
-    shell = processes.start(["sh", "-c", f"python3 -c '{WORKS}'; true"], "works")
+    shell = processes.start(["sh", "-c", f"timeout 300 python3 -c '{WORKS}'; true"], "works")
     wait_for("its memory", lambda: "ready" in processes.log("works"))
     machine, meter = Machine(), Meter(round_seconds=0.5)
     machine.listing.look()
     server = machine.processes[shell.pid]
-    [program] = psutil.Process(shell.pid).children()
+    [timeout] = psutil.Process(shell.pid).children()
+    [program] = timeout.children()
     first = wait_for("its memory", lambda: measured(meter, machine, server))
     assert first.cpu is None and first.memory is not None
     assert 300 * MIB <= first.memory <= 350 * MIB
@@ -135,6 +136,7 @@ def test_a_program_that_burns_a_core_and_holds_memory_is_seen_as_that(processes:
         return used is not None and used.cpu is not None and used.cpu > 50 * share > 0
 
     wait_for("what it burns", burns)
+    program.kill()  # who ends the shell does not end it
 
 
 def test_who_has_very_many_processes_makes_no_look_longer_and_is_measured(
