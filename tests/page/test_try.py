@@ -35,7 +35,7 @@ def test_every_example_is_kept_with_its_answer(tab: Tab, alice: User) -> None:
         r"sortBy=started&sortReverse=true&start=0&limit=10&filter=clients%3D%3D0%2C1 200",
         r"history/\$TOKEN\?format=csv&limit=10 200",
         r"limit=-1 400",
-        r"limt=1 400",
+        r"sortby=started 400",
         r"since=yesterday 400",
         r"DELETE /api/list/\$TOKEN 405",
         r"/api/nothing/\$TOKEN 404",

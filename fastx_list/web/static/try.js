@@ -12,7 +12,7 @@ const FORM = "application/x-www-form-urlencoded", JSON_TYPE = "application/json"
 // Refused, or read as the API says
 const ODD = {
   sortBy: ["no such member", ""], sortReverse: ["maybe"], start: ["-1", "x"], limit: ["-1", "1.5", "99999999999999999999"],
-  filter: ["clients", "nothing==1", "clients==x"], unknown: ["1"], limt: ["1"],
+  filter: ["clients", "nothing==1", "clients==x"], unknown: ["1"], sortby: ["started"],
 };
 const ODD_MOMENTS = { since: ["yesterday", "2026-02-30"], until: ["-1"], format: ["xml"] };
 /** @type {(id: string) => any} An element that the page has. */
