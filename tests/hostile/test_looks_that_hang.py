@@ -15,6 +15,7 @@ import pytest
 from fastx_list.agent.process import read_any_stat
 from tests.hostile.hanging import memory, silent, start_impostor
 from tests.support import Processes, Service, let_others_in, needs_root, wait_for
+from tests.system.servers import unmeasured
 from tests.system.sessions import User, start_vnc
 
 SECONDS = 20.0  # far less than a lease on a file lasts (45 s), and than anything here would hang
@@ -38,7 +39,8 @@ class Agent:
         return "\n".join(text for server in servers for text in server["problems"])
 
     def lists(self, user: User, process: subprocess.Popen[bytes]) -> dict[str, Any] | None:
-        return self.listed(user).get(process.pid)
+        found = self.listed(user).get(process.pid)
+        return found and unmeasured(found)
 
 
 @pytest.fixture
