@@ -85,8 +85,7 @@ class Client:
         as :meth:`ask`."""
         query = [("sortBy", sort_by), ("sortReverse", str(reverse).lower())]
         query += [("filter", each) for each in filters]
-        found: list[Session] = self.ask(_address(everybody), query).content
-        return found
+        return list(self.ask(_address(everybody), query).content)
 
     def ask(
         self, address: str, query: Sequence[tuple[str, str]] = (), etag: str | None = None
