@@ -83,7 +83,7 @@ def test_it_says_what_people_ask(tab: Tab, alice: User) -> None:
     expect(tab.rows.first.locator("td")).to_have_text(
         [
             *("one", "connected", "desktop", "here.example", ":4", "800x600", "3 h ago"),
-            *("–", "192.0.2.1 local", "5 min ago", "12 %", "300 MiB"),
+            *("–", "192.0.2.1 local", "idle for 5 min", "12 %", "300 MiB"),
         ]
     )
 

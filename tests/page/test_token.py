@@ -57,6 +57,8 @@ def test_the_token_is_forgotten_on_request(tab: Tab, alice: User) -> None:
     tab.shows("a secret name")
     tab.open_bench()
     expect(tab.page.locator("#response")).to_contain_text("a secret name")
+    tab.page.get_by_label("Example").select_option("Params call")
+    expect(tab.page.locator("#try-body")).to_have_value(re.compile(alice.login))
     alice.has({"a": {"command": "a secret name", "clients": 1}})
     expect(tab.page.locator("#messages")).to_contain_text("a secret name")
     tab.page.get_by_role("button", name="Forget token").click()
@@ -64,7 +66,9 @@ def test_the_token_is_forgotten_on_request(tab: Tab, alice: User) -> None:
     expect(tab.page.get_by_role("alert").first).to_have_text("The token is forgotten.")
     assert stored(tab.page) == '[{},{},""]'
     held = tab.page.content() + str(
-        tab.page.evaluate("[...document.querySelectorAll('input')].map(({ value }) => value)")
+        tab.page.evaluate(
+            "[...document.querySelectorAll('input, textarea')].map(({ value }) => value)"
+        )
     )
     assert "secret" not in held and token not in held and alice.login not in held
     asked = len(tab.requests)

@@ -94,7 +94,7 @@ export class Bench {
     $("cut").hidden = true;
     for (const id of ["request", "address", "status", "headers", "response"]) $(id).textContent = "";
     this.#clear();
-    this.#tries.clear();
+    this.#tries.forget();
   }
 
   get #paused() {

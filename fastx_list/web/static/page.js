@@ -149,7 +149,7 @@ function forget(reason) {
   sessionStorage.removeItem("token");
   token = holder = null;
   bench.begin(null);
-  $("who").textContent = "";
+  $("who").textContent = $("who").title = "";
   $("why").textContent = reason;
   $("ask").hidden = false;
   $("view").hidden = $("forget").hidden = true;

@@ -67,6 +67,14 @@ export class Tries {
     fill(EXAMPLES[0]);
   }
 
+  /** Forget all that was tried and typed. */
+  forget() {
+    this.clear();
+    $("try-socket").reset();
+    fill(EXAMPLES[0]);
+    $("try-example").value = "0";
+  }
+
   /** Forget all that was tried. */
   clear() {
     for (const end of this.#kept.values()) end();
