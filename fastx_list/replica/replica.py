@@ -89,7 +89,6 @@ class Replica(Generic[E]):
         self._more = False
         # What is read of all that there is; None while there is no need to
         self._reading: Reading | None = None
-        # The answers that may be asked for again
         self._pages = Pages()
         # Held by who reads the store or makes a page for a request
         self._lock = Lock()
@@ -201,17 +200,20 @@ class Replica(Generic[E]):
             try:
                 written = self._store.changes(self._revision, timeout)
             except SnapshotNeeded as reason:
-                self._read_anew(reason)
+                self._doubt_store(reason)
+                self._read_anew()
             else:
                 self._more = written is not None and written.more
                 return [] if written is None else self._take_over(written)
         return self._start_over()
 
-    def _read_anew(self, reason: SnapshotNeeded | None = None) -> Reading:
+    def _read_anew(self) -> Reading:
+        self._reading = Reading(self._store, self._doubt_store)
+        return self._reading
+
+    def _doubt_store(self, reason: SnapshotNeeded) -> None:
         if isinstance(reason, OrderLost) and self._revision is not None:
             self._refill = Refill()
-        self._reading = Reading(self._store)
-        return self._reading
 
     def _doubt(self) -> str | None:
         """Return why what could be read may not be what there is."""
@@ -241,9 +243,6 @@ class Replica(Generic[E]):
         reading = self._reading or self._read_anew()
         try:
             snapshot = reading.go_on()
-        except SnapshotNeeded as reason:
-            self._read_anew(reason)
-            return []
         except StoreError:
             self._reading = None
             if self._refill is not None:

@@ -9,6 +9,7 @@ from fastx_list.model.session import Session
 from fastx_list.store import AT_ONCE, Changes, SnapshotNeeded, StoreError
 
 READ_TRIES = 100  # when more is written meanwhile than is kept
+CHANGES_TOO_FAST = "the store changes faster than it can be read"
 
 T = TypeVar("T")
 
@@ -54,4 +55,4 @@ def at_once(read_all: Callable[[], Generator[None, None, Changes]]) -> Changes:
             return found
         except SnapshotNeeded:
             continue
-    raise StoreError("the store changes faster than it can be read")
+    raise StoreError(CHANGES_TOO_FAST)

@@ -16,6 +16,7 @@ from fastx_list.store import (
     Revision,
     SnapshotNeeded,
     Store,
+    StoreError,
     sqlite_order,
     sqlite_reader,
 )
@@ -105,3 +106,17 @@ def test_what_is_lost_while_all_is_read_is_read_once_more(
     assert store.calls.count("read_all") == 2
     assert {len(ids) for ids, _ in answers} == {MANY, MANY - 1}
     assert len(answers[-1][0]) == MANY - 1
+
+
+def test_a_store_whose_order_never_holds_is_not_read_for_ever(
+    agent: Store, replica: Replica[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observe(agent, *map(numbered, range(MANY)))
+
+    def lose(*arguments: Any) -> None:
+        raise OrderLost
+
+    monkeypatch.setattr(sqlite_order, "check", lose)
+    with pytest.raises(StoreError, match="changes faster than it can be read"):
+        replica.refresh()
+    assert replica.pause > 0
