@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 LOOKING = {"system", "agent", "command", "hostile", "chaos"}
+# Those of their files that start lists, sidecars, proxies and stores alone
+NOT_LOOKING = {
+    *(f"hostile/test_{name}.py" for name in ("costly_logins", "lying_store", "malformed")),
+    *(f"system/behind_nginx/test_{name}.py" for name in ("away", "guards", "ways")),
+    "system/test_proxies.py",
+}
 # Tests in these folders start programs, and so does whoever uses these fixtures.
 STARTING_FOLDERS = {"system", "chaos", "page", "portal", "command", "hostile"}
 STARTING_FIXTURES = {
@@ -36,7 +42,10 @@ class ByPlace(LoadScopeScheduling):
     what others find on it."""
 
     def _split_scope(self, nodeid: str) -> str:
-        where = nodeid.split("::")[0].split("/")[1]
+        path = nodeid.split("::")[0].removeprefix("tests/")
+        if path in NOT_LOOKING:
+            return path
+        where = path.split("/")[0]
         return "machine" if where in LOOKING else where if where == "page" else nodeid
 
 

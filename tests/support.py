@@ -14,10 +14,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -26,6 +27,7 @@ import pytest
 from fastx_list.config import load
 from fastx_list.tokens import Tokens
 
+_ports = count()
 WAIT_SECONDS = 30.0  # for what takes a moment; generous, since nothing here is about speed
 PACKAGES = Path(__file__).parents[1] / ".ci" / "packages"
 IN_CI = os.environ.get("CI") == "true"
@@ -124,10 +126,14 @@ def wait_for(what: str, condition: Callable[[], T | None], seconds: float = WAIT
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody has; none that a process of tests beside this one would be given,
+    nor one that the kernel gives to who asks for any."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw") or 0)
+    while True:
+        port = 12_000 + 2_000 * (worker % 10) + (os.getpid() + next(_ports)) % 2_000
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Processes:

@@ -52,7 +52,8 @@ def test_up_serves_a_first_look_and_leaves_nothing_behind(service: Service, tmp_
     assert {"xrdp", "tigervnc", "xpra", "x2go"} <= {each["kind"] for each in everybody}
     ended = f"http://{bind}/api/admin/history/{token}?until=2999-01-01"
     wait_for("a past", lambda: len(fetch(ended).json) >= 6)
-    wait_for("events", lambda: "sessionEnded" in (tmp_path / "events.log").read_text())
+    events = tmp_path / "events.log"
+    wait_for("events", lambda: events.exists() and "sessionEnded" in events.read_text())
     children = [int(pid) for pid in _children(up.pid)]
     assert len(children) == 4
     os.kill(_named(children, "fastx_list agent"), 9)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.chaos.truth import MOVES
+
 Members = Mapping[str, Any]  # of a session or server, as the API has them
 
 TIMES = ("lastConnect", "lastDisconnect")
@@ -44,7 +46,7 @@ class Session:
         """Say what is wrong with what was ``found`` of it."""
         wanted = {**(self.known or {}), **self.stated}
         for name, value in wanted.items():
-            if name != "params" and name not in TIMES and found[name] != value:
+            if name not in ("params", *TIMES, *MOVES) and found[name] != value:
                 return f"{name} of {self.key} is {found[name]!r}, not {value!r}"
         for name in TIMES:
             if found[name] != self.times[name] and (
