@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from fastx_list.agent.clock import clock
 from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
-from fastx_list.agent.files import read_up_to
+from fastx_list.agent.files import read_beginning, read_up_to
 from fastx_list.agent.started_with import MAX_ARGS_BYTES, MAX_ENVIRON_BYTES, args_in, variables_in
 from fastx_list.agent.subordinates import Payer, payer
 
@@ -92,7 +92,7 @@ def identity_of(pid: int) -> str | None:
 def read_any_stat(pid: int) -> Stat | None:
     """Return what ``/proc/PID/stat`` says, also of a process that only waits to be reaped."""
     try:
-        data = _read(pid, "stat")
+        data = read_beginning(f"/proc/{pid}/stat", STAT_BYTES)
         # The name is the process's own choice and may hold anything, also brackets and blanks.
         begin, end = data.index(b"(") + 1, data.rindex(b")")
         fields = data[end + 1 :].split(None, 20)
@@ -103,16 +103,6 @@ def read_any_stat(pid: int) -> Stat | None:
         return None
     except (ValueError, IndexError):
         return None
-
-
-def _read(pid: int, name: str) -> bytes:
-    """Return the beginning of the file of that ``name`` in ``/proc/PID``, which is far more than
-    what we look for: ``open`` would take twice as long."""
-    descriptor = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, STAT_BYTES)
-    finally:
-        os.close(descriptor)
 
 
 def _check_is_said(error: OSError) -> None:
@@ -130,7 +120,7 @@ def read_uid(pid: int) -> int | None:
     and environment are those of who started it.
     """
     try:
-        status = _read(pid, "status")
+        status = read_beginning(f"/proc/{pid}/status", STAT_BYTES)
         # Names cannot forge it: proc(5) writes their line ends as two characters
         uids = set(status.split(b"\nUid:\t", 1)[1].split(b"\n", 1)[0].split())
     except OSError as error:
@@ -228,7 +218,7 @@ class Process:
         Raises :class:`fastx_list.agent.door.Unanswered` if it cannot be read now.
         """
         if isinstance(self._display, EllipsisType):
-            ask(self.uid, f"the environment of process {self.pid}", self._read_display)
+            ask(self.uid, f"the environment of process {self.pid}", self.read_display)
         return None if isinstance(self._display, EllipsisType) else self._display
 
     @property
@@ -246,7 +236,8 @@ class Process:
             return []
         return args_in(data)
 
-    def _read_display(self) -> None:
+    def read_display(self) -> None:
+        """Ask its environment for that. It may hang."""
         # What else stands in the environments of so many processes is not kept.
         environ = self._read_environ() if self._environ is None else self._environ
         match = _DISPLAY.fullmatch(environ.get("DISPLAY", ""))
@@ -305,7 +296,7 @@ def by_display(uid: int, processes: Sequence[Process]) -> Mapping[int, list[Proc
 
     def read() -> None:
         for process in unknown[:MAX_DISPLAYS_READ]:
-            process._read_display()
+            process.read_display()
 
     with suppress(Unanswered):
         if unknown:

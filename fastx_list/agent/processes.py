@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Mapping, Set
 from functools import lru_cache
 from typing import Generic, TypeVar
 
+from fastx_list.agent.files import read_beginning
 from fastx_list.agent.process import NOBODY, Process, by_age, read_stat, read_uid, young_since
 from fastx_list.agent.subordinates import Payer
 
@@ -170,15 +171,9 @@ def count() -> Count | None:
     """Return the number of threads, and the last one's pid, ``/proc/loadavg``: what is another when
     a process has begun or ended. ``None`` if that cannot be known."""
     try:
-        descriptor = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        _, threads, pid = os.read(descriptor, 128).rsplit(None, 2)
+        _, threads, pid = read_beginning("/proc/loadavg", 128).rsplit(None, 2)
     except (OSError, ValueError):
         return None
-    finally:
-        os.close(descriptor)
     return (threads.partition(b"/")[2], pid) if _counts_here() else None
 
 

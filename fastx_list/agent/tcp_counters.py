@@ -4,8 +4,9 @@ machine is large."""
 
 from __future__ import annotations
 
-import os
 import re
+
+from fastx_list.agent.files import read_beginning
 
 MAX_BYTES = 8192
 _IN_USE = re.compile(rb"^TCP6?: inuse ([0-9]+)", re.MULTILINE)
@@ -32,12 +33,6 @@ def sockets_in_use(pid: int | None) -> tuple[bytes, ...]:
 
 def _read(pid: int | None, name: str) -> bytes:
     try:
-        descriptor = os.open(f"/proc/{pid or 'self'}/net/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        return read_beginning(f"/proc/{pid or 'self'}/net/{name}", MAX_BYTES)
     except OSError:  # such as sockstat6 without IPv6
         return b""
-    try:
-        return os.read(descriptor, MAX_BYTES)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)

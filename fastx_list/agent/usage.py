@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from fastx_list.agent.files import read_beginning
 from fastx_list.agent.process import TICKS, Process
 
 PAGE = os.sysconf("SC_PAGESIZE")
@@ -43,7 +44,7 @@ def read_slice(
     until, found = time.monotonic() + SLICE_SECONDS, list[Usage | None]()
     for process in processes:
         if not process.has_told_display:
-            process._read_display()
+            process.read_display()
         found.append(read_usage(process, known.get(process.pid), number))
         if time.monotonic() > until:
             break
@@ -85,12 +86,6 @@ def _share(pid: int, resident: int) -> int:
 
 def _read(pid: int, name: str) -> bytes:
     try:
-        descriptor = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        return read_beginning(f"/proc/{pid}/{name}", MAX_BYTES)
     except OSError:
         return b""
-    try:
-        return os.read(descriptor, MAX_BYTES)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
+from fastx_list.command.options import together
 from fastx_list.command.tables import SESSION_MEMBERS, column_of
 from fastx_list.command.terminal import (
     Column,
@@ -24,7 +24,6 @@ from fastx_list.model.history import csv_of
 from fastx_list.model.json import to_json
 from fastx_list.model.query import look_up
 
-F = TypeVar("F", bound=Callable[..., Any])
 FORMATS = ("table", "wide", "json", "yaml", "csv", "name")
 FOR_PROGRAMS = ("json", "yaml", "csv")
 
@@ -35,26 +34,23 @@ def complete_names(context: click.Context, param: click.Parameter, incomplete: s
     return [before + comma + name for name in SESSION_MEMBERS if name.startswith(last)]
 
 
-def format_options(command: F) -> F:
-    """Add the options that say how to print."""
-    for option in (
-        click.option(
-            "--columns",
-            metavar="NAME,…",
-            shell_complete=complete_names,
-            help="Only these members or params, such as id,login,params.name.",
-        ),
-        click.option("--json", "output", flag_value="json", help="The same as -o json."),
-        click.option(
-            "-o",
-            "--output",
-            type=click.Choice(FORMATS),
-            help="table for people; wide: all members; json: what the API answers; yaml, csv, and"
-            " name: ids alone.",
-        ),
-    ):
-        command = option(command)
-    return command
+# The options that say how to print.
+format_options = together(
+    click.option(
+        "--columns",
+        metavar="NAME,…",
+        shell_complete=complete_names,
+        help="Only these members or params, such as id,login,params.name.",
+    ),
+    click.option("--json", "output", flag_value="json", help="The same as -o json."),
+    click.option(
+        "-o",
+        "--output",
+        type=click.Choice(FORMATS),
+        help="table for people; wide: all members; json: what the API answers; yaml, csv, and"
+        " name: ids alone.",
+    ),
+)
 
 
 def print_found(

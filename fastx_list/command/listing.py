@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from fastx_list.command.formats import FOR_PROGRAMS, complete_names, format_options, print_found
+from fastx_list.command.options import together
 from fastx_list.command.source import Asked, Whose, source_of, source_options, warn
 from fastx_list.command.stop import interrupt
 from fastx_list.command.tables import (
@@ -23,8 +23,6 @@ from fastx_list.command.watching import watch_lines, watch_table
 from fastx_list.model.query import QuerySchema
 from fastx_list.text import printable
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 
 class Filters(click.ParamType[str]):
     """A filter in the API's form."""
@@ -38,57 +36,45 @@ class Filters(click.ParamType[str]):
         return str(value)
 
 
-def whose_options(command: F) -> F:
-    """Add the options that say of whom, and where to ask."""
-    for option in (
-        click.option(
-            "--all",
-            "everybody",
-            is_flag=True,
-            help="The sessions of all logins, with whose they are.",
-        ),
-        click.option("--login", help="Whose sessions; without it: yours."),
-        source_options,
-    ):
-        command = option(command)
-    return command
+# The options that say of whom, and where to ask.
+whose_options = together(
+    click.option(
+        "--all", "everybody", is_flag=True, help="The sessions of all logins, with whose they are."
+    ),
+    click.option("--login", help="Whose sessions; without it: yours."),
+    source_options,
+)
 
 
-def list_options(command: F) -> F:
-    """Add the options that say which sessions, in which order, and where to ask."""
-    for option in (
-        click.option(
-            "--filter",
-            "filters",
-            multiple=True,
-            type=Filters(),
-            help="Only those that match: clients==0; repeatable.",
-        ),
-        click.option("--reverse", is_flag=True, help="From last to first."),
-        click.option(
-            "--sort-by",
-            metavar="MEMBER",
-            shell_complete=complete_names,
-            help="Sort by this member or param; else by start.",
-        ),
-        whose_options,
-    ):
-        command = option(command)
-    return command
+# The options that say which sessions, in which order, and where to ask.
+list_options = together(
+    click.option(
+        "--filter",
+        "filters",
+        multiple=True,
+        type=Filters(),
+        help="Only those that match: clients==0; repeatable.",
+    ),
+    click.option("--reverse", is_flag=True, help="From last to first."),
+    click.option(
+        "--sort-by",
+        metavar="MEMBER",
+        shell_complete=complete_names,
+        help="Sort by this member or param; else by start.",
+    ),
+    whose_options,
+)
 
 
-def page_options(command: F) -> F:
-    """Add the options that cut a page out."""
-    for option in (
-        click.option("--limit", type=click.IntRange(0), help="So many at most."),
-        click.option("--start", type=click.IntRange(0), help="Pass over so many."),
-    ):
-        command = option(command)
-    return command
+# The options that cut a page out.
+page_options = together(
+    click.option("--limit", type=click.IntRange(0), help="So many at most."),
+    click.option("--start", type=click.IntRange(0), help="Pass over so many."),
+)
 
 
 def asked_of(options: dict[str, Any]) -> Asked:
-    """Return the parameters of the API that :func:`list_options` and :func:`page_options` say."""
+    """Return the parameters of the API that :data:`list_options` and :data:`page_options` say."""
     asked = {
         "sortBy": options["sort_by"],
         "sortReverse": options["reverse"] or None,

@@ -8,10 +8,10 @@ import logging
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import click
 
@@ -20,18 +20,19 @@ from fastx_list.agent.process import login_of
 from fastx_list.api.addresses import ALL_HISTORY, ALL_SESSIONS, HISTORY, SERVERS, SESSIONS
 from fastx_list.api.services import STALE
 from fastx_list.client import PASSING, Client, Refused
+from fastx_list.command.options import together
 from fastx_list.command.signed_in import is_private_way, plain_token, read_signed_in, read_token
 from fastx_list.config import PREFIX, Settings
 from fastx_list.model.history import HistoryQuery, HistorySchema
 from fastx_list.model.query import Query, QuerySchema
-from fastx_list.replica.past import PastPage, TooMany, past_page
+from fastx_list.replica.past import TooMany, past_page
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Everything
 from fastx_list.replica.view import Entry
 from fastx_list.store import StoreError, address, open_store
+from fastx_list.store.division import finish
 from fastx_list.text import printable
 
-F = TypeVar("F", bound=Callable[..., Any])
 URL, TOKEN = f"{PREFIX}URL", f"{PREFIX}TOKEN"
 Asked = Mapping[str, Any]  # parameters of the API
 
@@ -121,7 +122,7 @@ class _Store(Source):
         login = None if whose.everybody else whose.login or login_of(os.geteuid())
         now = round(time.time() * 1000)
         try:
-            page = _result(past_page(self.store.archive, login, query, self._hides_ours, now))
+            page = finish(past_page(self.store.archive, login, query, self._hides_ours, now))
         except TooMany as error:
             raise click.ClickException(str(error)) from None
         return Found([json.loads(text) for text in page.texts], page.total, None)
@@ -184,23 +185,20 @@ class _Service(Source):
         return Found(answer.content, answer.total, answer.warning and STALE, answer.etag)
 
 
-def source_options(command: F) -> F:
-    """Add the options that say where to ask."""
-    for option in (
-        click.option(
-            "--token-file",
-            type=click.Path(dir_okay=False, allow_dash=True),
-            help=f"Where the token is; - is standard input. Without it: {TOKEN}, or that of login.",
-        ),
-        click.option(
-            "--url",
-            envvar=URL,
-            show_envvar=True,
-            help="The service to ask: https://HOST, or unix:/PATH of its socket.",
-        ),
-    ):
-        command = option(command)
-    return command
+# The options that say where to ask.
+source_options = together(
+    click.option(
+        "--token-file",
+        type=click.Path(dir_okay=False, allow_dash=True),
+        help=f"Where the token is; - is standard input. Without it: {TOKEN}, or that of login.",
+    ),
+    click.option(
+        "--url",
+        envvar=URL,
+        show_envvar=True,
+        help="The service to ask: https://HOST, or unix:/PATH of its socket.",
+    ),
+)
 
 
 def source_of(url: str | None, token_file: str | None, for_programs: bool = False) -> Source:
@@ -252,12 +250,3 @@ def _with_login(whose: Whose, asked: Asked) -> Asked:
         return asked
     login = f'"{whose.login}"' if "," in whose.login else whose.login
     return {**asked, "filter": [*asked.get("filter", ()), f"login=={login}"]}
-
-
-def _result(working: Generator[None, None, PastPage]) -> PastPage:
-    while True:
-        try:
-            next(working)
-        except StopIteration as end:
-            page: PastPage = end.value
-            return page

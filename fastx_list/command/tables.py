@@ -44,8 +44,7 @@ def column_of(name: str, rank: int = 0) -> Column:
     nothing else."""
     member = _MEMBERS.get(name)
     unit = member.unit.partition(" ")[0] if member else ""
-    form = _FORMS.get(unit, _as_it_is)
-    form = _FORMS.get(name, form)
+    form = _FORMS.get(name) or _FORMS.get(unit, _as_it_is)
     cut = None if unit or name in _NEVER_CUT else cut_words if name in _LISTS else cut_end
 
     def cell(members: Members) -> object:
@@ -127,8 +126,8 @@ _FORMS: dict[str, Callable[[Any], object]] = {
     "minutes": lambda count: f"{count} min",
     "percent": "{} %".format,
     "idleSince": lambda moment: duration(max(0.0, time.time() - moment / 1000)),
-    "began": lambda moment: local_time(moment),
-    "ended": lambda moment: local_time(moment),
+    "began": local_time,
+    "ended": local_time,
 }
 _NEVER_CUT = (
     *("id", "serverPid", "appPid", "clients", "display", "serverId", "geometry", "sessions"),

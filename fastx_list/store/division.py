@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 from fastx_list.model.session import Session
@@ -46,13 +47,16 @@ def parts(stored: Mapping[str, object], sessions: Mapping[str, Session]) -> list
 def at_once(read_all: Callable[[], Generator[None, None, Changes]]) -> Changes:
     """Return what ``read_all`` reads in parts. Nobody waits for it."""
     for _ in range(READ_TRIES):
-        reading = read_all()
-        try:
-            while True:
-                next(reading)
-        except StopIteration as end:
-            found: Changes = end.value
-            return found
-        except SnapshotNeeded:
-            continue
+        with suppress(SnapshotNeeded):
+            return finish(read_all())
     raise StoreError(CHANGES_TOO_FAST)
+
+
+def finish(working: Generator[None, None, T]) -> T:
+    """Return what ``working`` returns in the end. Nobody waits for its parts."""
+    while True:
+        try:
+            next(working)
+        except StopIteration as end:
+            found: T = end.value
+            return found

@@ -194,11 +194,11 @@ class RedisStore:
 
     @property
     def overdue(self) -> Sequence[str]:
-        return self._reader.overdue
+        return self._reader.beats.overdue
 
     @property
     def renewed(self) -> Mapping[str, float]:
-        return self._reader.renewed
+        return self._reader.beats.renewed
 
     def end_leases(self) -> None:
         self._script.run(self._quick, "end_leases")

@@ -11,7 +11,7 @@ needed.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator
 from contextlib import suppress
 
 from fastx_list.store import (
@@ -52,7 +52,7 @@ class Reader:
         # The revision after which the watch sees what is written; ``None``: no longer any
         self._watched_revision: Revision | None = None
         self._next_end = 0.0  # when the next lease may run out, by time.monotonic()
-        self._beats = Beats()  # whose leases are renewed
+        self.beats = Beats()  # whose leases are renewed, and who is overdue
         self._made: bytes | None = None  # the random name of the store that was read last
 
     def distrust_watch(self) -> None:
@@ -63,17 +63,7 @@ class Reader:
     def expect_ends(self) -> None:
         """Ask Redis next time when the next lease runs out: one was taken or renewed."""
         self._next_end = 0.0
-        self._beats.expect_news()
-
-    @property
-    def overdue(self) -> Sequence[str]:
-        """See :meth:`fastx_list.store.Followed.overdue`."""
-        return self._beats.overdue
-
-    @property
-    def renewed(self) -> Mapping[str, float]:
-        """See :meth:`fastx_list.store.Followed.renewed`."""
-        return self._beats.renewed
+        self.beats.expect_news()
 
     def changes(self, revision: Revision, timeout: float = 0) -> Changes | None:
         """See :meth:`fastx_list.store.Followed.changes`."""
@@ -97,7 +87,7 @@ class Reader:
     def read_all(self) -> Generator[None, None, Changes]:
         """See :meth:`fastx_list.store.Followed.read_all`. What changed meanwhile is read in the
         end."""
-        self._beats.expect_news()
+        self.beats.expect_news()
         self._look_at_leases()
         [head] = self._link.ask(("GET", self._script.head))
         sessions, last = yield from self._read_sessions(self._position(head))
@@ -236,7 +226,7 @@ class Reader:
         return ("XREAD", "COUNT", 1, "BLOCK", milliseconds, *where)
 
     def _next_look(self) -> float:
-        return min(self._next_end, self._beats.next_look)
+        return min(self._next_end, self.beats.next_look)
 
     def _look_at_leases(self) -> None:
         """Carry out the ends of leases, and see whose are renewed, when it is time to."""
@@ -246,9 +236,9 @@ class Reader:
             except StoreFull:  # which takes no new state but can still be read
                 again = FULL_SECONDS
             self._next_end = time.monotonic() + again
-        if time.monotonic() >= self._beats.next_look:
+        if time.monotonic() >= self.beats.next_look:
             found = iter(self._script.run(self._link, "renewals"))
-            self._beats.look(
+            self.beats.look(
                 (
                     Renewal(readable(server), name, whole(lasts) / 1000, float(age) / 1000)
                     for server, name, lasts, age in zip(found, found, found, found, strict=True)

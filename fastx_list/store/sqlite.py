@@ -223,11 +223,11 @@ class SqliteStore:
 
     @property
     def overdue(self) -> Sequence[str]:
-        return self._reader.overdue
+        return self._reader.beats.overdue
 
     @property
     def renewed(self) -> Mapping[str, float]:
-        return self._reader.renewed
+        return self._reader.beats.renewed
 
     def end_leases(self) -> None:
         with self._write() as step:

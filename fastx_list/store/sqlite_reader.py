@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 
 from fastx_list.store import (
@@ -37,7 +37,7 @@ class Reader:
         self._last_revision: Revision | None = None  # the revision that the rows were at then
         # Up to where they were read last, also of another file, and where the order was then
         self._seen: tuple[Revision, Head] | None = None
-        self._beats = Beats()  # whose leases are renewed
+        self.beats = Beats()  # whose leases are renewed, and who is overdue
         self._has_more_ends = False  # whether it has carried out a part of an end
 
     def distrust(self) -> None:
@@ -47,16 +47,6 @@ class Reader:
     def begin_anew(self) -> None:
         """Take note of another connection, maybe to another file."""
         self._data_version = self._last_revision = None
-
-    @property
-    def overdue(self) -> Sequence[str]:
-        """See :attr:`fastx_list.store.Followed.overdue`."""
-        return self._beats.overdue
-
-    @property
-    def renewed(self) -> Mapping[str, float]:
-        """See :attr:`fastx_list.store.Followed.renewed`."""
-        return self._beats.renewed
 
     def read_all(self) -> Generator[None, None, Changes]:
         """See :meth:`fastx_list.store.Followed.read_all`.
@@ -68,7 +58,7 @@ class Reader:
         records: list[Record] = []
         revoked: dict[str, int] = {}
         with self._file.reading() as db:
-            self._beats.expect_news()
+            self.beats.expect_news()
             self._look_at_leases(db)
             with one_state(db):
                 first = head = sqlite_order.head(db)
@@ -120,10 +110,10 @@ class Reader:
 
     def _look_at_leases(self, db: sqlite3.Connection) -> None:
         """See whose leases are renewed, when it is time to; if one is late, see to its end."""
-        if sqlite_leases.clock() < self._beats.next_look:
+        if sqlite_leases.clock() < self.beats.next_look:
             return
-        self._beats.look(sqlite_leases.renewals(db), sqlite_leases.clock())
-        if not self._beats.is_late or not sqlite_leases.is_due(db):
+        self.beats.look(sqlite_leases.renewals(db), sqlite_leases.clock())
+        if not self.beats.is_late or not sqlite_leases.is_due(db):
             return
         try:
             db.execute("PRAGMA busy_timeout = 0")  # nobody who reads waits for one who writes
@@ -159,9 +149,9 @@ class Reader:
             )
             revoked = self._tokens(rows)
             servers = self._servers(db, span)
-            self._beats.look(sqlite_leases.renewals(db), sqlite_leases.clock())
+            self.beats.look(sqlite_leases.renewals(db), sqlite_leases.clock())
             if self._has_more_ends:
-                self._beats.expect_news()
+                self.beats.expect_news()
         self._last_revision, self._seen = current, (current, head)
         names, more = [step.step for step in steps], current != head.revision
         return Changes(current, records, revoked, servers, names, more, head.kept_from)

@@ -20,6 +20,19 @@ from tests.support import Service, end, fetch, wait_for
 
 Observe = Callable[..., None]
 
+HEADINGS = [
+    "DISPLAY",
+    "STATE",
+    "STARTED",
+    "GEOMETRY",
+    "KIND",
+    "FROM",
+    "IDLE",
+    "SINCE",
+    "CPU",
+    "MEMORY",
+]
+
 
 def test_ls_lists_sorts_and_filters(command: Command, observe: Observe) -> None:
     observe(
@@ -36,19 +49,7 @@ def test_ls_lists_sorts_and_filters(command: Command, observe: Observe) -> None:
     )
     done = command("ls", "--login", "alice")
     lines = done.stdout.splitlines()
-    assert lines[0].split() == [
-        "SESSION",
-        "DISPLAY",
-        "STATE",
-        "STARTED",
-        "GEOMETRY",
-        "KIND",
-        "FROM",
-        "IDLE",
-        "SINCE",
-        "CPU",
-        "MEMORY",
-    ]
+    assert lines[0].split() == ["SESSION", *HEADINGS]
     assert len(lines) == 3
     assert "xterm" in lines[1] and "disconnected" in lines[1] and "d ago" in lines[1]
     assert "blender\ufffd[2J " + "x" * 200 + " " in lines[2]
@@ -71,20 +72,7 @@ def test_ls_lists_the_sessions_of_all_logins_with_whose_they_are(
         session("b", "bob\x1b[2J", started=2, command="blender"),
     )
     lines = command("ls", "--all").stdout.splitlines()
-    assert lines[0].split() == [
-        "SESSION",
-        "LOGIN",
-        "DISPLAY",
-        "STATE",
-        "STARTED",
-        "GEOMETRY",
-        "KIND",
-        "FROM",
-        "IDLE",
-        "SINCE",
-        "CPU",
-        "MEMORY",
-    ]
+    assert lines[0].split() == ["SESSION", "LOGIN", *HEADINGS]
     assert lines[1].split()[:2] == ["xterm", "alice"] and lines[2].split()[:2] == [
         "blender",
         "bob\ufffd[2J",
