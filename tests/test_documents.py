@@ -82,6 +82,22 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
+def test_the_architecture_has_each_module_in_its_folder() -> None:
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    sections = dict(re.findall(r"^### (\w+)/\n(.*?)(?=^##)", text, re.DOTALL | re.MULTILINE))
+    package = ROOT / "fastx_list"
+    folders = {path.parent for path in package.glob("*/__init__.py")}
+    assert sections.keys() == {path.name for path in [package, *folders]}
+    for folder in [package, *folders]:
+        files = [*folder.glob("*.py"), *folder.glob("sources/*.py")]
+        files += [*folder.glob("*.lua"), *folder.glob("static/*.js")]
+        modules = {path.name.removesuffix(".py") for path in files}
+        section = sections[folder.name]
+        assert modules - {"__init__"} <= set(re.findall(r"`([\w.]+)`", section)), folder.name
+        rows = "".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE))
+        assert set(re.findall(r"`([\w.]+)`", rows)) <= modules, folder.name
+
+
 def test_each_command_is_run_somewhere() -> None:
     names = {document.name: document for document in DOCUMENTS}
     stale = [
