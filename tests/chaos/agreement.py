@@ -26,13 +26,18 @@ class Agreement:
         self._patience = patience  # for how many seconds agreement is waited for
         self._operations = operations
         self._difference: str | None = None
+        self._agreed: Mapping[str, Members] = {}  # what all said when they agreed last
         self._chronicle = Chronicle(world.truth)
         self._since = round(time.time() * 1000) - EARLIER_MS  # when the round began
 
-    def converge(self) -> None:
-        """Wait until all agree, and learn what nobody could know before."""
+    def converge(self) -> float:
+        """Wait until all agree, and learn what nobody could know before; return since when they
+        do, by the monotonic clock."""
+        since = 0.0
 
         def is_reached() -> bool:
+            nonlocal since
+            since = time.monotonic()
             if self._world.judge.wrong:
                 raise AssertionError("\n".join(self._world.judge.wrong))
             self._difference = self._differ()
@@ -42,6 +47,8 @@ class Agreement:
             subscriber.must_hurry.set()
         try:
             wait_for("agreement", is_reached, self._patience)
+            while not self._judge_what_happened():
+                wait_for("agreement", is_reached, self._patience)
         except AssertionError as error:
             if self._difference is None or self._world.judge.wrong:
                 raise
@@ -49,23 +56,26 @@ class Agreement:
         for subscriber in self._operations.subscribers:
             subscriber.must_hurry.clear()
         self._operations.tidy()
-        self._judge_what_happened()
+        return since
 
-    def _judge_what_happened(self) -> None:
-        every, past = self._listed(ALL), list[Members]()
+    def _judge_what_happened(self) -> bool:
+        """Judge events and history, unless sessions have ended or begun since all agreed, as with
+        the lease of an agent that has not run for so long; return whether none has."""
+        past: list[Members] = []
         for question in OWN:
             path = f"/api/history/{self._operations.tokens[question]}"
             answer = wait_for(
                 "history", lambda: self._asked(f"{path}?limit=1000&since={self._since}")
             )
             past += answer.json
-        if isinstance(every, str):
-            self._world.judge.blame(every)
-            return
+        every = self._listed(ALL)
+        if isinstance(every, str) or every.keys() != self._agreed.keys():
+            return False
         with self._world.store() as store:
             for wrong in self._chronicle.check(store.archive, [*every.values()], past):
                 self._world.judge.blame(wrong)
         self._since = round(time.time() * 1000) - EARLIER_MS
+        return True
 
     def _asked(self, path: str) -> Answer | None:
         """Return the answer, unless the store is yet to be reached."""
@@ -113,6 +123,7 @@ class Agreement:
                 told = snapshot(f"{LIVE_URL}{ALL.path}?token={self._operations.tokens[ALL]}")
             if told != every:
                 return f"worker {worker} of the sidecar tells {told}, and the list says {every}"
+        self._agreed = every
         self._operations.known_revoked = len(self._operations.revoked)
         for session in running:
             session.learn(

@@ -42,10 +42,12 @@ class Hearing:
     def __init__(self, names: Iterable[str], lease: float) -> None:
         self._lease = lease
         self._look: Callable[[], State]
-        # By agent: for how many seconds that count it was silent, and for how many at most since
-        # all agreed
+        # By agent: for how many seconds that count it was silent, for how many at most since all
+        # agreed, and until when it was silent for so long
         self._silent = dict.fromkeys(names, 0.0)
         self._most = dict(self._silent)
+        self._most_until = dict(self._silent)
+        self._before: State = None, {}
         self._written = time.monotonic()  # when anybody wrote last
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hearing", daemon=True)
@@ -59,9 +61,12 @@ class Hearing:
         if self._thread.ident:
             self._thread.join()
 
-    def forget(self) -> None:
-        """Begin anew: all have agreed."""
-        self._most = dict(self._silent)
+    def forget(self, agreed: float) -> None:
+        """Begin anew: all have ``agreed`` since then. What an agent was silent for later may not
+        have been told to all yet."""
+        for name, until in self._most_until.items():
+            if until <= agreed:
+                self._most[name] = self._silent[name]
 
     def silence(self, name: str) -> float:
         """Return for how long the agent ``name`` has been silent, while others wrote, since all
@@ -72,18 +77,24 @@ class Hearing:
         return min(now - self._written, LATE * self._lease)
 
     def _run(self) -> None:
-        before: State = None, {}
         while not self._stopped.wait(PAUSE_SECONDS):
             try:
                 state = self._look()
             except Exception:
                 continue  # it cannot be read now
-            if state == before:
-                continue
-            now = time.monotonic()
-            gap, self._written = self._gap(now), now
-            for name, silent in self._silent.items():
-                self._most[name] = max(self._most[name], silent + gap)
-                is_heard = state[1].get(name) != before[1].get(name)
-                self._silent[name] = 0.0 if is_heard else silent + gap
-            before = state
+            self.take(state, time.monotonic())
+
+    def take(self, state: State, now: float) -> None:
+        """Take note of what the store holds ``now``."""
+        if state == self._before:
+            return
+        gap, self._written = self._gap(now), now
+        for name in self._silent:
+            self._silent[name] += gap
+            if self._silent[name] >= self._most[name]:
+                self._most[name], self._most_until[name] = self._silent[name], now
+            expires = state[1].get(name)
+            # A lease that is ended says nothing of its agent
+            if expires is not None and expires != self._before[1].get(name):
+                self._silent[name] = 0.0
+        self._before = state

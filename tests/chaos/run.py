@@ -69,13 +69,13 @@ class Run:
         self._world.revive()
         self._operate(OPERATIONS - BEFORE - MEANWHILE)
         self._world.await_servers()
-        self._agreement.converge()
+        agreed = self._agreement.converge()
         self._world.read_logs()
         self._judge_silence()
         if self._world.judge.wrong:
             raise AssertionError("\n".join(self._world.judge.wrong))
         self._world.truth.forget()
-        self._world.hearing.forget()
+        self._world.hearing.forget(agreed)
         self.figures.faults[fault.name].append(time.monotonic() - began)
         return fault.name
 

@@ -1,0 +1,66 @@
+"""Of which agent the sessions may have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.hearing import Hearing
+
+LEASE = 2.0
+
+
+class Store:
+    """A store to which others write all the time, and ``one`` at times."""
+
+    def __init__(self, hearing: Hearing, start: float) -> None:
+        self._hearing = hearing
+        self.now = start
+        self._revision = 0
+        self.expires: float | None = start
+
+    def go_on(self, seconds: float, *, beats: bool = False) -> None:
+        for _ in range(round(seconds * 10)):
+            self.now += 0.1
+            self._revision += 1
+            if beats:
+                self.expires = self.now + LEASE
+            self._hearing.take((self._revision, {"one": self.expires}), self.now)
+
+
+@pytest.fixture
+def hearing(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Hearing, Store]]:
+    made = Hearing(["one"], LEASE)
+    store = Store(made, made._written)
+    monkeypatch.setattr("tests.chaos.hearing.time.monotonic", lambda: store.now)
+    store.go_on(1, beats=True)
+    yield made, store
+
+
+def test_the_end_of_a_lease_is_no_word_of_its_agent(hearing: tuple[Hearing, Store]) -> None:
+    listener, store = hearing
+    agreed = store.now
+    store.go_on(2.3)
+    store.expires = None
+    store.go_on(0.1)
+    assert listener.silence("one") == pytest.approx(2.4)
+    listener.forget(agreed)
+    store.go_on(0.5)
+    assert listener.silence("one") == pytest.approx(2.9)
+    store.go_on(0.1, beats=True)
+    listener.forget(store.now)
+    assert listener.silence("one") == pytest.approx(0.0, abs=0.2)
+
+
+def test_what_was_silent_after_all_had_agreed_is_not_forgotten(
+    hearing: tuple[Hearing, Store],
+) -> None:
+    listener, store = hearing
+    agreed = store.now
+    store.go_on(2.3)
+    store.go_on(1, beats=True)
+    listener.forget(agreed)
+    assert listener.silence("one") == pytest.approx(2.4)
+    listener.forget(store.now)
+    assert listener.silence("one") < 0.5
