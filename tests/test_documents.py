@@ -74,6 +74,8 @@ def test_its_lines_fit_and_its_links_lead_somewhere(document: Path) -> None:
         target = document.parent / path if path else document
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert set(re.findall(r"\b(test_\w+\.py)`", text)) <= tests
 
 
 def anchors(document: Path) -> set[str]:
