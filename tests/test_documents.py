@@ -136,4 +136,4 @@ def test_commands_do_as_printed_what_the_text_says(tmp_path: Path) -> None:
     assert all(each["clients"] == 0 for each in newest + waiting)
     assert "ok agent: it sees the sessions of all users" in printed["monitoring-0"]
     assert printed["operate-0"].count(".") == 2
-    assert printed["users-0"].count("Simulated: ") > 5
+    assert printed["users-0"].count("Demo: ") > 5

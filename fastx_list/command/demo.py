@@ -1,5 +1,5 @@
 """Simulated sessions for a first look: session files in the spool that live, connect and end, each
-named as simulated."""
+named after the demonstration."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Demo:
             "started": int(started * 1000),
             "command": command,
             **self._use(self._count % 2),
-            "params": {"name": f"Simulated: {name}"},
+            "params": {"name": f"Demo: {name}"},
         }
         self._write(path)
 

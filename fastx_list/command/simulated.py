@@ -1,5 +1,6 @@
 """Simulated machines for a first look as an administrator: several logins, kinds, clients and
-loads, and a past. They are written to the store as agents write, each named as simulated."""
+loads, and a past. They are written to the store as agents write. Ids of machines and sessions say
+that they are simulated."""
 
 from __future__ import annotations
 
@@ -85,7 +86,7 @@ class Machines:
         return Session(
             id=f"simulated-{os.getpid()}-{machine}-{number}",
             server_id=f"simulated-{machine}",
-            hostname=f"{machine}.simulated",
+            hostname=machine,
             login=LOGINS[number % len(LOGINS)],
             display=10 + number,
             geometry="1920x1080" if mode == "desktop" else None,
@@ -99,7 +100,7 @@ class Machines:
             kind=kind,
             cpu=number * 7 % 90,
             memory=(number + 1) * _GIB // 3,
-            params={"name": f"Simulated: {name}"},
+            params={"name": name},
         )
 
     def _step(self, machine: str) -> None:
@@ -118,13 +119,13 @@ class Machines:
 
     def _write(self, store: Store, machine: str, seconds: float) -> None:
         name, sessions = f"simulated-{machine}", self._sessions[machine]
-        lease = Lease(f"{name}-{os.getpid()}", str(os.getpid()), f"{machine}.simulated", seconds)
+        lease = Lease(f"{name}-{os.getpid()}", str(os.getpid()), machine, seconds)
         store.observe(name, sessions, lease)
         load = sum(each.cpu or 0 for each in sessions.values())
         store.heartbeat(
             Server(
                 name,
-                f"{machine}.simulated",
+                machine,
                 pool="simulated",
                 cpu=min(100.0, load / PER_MACHINE),
                 free_memory=64 * _GIB - sum(each.memory or 0 for each in sessions.values()),

@@ -35,7 +35,7 @@ def test_up_serves_a_first_look_and_leaves_nothing_behind(service: Service, tmp_
         members["params"].get("name", "")
         for members in fetch(f"http://{bind}/api/list/{token}").json
     ]
-    assert len([name for name in names if name.startswith("Simulated: ")]) == 5
+    assert len([name for name in names if name.startswith("Demo: ")]) == 5
     page = fetch(f"http://{bind}/")
     assert (
         page.status == 200

@@ -324,3 +324,18 @@ def test_rows_out_of_sight_are_not_laid_out(tab: Tab, alice: User) -> None:
     assert tab.page.evaluate(seen, 290) is False
     tab.rows.nth(290).scroll_into_view_if_needed()
     tab.page.wait_for_function(seen, arg=290)
+
+
+def test_a_long_name_of_a_host_takes_one_line_and_can_be_read_in_full(
+    tab: Tab, alice: User
+) -> None:
+    long = "login-node-17.cluster.department.example.org"
+    alice.has({"a": {"hostname": long}, "b": {"hostname": "n7"}})
+    tab.open(alice)
+    cut, whole = (tab.row(name).locator(".hostname") for name in "ab")
+    expect(cut.get_by_title(long)).to_be_visible()
+    heights = [cell.evaluate("(cell) => cell.offsetHeight") for cell in (cut, whole)]
+    assert heights[0] == heights[1]
+    tab.page.set_viewport_size({"width": 360, "height": 800})
+    expect(tab.page.locator("#table")).to_have_class(re.compile("cards"))
+    assert cut.evaluate("(cell) => cell.firstChild.scrollWidth <= cell.clientWidth")

@@ -15,6 +15,7 @@ const GIB = 2 ** 30;
 const BUSY = 0.9; // of a processor or of memory, from which on it catches the eye
 const AT_ONCE = 100; // rows, until somebody asks for more
 const FEW = 4; // machines, which are shown before anybody asks
+const WIDE = matchMedia("(min-width: 46rem)"); // but not where they would push the sessions away
 const HOUR = 3_600_000, BETWEEN_SAMPLES = 20_000; // milliseconds
 const WIDTH = 90, HEIGHT = 20; // of a sparkline
 const SVG = "http://www.w3.org/2000/svg";
@@ -146,7 +147,7 @@ export class Servers {
     const servers = [...this.#servers.values()];
     if (this.#section.hidden && servers.length) { // the first of them
       const was = kept("machines");
-      this.#section.open = was ? was === "open" : servers.length <= FEW;
+      this.#section.open = was ? was === "open" : servers.length <= FEW && WIDE.matches;
     }
     this.#section.hidden = !servers.length;
     this.#section.querySelector("summary span").textContent = sum(servers);

@@ -25,8 +25,8 @@ const SPECIAL = {
 
 /** @type {Record<string, [number, number]>} How wide columns are at least, in rem, and their share of what is left. */
 const WIDTHS = {
-  name: [7.5, 2.4], login: [4.5, 1], state: [8, 1.5], windowMode: [4.25, 0], hostname: [6, 1.6], display: [4, 0], geometry: [5.5, 0],
-  started: [5.25, 0], kind: [4, 0.7], clientAddresses: [6, 1.2], idleSince: [4, 0], cpu: [3, 0], memory: [4.5, 0],
+  name: [8, 2.4], login: [4, 1], state: [10.25, 0.5], windowMode: [3.75, 0], hostname: [5.5, 1.3], display: [4, 0], geometry: [4.75, 0],
+  started: [5, 0], kind: [4, 0.5], clientAddresses: [6.5, 1], idleSince: [3, 0], cpu: [3, 0], memory: [4.5, 0],
 };
 const OTHERS = [5.5, 1], GAP = 0.6, EDGES = 2.2; // rem
 
@@ -249,13 +249,14 @@ export class Table {
   /** Write the session into its row; return the cells that say something else than before. */
   #fill(row, session, text) {
     Object.assign(row, { session, text });
-    const changed = this.#columns.flatMap(({ show }, index) => {
+    const changed = this.#columns.flatMap(({ name, show }, index) => {
       const { text: label, since = null, kind, idle = false } = show(session);
       const key = JSON.stringify([label, since, kind]);
       if (row.keys[index] === key) return [];
       row.keys[index] = key;
       if (kind) row.cells[index].dataset.kind = kind;
       row.cells[index].classList.toggle("none", label === NONE);
+      if (name === "hostname") row.values[index].title = label; // which may be cut there
       row.values[index].replaceChildren(...(since === null ? [label]
         : idle ? [make("span", { textContent: "idle for " }), timeOf(since, true)] : label ? [label, " ", timeOf(since)] : [timeOf(since)]));
       return [row.cells[index]];

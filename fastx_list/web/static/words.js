@@ -42,7 +42,7 @@ export function nameOf({ params, command, display, id }) {
 export function stateOf({ clients, lastConnect, lastDisconnect }) {
   if (clients === null) return { kind: "unknown", word: "unknown", text: "unknown" };
   if (clients > 0) {
-    return { kind: "connected", word: "connected", text: clients === 1 ? "connected" : `connected, ${count(clients)} clients` };
+    return { kind: "connected", word: "connected", text: clients === 1 ? "connected" : `connected, ${count(clients)}\u00a0clients` };
   }
   if (lastConnect === null && lastDisconnect === null) return { kind: "never", word: "never connected", text: "never connected" };
   return { kind: "away", word: "disconnected", text: "disconnected", since: lastDisconnect };
