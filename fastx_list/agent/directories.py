@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from fastx_list.agent.signs import Change
 
 ADD_SECONDS = 0.25  # that we wait for a directory, which may be on a dead network mount
 MAX_READS, BUFFER = 16, 1 << 16  # at a time
+_CLOSE_WRITE, _MOVED_FROM, MOVED_TO, CREATE, _DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
 # A file was written, or has come or gone; what else is in the directory, and links out of it, are
 # nothing to us.
-_CLOSE_WRITE, _MOVED, _DELETE = 0x8, 0x40 | 0x80, 0x200
+OF_FILES = _CLOSE_WRITE | _MOVED_FROM | MOVED_TO | _DELETE
 _ONLY_DIRECTORIES, _NOT_UNLINKED = 0x01000000, 0x04000000
-_MASK = _CLOSE_WRITE | _MOVED | _DELETE | _ONLY_DIRECTORIES | _NOT_UNLINKED
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -26,7 +26,9 @@ class Directories:
     """Tells that something has changed in ``paths``, however much that was: where the kernel has
     had no room for it, it says that."""
 
-    def __init__(self, paths: Iterable[Path]) -> None:
+    def __init__(self, paths: Iterable[Path], kind: str = "spool", events: int = OF_FILES) -> None:
+        """``kind`` is what they are to people; the kernel tells of these ``events``."""
+        self._kind, self._events = kind, events
         # The kernel's numbers of those that are followed; None for those that are not.
         self._watched: dict[Path, int | None] = dict.fromkeys(paths)
         # Can be read when there is a change to tell of; None if none can be.
@@ -49,7 +51,7 @@ class Directories:
             number = None
             try:
                 number = ask(
-                    f"spool {path}", "its directory", partial(self._add, path), ADD_SECONDS
+                    f"{self._kind} {path}", "its directory", partial(self._add, path), ADD_SECONDS
                 )
             except Unanswered:
                 number = before
@@ -63,24 +65,22 @@ class Directories:
 
     def _add(self, path: Path) -> int:
         """Raises ``OSError``."""
-        return _check(_libc.inotify_add_watch(self.descriptor, os.fsencode(path), _MASK))
+        mask = self._events | _ONLY_DIRECTORIES | _NOT_UNLINKED
+        return _check(_libc.inotify_add_watch(self.descriptor, os.fsencode(path), mask))
 
     def changes(self) -> set[Change]:
         """Return whether something has changed, once."""
-        if self.descriptor is None or not self._read():
-            return set()
-        return {Change("a file of a directory", None)}
+        return {Change("a file of a directory", None)} if list(self.read()) else set()
 
-    def _read(self) -> bool:
-        assert self.descriptor is not None
-        has_read = False
+    def read(self) -> Iterator[bytes]:
+        """Yield what the kernel has told since, as inotify(7) has it; maybe not all of it."""
         for _ in range(MAX_READS):
+            if self.descriptor is None:
+                break
             try:
-                os.read(self.descriptor, BUFFER)
+                yield os.read(self.descriptor, BUFFER)
             except OSError:  # as a rule there is no more
                 break
-            has_read = True
-        return has_read
 
     def close(self) -> None:
         if self.descriptor is not None:

@@ -203,3 +203,8 @@ class Door:
 
 door = Door()
 ask = door.ask
+
+
+def work() -> float:
+    """Return how much processor time this thread and those that ask for it have had, in seconds."""
+    return time.thread_time() + door.work

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from typing import Protocol
 
-from fastx_list.agent.door import Unanswered, door
+from fastx_list.agent.door import Unanswered, work
 from fastx_list.agent.process import Process, by_age
 from fastx_list.agent.subordinates import Payer
 
@@ -26,11 +26,6 @@ OTHERS_SECONDS = 0.003
 WAITING_PAUSE = 10.0  # seconds in which nobody waits for X servers after having done so in vain
 MAX_LINES, SAYING_SECONDS = 300, 600.0  # of the log about a login's, and in which so many
 RESERVED_DESCRIPTORS = 128  # for proc(5), the store, and threads that wait
-
-
-def _work() -> float:
-    """Return how much processor time this thread and those that ask for it have had, in seconds."""
-    return time.thread_time() + door.work
 
 
 class Connected(Protocol):
@@ -160,7 +155,7 @@ class Limits:
     def spend_on(self, payer: Payer | None) -> None:
         """Take note that processor time is from now on spent on what is ``payer``'s, and how much
         was spent on what was whoever's came before."""
-        now = _work()
+        now = work()
         if self.spends_on is not None and not self._is_first:
             took, payer_before = now - self._since, self.spends_on
             self._spent[payer_before] = self._spent.get(payer_before, 0.0) + took
@@ -175,7 +170,7 @@ class Limits:
         """Return whether there is time left in this look for what time is spent on."""
         if self.spends_on is None:
             return True
-        return time.perf_counter() <= self._surely_until or _work() <= self._until
+        return time.perf_counter() <= self._surely_until or work() <= self._until
 
     def has_spent_all(self, payer: Payer) -> bool:
         """Return whether there is no time left in this look for what is ``payer``'s."""

@@ -45,12 +45,14 @@ class Occasions:
         self._ends = Ends(most_processes)
         self._directories = Directories(directories)
         self._traffic = Traffic()
-        # Wakes us at an end or a change of a directory, and what it has woken us for.
+        # Wakes us at an end, a change of a directory and a new X server, and what it has woken us
+        # for; until when a new X server does not, by the monotonic clock.
         self._poll = select.poll()
         for each in (self._ends.descriptor, self._directories.descriptor):
             if each is not None:
                 self._poll.register(each, select.POLLIN)
         self._woken: list[tuple[int, int]] = []
+        self._deaf_until = 0.0
         # Processor time for looks that are made sooner; None pays where nobody knows whose it is.
         self._accounts = Accounts(LOGIN_SECONDS, LOGIN_SHARE)
         self._all = Account(ALL_SECONDS, ALL_SHARE, time.monotonic())
@@ -92,9 +94,15 @@ class Occasions:
     def rest(self, seconds: float) -> None:
         """Wait until it is time to ask what has happened, or something does that wakes us; no
         longer than ``seconds``."""
-        is_quiet = time.monotonic() - self._last_cause > QUIET_SECONDS
+        now, arrivals = time.monotonic(), self._traffic.descriptor
+        is_quiet = now - self._last_cause > QUIET_SECONDS
         most = ASK_SELDOM_SECONDS if is_quiet else ASK_SECONDS
+        if arrivals is not None:
+            # Not without end by somebody who makes their sockets so
+            self._poll.register(arrivals, select.POLLIN if now >= self._deaf_until else 0)
         self._woken = self._poll.poll(min(seconds, most) * 1000)
+        if any(descriptor == arrivals for descriptor, _ in self._woken):
+            self._deaf_until = time.monotonic() + ASK_SECONDS
 
     def is_due(self) -> bool:
         """Return whether to look now, since something has happened."""

@@ -12,15 +12,17 @@ from collections.abc import Set
 from contextlib import suppress
 
 from fastx_list.agent.accounts import Account
+from fastx_list.agent.arrivals import Arrivals
 from fastx_list.agent.diag import Diag, Kept
 from fastx_list.agent.diag_messages import DiagError
 from fastx_list.agent.door import Unanswered
-from fastx_list.agent.signs import Change, Signs
+from fastx_list.agent.signs import WAITS, Change, Signs
 from fastx_list.agent.subordinates import Payer, payer
 
 # Of a core, for asking on a machine whose sockets change all the time: to ask takes 1 to 5 ms.
 MOST_SECONDS, SHARE = 0.05, 0.01
 MAX_SILENT = 32  # connections that have yet to speak and are asked for, the youngest
+BOUND_SECONDS = 1.0  # in which who has made a socket is to wait there
 # How many sockets there are is the beginning of its file. How many were accepted is read every so
 # many times: it shows when one has taken the place of another.
 _COUNT_BYTES, SELDOM = 32, 4
@@ -47,14 +49,24 @@ class Traffic:
         self._silent: dict[bytes, tuple[float, float]] = {}
         # Whether something may be new.
         self._is_new = False
+        # New sockets of X servers, and until when each is expected to wait, by path and by the
+        # monotonic clock.
+        self._arrivals = Arrivals()
+        self._bound: dict[str, float] = {}
         # Processor time for asking, and how much that took last.
         self._account = Account(MOST_SECONDS, SHARE, time.monotonic())
         self._cost = 0.0
         # Why nothing can be told; None if it can.
         self.problem: str | None = None
 
+    @property
+    def descriptor(self) -> int | None:
+        """Can be read when somebody has made a socket for X clients; ``None`` if nobody tells."""
+        return self._arrivals.descriptor
+
     def begin(self) -> None:
         """Begin a look."""
+        self._arrivals.follow()
         self._was_new = self._counts.are_new() or self._is_new
         self._signs_before, self._signs, self._is_new = self._signs, None, False
 
@@ -62,7 +74,14 @@ class Traffic:
         """Compare from now on with what that look saw; return what of the users whom it has
         ``left_out`` had changed by then."""
         self._signs, before = signs, self._signs_before
-        self._take(frozenset() if signs is None else signs.silent, time.monotonic())
+        now = time.monotonic()
+        self._take(frozenset() if signs is None else signs.silent, now)
+        # The kernel does not count that one which it had begins to wait
+        self._bound = {
+            path: until
+            for path, until in self._bound.items()
+            if until > now and signs is not None and not signs.unix.listeners(path)
+        }
         if not left_out or signs is None or before is None:
             return set()
         self._is_new = self._was_new
@@ -74,9 +93,19 @@ class Traffic:
 
     def changes(self) -> set[Change]:
         """Return what has changed, as a rule once."""
+        return self._arrived() | self._others()
+
+    def _arrived(self) -> set[Change]:
+        """Return by whom X servers' sockets were made: as a rule they wait there already."""
+        arrived = self._arrivals.new()
+        until = time.monotonic() + BOUND_SECONDS
+        self._bound |= dict.fromkeys(arrived, until)
+        return {Change(WAITS, uid) for uid in arrived.values()}
+
+    def _others(self) -> set[Change]:
         if self._signs is None:
             return set()
-        self._is_new |= self._counts.are_new()
+        self._is_new |= self._counts.are_new() or bool(self._bound)
         if not self._is_new and not self._silent:
             return set()
         now = time.monotonic()
@@ -108,6 +137,7 @@ class Traffic:
         self._silent = dict(list(known.items())[-MAX_SILENT:])
 
     def close(self) -> None:
+        self._arrivals.close()
         self._counts.close()
 
     def _spoken(self, signs: Signs, diag: Diag, now: float) -> set[Change]:

@@ -18,7 +18,9 @@ from fastx_list.agent.door import Unanswered
 from fastx_list.agent.signs import Change, Signs
 from fastx_list.agent.sockets import Heard, Sockets
 from fastx_list.agent.traffic import SELDOM, Counts, Traffic
+from fastx_list.agent.x11 import socket_path
 from tests.support import wait_for
+from tests.system.sessions import free_display
 
 COME, LEFT = "a client that has come", "a client that has left"
 WAITS, PATH = "a new socket that waits", "clients of a path"
@@ -206,6 +208,29 @@ def test_a_path_that_was_looked_for_is_told_once_somebody_waits_there(
         unix.listen()
         with socket.socket(socket.AF_UNIX) as another:  # the kernel counts sockets
             assert looking.changes(WAITS) == {WAITS}, another
+
+
+def test_who_makes_a_socket_for_x_clients_is_told_and_again_if_nobody_waited_there_yet(
+    looking: Looking,
+) -> None:
+    path = socket_path(free_display())
+    Path(path).parent.mkdir(mode=0o1777, exist_ok=True)
+
+    def look() -> None:
+        looking.look(lambda sockets: sockets.unix_listeners_at(re.compile(re.escape(path))))
+
+    look()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        try:
+            assert looking.changes(WAITS) == {WAITS}
+            look()
+            server.listen()  # which nobody counts
+            assert looking.changes(WAITS) == {WAITS}
+            look()
+            assert not looking.traffic._bound
+        finally:
+            os.unlink(path)
 
 
 def test_who_comes_to_a_path_and_who_leaves_it_is_told(looking: Looking, tmp_path: Path) -> None:

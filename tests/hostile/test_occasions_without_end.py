@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +18,10 @@ from fastx_list.agent.look import Seen
 from fastx_list.agent.occasions import ALL_SECONDS, ALL_SHARE, LOGIN_SECONDS, LOGIN_SHARE, Occasions
 from fastx_list.agent.signs import Change
 from fastx_list.agent.sockets import Heard, Sockets
+from fastx_list.agent.x11 import socket_path
 from fastx_list.model.session import Start
+from tests.hostile.forging import acting_as
+from tests.system.sessions import User, free_display
 
 HOSTILE, QUIET = 60_001, 60_002
 LOOK_SECONDS = 0.02  # of processor time, that each look takes here
@@ -181,3 +187,41 @@ def test_what_has_happened_to_who_was_left_out_of_a_look_is_an_occasion_after_it
     assert occasions.is_due() and occasions.made_for == {HOSTILE}
     clock.look(occasions)
     assert not occasions.is_due()
+
+
+def test_a_new_x_server_is_told_at_once_though_another_has_used_up_the_time_for_asking(
+    clock: Time, occasions: Occasions, users: list[User]
+) -> None:
+    hostile, quiet, _ = users
+    path = socket_path(free_display())
+    Path(path).parent.mkdir(mode=0o1777, exist_ok=True)
+    watching, sockets = occasions._traffic, Sockets()
+    sockets.unix_listeners_at(re.compile("/tmp/.*X[0-9]+"))
+    clock.look(occasions, NOTHING._replace(signs=sockets.signs))
+    with ExitStack() as stack, socket.socket(socket.AF_UNIX) as server:
+        while watching._account.left >= watching._cost:
+            with acting_as(hostile):
+                stack.enter_context(socket.socket())
+            assert not occasions.is_due()
+        with acting_as(quiet):
+            server.bind(path)
+            stack.callback(Path(path).unlink)
+            server.listen()
+        assert occasions.is_due() and occasions.made_for == {quiet.ids[0]}
+
+
+def test_who_makes_names_without_end_does_not_wake_us_without_end(
+    occasions: Occasions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "ASK_SECONDS", 3600.0)
+        occasions.begin()
+        path = Path(socket_path(free_display()))
+        woken = 0
+        for _ in range(20):
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(str(path))
+            path.unlink()
+            occasions.rest(0.01)
+            woken += bool(occasions._woken)
+        assert woken == 1
