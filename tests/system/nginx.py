@@ -128,6 +128,7 @@ class Nginx:
             "/etc/ssl/private/fastx-list.key": f"{self.place}/certificate.key",
             "/run/fastx-list/": f"{self.place}/",
             "/var/log/nginx/": f"{self.logs}/",
+            "/var/www/html": f"{self.place}/html",
         }
         places = {**more, **{old: new for old, new in usual.items() if old not in more}}
         found = set()

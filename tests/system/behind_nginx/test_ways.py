@@ -45,6 +45,17 @@ def test_the_list_is_there_over_http_1_and_2_and_below_a_path(
     assert answer.status == 308 and answer.headers["Location"] == "https://localhost/api/list?x"
 
 
+def test_who_makes_certificates_finds_over_plain_http_what_it_asks_for(site: Site) -> None:
+    """RFC 8555 section 8.3."""
+    asked = site.place / "html/.well-known/acme-challenge"
+    asked.mkdir(parents=True)
+    (asked / "a-challenge").write_text("its answer", "ascii")
+    for name, status, text in (("a-challenge", 200, b"its answer"), ("another", 404, b"")):
+        question = f"GET /.well-known/acme-challenge/{name} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        answer = site.send(question.encode(), port=site.plain_port, tls=False)
+        assert answer.status == status and text in answer.body
+
+
 def test_the_history_is_there_and_the_metrics_are_not(
     site: Site, token: Token, observe: Observe
 ) -> None:
