@@ -50,6 +50,25 @@ def test_its_id_is_copied_and_history_is_told(tab: Tab, alice: User) -> None:
     assert tab.page.evaluate("navigator.clipboard.readText()") == f"{alice.login}-a"
 
 
+def test_what_it_has_used_since_one_looked_is_drawn_and_said(tab: Tab, alice: User) -> None:
+    tab.page.clock.install()
+    alice.has({"a": {**SESSION, "cpu": 10, "memory": 2**31}, "b": {"command": "unmeasured"}})
+    tab.open(alice)
+    processor, memory = view(tab, "xterm").locator("figure").all()
+    expect(processor).to_contain_text(re.compile("CPU 10 %, the same in the last [0-9]+ s"))
+    tab.page.clock.run_for(180_000)
+    alice.has({"a": {**SESSION, "cpu": 50, "memory": 2**30}, "b": {"command": "unmeasured"}})
+    expect(processor).to_have_text("CPU 50 %, 10 % to 50 % in the last 3 min")
+    expect(memory).to_have_text("Memory 1.0 GiB, 1.0 GiB to 2.0 GiB in the last 3 min")
+    points = str(processor.locator("polyline").get_attribute("points")).split()
+    heights = [float(each.partition(",")[2]) for each in points]
+    assert heights[0] == heights[1] > heights[2] == heights[3]  # a value holds until the next
+    assert points[0].startswith("0.0,") and points[-1].startswith("90.0,")
+    expect(processor.locator("svg")).to_have_attribute("aria-hidden", "true")
+    tab.page.get_by_role("button", name="xterm", exact=True).click()
+    expect(view(tab, "unmeasured").locator("figure:visible")).to_have_count(0)
+
+
 def test_its_user_gives_it_a_name_and_nobody_else(tab: Tab, alice: User, bob: User) -> None:
     alice.has({"a": SESSION})
     bob.has({"b": {"command": "of bob"}})

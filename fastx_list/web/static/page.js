@@ -13,6 +13,7 @@ import { Servers } from "./servers.js";
 import { Table } from "./table.js";
 import { isCode, isToken, pasteInto, tokenFor, tokenIn } from "./token.js";
 import { Truth } from "./truth.js";
+import { Use } from "./use.js";
 import { count, sessions as sessionsOf, shorten, visible } from "./words.js";
 
 const POLL_LIVE = 30_000; // milliseconds; finds a WebSocket that has died without a word
@@ -37,6 +38,7 @@ let told = new Map(); // what the WebSocket said since the last request: whether
 
 const news = new News($("news"));
 const bench = new Bench();
+const use = new Use();
 const backoff = new Backoff();
 const repeater = new Repeater(ask);
 const form = new QueryForm(change);
@@ -48,7 +50,7 @@ const table = new Table($("table"), {
   only: (filter) => form.only(filter),
   label: (filter) => form.label(filter),
   token: () => token,
-  copy: (text, button) => copy(text, button, "Copied."),
+  copy: (text, button) => copy(text, button, "Copied."), use,
   columns: () => change({}, { quietly: true }),
 });
 const past = new Past({ token: () => token, tokenEnded: leave });
@@ -62,6 +64,7 @@ const live = new Live({
   message(text) {
     const { id, data } = JSON.parse(text);
     told.set(id, data === null);
+    if (data) use.take(data);
     bench.took(text);
     repeater.soon();
   },
@@ -177,6 +180,7 @@ function clear() {
   truth.clear();
   form.clear();
   table.clear();
+  use.clear();
   news.clear();
   $("table").hidden = $("empty").hidden = $("refused").hidden = true;
 }
@@ -263,7 +267,7 @@ function show(list, headers, before) {
   if (answered?.rows && !rows.length && total) { // the last page has ended under us
     return change({ start: String(Math.floor((total - 1) / query.limit) * query.limit || "") }, { quietly: true });
   }
-  listed = rows;
+  for (const session of listed = rows) use.take(session);
   const happened = table.show(rows, answered && reasons(rows, total, new Map([...before, ...told])));
   if (answered) news.add(happened);
   else news.say(sessionsOf(total));
@@ -300,9 +304,7 @@ function drawEmpty() {
   drawTable();
 }
 
-function drawTable() {
-  $("table").hidden = !$("rows").children.length;
-}
+const drawTable = () => void ($("table").hidden = !$("rows").children.length);
 
 function drawState() {
   truth.draw(token);

@@ -2,6 +2,7 @@
 // WebSocket tells all of it; how busy each was is what it has told since the page was opened.
 
 import { liveAddress, readQuery, requestFor, send } from "./api.js";
+import { drawLine } from "./chart.js";
 import { keep, kept } from "./keep.js";
 import { Live, Repeater } from "./live.js";
 import { make } from "./table.js";
@@ -17,8 +18,6 @@ const AT_ONCE = 100; // rows, until somebody asks for more
 const FEW = 4; // machines, which are shown before anybody asks
 const WIDE = matchMedia("(min-width: 46rem)"); // but not where they would push the sessions away
 const HOUR = 3_600_000, BETWEEN_SAMPLES = 20_000; // milliseconds
-const WIDTH = 90, HEIGHT = 20; // of a sparkline
-const SVG = "http://www.w3.org/2000/svg";
 
 const used = ({ totalmem, freemem }) => (totalmem && freemem !== null ? (totalmem - freemem) / totalmem : null);
 /** @type {Record<string, (server: any) => any>} What each column is sorted by. */
@@ -154,10 +153,11 @@ export class Servers {
     if (!this.#section.open) return;
     const shown = this.#sorted(servers, anew).slice(0, this.#most);
     const going = new Map(this.#rows);
+    const watched = Math.min(...[...this.#samples.values()].map(([[at]]) => at)); // since when
     shown.forEach((server, index) => {
       const row = this.#rows.get(server.id) ?? this.#make(server.id);
       going.delete(server.id);
-      fill(row, server, this.#samples.get(server.id) ?? []);
+      fill(row, server, this.#samples.get(server.id) ?? [], watched);
       if (this.#body.children[index] !== row) this.#body.insertBefore(row, this.#body.children[index] ?? null);
     });
     for (const [id, row] of going) {
@@ -219,7 +219,7 @@ function sum(servers) {
   ].filter(Boolean).join(" · ");
 }
 
-function fill(row, server, samples) {
+function fill(row, server, samples, watched) {
   const [name, pool, sessions, logins, cpu, hour, memory, load, up] = row.cells;
   const { id, hostname, serverPool, totalmem, loadavg, uptime, problems } = server;
   const share = used(server);
@@ -228,7 +228,7 @@ function fill(row, server, samples) {
   say(sessions, count(server.sessions));
   say(logins, count(server.loggedInUsers));
   gauge(cpu, server.cpu === null ? null : server.cpu / 100, server.cpu === null ? "–" : `${Math.round(server.cpu)} %`);
-  drawLine(hour, samples);
+  drawHour(hour, samples, watched);
   gauge(memory, share, share === null ? "–" : `${(share * totalmem / GIB).toFixed(1)} of ${(totalmem / GIB).toFixed(1)} GiB`);
   say(load, loadavg ? String(loadavg[0]) : "–");
   say(up, uptime === null ? "–" : ago(Date.now() - uptime * 1000).replace(/ ago$/, ""));
@@ -246,23 +246,13 @@ function gauge(cell, share, text) {
   say(value, text);
 }
 
-/** The load over the last hour: time goes to the right, and 100 % is the whole height. */
-function drawLine(cell, samples) {
-  const last = samples[samples.length - 1];
+/** The load over the last hour, or as much of it as one has watched. */
+function drawHour(cell, samples, watched) {
   if (samples.length < 2) return say(cell, "–");
-  const place = ([at, load]) => `${(WIDTH - (last[0] - at) / HOUR * WIDTH).toFixed(1)},${(HEIGHT - 1 - Math.min(100, load) / 100 * (HEIGHT - 2)).toFixed(1)}`;
-  const points = samples.map(place).join(" ");
-  if (!cell.querySelector("svg")) {
-    const line = document.createElementNS(SVG, "svg");
-    line.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
-    line.setAttribute("role", "img");
-    line.append(document.createElementNS(SVG, "polyline"));
-    cell.replaceChildren(line);
-  }
-  const [line] = cell.children;
-  const curve = /** @type {any} */ (line.firstChild);
-  if (curve.getAttribute("points") === points) return;
-  curve.setAttribute("points", points);
+  const [until] = samples[samples.length - 1];
   const loads = samples.map(([, load]) => Math.round(load));
-  line.setAttribute("aria-label", `${Math.min(...loads)} to ${Math.max(...loads)} % since ${ago(samples[0][0])}`);
+  drawLine(cell, samples, {
+    since: Math.max(watched, until - HOUR), until, top: 100,
+    label: `${Math.min(...loads)} to ${Math.max(...loads)} % since ${ago(samples[0][0])}`,
+  });
 }

@@ -1,6 +1,7 @@
 // A session's own view, below its row: all its members, what it is called, how to connect, and what history has of it.
 
 import { claimsOf, requestFor, send } from "./api.js";
+import { drawLine, steps } from "./chart.js";
 import { filterFor } from "./find.js";
 import { make } from "./table.js";
 import { exact, lasting, size, visible } from "./words.js";
@@ -8,26 +9,33 @@ import { exact, lasting, size, visible } from "./words.js";
 const NEVER = new AbortController().signal;
 const HISTORY = { sortBy: "", sortReverse: false, start: "", limit: "1", search: "" };
 
+const CHARTS = [
+  { name: "cpu", label: "CPU", say: (percent) => `${percent} %`, least: 100 },
+  { name: "memory", label: "Memory", say: size, least: 1 },
+];
+
 /** What the view needs of the page. */
 export class SessionViews {
   #on;
   #template = document.body.dataset.connect ?? "";
 
-  /** `on` has token(), admin(), label(filter), only(filter), copy(text, button), and kind(name), which is "times" or "sizes" of
-   * members that are such. */
+  /** `on` has token(), admin(), label(filter), only(filter), copy(text, button), use (see use.js), and kind(name), which is "times"
+   * or "sizes" of members that are such. */
   constructor(on) {
     this.#on = on;
   }
 
-  /** Return the view of this session: an element, and `update(session)`. */
+  /** Return the view of this session: an element, `update(session)`, and `tick()` for what time alone changes. */
   open(session) {
     const members = make("div");
     const past = make("p", { className: "past", role: "status" });
     const actions = make("div", { className: "line" });
-    const element = make("div", {}, actions, members, past);
+    const charts = CHARTS.map((chart) => ({ ...chart, figure: make("figure", {}, make("figcaption", {}, make("b"), make("span", { className: "quiet" })), make("div")) }));
+    const element = make("div", {}, actions, make("div", { className: "charts" }, ...charts.map(({ figure }) => figure)), past, members);
     let shown = session;
     this.#act(actions, () => shown);
     this.#tellPast(past, session.id);
+    const tick = () => charts.forEach((chart) => this.#chart(chart, shown));
     const update = (now) => {
       shown = now;
       members.replaceChildren(this.#members(now));
@@ -35,9 +43,25 @@ export class SessionViews {
       const address = connectAddress(this.#template, now);
       link.hidden = !address;
       if (address) link.href = address;
+      tick();
     };
     update(session);
-    return { element, update };
+    return { element, update, tick };
+  }
+
+  /** What the session has used since one has looked: in words, and as a line. */
+  #chart({ figure, name, label, say, least }, session) {
+    const now = Date.now(), samples = this.#on.use.of(session.id, name, now);
+    figure.hidden = session[name] === null || session[name] === undefined || !samples.length;
+    if (figure.hidden) return;
+    const values = samples.map(([, value]) => value), [lowest, highest] = [Math.min(...values), Math.max(...values)];
+    const since = samples[0][0], [caption, place] = figure.children;
+    const range = lowest === highest ? "the same" : `${say(lowest)} to ${say(highest)}`;
+    const words = [`${label} ${say(session[name])}`, `, ${range} in the last ${lasting((now - since) / 1000)}`];
+    words.forEach((text, index) => {
+      if (caption.children[index].textContent !== text) caption.children[index].textContent = text;
+    });
+    drawLine(place, steps(samples, now), { since, until: now, top: Math.max(least, highest) });
   }
 
   #act(actions, session) {
@@ -98,18 +122,19 @@ export class SessionViews {
   /** Every member as the API names it, in full. */
   #members({ params, ...members }) {
     const all = [...Object.entries(members), ...Object.entries(params ?? {}).map(([name, value]) => [`params.${name}`, value])];
-    return make("dl", {}, ...all.map(([name, value]) => {
-      const kind = value === null ? undefined : this.#on.kind(name);
+    const unknown = all.filter(([, value]) => value === null).map(([name]) => visible(name)).join(", ");
+    return make("dl", {}, ...all.filter(([, value]) => value !== null).map(([name, value]) => {
+      const kind = this.#on.kind(name);
       const text = kind === "times" ? exact(value) : kind === "sizes" ? `${value} (${size(value)})`
         : typeof value === "string" ? value : JSON.stringify(value);
       const [term, said] = [name, text].map((part) => make("bdi", { textContent: visible(part) }));
-      const filter = value === null || kind === "times" || name === "id" ? null : filterFor(name, value);
+      const filter = kind === "times" || name === "id" ? null : filterFor(name, value);
       const only = filter === null ? [] : [make("button", {
         type: "button", className: "only", textContent: "only", ariaLabel: `Show only ${visible(this.#on.label(filter))}`,
       })];
       only[0]?.addEventListener("click", () => this.#on.only(filter));
-      return make("div", {}, make("dt", {}, term), make("dd", { className: value === null ? "nothing" : "" }, said, ...only));
-    }));
+      return make("div", {}, make("dt", {}, term), make("dd", {}, said, ...only));
+    }), unknown ? make("div", { className: "unknown" }, make("dt", { textContent: "not known" }), make("dd", { textContent: unknown })) : "");
   }
 }
 

@@ -199,6 +199,7 @@ export class Table {
     for (const [id, row] of this.#rows) {
       if (row.goneAt && row.goneAt <= now) this.#remove(id, row);
       else for (const time of row.times) setTime(time, now);
+      if (row.details) row.view.tick();
     }
     for (const [element, until] of this.#fresh) {
       if (until > now) continue;
