@@ -95,13 +95,17 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def unmeasured() -> Iterator[None]:
-    """Halts coverage where it would take three times as long. In a process of xdist's there are
-    two, of which pytest-cov's own ``no_cover`` halts one, and then the other one goes on."""
+    """Halts coverage where it would take three times as long, also in the processes that are
+    started. In a process of xdist's there are two, of which pytest-cov's own ``no_cover`` halts
+    one, and then the other one goes on."""
     halted: list[Coverage] = []
+    measured = dict(MEASURED)
+    MEASURED.clear()
     while (running := Coverage.current()) is not None:
         running.stop()
         halted.append(running)
     yield
+    MEASURED.update(measured)
     for each in reversed(halted):
         each.start()
 

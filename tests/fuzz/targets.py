@@ -22,7 +22,8 @@ from tests.fuzz.headers import ETAG
 from tests.fuzz.world import settings
 
 WAIT_SECONDS = 120.0  # for an answer; the machine may be busy with other things
-QUIET_SECONDS = 0.3  # after which the client of a WebSocket that sends nothing more hangs up
+# Of a WebSocket's client, and the answer, before which comes all that it is told first
+PING, PONG = b"\x89\x84\0\0\0\0wait", b"\x8a\x04wait"
 _NAME = re.compile(rb"[A-Za-z0-9-]+\Z")
 
 
@@ -152,8 +153,9 @@ def over_the_wire(port: int, asked: Asked) -> list[Answer]:
             if asked.target == "live" and asked.is_whole:
                 _read(wire, came, WAIT_SECONDS, b"\r\n\r\n")
                 if came.startswith(b"HTTP/1.1 101"):
+                    wire.sendall(PING)
+                    _read(wire, came, WAIT_SECONDS, PONG)
                     wire.sendall(asked.after)
-                    _read(wire, came, QUIET_SECONDS)
             wire.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # it has hung up; what it said before can still be read
