@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fastx_list.store.sqlite_harm import identity as real_identity
 from tests.simulation.clock import clock
 
 # What SQLite says of each kind of failure
@@ -31,25 +32,13 @@ class Cue:
 
 
 class Connection(sqlite3.Connection):
-    """A connection of one process of the history."""
+    """A connection of one process of the history, while nothing befalls anybody."""
 
     def begin(self, disk: Disk, owner: str) -> None:
         self.disk = disk
         self.owner = owner
         self.is_writing = False  # within BEGIN IMMEDIATE
         self.is_dead = False  # its process was killed
-
-    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-        if sql.startswith("PRAGMA busy_timeout"):
-            sql = "PRAGMA busy_timeout = 0"  # nobody else runs while one waits
-        if self.disk.is_calm:
-            return super().execute(sql, *parameters)
-        if self.is_dead:
-            raise Killed
-        cue = self.disk.next_cue(self.owner)
-        if cue is not None:
-            return self._fail(cue, sql, *parameters)
-        return self._try(sql, *parameters)
 
     def _try(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
         """Run a statement under the conditions of the disk."""
@@ -95,6 +84,18 @@ class Connection(sqlite3.Connection):
         raise sqlite3.OperationalError(LOCKED if cue.kind == "locked" else BROKEN)
 
 
+class TroubledConnection(Connection):
+    """The same, while something does."""
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if self.is_dead:
+            raise Killed
+        cue = self.disk.next_cue(self.owner)
+        if cue is not None:
+            return self._fail(cue, sql, *parameters)
+        return self._try(sql, *parameters)
+
+
 CONDITIONS = ("full", "read-only", "unreadable", "locked")
 KINDS = ("broken", "broken after", "full", "locked", "torn", "killed", "killed after")
 
@@ -110,6 +111,7 @@ class Disk:
     connections: dict[str, list[Connection]] = field(default_factory=dict)  # by process
     _cues: dict[str, Cue] = field(default_factory=dict)  # by process
     _copies: int = 0  # that were made
+    identity: tuple[int, int] | None = None  # of the file, once it was asked for
 
     def set_condition(self, condition: str | None) -> None:
         self.condition = condition
@@ -132,7 +134,7 @@ class Disk:
             return None
         self.set_cue(owner, None)
         if cue.kind.startswith("killed"):
-            self.is_calm = False  # until the process is buried
+            self._be_calm(False)  # until the process is buried
         return cue
 
     def calm_down(self) -> None:
@@ -153,7 +155,19 @@ class Disk:
 
     def _look(self) -> None:
         dead = any(each.is_dead for them in self.connections.values() for each in them)
-        self.is_calm = self.condition is None and not self._cues and not dead
+        self._be_calm(self.condition is None and not self._cues and not dead)
+
+    def _be_calm(self, is_calm: bool) -> None:
+        if is_calm != self.is_calm:
+            self.is_calm = is_calm
+            for them in self.connections.values():
+                for each in them:
+                    each.__class__ = self.kind
+
+    @property
+    def kind(self) -> type[Connection]:
+        """The class of connections now."""
+        return Connection if self.is_calm else TroubledConnection
 
     def open(self) -> sqlite3.Connection:
         """Return a connection of nobody's to the database."""
@@ -189,6 +203,7 @@ class Disk:
             source.close()
 
     def remove(self) -> None:
+        self.identity = None
         for suffix in SUFFIXES:
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
@@ -201,9 +216,18 @@ class Disk:
 current = Disk(Path())  # that of the history that runs
 
 
+def identity(file: Path) -> tuple[int, int] | None:
+    """See :func:`fastx_list.store.sqlite_harm.identity`. Only what is done here changes it."""
+    if file is not current.path:
+        return real_identity(file)
+    if current.identity is None:
+        current.identity = real_identity(file)
+    return current.identity
+
+
 def connect(path: Path, **options: Any) -> sqlite3.Connection:
     """Open a connection of the process whose turn it is, which waits for nobody."""
-    connection = sqlite3.connect(path, **{**options, "timeout": 0, "factory": Connection})
+    connection = sqlite3.connect(path, **{**options, "timeout": 0, "factory": current.kind})
     assert isinstance(connection, Connection)
     connection.begin(current, current.acting)
     connection.create_function("randomblob", 1, clock.random_bytes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -141,11 +141,10 @@ class AgentProcess(Process):
         looker = TurnTaker(self.agent.look, self)
         self._greenlet = greenlet(lambda: self._run(looker))
 
-    def is_alone(self, processes: Iterable[Process]) -> bool:
-        """Whether none of ``processes`` runs but this one. Under a new name it is another one, who
-        waits for the end of the old one's lease."""
-        itself = self if self.holder == self.stored_holder else None
-        return not any(each.runs for each in processes if each is not itself)
+    def is_alone(self, running: Sequence[Process]) -> bool:
+        """Whether nobody runs but this one. Under a new name it is another one, who waits for the
+        end of the old one's lease."""
+        return not running or (self.holder == self.stored_holder and running == [self])
 
     def _run(self, looker: Looker) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -124,4 +125,12 @@ def runner() -> Iterator[Runner]:
     with tempfile.TemporaryDirectory(dir=memory) as name, simulated():
         runner = Runner(Path(name))
         runner.prepare()
-        yield runner
+        gc.collect()
+        gc.freeze()
+        threshold = gc.get_threshold()
+        gc.set_threshold(100_000)  # each history leaves little, and as a whole
+        try:
+            yield runner
+        finally:
+            gc.set_threshold(*threshold)
+            gc.unfreeze()

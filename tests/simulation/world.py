@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from tests.simulation.steps import Step
 LEASE = 8.0  # seconds of a server's lease
 SETTLING = 60  # seconds within which all is as it should be, once nothing befalls it any more
 TOKEN_SECONDS = 10**6  # until a token expires
+_DUE = attrgetter("due")
 
 
 class Copy(NamedTuple):
@@ -78,8 +80,9 @@ class World:
 
     def advance(self, seconds: float, nobody_runs: bool = False) -> None:
         cannot = nobody_runs or self.disk.condition is not None
+        running = [each for each in self.processes if each.runs]
         for agent in self.agents:
-            agent.silence.advance(seconds, cannot or agent.is_alone(self.processes))
+            agent.silence.advance(seconds, cannot or agent.is_alone(running))
         clock.now += seconds
 
     def run(self, seconds: float, seed: int) -> None:
@@ -88,7 +91,7 @@ class World:
         end = clock.now + seconds
         while True:
             ready = [each for each in self.processes if each.runs and not each.is_busy]
-            process = min(ready, key=lambda each: each.due, default=None)
+            process = min(ready, key=_DUE, default=None)
             if process is None or process.due > end:
                 break
             self.advance(max(0.0, process.due - clock.now))
