@@ -14,11 +14,13 @@ from collections.abc import Callable, Hashable, Mapping, Set
 from functools import lru_cache
 from typing import Generic, TypeVar
 
+from fastx_list.agent.door import Unanswered
 from fastx_list.agent.files import read_beginning
 from fastx_list.agent.process import NOBODY, Process, by_age, read_stat, read_uid, young_since
 from fastx_list.agent.subordinates import Payer
 
 MAX_YOUNG = 200  # processes of a user that are looked at again though it is not their turn
+MAX_NEWER = 1000  # that have begun since a look and are looked at before the next one
 # An older process is looked at again every so many looks; of those that follow sooner one counts
 TURNS, TURN_SECONDS = 20, 0.5
 
@@ -118,6 +120,16 @@ class Processes:
             for pid in self._young | asked
             if (process := self.by_pid.get(pid)) and process.stat.start > since
         }
+
+    def newer(self) -> list[Process]:
+        """Return those that have begun since the last look, which knows nothing of them. Raises
+        :class:`fastx_list.agent.door.Unanswered` if that cannot be known now."""
+        try:
+            listed = os.listdir("/proc")
+        except OSError as error:
+            raise Unanswered(f"the processes: {error.strerror}") from None
+        new = sorted(_pids({*listed} - self._listed))[:MAX_NEWER]
+        return [each for pid in new if (each := self._look_at(pid)) is not None]
 
     def take(self, changes: Mapping[int, Process | None]) -> None:
         """Take note that there are other processes, or none, by pid."""

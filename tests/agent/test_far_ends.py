@@ -21,9 +21,13 @@ SERVER = cast(Any, SimpleNamespace(pid=1))
 class Simulated:
     """A machine with processes that have sockets open, and the other ends of these."""
 
-    holds: Mapping[str, set[int]] = field(default_factory=dict)  # by the process's name
+    # By the process's name, the oldest first
+    holds: Mapping[str, set[int]] = field(default_factory=dict)
+    parents: Mapping[str, str] = field(default_factory=dict)
+    newer: tuple[str, ...] = ()  # have begun since the look has
     ends: dict[int, OtherEnd] = field(default_factory=dict)
     accepted: frozenset[int] = frozenset()
+    ports: Mapping[int, int] = field(default_factory=dict)  # of those that listen or were accepted
     asked: int = 0
     is_busy: bool = False
     most: int = 10_000  # that there is time to ask about
@@ -33,11 +37,28 @@ class Simulated:
         self.limits = SimpleNamespace(
             spending=lambda payer: nullcontext(), has_time=lambda: self.asked < self.most
         )
-        self.processes = [
-            SimpleNamespace(pid=pid, payer=7, stat=SimpleNamespace(name=name))
-            for pid, name in enumerate(self.holds, start=2)
+        pids = {name: pid for pid, name in enumerate(self.holds, start=2)}
+        started = [
+            SimpleNamespace(
+                pid=pid,
+                uid=7,
+                payer=7,
+                stat=SimpleNamespace(name=name, parent=pids.get(self.parents.get(name, ""), 0)),
+            )
+            for name, pid in pids.items()
         ]
-        self.listing = SimpleNamespace(by_user=SimpleNamespace(of=lambda uid: self.processes))
+        older = [each for each in started if each.stat.name not in self.newer]
+        self.processes = {each.pid: each for each in older}
+        self.listing = SimpleNamespace(
+            by_user=SimpleNamespace(of=lambda uid: older),
+            newer=lambda: [each for each in started if each.stat.name in self.newer],
+        )
+
+    def parent_name(self, process: Any) -> str:
+        return self.parents.get(process.stat.name, "")
+
+    def children(self, pid: int) -> list[Any]:
+        return [each for each in self.processes.values() if each.stat.parent == pid]
 
     def sockets(self, process: Any) -> Any:
         return self
@@ -50,6 +71,13 @@ class Simulated:
 
     def tcp_accepted(self) -> frozenset[int]:
         return self.accepted
+
+    def tcp_inodes(self) -> Mapping[int, int]:
+        return self.ports
+
+    def tcp_listeners(self) -> Mapping[int, Mapping[int, int]]:
+        listening = {each: port for each, port in self.ports.items() if each not in self.accepted}
+        return {port: {each: 7} for each, port in listening.items()}
 
     def held_sockets(self, process: Any) -> Any:
         if process.stat.name == "sshd-locked":
@@ -106,6 +134,55 @@ def test_behind_a_relay_it_is_where_all_that_it_has_accepted_comes_from(
     assert come_from(machine, 1) == (address,)
 
 
+OVER_SSH = {"xpra": "sh", "sh": "sshd-session"}
+
+
+def test_of_what_somebody_runs_over_ssh_it_is_where_they_come_from() -> None:
+    ends = {1: OtherEnd("local", 7, 50), 100: OtherEnd("192.0.2.9")}
+    holds = {"sshd-session": {100}, "sh": set[int](), "xpra": {50}}
+    machine = Simulated(holds, OVER_SSH, ends=ends, accepted=frozenset({100}))
+    assert come_from(machine, 1) == ("192.0.2.9",)
+    machine.parents = {**OVER_SSH, "sh": "bash"}
+    machine.__post_init__()
+    assert come_from(machine, 1) == ("local",)
+
+
+def test_whatever_it_is_called() -> None:
+    ends = {1: OtherEnd("127.0.0.1", 7, 50), 100: OtherEnd("192.0.2.9")}
+    holds: dict[str, set[int]] = {"sshd-session": {100}, "forward": {50}}
+    parents = {"forward": "sshd-session"}
+    machine = Simulated(holds, parents, ends=ends, accepted=frozenset({100}))
+    assert come_from(machine, 1) == ("192.0.2.9",)
+
+
+def test_what_a_server_of_ssh_has_accepted_for_a_tunnel_the_other_way_is_no_client_of_it() -> None:
+    ends = {1: OtherEnd("127.0.0.1", 7, 50), 100: OtherEnd("192.0.2.9"), 101: OtherEnd("127.0.0.1")}
+    holds, ports = {"sshd": {50, 100, 101, 60}}, {100: 22, 101: 6010, 60: 6010}
+    machine = Simulated(holds, ends=ends, accepted=frozenset({100, 101}), ports=ports)
+    assert come_from(machine, 1) == ("192.0.2.9",)
+
+
+def test_what_was_there_when_a_relay_forked_is_its_elders() -> None:
+    ends = {1: OtherEnd("127.0.0.1", 7, 50), 2: OtherEnd("127.0.0.1", 7, 51)}
+    ends |= {100: OtherEnd("192.0.2.1"), 101: OtherEnd("192.0.2.9")}
+    holds = {"guacd": {100, 101}, "vnc": {100, 50}, "vnc 2": {100, 101, 51}}
+    parents = {"vnc": "guacd", "vnc 2": "guacd"}
+    machine = Simulated(holds, parents, ends=ends, accepted=frozenset({100, 101}))
+    assert come_from(machine, 1) == ("192.0.2.1",)
+    assert come_from(machine, 2) == ("192.0.2.9",)
+    holds["vnc"].add(101)  # as if both had come at once: nobody can tell whose is which
+    machine.relays.begin()
+    assert come_from(machine, 1) == come_from(machine, 2) == ("127.0.0.1",)
+
+
+def test_a_relay_may_have_begun_while_others_were_looked_at() -> None:
+    """What is missed when a client comes would be told for as long as it stays."""
+    machine = behind("192.0.2.9")
+    machine.newer = ("websockify",)
+    machine.__post_init__()
+    assert come_from(machine, 1) == ("192.0.2.9",)
+
+
 def test_relays_may_be_behind_relays_and_go_round_in_no_circle() -> None:
     machine = behind("192.0.2.9")
     machine.ends[100] = OtherEnd("127.0.0.1", 7, 50)
@@ -125,7 +202,9 @@ def test_relays_with_many_connections_each_are_gone_through_once() -> None:
         }
     opened = {"xrdp": [50], "python": made[0], "guacd": made[1]}
     holds = {name: {*opened[name], *accepted[name]} for name in accepted}
-    machine = Simulated(holds, ends, frozenset(each for some in accepted.values() for each in some))
+    machine = Simulated(
+        holds, ends=ends, accepted=frozenset(each for some in accepted.values() for each in some)
+    )
     assert come_from(machine, 1) == ("192.0.2.9",)
     assert machine.asked == 1 + 3 * MAX_ACCEPTED
 

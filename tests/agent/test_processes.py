@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 
 import pytest
 
 from fastx_list.agent import processes as processes_module
+from fastx_list.agent.door import Unanswered
 from fastx_list.agent.process import NOBODY, TICKS, Process, Stat
 from fastx_list.agent.processes import TURNS, Processes
 
@@ -113,6 +115,25 @@ def test_a_process_that_was_counted_before_it_was_listed_is_found_at_the_next_lo
     made.listed.append(8)
     processes.look()
     assert 8 in processes.by_pid
+
+
+def test_what_has_begun_since_the_look_can_be_asked_for_and_is_found_by_the_next_one(
+    proc: Callable[..., Proc], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, processes = proc(p1="init"), Processes()
+    processes.look()
+    made.stats[2] = Stat("xrdp", "S", 1, 200)
+    made.listed += [2, 3]  # the second has ended meanwhile
+    assert pids(processes.newer()) == [2] and list(processes.by_pid) == [1]
+    processes.look()
+    assert processes.newer() == [] and list(processes.by_pid) == [1, 2]
+
+    def full(path: str) -> list[str]:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr("os.listdir", full)
+    with pytest.raises(Unanswered):
+        processes.newer()
 
 
 def test_what_only_changes_what_it_does_stays_the_same_process(proc: Callable[..., Proc]) -> None:

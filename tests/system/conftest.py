@@ -12,6 +12,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.support import Processes, Service, fetch, needs_root, program, release_has, wait_for
+from tests.system.elsewhere import Other, Ssh, make_others
 from tests.system.feed import Feed
 from tests.system.rdp import WINDOW_MANAGER, Xrdp
 from tests.system.servers import LOGINS, SECONDS, Account, Desk, end_all, remove, spare_display
@@ -69,6 +70,17 @@ def daemons(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     processes = Processes(tmp_path_factory.mktemp("logs"))
     yield processes
     processes.stop()
+
+
+@pytest.fixture(scope="module")
+def others(daemons: Processes) -> list[Other]:
+    """Two machines that are connected to ours."""
+    return make_others(daemons)
+
+
+@pytest.fixture(scope="module")
+def ssh(place: Path, daemons: Processes) -> Ssh:
+    return Ssh(place, daemons)
 
 
 @pytest.fixture(scope="module")

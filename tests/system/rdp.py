@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support import Processes, free_port, lacks_package, missing, program, wait_for
+from tests.system.elsewhere import Other
 from tests.system.servers import SECONDS, Account, Desk, is_listening
 
 FIRST_DISPLAY = 210
@@ -34,7 +35,7 @@ def make_certificate(key: Path, certificate: Path) -> None:
 
 
 class Xrdp:
-    """A running xrdp and its session manager; both can only be reached from this machine."""
+    """A running xrdp and its session manager; who comes from another machine reaches xrdp."""
 
     def __init__(self, place: Path, processes: Processes) -> None:
         self._processes = processes
@@ -77,7 +78,7 @@ class Xrdp:
         window_manager.chmod(0o755)
         self._set(
             "xrdp.ini",
-            port=f"tcp://127.0.0.1:{self.port}",
+            port=f"tcp://:{self.port}",
             certificate=certificate,
             key_file=key,
             LogFile=logs / "xrdp.log",
@@ -113,14 +114,21 @@ class Xrdp:
         path.write_text(text, encoding="utf-8")
 
     def connect(
-        self, desk: Desk, account: Account, kind: str, size: str = "1024x768", *options: str
+        self,
+        desk: Desk,
+        account: Account,
+        kind: str,
+        size: str = "1024x768",
+        *options: str,
+        at: Other | None = None,
     ) -> subprocess.Popen[bytes]:
         """Open a window on ``account``'s session on an X server of ``kind``, which starts if there
-        is none yet."""
+        is none yet; ``at`` another machine, or at this one."""
         return self._processes.start(
             [
+                *([] if at is None else at.enter),
                 self._client,
-                f"/v:127.0.0.1:{self.port}",
+                f"/v:{'127.0.0.1' if at is None else at.here}:{self.port}",
                 f"/u:{account.login}",
                 f"/p:{account.password}",
                 f"/d:{kind}",

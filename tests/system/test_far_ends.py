@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from tests.support import Processes, Service, end, free_port, needs_root, program, wait_for
+from tests.support import Processes, Service, end, free_port, program, wait_for
+from tests.system.elsewhere import Other, Ssh
 from tests.system.servers import SECONDS, Account, is_listening, listed
 from tests.system.sessions import start_vnc
 
-# TEST-NET of RFC 2544: our address on the way to each, and theirs
-OTHERS = (("198.18.77.1", "198.18.77.2"), ("198.18.78.1", "198.18.78.2"))
 # Goes on as a viewer does until the server asks for nothing more, RFC 6143, section 7.1
 HELLO = """
 from time import sleep
@@ -40,62 +38,59 @@ import os, subprocess, sys
 relay = subprocess.Popen(sys.argv[1:], stdin=-1, stdout=-1)
 hello(lambda: os.read(relay.stdout.fileno(), 99), lambda data: os.write(relay.stdin.fileno(), data))
 """
-
-
-class Other:
-    """A machine that is connected to ours alone."""
-
-    def __init__(self, name: str, ours: str, address: str, processes: Processes) -> None:
-        self.here, self.address = ours, address
-        self._processes = processes
-        ip = program("ip", "iproute2")
-        wait = processes.start(["unshare", "--net", "sleep", "600"], name)
-        self._enter = ["nsenter", "--net", "--target", str(wait.pid)]
-        own = Path("/proc/self/ns/net").readlink()
-        place = Path(f"/proc/{wait.pid}/ns/net")
-        wait_for("its network", lambda: place.readlink() != own)
-        cable = f"link add {name} type veth peer name eth0 netns {wait.pid}"
-        subprocess.run([ip, *cable.split()], check=True)
-        for enter, end_of_it, each in (([], name, ours), (self._enter, "eth0", address)):
-            commands = (f"addr add {each}/24 dev {end_of_it}", f"link set {end_of_it} up")
-            for command in commands:
-                subprocess.run([*enter, ip, *command.split()], check=True)
-
-    def start(self, script: str, *arguments: object) -> subprocess.Popen[bytes]:
-        command = [*self._enter, sys.executable, "-c", HELLO + script, *map(str, arguments)]
-        return self._processes.start(command, f"client-{self.address}")
+# As guacd 1.6 does (guacd/proc.c, connection.c): it forks for each connection, which each child has
+# open as well from then on, and copies to and fro between that and what it shares with the child
+GUACD = """
+import os, socket, sys
+from threading import Thread
+def copy(one, other):
+    try:
+        while data := one.recv(4096):
+            other.sendall(data)
+    finally:
+        other.shutdown(socket.SHUT_WR)
+def relay(one, other):
+    threads = [Thread(target=copy, args=each) for each in ((one, other), (other, one))]
+    for thread in threads:
+        thread.start()
+    return threads
+def call(name):
+    with open("/proc/self/comm", "w") as comm:
+        comm.write(name)
+call("guacd")
+server, kept = socket.create_server(("", int(sys.argv[1]))), []
+while True:
+    kept.append(server.accept()[0])
+    ours, theirs = socket.socketpair()
+    if not os.fork():
+        call("vnc")
+        ours.close()
+        viewer = socket.create_connection(("127.0.0.1", int(sys.argv[2])))
+        [thread.join() for thread in relay(theirs, viewer)]
+        os._exit(0)
+    theirs.close()
+    relay(kept[-1], ours)
+"""
 
 
 @pytest.fixture
-def others(processes: Processes) -> Iterator[list[Other]]:
-    needs_root()
-    if subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode:
-        pytest.skip("namespaces may not be made here")
-    yield [Other(f"fastxl{each}", *OTHERS[each], processes) for each in range(2)]
+def start(processes: Processes) -> Callable[..., subprocess.Popen[bytes]]:
+    """Starts a script at another machine."""
 
+    def start(other: Other, script: str, *arguments: object) -> subprocess.Popen[bytes]:
+        command = [*other.enter, sys.executable, "-c", HELLO + script, *map(str, arguments)]
+        return processes.start(command, f"client-{other.address}")
 
-def _sshd(place: Path, processes: Processes) -> int:
-    """Start one that lets the user ``root`` in with the key ``id``; return its port."""
-    sshd, keygen = program("sshd", "openssh-server"), program("ssh-keygen", "openssh-client")
-    for key in ("host", "id"):
-        subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", place / key], check=True)
-    port, config = free_port(), place / "sshd_config"
-    config.write_text(
-        f"Port {port}\nHostKey {place}/host\nPidFile none\nStrictModes no\nPermitRootLogin yes\n"
-        f"AuthorizedKeysFile {place}/id.pub\n"
-    )
-    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    processes.start([sshd, "-D", "-e", "-f", str(config)], "sshd")
-    wait_for("sshd", lambda: is_listening(port), SECONDS)
-    return port
+    return start
 
 
 def test_clients_come_from_their_own_machines_also_through_relays(
     watched: Service,
     users: list[Account],
     others: list[Other],
+    ssh: Ssh,
     processes: Processes,
-    tmp_path: Path,
+    start: Callable[..., subprocess.Popen[bytes]],
 ) -> None:
     one, two = others
     user, web_port = users[0], free_port()
@@ -105,26 +100,18 @@ def test_clients_come_from_their_own_machines_also_through_relays(
     wait_for("websockify", lambda: is_listening(web_port), SECONDS)
     listed(watched, user, clients=0, clientAddresses=[])
 
-    first = one.start(DIRECT, one.here, vnc.port)
+    first = start(one, DIRECT, one.here, vnc.port)
     listed(watched, user, clients=1, clientAddresses=[one.address])
-    second = two.start(BY_WEBSOCKET, two.here, web_port)
+    second = start(two, BY_WEBSOCKET, two.here, web_port)
     listed(watched, user, clients=2, clientAddresses=[one.address, two.address])
-    third = one.start(BY_WEBSOCKET, one.here, web_port)
+    third = start(one, BY_WEBSOCKET, one.here, web_port)
     listed(watched, user, clients=3, clientAddresses=[one.address, two.address])
     for client in (first, second, third):
         end(client)
     listed(watched, user, clients=0, clientAddresses=[])
 
-    ssh = [
-        program("ssh", "openssh-client"),
-        "-p",
-        _sshd(tmp_path, processes),
-        "-i",
-        tmp_path / "id",
-    ]
-    options = "-F none -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no"
-    through = [*ssh, *options.split(), "-W", f"127.0.0.1:{vnc.port}", f"root@{two.here}"]
-    tunnel = two.start(BY_COMMAND, *through)
+    through = [*ssh.command, "-p", ssh.port, "-W", f"127.0.0.1:{vnc.port}", f"root@{two.here}"]
+    tunnel = start(two, BY_COMMAND, *through)
     listed(watched, user, clients=1, clientAddresses=[two.address])
     here = processes.start(
         [sys.executable, "-c", HELLO + DIRECT, "127.0.0.1", str(vnc.port)], "here"
@@ -134,3 +121,27 @@ def test_clients_come_from_their_own_machines_also_through_relays(
     assert re.search(rf"127\.0\.0\.1 {re.escape(two.address)}", told), told
     for client in (tunnel, here):
         end(client)
+
+
+def test_who_comes_through_a_simulated_guacd_is_a_client_from_where_they_are(
+    watched: Service,
+    users: list[Account],
+    others: list[Other],
+    processes: Processes,
+    start: Callable[..., subprocess.Popen[bytes]],
+) -> None:
+    one, two = others
+    user, port = users[1], free_port()
+    vnc = start_vnc(processes, user)
+    guacd = ["/usr/bin/python3", "-c", GUACD, str(port), str(vnc.port)]
+    # It runs as another user and speaks RFB over TCP, as any viewer
+    processes.start(guacd, "guacd", user="daemon", group="daemon", extra_groups=[])
+    wait_for("guacd", lambda: is_listening(port), SECONDS)
+    first = start(one, DIRECT, one.here, port)
+    listed(watched, user, clients=1, clientAddresses=[one.address])
+    second = start(two, DIRECT, two.here, port)
+    listed(watched, user, clients=2, clientAddresses=[one.address, two.address])
+    end(first)
+    listed(watched, user, clients=1, clientAddresses=[two.address])
+    end(second)
+    listed(watched, user, clients=0, clientAddresses=[])

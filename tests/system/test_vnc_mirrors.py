@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,19 +89,6 @@ def test_who_comes_through_websockify_is_one_client(
             browser.send(b"\1\1")
             listed(watched, user, clients=1)
         listed(watched, user, clients=0)
-
-
-def test_who_comes_through_a_simulated_guacd_is_one_client(
-    watched: Service, processes: Processes, users: list[Account]
-) -> None:
-    vnc = start_vnc(processes, users[1])
-    listed(watched, users[1], clients=0)
-    # It runs as another user and speaks RFB over TCP, as any viewer
-    with socket.create_connection(("127.0.0.1", vnc.port)) as guacd:
-        assert guacd.recv(12) == b"RFB 003.008\n"
-        guacd.send(b"RFB 003.008\n\1\1")
-        listed(watched, users[1], clients=1)
-    listed(watched, users[1], clients=0)
 
 
 def test_a_server_of_no_kind_is_named_with_its_port(

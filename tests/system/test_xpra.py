@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from tests.support import Processes, Service, end, free_port, program, wait_for
+from tests.system.elsewhere import Other, Ssh
 from tests.system.feed import Feed
 from tests.system.servers import (
     SECONDS,
@@ -130,10 +131,10 @@ def test_a_rootless_session_is_followed_from_start_to_stop(
     lived_once(feed, session)
 
 
-def test_a_desktop_is_a_desktop_of_the_size_that_it_has_now(
-    watched: Service, xpra: Xpra, desk: Desk, users: list[Account]
+def test_a_desktop_is_a_desktop_of_the_size_that_it_has_now_also_from_another_machine(
+    watched: Service, xpra: Xpra, desk: Desk, users: list[Account], others: list[Other], ssh: Ssh
 ) -> None:
-    user, display = users[1], spare_display()
+    user, display, other = users[1], spare_display(), others[0]
     xpra.start(user, "start-desktop", f":{display}", "--start-child=openbox")
     session = listed(
         watched, user, command="openbox", windowMode="desktop", clients=0, geometry="1280x800"
@@ -141,8 +142,8 @@ def test_a_desktop_is_a_desktop_of_the_size_that_it_has_now(
     assert session["display"] == display and session["serverPid"] == server_of(user).pid
     assert session["appPid"] == named(user.processes, "openbox")[0].pid
     xpra.await_sessions(user, display)
-    client = xpra.attach(user, desk, f":{display}", "one")
-    listed(watched, user, clients=1)
+    client = xpra.attach_from(other, user, desk, display, ssh)
+    listed(watched, user, clients=1, clientAddresses=[other.address])
     resize(user, display, 800, 600)
     listed(watched, user, clients=1, geometry="800x600")
     end(client)

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.support import Service, end, wait_for
+from tests.system.elsewhere import Other
 from tests.system.feed import Feed
 from tests.system.rdp import FIRST_DISPLAY, WINDOW_MANAGER, Xrdp
 from tests.system.servers import (
@@ -127,16 +128,22 @@ def test_a_session_is_followed_from_log_in_to_log_out(
 
 
 def test_a_window_that_takes_over_from_another_one_is_a_connect_and_a_disconnect(
-    watched: Service, xrdp: Xrdp, desk: Desk, users: list[Account]
+    watched: Service, xrdp: Xrdp, desk: Desk, users: list[Account], others: list[Other]
 ) -> None:
-    user = users[1]
-    first_window = xrdp.connect(desk, user, "Xorg")
+    user, (one, two) = users[1], others
+    first_window = xrdp.connect(desk, user, "Xorg", at=one)
     first = listed(
-        watched, user, clients=1, geometry="1024x768", command=WINDOW_MANAGER, lastDisconnect=None
+        watched,
+        user,
+        clients=1,
+        clientAddresses=[one.address],
+        geometry="1024x768",
+        command=WINDOW_MANAGER,
+        lastDisconnect=None,
     )
     began = time.time() * 1000
-    window = xrdp.connect(desk, user, "Xorg", "900x700")
-    taken = listed(watched, user, clients=1, geometry="900x700")
+    window = xrdp.connect(desk, user, "Xorg", "900x700", at=two)
+    taken = listed(watched, user, clients=1, clientAddresses=[two.address], geometry="900x700")
     assert taken["id"] == first["id"]
     assert began <= taken["lastDisconnect"] <= taken["lastConnect"] <= time.time() * 1000
     assert first_window.wait(SECONDS) is not None
@@ -146,15 +153,18 @@ def test_a_window_that_takes_over_from_another_one_is_a_connect_and_a_disconnect
 
 
 def test_two_windows_that_share_a_vnc_server_are_two_clients(
-    watched: Service, xrdp: Xrdp, desk: Desk, users: list[Account]
+    watched: Service, xrdp: Xrdp, desk: Desk, users: list[Account], others: list[Other]
 ) -> None:
-    user = users[1]
-    window = xrdp.connect(desk, user, "Xvnc")
-    session = listed(watched, user, clients=1, command=WINDOW_MANAGER)
-    xrdp.connect(desk, user, "Xvnc")
-    assert listed(watched, user, clients=2)["id"] == session["id"]
+    user, (one, two) = users[1], others
+    window = xrdp.connect(desk, user, "Xvnc", at=one)
+    session = listed(
+        watched, user, clients=1, clientAddresses=[one.address], command=WINDOW_MANAGER
+    )
+    xrdp.connect(desk, user, "Xvnc", at=two)
+    both = [one.address, two.address]
+    assert listed(watched, user, clients=2, clientAddresses=both)["id"] == session["id"]
     end(window)
-    log_out(listed(watched, user, clients=1))
+    log_out(listed(watched, user, clients=1, clientAddresses=[two.address]))
     not_listed(watched, user)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.support import Processes, program, wait_for
+from tests.system.elsewhere import Other, Ssh
 from tests.system.servers import SECONDS, Account, Desk, needs_python_module
 
 # No sound, printers, webcam or other things of a desk that a test has no need of.
@@ -82,16 +84,33 @@ class Xpra:
     ) -> subprocess.Popen[bytes]:
         """Open the session at ``address``, ``:100`` or ``tcp://…``, as one of the people (or desks)
         that it tells apart."""
+        environ = {"DISPLAY": f":{desk.display}", "XPRA_USER_UUID": identity}
+        return self._attach(
+            address, lambda command, log: user.start(self._processes, command, log, **environ)
+        )
+
+    def attach_from(
+        self, other: Other, user: Account, desk: Desk, display: int, ssh: Ssh
+    ) -> subprocess.Popen[bytes]:
+        """Open the session on ``display`` from another machine, over ssh."""
+        address = f"ssh://{user.login}@{other.here}:{ssh.port}/{display}"
+        environ = {**desk.environ, "HOME": str(self._settings)}
+        return self._attach(
+            address,
+            lambda command, log: self._processes.start([*other.enter, *command], log, environ),
+            f"--ssh={' '.join(ssh.command)}",
+        )
+
+    def _attach(
+        self,
+        address: str,
+        start: Callable[[list[str], str], subprocess.Popen[bytes]],
+        *options: str,
+    ) -> subprocess.Popen[bytes]:
         self._clients += 1
         log = f"xpra-attach-{self._clients}"
-        client = user.start(
-            self._processes,
-            [self.program, "attach", address, "--sharing=yes", *CLIENT],
-            log,
-            DISPLAY=f":{desk.display}",
-            XPRA_USER_UUID=identity,
-            XPRA_SYSTEM_CONF_DIRS=str(self._settings),
-        )
+        command = [self.program, "attach", address, "--sharing=yes", *CLIENT, *options]
+        client = start(["env", f"XPRA_SYSTEM_CONF_DIRS={self._settings}", *command], log)
         wait_for("the client", lambda: "Attached to" in self._processes.log(log), SECONDS)
         return client
 
