@@ -146,7 +146,7 @@ class SqliteStore:
                     "UPDATE server SET revision = ?, text = ? WHERE id = ?",
                     (step.next_revision(), encode_server(server), server.id),
                 )
-            held = sqlite_leases.held(db, server.id)
+            held = sqlite_leases.held(db, server.id, step.lease_clock)
         if taken_by is not None:
             raise ServerTaken(server.id, taken_by)
         return held.rival if held else None

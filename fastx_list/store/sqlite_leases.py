@@ -50,6 +50,10 @@ _LEASED = (
     f"typeof(expires) IN {_NUMBERS} AND typeof(seconds) IN {_NUMBERS} AND typeof(renewed) IN"
     " ('real', 'null') AND seconds > 0"
 )
+_CLOCK = f"""
+SELECT boot, at, now, shortest FROM (SELECT min(seconds) AS shortest FROM server WHERE {_LEASED})
+    LEFT JOIN lease_clock ON typeof(at) = 'real' AND typeof(now) = 'real'
+"""
 
 
 def clock() -> float:
@@ -89,16 +93,16 @@ def renewals(db: sqlite3.Connection) -> list[Renewal]:
 
 def is_due(db: sqlite3.Connection) -> bool:
     """Return whether there is a lease to end, or the clock of leases is to go on."""
-    pause, now = _pause(db)
+    pause, now, longest = _pause(db)
     [(first,)] = db.execute(f"SELECT min(expires) FROM server WHERE {_LEASED}")
-    return first is not None and (pause >= _longest(db) / 2 or first <= now)
+    return first is not None and (pause >= longest / 2 or first <= now)
 
 
 def claim(step: Step, server_id: str, lease: Lease) -> str | None:
     """Take or renew the lease; if another agent holds it, note that this one wanted it and return
     the other's host."""
     db = step.db
-    now = advance(db)
+    now = advance(step)
     row = db.execute(
         "SELECT holder, instance, host FROM server WHERE id = ? AND expires > ?", (server_id, now)
     ).fetchone()
@@ -117,11 +121,14 @@ def claim(step: Step, server_id: str, lease: Lease) -> str | None:
         )
     if row is None or row[0] is None:
         note(step, What.SERVER_CAME, server_id=server_id, more={"hostname": lease.host})
-    db.execute("INSERT OR IGNORE INTO server (id) VALUES (?)", (server_id,))
     db.execute(
-        "UPDATE server SET ended = NULL, holder = ?, instance = ?, host = ?, seconds = ?, boot = ?,"
-        " renewed = ?, expires = ? WHERE id = ?",
+        "INSERT INTO server (id, holder, instance, host, seconds, boot, renewed, expires) VALUES"
+        " (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET ended = NULL, holder ="
+        " excluded.holder, instance = excluded.instance, host = excluded.host, seconds ="
+        " excluded.seconds, boot = excluded.boot, renewed = excluded.renewed, expires ="
+        " excluded.expires",
         (
+            server_id,
             lease.holder,
             " ".join(instances),
             lease.host,
@@ -129,15 +136,15 @@ def claim(step: Step, server_id: str, lease: Lease) -> str | None:
             boot(),
             clock(),
             now + lease.seconds,
-            server_id,
         ),
     )
     return None
 
 
-def held(db: sqlite3.Connection, server_id: str) -> Held | None:
-    """Return who holds the lease."""
-    _, now = _pause(db)
+def held(db: sqlite3.Connection, server_id: str, now: float | None = None) -> Held | None:
+    """Return who holds the lease; ``now`` is what the clock of leases says, if that is known."""
+    if now is None:
+        _, now, _ = _pause(db)
     row = db.execute(
         "SELECT holder, host, CASE WHEN rival_until > ? THEN rival END FROM server WHERE id = ? AND"
         " boot = ? AND expires > ? AND holder IS NOT NULL",
@@ -146,41 +153,39 @@ def held(db: sqlite3.Connection, server_id: str) -> Held | None:
     return None if row is None else Held(*row)
 
 
-def advance(db: sqlite3.Connection) -> float:
-    """Let the clock of leases go on, and return what it says. After a boot all leases get their
-    full time again."""
-    _, now = _pause(db)
-    if not db.execute("SELECT 1 FROM lease_clock WHERE boot = ?", (boot(),)).fetchone():
-        db.execute(f"UPDATE server SET expires = ? + seconds, rival = NULL WHERE {_LEASED}", (now,))
-    db.execute("INSERT OR REPLACE INTO lease_clock VALUES (1, ?, ?, ?)", (boot(), clock(), now))
-    return now
+def advance(step: Step) -> float:
+    """Let the clock of leases go on, once in a step, and return what it says. After a boot all
+    leases get their full time again."""
+    if step.lease_clock is None:
+        db = step.db
+        pause, step.lease_clock, _ = _pause(db)
+        now = step.lease_clock
+        if pause == math.inf:
+            db.execute(
+                f"UPDATE server SET expires = ? + seconds, rival = NULL WHERE {_LEASED}", (now,)
+            )
+        db.execute("INSERT OR REPLACE INTO lease_clock VALUES (1, ?, ?, ?)", (boot(), clock(), now))
+    return step.lease_clock
 
 
-def _pause(db: sqlite3.Connection) -> tuple[float, float]:
-    """Return for how many seconds nobody has written (``inf``: not since a boot), and what the
-    clock of leases says now."""
-    row = db.execute(
-        "SELECT boot, at, now FROM lease_clock WHERE typeof(at) = 'real' AND typeof(now) = 'real'"
-    ).fetchone()
-    if row is None:
-        return math.inf, clock()
-    if row[0] != boot():
-        return math.inf, row[2]
-    pause = max(0.0, clock() - row[1])
-    return pause, row[2] + min(pause, _longest(db))
-
-
-def _longest(db: sqlite3.Connection) -> float:
-    """Return how many seconds of a pause count."""
-    [(shortest,)] = db.execute(f"SELECT min(seconds) FROM server WHERE {_LEASED}")
-    return LATE * (MAX_LEASE if shortest is None else float(shortest))
+def _pause(db: sqlite3.Connection) -> tuple[float, float, float]:
+    """Return for how many seconds nobody has written (``inf``: not since a boot), what the clock of
+    leases says now, and how many seconds of a pause count."""
+    booted, at, said, shortest = db.execute(_CLOCK).fetchone()
+    longest = LATE * (MAX_LEASE if shortest is None else float(shortest))
+    if said is None:
+        return math.inf, clock(), longest
+    if booted != boot():
+        return math.inf, said, longest
+    pause = max(0.0, clock() - at)
+    return pause, said + min(pause, longest), longest
 
 
 def expire(step: Step) -> bool:
     """End what has outlived its lease: servers and their sessions, which are remembered, no more
     than make one step. Return whether there is more."""
     db, now, next_revision = step.db, step.now, step.next_revision
-    clock_now, room = advance(db), AT_ONCE
+    clock_now, room = advance(step), AT_ONCE
     for (server_id,) in db.execute(
         "SELECT id FROM server WHERE expires <= ? ORDER BY id", (clock_now,)
     ).fetchall():

@@ -44,6 +44,10 @@ CREATE TABLE IF NOT EXISTS step (
     revision INTEGER PRIMARY KEY, name TEXT NOT NULL, at REAL NOT NULL
 );
 """
+_OLD = """
+SELECT EXISTS (SELECT 1 FROM revoked WHERE expires < ?),
+    EXISTS (SELECT 1 FROM remembered WHERE since < ?)
+"""
 
 
 class Head(NamedTuple):
@@ -71,6 +75,8 @@ class Step:
         self._ticked = time.monotonic()
         passed = min(max(0.0, self._ticked - _real(row[2])), LONGEST_STEP)
         self.now = _real(row[1]) + passed  # by the store's clock, in seconds
+        # What the clock of leases says, once it was let go on in this step
+        self.lease_clock: float | None = None
         # Twice as fast, to catch up with a time when nothing was written; so a wall clock that is
         # ahead for an hour makes it an hour too late at most, and one that is put back is believed
         self._certain = min(time.time(), _real(row[3]) + 2 * passed)
@@ -124,14 +130,17 @@ class Step:
                 self.db.execute(
                     f"DELETE FROM {table} WHERE ended IS NOT NULL AND revision <= ?", (horizon,)
                 )
-        self.db.execute(
-            "DELETE FROM revoked WHERE expires < ?", (self._certain - KEEP_REVOKED_SECONDS,)
-        )
-        self.db.execute(
-            "DELETE FROM remembered WHERE id IN (SELECT id FROM remembered WHERE since < ? LIMIT"
-            f" {AT_ONCE})",
-            (self.now - REMEMBER_SECONDS,),
-        )
+        expired, since = self._certain - KEEP_REVOKED_SECONDS, self.now - REMEMBER_SECONDS
+        # As a rule there is nothing to forget, which this tells at once
+        has_expired, is_old = self.db.execute(_OLD, (expired, since)).fetchone()
+        if has_expired:
+            self.db.execute("DELETE FROM revoked WHERE expires < ?", (expired,))
+        if is_old:
+            self.db.execute(
+                "DELETE FROM remembered WHERE id IN (SELECT id FROM remembered WHERE since < ?"
+                f" LIMIT {AT_ONCE})",
+                (since,),
+            )
         sqlite_past.forget(self)
 
 
@@ -167,7 +176,9 @@ def check(db: sqlite3.Connection, revision: Revision, seen: Head | None) -> None
     ``seen`` is where the order was when it was read last: what the steps between the two had
     changed again was left out then.
     """
-    if _has(db, revision) and (seen is None or _has(db, seen.revision)):
+    if _has(db, revision) and (
+        seen is None or seen.revision == revision or _has(db, seen.revision)
+    ):
         return
     [oldest] = db.execute("SELECT min(revision) FROM step").fetchone()
     is_same = seen is None or seen.made == head(db).made
