@@ -20,6 +20,8 @@ export class QueryForm {
   #params = new Set();
   /** @type {number | undefined} */
   #typing;
+  /** @type {string | null} */
+  #entered = null; // what the search box had as Enter was pressed, until it is sent
 
   /** `change(parts, { method, quietly })` is called when the user wants another question. */
   constructor(change) {
@@ -35,7 +37,15 @@ export class QueryForm {
     }
     $("find").addEventListener("submit", (event) => {
       event.preventDefault();
+      this.#entered = null;
       this.#find($("search").value);
+    });
+    // In WebKit Enter closes the list of what is offered, and sends nothing
+    $("search").addEventListener("keydown", ({ key, isComposing }) => {
+      if (key === "Enter" && !isComposing) this.#entered = $("search").value;
+    });
+    $("search").addEventListener("keyup", ({ key }) => {
+      if (key === "Enter" && this.#entered === $("search").value) $("find").requestSubmit();
     });
     $("search").addEventListener("input", () => {
       clearTimeout(this.#typing);
