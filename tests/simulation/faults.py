@@ -99,8 +99,9 @@ FAULTS = (
         "a restored store is taken for the one that was followed",
         "store.sqlite_order",
         "check",
-        "_has(db, revision) and (seen is None or _has(db, seen.revision))",
-        'db.execute("SELECT 1 FROM step WHERE revision = ?", revision[:1]).fetchone()',
+        "if _has(db, revision) and (",
+        "if db.execute('SELECT 1 FROM step WHERE revision = ?', revision[:1]).fetchone() and (True"
+        " or",
         26,
     ),
     Fault(
@@ -147,7 +148,7 @@ FAULTS = (
         "a reader trusts a store that has lost what it left out",
         "store.sqlite_order",
         "check",
-        "(seen is None or _has(db, seen.revision))",
+        "seen is None or seen.revision == revision or _has(db, seen.revision)",
         "True",
         7000124,
     ),
