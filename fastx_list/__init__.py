@@ -31,11 +31,11 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     from fastx_list.api.proxies import behind_proxies
     from fastx_list.replica.owed import in_a_thread
     from fastx_list.replica.view import Entry
-    from fastx_list.web import admin, code, cors, docs, history, list, page, params
+    from fastx_list.web import admin, code, cors, docs, events, history, list, page, params
     from fastx_list.web.short_cut import short_cut
 
     app, service, _ = _create("list", environ, Entry, in_a_thread)
-    for module in (list, params, code, admin, history, page, docs, health, metrics):
+    for module in (list, params, code, admin, history, events, page, docs, health, metrics):
         app.register_blueprint(module.blueprint)
     app.register_error_handler(WebsocketMismatch, elsewhere.is_live)
     count_requests(app)

@@ -61,6 +61,7 @@ class Answer(NamedTuple):
     etag: str | None
     total: int | None  # how many there are before ``start`` and ``limit``, where they are counted
     warning: str | None  # why it may be out of date
+    revision: str | None  # what to give as ``since`` to be told what has come after it
 
 
 class Client:
@@ -111,15 +112,14 @@ class Client:
             raise HTTPException("the answer is no service's of ours") from None
         if isinstance(content, dict) and "result" in content:  # FASTX_LIST_RESULT_ENVELOPE
             content = content["result"]
-        return Answer(content, etag, count, response.headers["Warning"])
+        return Answer(content, etag, count, *map(response.headers.get, ("Warning", "X-Revision")))
 
     def follow(
         self, filters: Filters = (), everybody: bool = False
     ) -> Iterator[tuple[str, Session | None]]:
         """Yield the id of each session with its members, then of each that changes, and ``None`` in
         their place once it has ended or no filter finds it any more. It never ends by itself: after
-        an outage it tells what has changed meanwhile. Raises :class:`Refused` if trying again would
-        not help, as with a token that has expired."""
+        an outage it tells what has changed since. Raises :class:`Refused` if retries can't help."""
         known: set[str] = set()
         revision, pause = None, 1.0
         while True:

@@ -11,7 +11,7 @@ import logging
 import re
 
 _TOKEN = re.compile(
-    r"(?i:(/api(?:/|%2F)(?:list|params|history|admin(?:/|%2F)\w+)(?:/|%2F))[^\s\"'?#&<>]+)"
+    r"(?i:(/api(?:/|%2F)(?:list|params|history|events|admin(?:/|%2F)\w+)(?:/|%2F))[^\s\"'?#&<>]+)"
     r"|(?i:((?:\btoken|X-FASTX-TOKEN)[\"']?\s*(?:=|%3D|:)\s*[\"']?)[^\s\"'&#<>]+)"
     r"|(?i:(\bBearer\s+)[^\s\"']+)"
     # A JWT, wherever it stands: RFC 7519 section 3.1. Its header is a JSON object, so it begins

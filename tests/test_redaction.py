@@ -36,7 +36,7 @@ def survives(token: str, text: str) -> bool:
         ("GET /api/list/", "?sortBy=started&filter=login%3D%3Dalice HTTP/1.1"),
         ('127.0.0.1 - - "POST /api/params/', ' HTTP/1.1" 200 17 "-" "curl/8.0"'),
         ("GET /api/admin/session/", " HTTP/1.1"),
-        ("GET /api/admin/server/", " HTTP/1.1"),
+        ("GET /api/events/", " HTTP/1.1"),
         ('"http://host:8000/api/list/', '"'),
         ("'/api/list/", "'"),
         ("<a href=/api/list/", ">"),

@@ -53,6 +53,8 @@ LISTINGS = {listing.address: listing for listing in (SESSIONS, ALL_SESSIONS, SER
 PARAMS = "/api/params"
 HISTORY = "/api/history"
 ALL_HISTORY = "/api/admin/history"
+EVENTS = "/api/events"
+ALL_EVENTS = "/api/admin/events"
 IN_PATH = "/<token>"  # behind each of these addresses
 
 HEALTH = "/health"

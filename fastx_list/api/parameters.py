@@ -12,13 +12,12 @@ from webargs.flaskparser import FlaskParser
 
 from fastx_list.api.request import ApiRequest, json_object, pairs_of
 from fastx_list.errors import ValidationError
-from fastx_list.model.history import HistoryQuery, HistorySchema
 from fastx_list.model.query import Query, QuerySchema, describe
 from fastx_list.model.spelling import asked_for, meaning
 
 MAX_KEPT_QUESTION = 512  # characters; what is asked again and again is shorter
 _NO_QUESTION = Query()
-Q = TypeVar("Q", Query, HistoryQuery)
+Q = TypeVar("Q", bound=Query)
 _schema = QuerySchema()
 _NAMES = frozenset(_schema.fields)
 
@@ -60,14 +59,14 @@ def read_query(request: Request) -> Query:
     return _with_body(request, _schema, parse_query_string(request.query_string))
 
 
-def read_history_query(request: Request) -> HistoryQuery:
-    """Return what a request for the history asks; raises :class:`ValidationError`."""
-    schema = HistorySchema()
+def read_past_query(request: Request, schema: QuerySchema, kind: type[Q]) -> Q:
+    """Return what a request for the history, or for events, asks, which ``schema`` makes a ``kind``
+    of; raises :class:`ValidationError`."""
     try:
         asked = schema.load(asked_for(request.args.items(multi=True), frozenset(schema.fields)))
     except SchemaError as error:
         raise ValidationError(describe(error)) from None
-    return _with_body(request, schema, cast(HistoryQuery, asked))
+    return _with_body(request, schema, cast(Q, asked))
 
 
 def _with_body(request: Request, schema: Schema, asked: Q) -> Q:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -13,24 +11,29 @@ import click
 
 from fastx_list import config
 from fastx_list.command.history import When
-from fastx_list.command.sinks import AT_ONCE, POLL_SECONDS, Deliverer, sinks_of
+from fastx_list.command.listing import Filters, whose_of, whose_options
+from fastx_list.command.sinks import Deliverer, sinks_of
+from fastx_list.command.source import Asked, Away, Found, Source, Whose, source_of, warn
 from fastx_list.command.stop import Stop, interrupt, say_ready
 from fastx_list.command.terminal import echo_json
 from fastx_list.config import PREFIX
-from fastx_list.model.event import Event, encode_event
+from fastx_list.model.event import is_event_id
+from fastx_list.model.json import to_json
 from fastx_list.store import open_store
-from fastx_list.store.archive import Archive
+
+AT_ONCE = 1000  # events that are asked for
+POLL_SECONDS = 1.0  # between two questions of who follows
 
 
-class Place(click.ParamType[object]):
+class Place(When):
     """A moment, or the id of an event."""
 
     name = "time|id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, str) and re.fullmatch(r"[0-9]+(-[0-9]+)?-[0-9a-f]{16}", value):
+        if is_event_id(value):
             return value
-        return When().convert(value, param, ctx)
+        return super().convert(value, param, ctx)
 
 
 @click.command()
@@ -41,36 +44,60 @@ class Place(click.ParamType[object]):
     help="Only what happened since then, such as 12h or 2026-11-27, or after the event with this"
     " id. Without it all that is kept, or, with --follow, only what happens.",
 )
-def events(follow: bool, since: int | str | None) -> None:
+@click.option(
+    "--filter",
+    "filters",
+    multiple=True,
+    type=Filters(),
+    help="Only those that match: session==ID; repeatable.",
+)
+@whose_options
+def events(
+    follow: bool,
+    since: int | str | None,
+    filters: tuple[str, ...],
+    login: str | None,
+    everybody: bool,
+    url: str | None,
+    token_file: str | None,
+) -> None:
     """Print what has happened, one JSON object a line: sessions that began and ended, clients that
-    came and left, params, tokens, and servers that came and were lost."""
-    settings = config.load()
+    came and left, params, tokens, and, with --all, servers that came and were lost."""
+    whose = whose_of(login, everybody)
     try:
         interrupt()
-        with closing(open_store(settings.store, create=False, keep=settings.keep)) as store:
-            place = since if isinstance(since, str) else None
-            if follow and since is None:
-                place = store.archive.last_event()
-            stop = Stop() if follow else None
-            while True:
-                for event in _all_after(store.archive, place):
-                    place = event.id
-                    if not isinstance(since, int) or event.at >= since:
-                        echo_json(encode_event(event))
-                if stop is None or stop.wait(POLL_SECONDS):
-                    return
+        source = source_of(url, token_file, for_programs=True)
+        asked: Asked = {"filter": [*filters], "since": since, "limit": AT_ONCE}
+        if not follow:
+            _print_all(source, whose, asked, None)
+            return
+        if since is None:
+            last = source.events(whose, {"sortReverse": True, "limit": 1}).items
+            asked = {**asked, "since": last[0].get("id") if last else None}
+        _print_all(source, whose, asked, Stop())
     except (KeyboardInterrupt, BrokenPipeError):
         pass
 
 
-def _all_after(archive: Archive, place: str | None) -> Iterator[Event]:
-    while (found := archive.events(place, AT_ONCE)).events or found.has_gap:
-        if found.has_gap:
-            click.echo("not all events up to here are kept (any more)", err=True)
-        if not found.events:
+def _print_all(source: Source, whose: Whose, asked: Asked, stop: Stop | None) -> None:
+    """Print the events, and what happens until ``stop``, where that is given."""
+    told: str | None = None  # what was warned of last; None before anybody has answered
+    while True:
+        try:
+            found = source.events(whose, asked)
+        except Away as error:
+            if told is None or stop is None:
+                raise
+            found = Found([], None, error.message)
+        if found.warning != told:
+            warn(found)
+        told = found.warning or ""
+        for event in found.items:
+            echo_json(to_json(event))
+        asked = {**asked, "since": found.place or asked["since"]}
+        goes_on = found.place is not None and len(found.items) == AT_ONCE
+        if not goes_on and (stop is None or stop.wait(POLL_SECONDS)):
             return
-        yield from found.events
-        place = found.events[-1].id
 
 
 @click.command()

@@ -35,7 +35,7 @@ class SignedIn(NamedTuple):
 @click.command()
 @click.argument("url")
 def login(url: str) -> None:
-    """Keep a token for the service at URL, for ls, watch, servers and history.
+    """Keep a token for the service at URL, for ls, watch, servers, events and history.
 
     The token is asked for, or read from standard input, where other users' ps(1) does not see it.
     """

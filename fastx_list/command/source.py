@@ -8,24 +8,33 @@ import logging
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
 from fastx_list import config, settings_file
 from fastx_list.agent.process import login_of
-from fastx_list.api.addresses import ALL_HISTORY, ALL_SESSIONS, HISTORY, SERVERS, SESSIONS
+from fastx_list.api.addresses import (
+    ALL_EVENTS,
+    ALL_HISTORY,
+    ALL_SESSIONS,
+    EVENTS,
+    HISTORY,
+    SERVERS,
+    SESSIONS,
+)
 from fastx_list.api.services import STALE
 from fastx_list.client import PASSING, Client, Refused
 from fastx_list.command.options import together
 from fastx_list.command.signed_in import is_private_way, plain_token, read_signed_in, read_token
 from fastx_list.config import PREFIX, Settings
+from fastx_list.model.event import EventsQuery, EventsSchema
 from fastx_list.model.history import HistoryQuery, HistorySchema
 from fastx_list.model.query import Query, QuerySchema
-from fastx_list.replica.past import TooMany, past_page
+from fastx_list.replica.past import NOT_ALL_KEPT, TooMany, events_page, past_page
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Everything
 from fastx_list.replica.view import Entry
@@ -35,6 +44,7 @@ from fastx_list.text import printable
 
 URL, TOKEN = f"{PREFIX}URL", f"{PREFIX}TOKEN"
 Asked = Mapping[str, Any]  # parameters of the API
+T = TypeVar("T")
 
 
 class Whose(NamedTuple):
@@ -51,6 +61,7 @@ class Found(NamedTuple):
     total: int | None  # before ``start`` and ``limit``, where that is counted
     warning: str | None  # why it may be out of date
     etag: str | None = None
+    place: str | None = None  # from which it goes on, of what has happened
 
 
 NOTHING = Found([], 0, None)
@@ -76,6 +87,10 @@ class Source(ABC):
         """Return sessions that run and that have ended."""
 
     @abstractmethod
+    def events(self, whose: Whose, asked: Asked) -> Found:
+        """Return what has happened."""
+
+    @abstractmethod
     def wait(self, seconds: float) -> None:
         """Return when something has changed, or after so long."""
 
@@ -94,8 +109,7 @@ class _Store(Source):
         self._replica = Replica(self.store, Entry, hides_ours=self._hides_ours)
 
     def sessions(self, whose: Whose, asked: Asked, etag: str | None = None) -> Found | None:
-        topic = whose.login or login_of(os.geteuid())
-        return self._page(Everything.SESSIONS if whose.everybody else topic, asked, etag)
+        return self._page(_login(whose) or Everything.SESSIONS, asked, etag)
 
     def servers(self, asked: Asked) -> Found:
         found = self._page(Everything.SERVERS, asked, None)
@@ -119,13 +133,17 @@ class _Store(Source):
         if not self._settings.history:
             raise click.ClickException(f"no history is kept here ({PREFIX}HISTORY=0)")
         query: HistoryQuery = HistorySchema().load(asked)
-        login = None if whose.everybody else whose.login or login_of(os.geteuid())
         now = round(time.time() * 1000)
-        try:
-            page = finish(past_page(self.store.archive, login, query, self._hides_ours, now))
-        except TooMany as error:
-            raise click.ClickException(str(error)) from None
+        page = _worked_out(
+            past_page(self.store.archive, _login(whose), query, self._hides_ours, now)
+        )
         return Found([json.loads(text) for text in page.texts], page.total, None)
+
+    def events(self, whose: Whose, asked: Asked) -> Found:
+        query: EventsQuery = EventsSchema().load(asked)
+        found = _worked_out(events_page(self.store.archive, _login(whose), query))
+        warning = NOT_ALL_KEPT if found.has_gap else None
+        return Found(found.items, None, warning, place=found.place)
 
     def wait(self, seconds: float) -> None:
         self._replica.follow(seconds)
@@ -156,6 +174,12 @@ class _Service(Source):
         assert found is not None
         return found
 
+    def events(self, whose: Whose, asked: Asked) -> Found:
+        where = EVENTS if whose == Whose(None, False) else ALL_EVENTS
+        found = self._ask(where, _with_login(whose, asked))
+        assert found is not None
+        return found
+
     def wait(self, seconds: float) -> None:
         time.sleep(seconds)
 
@@ -182,7 +206,8 @@ class _Service(Source):
             ) from None
         if answer.content is None:
             return None
-        return Found(answer.content, answer.total, answer.warning and STALE, answer.etag)
+        warning = answer.warning and (NOT_ALL_KEPT if NOT_ALL_KEPT in answer.warning else STALE)
+        return Found(answer.content, answer.total, warning, answer.etag, answer.revision)
 
 
 # The options that say where to ask.
@@ -243,6 +268,17 @@ def _settings_are_closed() -> bool:
 
 def _are_items(content: object) -> bool:
     return isinstance(content, list) and all(isinstance(each, dict) for each in content)
+
+
+def _login(whose: Whose) -> str | None:
+    return None if whose.everybody else whose.login or login_of(os.geteuid())
+
+
+def _worked_out(working: Generator[None, None, T]) -> T:
+    try:
+        return finish(working)
+    except TooMany as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _with_login(whose: Whose, asked: Asked) -> Asked:

@@ -63,7 +63,9 @@ def moment(text: str) -> int | None:
     return max(0, (minutes * 60 + second) * 1000)
 
 
-class _Moment(fields.Field[int]):
+class Moment(fields.Field[Any]):
+    """A moment, in ms since the Unix epoch."""
+
     takes: ClassVar[list[JsonSchema]] = [
         {
             "type": "string",
@@ -75,7 +77,7 @@ class _Moment(fields.Field[int]):
 
     def _deserialize(
         self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
-    ) -> int:
+    ) -> Any:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_MOMENT:
@@ -99,6 +101,19 @@ class _Format(fields.Field[str]):
         return str(value)
 
 
+def paged(asked: Query) -> dict[str, Any]:
+    """Return the attributes of a :class:`Query` that asks so, but for so many at most as one answer
+    has."""
+    limit = USUAL_LIMIT if asked.limit is None else min(asked.limit, MAX_LIMIT)
+    return {
+        "sort_by": asked.sort_by,
+        "sort_reverse": asked.sort_reverse,
+        "start": asked.start,
+        "limit": limit,
+        "filters": asked.filters,
+    }
+
+
 class HistorySchema(QuerySchema):
     """The parameters of a request for the history."""
 
@@ -110,22 +125,17 @@ class HistorySchema(QuerySchema):
             )
         }
     )
-    since = _Moment(
+    since = Moment(
         metadata={
             "description": f"only what has ended since then or runs: {MILLISECONDS}, or ISO 8601"
         }
     )
-    until = _Moment(metadata={"description": "only what had ended before; likewise"})
+    until = Moment(metadata={"description": "only what had ended before; likewise"})
     format = _Format(metadata={"description": "csv for a spreadsheet, with times in UTC"})
 
     def _make_query(self, data: dict[str, Any]) -> Query:
-        usual = super()._make_query(data)
         return HistoryQuery(
-            usual.sort_by,
-            usual.sort_reverse,
-            usual.start,
-            USUAL_LIMIT if usual.limit is None else min(usual.limit, MAX_LIMIT),
-            usual.filters,
+            **paged(super()._make_query(data)),
             since=data.get("since"),
             until=data.get("until"),
             as_csv=data.get("format") == "csv",

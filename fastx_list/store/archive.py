@@ -56,6 +56,16 @@ class Ended(NamedTuple):
     age: float
 
 
+class EventSpan(NamedTuple):
+    """Which events are meant: those of a login, or of all; that happened in a time, in ms since the
+    Unix epoch, or about then, as the clocks of those who write are not all alike."""
+
+    login: str | None = None
+    since: int | None = None
+    until: int | None = None
+    last_first: bool = False
+
+
 class EventPage(NamedTuple):
     """Some events, in their order."""
 
@@ -63,6 +73,11 @@ class EventPage(NamedTuple):
     # Whether those that followed the one that was asked about are not all kept, or the store has
     # lost what it had
     has_gap: bool = False
+    # The id of the last one that was looked at; None if there are no more
+    place: str | None = None
+
+
+EVERY_EVENT = EventSpan()
 
 
 class Archive(Protocol):
@@ -91,9 +106,10 @@ class Archive(Protocol):
         """Forget the sessions of a login that have ended, and its events; return how many sessions
         these were."""
 
-    def events(self, after: str | None, limit: int) -> EventPage:
-        """Return up to ``limit`` events that followed the one with this id; ``None``: the first
-        that are kept."""
+    def events(self, after: str | None, limit: int, span: EventSpan = EVERY_EVENT) -> EventPage:
+        """Return up to ``limit`` events that followed the one with this id, or, with
+        ``last_first``, that were before it; ``None``: from the first that are kept, or the
+        last."""
 
     def last_event(self) -> str | None:
         """Return the id of the last event, if there is any."""

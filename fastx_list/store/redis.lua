@@ -296,6 +296,7 @@ end
 
 steps.note, steps.add_past = note_once, add_past
 steps.erase_past, steps.erase_events = erase_past, erase_events
+steps.events_of = events_of
 
 -- Carries out what has run out; returns in how many milliseconds to look again.
 function steps.end_leases()

@@ -217,6 +217,43 @@ local function erase_events(login, from)
   return #entries == AT_ONCE and '(' .. entries[#entries][1] or ''
 end
 
+-- How many of a login's events there are before the first of which that is true.
+local function count_until(theirs, is_so)
+  local low, high = 0, redis.call('LLEN', theirs)
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if is_so(redis.call('LINDEX', theirs, middle)) then
+      high = middle
+    else
+      low = middle + 1
+    end
+  end
+  return low
+end
+
+-- Some of a login's events, after one id and before another where they are not empty, and the id of
+-- the last one if there may be more. Writes nothing.
+local function events_of(login, after, before, limit, last_first)
+  local theirs = key('events-of:' .. login)
+  local first = after == '' and 0 or count_until(theirs, function(event)
+    return is_after(event, after)
+  end)
+  local last = before == '' and redis.call('LLEN', theirs) or count_until(theirs, function(event)
+    return not is_after(before, event)
+  end)
+  if last_first == '1' then
+    first = math.max(first, last - limit)
+  else
+    last = math.min(last, first + limit)
+  end
+  local found, place = {}, ''
+  for step = 1, last - first do
+    place = redis.call('LINDEX', theirs, last_first == '1' and last - step or first + step - 1)
+    table.insert(found, redis.call('XRANGE', key('events'), place, place)[1])
+  end
+  return { found, last - first == tonumber(limit) and place or '' }
+end
+
 -- What is asked for once more has been noted.
 local function note_once(what, login, more)
   local last = redis.call('XREVRANGE', key('events'), '+', '-', 'COUNT', 1)[1]

@@ -20,7 +20,16 @@ from fastx_list.model.event import Event, What
 from fastx_list.model.json import to_json
 from fastx_list.model.past import Past, addresses_of, begin, go_on
 from fastx_list.model.session import Session
-from fastx_list.store.archive import Ended, EventPage, PastRecord, Span, bounds, place
+from fastx_list.store.archive import (
+    EVERY_EVENT,
+    Ended,
+    EventPage,
+    EventSpan,
+    PastRecord,
+    Span,
+    bounds,
+    place,
+)
 from fastx_list.store.division import divide
 from fastx_list.store.records import Records, pairs, past_of, readable, whole
 from fastx_list.store.redis_link import Link
@@ -112,21 +121,38 @@ class RedisArchive:
             cursor = self._script.run(self._link, "erase_events", login, cursor)
         return count
 
-    def events(self, after: str | None, limit: int) -> EventPage:
+    def events(self, after: str | None, limit: int, span: EventSpan = EVERY_EVENT) -> EventPage:
         where, _, name = (after or "").rpartition("-")
         key = self._script.key("events")
         if after is not None and not _is_id(where):
-            return EventPage(self.events(None, limit).events, has_gap=True)
-        at, rest, first, dropped = self._link.transaction(
+            return self.events(None, limit, span)._replace(has_gap=True)
+        theirs, last = [], b""
+        if span.login is not None:  # first, so that it is noticed what is dropped meanwhile
+            theirs, last = self._script.run(
+                self._link,
+                "events_of",
+                span.login,
+                *_between(span, where),
+                limit,
+                int(span.last_first),
+            )
+        at, rest, first, dropped, found = self._link.transaction(
             ("XRANGE", key, where or "-", where or "-"),
-            ("XRANGE", key, f"({where}" if where else "-", "+", "COUNT", limit),
+            ("XRANGE", key, f"({where}" if where else "-", "+", "COUNT", 1),
             ("XRANGE", key, "-", "+", "COUNT", 1),
             ("GET", self._script.key("events-dropped")),
+            _range(key, span, where, limit if span.login is None else 0),
         )
+        if span.login is None:
+            last = found[-1][0] if found and len(found) == limit else b""
+        else:
+            found = theirs
         is_there = bool(at) and readable(dict(pairs(at[0][1])).get(b"n")) == name
         is_lost = after is not None and not is_there and not (rest and first[0] != rest[0])
         is_lost = is_lost or (after is not None and _is_before(where, readable(dropped or b"")))
-        return EventPage([event for entry in rest for event in self._event(*entry)], is_lost)
+        events = [event for entry in found for event in self._event(*entry)]
+        goes_on = f"{readable(last)}-" if last else None
+        return EventPage(events, is_lost and not span.last_first, goes_on)
 
     def last_event(self) -> str | None:
         [entries] = self._link.ask(("XREVRANGE", self._script.key("events"), "+", "-", "COUNT", 1))
@@ -146,6 +172,22 @@ class RedisArchive:
     ) -> None:
         said = to_json(more) if more else ""
         self._script.run(self._link, "note", what.value, login or "", said)
+
+
+def _between(span: EventSpan, where: str) -> tuple[str, str]:
+    """Return after and before which ids in the stream the events of ``span`` are, from ``where``
+    on; of each side there may be none."""
+    low = "" if span.since is None else f"{span.since}-0"
+    high = "" if span.until is None else f"{span.until}-0"
+    return (low, where or high) if span.last_first else (where or low, high)
+
+
+def _range(key: str, span: EventSpan, where: str, limit: int) -> tuple[str | int, ...]:
+    low, high = _between(span, where)
+    ends = f"({low}" if low else "-", f"({high}" if high else "+"
+    if span.last_first:
+        return ("XREVRANGE", key, *reversed(ends), "COUNT", limit)
+    return ("XRANGE", key, *ends, "COUNT", limit)
 
 
 def texts_of_past(session: Session, line: bytes | None, now: int) -> tuple[str, str, str, str]:

@@ -10,7 +10,16 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from fastx_list.model.event import What
-from fastx_list.store.archive import MAX_COUNT, Ended, EventPage, PastRecord, Span, bounds
+from fastx_list.store.archive import (
+    EVERY_EVENT,
+    MAX_COUNT,
+    Ended,
+    EventPage,
+    EventSpan,
+    PastRecord,
+    Span,
+    bounds,
+)
 from fastx_list.store.division import divide
 from fastx_list.store.records import Records, past_of
 from fastx_list.store.sqlite_file import SqliteFile
@@ -101,17 +110,19 @@ class SqliteArchive:
                 step.db.executemany("DELETE FROM event WHERE seq = ?", some)
         return len(rows)
 
-    def events(self, after: str | None, limit: int) -> EventPage:
+    def events(self, after: str | None, limit: int, span: EventSpan = EVERY_EVENT) -> EventPage:
         seq, name = _parse(after)
+        order = "DESC" if span.last_first else "ASC"
+        whose, login = ("", ()) if span.login is None else ("login = ? AND ", (span.login,))
         with self._file.reading() as db:
             last = _last(db)
             at = db.execute("SELECT name FROM event WHERE seq = ?", (seq,)).fetchone()
             [first] = db.execute("SELECT min(seq) FROM event").fetchone()
             [dropped] = db.execute("SELECT max(seq) FROM event_dropped").fetchone()
             rows = db.execute(
-                "SELECT seq, name, at, what, session, login, server_id, more FROM event WHERE seq >"
-                " ? ORDER BY seq LIMIT ?",
-                (min(seq, last), limit),
+                "SELECT seq, name, at, what, session, login, server_id, more FROM event WHERE"
+                f" {whose} seq > ? AND seq < ? ORDER BY seq {order} LIMIT ?",
+                (*login, *_between(db, span, min(seq, last)), limit),
             ).fetchall()
         lost = seq > last or (at is not None and at[0] != name)
         is_dropped = (first or last + 1) > seq + 1 or (dropped or 0) > seq
@@ -121,7 +132,8 @@ class SqliteArchive:
             for number, name, at, what, *about, more in rows
             for event in self._records.event(f"{number}-{name}", at, what, about, more)
         ]
-        return EventPage(found, gap)
+        place = f"{rows[-1][0]}-{rows[-1][1]}" if rows and len(rows) == limit else None
+        return EventPage(found, gap and not span.last_first, place)
 
     def last_event(self) -> str | None:
         with self._file.reading() as db:
@@ -140,6 +152,32 @@ def _where(span: Span) -> tuple[str, tuple[str | int, ...]]:
     if span.login is None:
         return "place >= ? AND place < ?", (since, until)
     return "login = ? AND place >= ? AND place < ?", (span.login, since, until)
+
+
+def _between(db: sqlite3.Connection, span: EventSpan, seq: int) -> tuple[int, int]:
+    """Return between which two places the events of ``span`` are, from ``seq`` on."""
+    low = 0 if span.since is None else _first_from(db, span.since) - 1
+    high = 2**63 - 1 if span.until is None else _first_from(db, span.until)
+    if span.last_first:
+        return low, min(high, seq) if seq else high
+    return max(low, seq), high
+
+
+def _first_from(db: sqlite3.Connection, moment: int) -> int:
+    """Return about the place of the first event that happened at ``moment`` or later."""
+    low, high = db.execute("SELECT min(seq), max(seq) + 1 FROM event").fetchone()
+    if low is None:
+        return 1
+    while low < high:
+        middle = (low + high) // 2
+        row = db.execute(
+            "SELECT seq, at < ? FROM event WHERE seq >= ? ORDER BY seq LIMIT 1", (moment, middle)
+        ).fetchone()
+        if row is not None and row[1]:
+            low = int(row[0]) + 1
+        else:
+            high = middle
+    return int(low)
 
 
 def _last(db: sqlite3.Connection) -> int:

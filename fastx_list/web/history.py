@@ -12,10 +12,10 @@ from flask import Blueprint, Response, request
 
 from fastx_list.api.addresses import ALL_HISTORY, HISTORY, with_token
 from fastx_list.api.authentication import authenticate
-from fastx_list.api.parameters import read_history_query
-from fastx_list.api.services import STALE, services
+from fastx_list.api.parameters import read_past_query
+from fastx_list.api.services import STALE, Services, services
 from fastx_list.errors import NotFound, Unavailable, ValidationError
-from fastx_list.model.history import csv_lines
+from fastx_list.model.history import HistoryQuery, HistorySchema, csv_lines
 from fastx_list.replica.past import PART, PastPage, TooMany, past_page
 from fastx_list.store import StoreError
 from fastx_list.web.turns import in_parts
@@ -40,33 +40,35 @@ def _respond(token: str | None, admin: bool) -> Response:
     service = services()
     service.refresh()
     claims = authenticate(service, token, admin)
-    query = read_history_query(request)
+    query = read_past_query(request, HistorySchema(), HistoryQuery)
     settings = service.settings
     if not settings.history:
         raise NotFound("no history is kept here (FASTX_LIST_HISTORY=0)")
     login = None if admin else claims.login
     now = round(time.time() * 1000)
-    try:
-        working = _answer(
-            past_page(service.store.archive, login, query, settings.hides_ours, now),
-            query.as_csv,
-            settings.hides_ours,
-        )
-        total, text = _result(login, working)
-    except TooMany as error:
-        raise ValidationError(str(error)) from None
-    except StoreError:
-        raise Unavailable("the history cannot be read now; try again soon") from None
-    headers = {"Cache-Control": "no-store"}
+    working = _answer(
+        past_page(service.store.archive, login, query, settings.hides_ours, now),
+        query.as_csv,
+        settings.hides_ours,
+    )
+    total, text = work_out(login, working)
+    answer = answered(service, text)
     if total is not None:
-        headers["X-Total-Count"] = str(total)
-    if service.replica.problem:
-        headers["Warning"] = f'110 - "{STALE}"'
+        answer.headers["X-Total-Count"] = str(total)
     if query.as_csv:
-        headers["Content-Disposition"] = 'attachment; filename="sessions.csv"'
-        return Response(text, headers=headers, content_type="text/csv; charset=utf-8")
-    body = f'{{"result":{text}}}' if settings.envelope else text
-    return Response(body, headers=headers, mimetype="application/json")
+        answer.set_data(text)
+        answer.headers["Content-Disposition"] = 'attachment; filename="sessions.csv"'
+        answer.headers["Content-Type"] = "text/csv; charset=utf-8"
+    return answer
+
+
+def answered(service: Services, text: str, *warnings: str) -> Response:
+    """Return the answer that the JSON ``text`` is, of what has happened."""
+    body = f'{{"result":{text}}}' if service.settings.envelope else text
+    answer = Response(body, headers={"Cache-Control": "no-store"}, mimetype="application/json")
+    for warning in ((f'110 - "{STALE}"',) if service.replica.problem else ()) + warnings:
+        answer.headers.add("Warning", warning)
+    return answer
 
 
 def _answer(
@@ -84,15 +86,21 @@ def _answer(
     return page.total, "".join(lines)
 
 
-def _result(whose: str | None, working: Generator[None, None, T]) -> T:
-    """Return what ``working`` works out, in parts between which others have their turn."""
+def work_out(whose: str | None, working: Generator[None, None, T]) -> T:
+    """Return what ``working`` works out, in parts between which others have their turn; of each
+    ``whose`` one after the other."""
     result: list[T] = []
 
     def parts() -> Iterator[None]:
         result.append((yield from working))
 
     steps = parts()
-    in_parts(("history", whose), steps)
-    for _ in steps:  # where nobody waits for a turn it is still to be done
-        pass
+    try:
+        in_parts(("history", whose), steps)
+        for _ in steps:  # where nobody waits for a turn it is still to be done
+            pass
+    except TooMany as error:
+        raise ValidationError(str(error)) from None
+    except StoreError:
+        raise Unavailable("what has happened cannot be read now; try again soon") from None
     return result[0]

@@ -77,7 +77,8 @@ def test_a_user_of_the_machine_needs_nothing_to_see_their_sessions(
     assert (own.stdout, own.stderr, own.returncode) == ("a\n", "", 0)
     [past] = json.loads(run("history", "--json", uid=DAEMON).stdout)
     assert past["id"] == "a"
-    for arguments in (("servers",), ("ls", "--login", "bob")):
+    assert json.loads(run("events", uid=DAEMON).stdout)["session"] == "a"
+    for arguments in (("servers",), ("ls", "--login", "bob"), ("events", "--all")):
         refused = run(*arguments, uid=DAEMON)
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "for administrators: run it as root" in refused.stderr
@@ -166,6 +167,35 @@ def test_watch_goes_on_while_nobody_answers(run: Run, listing: Service, observe:
     wait_for("what has changed", lambda: told()[1:] == [("b", False), ("d", True)])
 
 
+def test_events_are_followed_over_an_outage_and_none_is_told_twice(
+    run: Run, listing: Service, observe: Observe
+) -> None:
+    admin = {"FASTX_LIST_TOKEN": listing.token("root", admin=True)}
+    everything = run("events", "--all", "--url", listing.url, **admin).stdout.splitlines()
+    of_bob = run("events", "--login", "bob", "--url", listing.url, **admin).stdout
+    assert len(everything) == 3 and json.loads(of_bob)["session"] == "b"
+    environ = listing.environ | {"FASTX_LIST_TOKEN": listing.token("bob"), "HOME": "/nonexistent"}
+    command = [sys.executable, "-m", "fastx_list", "events", "--follow", "--url", listing.url]
+    command += ["--since", "1h", "--filter", "event==sessionBegan"]
+    following = listing.processes.start(command, "follow", environ)
+
+    def told() -> list[str]:
+        lines = [line for line in listing.processes.log("follow").splitlines() if line[0] == "{"]
+        return [json.loads(line)["session"] for line in lines]
+
+    wait_for("what was", lambda: told() == ["b"])
+    [listed] = [each for each in listing.processes._started if each is not following]
+    listed.terminate()
+    listed.wait(20)
+    observe(session("d", "bob"), session("e", "alice"))
+    wait_for("a warning", lambda: "no answer from" in listing.processes.log("follow"))
+    listing.start_list()
+    wait_for("what was missed", lambda: told() == ["b", "d"])
+    observe(session("f", "bob"))
+    wait_for("what happens", lambda: told() == ["b", "d", "f"])
+    assert listing.processes.log("follow").count("Warning") == 1
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "body", "words"),
     [
@@ -196,7 +226,10 @@ def test_what_another_service_answers_is_told_in_one_line_that_steers_no_termina
         threading.Thread(target=other.serve_forever, daemon=True).start()
         ending.callback(other.shutdown)
         url, env = f"http://127.0.0.1:{other.server_port}", {"HOME": str(tmp_path)}
-        for arguments in (("ls",), ("servers",), ("history",), ("show", "x"), ("login",)):
+        for arguments in (
+            *(("ls",), ("servers",), ("history",), ("events",), ("events", "--follow")),
+            *(("show", "x"), ("login",)),
+        ):
             at = (url,) if arguments == ("login",) else ("--url", url)
             done = CliRunner(env=env).invoke(main, [*arguments, *at], input="x\n")
             if arguments == ("login",) and status == 200 and not headers:

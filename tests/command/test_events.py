@@ -101,28 +101,31 @@ def written(file: Path) -> list[str]:
 def test_what_has_happened_is_printed_a_line_each(command: Command, observe: Observe) -> None:
     observe(session("a"))
     issued = command("token", "issue", "alice").stdout
-    lines = [json.loads(line) for line in command("events").stdout.splitlines()]
+    lines = [json.loads(line) for line in command("events", "--all").stdout.splitlines()]
     assert [line["event"] for line in lines] == ["sessionBegan", "tokenIssued"]
     assert lines[0]["session"] == "a" and lines[1]["login"] == "alice"
     assert issued.strip() not in json.dumps(lines)
     later = [
         json.loads(line)
-        for line in command("events", "--since", lines[0]["id"]).stdout.splitlines()
+        for line in command("events", "--all", "--since", lines[0]["id"]).stdout.splitlines()
     ]
     assert later == lines[1:]
-    assert command("events", "--since", "1h").stdout.count("\n") == 2
-    assert command("events", "--since", "2999-01-01").stdout == ""
+    assert command("events", "--all", "--since", "1h").stdout.count("\n") == 2
+    assert command("events", "--all", "--since", "2999-01-01").stdout == ""
+    assert command("events", "--login", "alice").stdout.count("\n") == 2
+    assert command("events").stdout == command("events", "--login", "bob").stdout == ""
+    assert json.loads(command("events", "--all", "--filter", "session==a").stdout) == lines[0]
     assert command("events", "--since", "soon").returncode == 2
     unknown = command("events", "--since", "99-0123456789abcdef")
     assert unknown.stdout == "" and unknown.stderr == (
-        "not all events up to here are kept (any more)\n"
+        "Warning: not all events up to here are kept (any more)\n"
     )
 
 
 def test_what_happens_is_followed(service: Service, observe: Observe) -> None:
     service.environ["FASTX_LIST_SERVER_ID"] = "here"
     observe(session("a"))
-    process = start(service, "events", "--follow", "--since", "1h")
+    process = start(service, "events", "--all", "--follow", "--since", "1h")
     out = service.processes
     wait_for("what has happened", lambda: "sessionBegan" in out.log("events"))
     observe()

@@ -175,11 +175,11 @@ def test_a_terminal_is_never_sent_what_would_steer_it(
     store.observe("here", {"a": each})
     for arguments in (
         *(("ls", "--all"), ("ls", "--all", "--json")),
-        *(("events",), ("history", "--all", "--csv")),
+        *(("events", "--all"), ("history", "--all", "--csv")),
     ):
         said = in_terminal(*arguments).replace("\x1b[1m", "").replace("\x1b[0m", "")
         assert all(line.isprintable() for line in re.split(r"\r+\n", said)), (arguments, said)
-        assert "1234" in said or arguments == ("events",)
+        assert "1234" in said or "events" in arguments
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])

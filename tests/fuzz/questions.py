@@ -11,6 +11,15 @@ from tests.fuzz.world import MARKS, PARAM_NAMES, canary
 
 LISTINGS = [address.encode() for address in addresses.LISTINGS]
 PARAMS = addresses.PARAMS.encode()
+PAST = [
+    address.encode()
+    for address in (
+        addresses.HISTORY,
+        addresses.ALL_HISTORY,
+        addresses.EVENTS,
+        addresses.ALL_EVENTS,
+    )
+]
 _OTHERS = (addresses.HEALTH, addresses.READY, addresses.OPENAPI, addresses.ASYNCAPI)
 _NAMES = [*MEMBERS, *PARAM_NAMES, *(f"params.{name}" for name in PARAM_NAMES)]
 
@@ -42,6 +51,7 @@ literals("method", b"M-SEARCH", b"G" * 60, weight=0.1)
 
 literals("address", LISTINGS[0], weight=12)
 literals("address", *LISTINGS[1:], PARAMS, weight=3)
+literals("address", *PAST, weight=1)
 literals("address", *(address.encode() for address in _OTHERS), weight=0.1)
 literals("address", b"/", b"/docs", b"/static/page.js", b"/static/../wsgi.py", weight=0.1)
 literals("address", b"/api", b"/api/", b"/api/lists", b"/api/admin", b"/api/lost", weight=0.1)

@@ -117,7 +117,7 @@ class Product:
                 body = {"id": name, "params": {"y": 2}}
                 answer = client.post(f"/api/params/{token}", json=body)
                 assert answer.status_code in (200, 404, 503), answer.text
-            for path in ("history", "admin/history"):
+            for path in ("history", "admin/history", "events", "admin/events"):
                 answer = client.get(f"/api/{path}/{token}")
                 assert answer.status_code in (200, 503), (path, answer.text)
             assert client.get("/ready").status_code in (200, 503)

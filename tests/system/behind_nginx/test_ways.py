@@ -63,6 +63,7 @@ def test_the_history_is_there_and_the_metrics_are_not(
     observe()
     mine = token()
     assert [each["id"] for each in site.ask(f"/api/history/{mine}").json] == ["a"]
+    assert {each["session"] for each in site.ask(f"/api/events/{mine}").json} == {"a"}
     for address in ("/metrics", "/metrics/", "//metrics", "/%6detrics"):
         assert site.ask(address).status == 404
 
