@@ -22,6 +22,7 @@ ELSEWHERE = {
     ("CONTRIBUTING.md", "python3 -m venv"): ".ci/run",
     ("events.md", "systemctl enable"): "tests/boot",
     ("install.md", ""): "tests/boot",
+    ("install.md", "apt install -y certbot"): "needs a name that the internet knows",
     ("monitoring.md", "systemctl edit"): "opens an editor",
     ("performance.md", "pip install"): "tests/bench",
     ("portal.md", ""): "tests/portal",
