@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 from fastx_list.agent.facts import Facts
@@ -78,6 +79,15 @@ class Written:
 
     running: dict[str, int]  # with their versions
     ended: set[str]
+
+
+class Copy(NamedTuple):
+    """A copy of the store, and what it holds."""
+
+    path: Path
+    params: dict[str, set[int]]
+    revoked: dict[str, float]
+    holders: list[tuple[int, float]]  # which names of the agents it has, how long silent
 
 
 @dataclass

@@ -150,6 +150,7 @@ def simulated() -> Iterator[None]:
         patch.setattr(keep, "gc", SimpleNamespace(collect=lambda: 0, freeze=lambda: None))
         patch.setattr(load, "_measured", lambda measure: None)
         patch.setattr(keep, "SessionJson", NoFile)
+        patch.setattr(keep, "fingerprint", lambda settings, holder: "settings")
         patch.setattr(look, "Machine", StillMachine)
         patch.setattr(look, "explain_unclaimed", lambda machine: None)
         # In whose hands the file is, and who mends it, is for other tests

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
 
-from fastx_list.config import PREFIX, load
+from fastx_list.config import PREFIX, Settings, load
 from fastx_list.store import StoreError
 from fastx_list.store.beats import LATE
 from tests.simulation import clock as clock_module
 from tests.simulation import disk as disk_module
 from tests.simulation.clock import clock
 from tests.simulation.disk import Cue, Disk
-from tests.simulation.model import Session, Truth, Violation
+from tests.simulation.model import Copy, Session, Truth, Violation
 from tests.simulation.patched import unexpected
 from tests.simulation.processes import Acting, AgentProcess, ListWorker, Process, Reader, Sidecar
 from tests.simulation.settled import differences
@@ -26,13 +26,10 @@ TOKEN_SECONDS = 10**6  # until a token expires
 _DUE = attrgetter("due")
 
 
-class Copy(NamedTuple):
-    """A copy of the store, and what it holds."""
-
-    path: Path
-    params: dict[str, set[int]]
-    revoked: dict[str, float]
-    holders: list[tuple[int, float]]  # which names of the agents it has, how long silent
+@lru_cache(1)
+def _settings(directory: Path) -> Settings:
+    asked = {"STATE_DIR": str(directory), "SERVER_ID": "none", "SERVER_EXPIRY": str(LEASE)}
+    return load({f"{PREFIX}{name}": value for name, value in asked.items()})
 
 
 class World:
@@ -48,9 +45,7 @@ class World:
         self.random = Random()
         self.disk = disk_module.current = Disk(directory / "sessions.db")
         self.disk.path.write_bytes(template)
-        state_dir, expiry = str(directory), str(LEASE)
-        asked = {"STATE_DIR": state_dir, "SERVER_ID": "none", "SERVER_EXPIRY": expiry}
-        self.settings = load({f"{PREFIX}{name}": value for name, value in asked.items()})
+        self.settings = _settings(directory)
         self.truth = Truth(self.servers, LEASE, LATE * LEASE)
         self.agents = [AgentProcess(self, server) for server in self.servers]
         self.workers = [ListWorker(self, f"list {number}") for number in (1, 2)]
