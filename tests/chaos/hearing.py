@@ -42,18 +42,25 @@ class Hearing:
     def __init__(self, names: Iterable[str], lease: float) -> None:
         self._lease = lease
         self._look: Callable[[], State]
+        self._waited_in_all: Callable[[str], float] = lambda name: 0.0
         # By agent: for how many seconds that count it was silent, for how many at most since all
         # agreed, and until when it was silent for so long
         self._silent = dict.fromkeys(names, 0.0)
         self._most = dict(self._silent)
         self._most_until = dict(self._silent)
+        # By agent: for how many seconds it had waited for a processor when it was heard last, and
+        # for how many it did while it was silent for the most
+        self._waited = dict(self._silent)
+        self._most_waited = dict(self._silent)
         self._before: State = None, {}
         self._written = time.monotonic()  # when anybody wrote last
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hearing", daemon=True)
 
-    def start(self, look: Callable[[], State]) -> None:
-        self._look = look
+    def start(self, look: Callable[[], State], waited: Callable[[str], float]) -> None:
+        """``waited`` says for how many seconds an agent has waited for a processor since it
+        began."""
+        self._look, self._waited_in_all = look, waited
         self._thread.start()
 
     def stop(self) -> None:
@@ -73,6 +80,11 @@ class Hearing:
         agreed last."""
         return max(self._most[name], self._silent[name] + self._gap(time.monotonic()))
 
+    def waited(self, name: str) -> float:
+        """Return for how many seconds of its longest silence the agent ``name`` waited for a
+        processor."""
+        return self._most_waited[name]
+
     def _gap(self, now: float) -> float:
         return min(now - self._written, LATE * self._lease)
 
@@ -91,10 +103,12 @@ class Hearing:
         gap, self._written = self._gap(now), now
         for name in self._silent:
             self._silent[name] += gap
+            waited = self._waited_in_all(name)
             if self._silent[name] >= self._most[name]:
                 self._most[name], self._most_until[name] = self._silent[name], now
+                self._most_waited[name] = waited - self._waited[name]
             expires = state[1].get(name)
             # A lease that is ended says nothing of its agent
             if expires is not None and expires != self._before[1].get(name):
-                self._silent[name] = 0.0
+                self._silent[name], self._waited[name] = 0.0, waited
         self._before = state

@@ -80,15 +80,18 @@ class Run:
         return fault.name
 
     def _judge_silence(self) -> None:
-        """An agent that nothing was done to is silent only where too much else wants to run."""
+        """An agent that nothing was done to is silent only where too much else wants to run, or
+        the machine did not let it run."""
         load = os.getloadavg()[0] / (os.cpu_count() or 1)
         for name, seconds in self._world.truth.starved.items():
+            waited = self._world.hearing.waited(name)
             text = (
-                f"agent {name} was silent for {seconds:.1f} s at a load of {load:.1f} a processor"
+                f"agent {name} was silent for {seconds:.1f} s at a load of {load:.1f} a processor,"
+                f" and waited for one for {waited:.1f} s"
             )
             self.steps.append(text)
             self.figures.silences.append(text)
-            if load < OVERLOAD:
+            if load < OVERLOAD and waited < seconds / 2:
                 self._world.judge.blame(text)
 
     def _operate(self, count: int) -> None:

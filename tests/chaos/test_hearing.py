@@ -18,6 +18,7 @@ class Store:
         self._hearing = hearing
         self.now = start
         self._revision = 0
+        self.waited = 0.0  # seconds that its agent has waited for a processor
         self.expires: float | None = start
 
     def go_on(self, seconds: float, *, beats: bool = False) -> None:
@@ -33,6 +34,7 @@ class Store:
 def hearing(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Hearing, Store]]:
     made = Hearing(["one"], LEASE)
     store = Store(made, made._written)
+    made._waited_in_all = lambda name: store.waited
     monkeypatch.setattr("tests.chaos.hearing.time.monotonic", lambda: store.now)
     store.go_on(1, beats=True)
     yield made, store
@@ -64,3 +66,19 @@ def test_what_was_silent_after_all_had_agreed_is_not_forgotten(
     assert listener.silence("one") == pytest.approx(2.4)
     listener.forget(store.now)
     assert listener.silence("one") < 0.5
+
+
+def test_of_the_longest_silence_it_is_known_how_long_the_machine_did_not_let_an_agent_run(
+    hearing: tuple[Hearing, Store],
+) -> None:
+    listener, store = hearing
+    store.waited = 7.0
+    store.go_on(1, beats=True)
+    store.go_on(1)
+    store.waited += 1.5
+    store.go_on(1)
+    store.go_on(0.1, beats=True)
+    store.waited += 3.0
+    store.go_on(1, beats=True)
+    assert listener.silence("one") == pytest.approx(2.1)
+    assert listener.waited("one") == pytest.approx(1.5)

@@ -115,10 +115,18 @@ class World:
         for name in (*AGENTS, "list", "live"):
             self.start(name)
         self.await_servers()
-        self.hearing.start(self._look)
+        self.hearing.start(self._look, self._waited)
 
     def _look(self) -> State:
         return in_sqlite(self.database) if self.redis is None else in_redis(self.redis, AGENTS)
+
+    def _waited(self, name: str) -> float:
+        """Return for how many seconds the main thread of an agent has waited for a processor."""
+        try:
+            said = Path(f"/proc/{self.running[name].pid}/schedstat").read_text(encoding="ascii")
+        except OSError:
+            return 0.0  # it is no longer there
+        return int(said.split()[1]) / 1e9
 
     def end(self) -> None:
         self.hearing.stop()
