@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from tests.simulation.model import Violation
 from tests.simulation.patched import simulated
 from tests.simulation.steps import Step, history
 from tests.simulation.world import World
+
+PAGE_BYTES = 1024  # of the database: small ones are written sooner
 
 
 @dataclass
@@ -44,6 +46,9 @@ class Runner:
     def prepare(self) -> None:
         """Make the database that each history begins with."""
         disk.current = disk.Disk(self._directory / "template.db")
+        with closing(disk.current.open()) as db:
+            db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            db.execute("PRAGMA journal_mode = WAL")  # which writes it
         store = SqliteStore(disk.current.path)
         store.snapshot()
         disk.current.close()
