@@ -86,17 +86,19 @@ class NoFile:
 
 _unlocked = nullcontext()
 _UPTIME = 987654321
-
-
-@lru_cache(1000)
-def _around_uptime(server: Server) -> list[str]:
-    """Return the JSON of a server that is up for so long, without that number."""
-    return encode_server(server).split(str(_UPTIME))
+MOST_SERVERS = 10_000  # that are kept in mind
+_around_uptime: dict[object, list[str]] = {}  # the JSON of servers without that number
 
 
 def _encode_server(server: Server) -> str:
     """Do what :func:`encode_server` does, of servers that differ in their uptime alone once."""
-    return str(server.uptime).join(_around_uptime(replace(server, uptime=_UPTIME)))
+    key = tuple(value for name, value in vars(server).items() if name != "uptime")
+    around = _around_uptime.get(key)
+    if around is None:
+        around = encode_server(replace(server, uptime=_UPTIME)).split(str(_UPTIME))
+        if len(_around_uptime) < MOST_SERVERS:
+            _around_uptime[key] = around
+    return str(server.uptime).join(around)
 
 
 @lru_cache(1000)
@@ -115,11 +117,7 @@ class _Overlaid:
     """A module with some of its names replaced."""
 
     def __init__(self, module: ModuleType, **names: Any) -> None:
-        self._module = module
-        self.__dict__.update(names)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
+        self.__dict__.update({**vars(module), **names})
 
 
 @contextmanager
