@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 
 from fastx_list.model.addresses import MAX_ADDRESSES
 from fastx_list.model.json import to_json
-from fastx_list.model.member import Member, writing_schema
+from fastx_list.model.member import Member, declared, writing_schema
 from fastx_list.model.session import MILLISECONDS, Session
 
 # Clients that come, and that leave, of which one change of a session tells each; who registers a
@@ -128,7 +128,7 @@ class Course:
 
 
 CourseSchema = writing_schema(Course)
-_schema = CourseSchema()
+_NAMES = [(each.member.name, each.attribute) for each in declared(Course)]
 
 
 def encode_past(text: str, past: Past, now: int) -> str:
@@ -139,4 +139,6 @@ def encode_past(text: str, past: Past, now: int) -> str:
         connected_seconds=connected(past, now) // 1000,
         addresses=past.addresses,
     )
-    return f"{text[:-1]},{to_json(_schema.dump(course))[1:]}"
+    # As the schema would write it, which takes half of the time that a page does
+    said = to_json({name: getattr(course, attribute) for name, attribute in _NAMES})
+    return f"{text[:-1]},{said[1:]}"

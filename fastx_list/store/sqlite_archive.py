@@ -51,8 +51,6 @@ class SqliteArchive:
     def count(self, span: Span) -> int | None:
         where, values = _where(span)
         with self._file.reading() as db:
-            if span == Span(None):
-                return int(db.execute("SELECT count(*) FROM past").fetchone()[0])
             [(count,)] = db.execute(
                 f"SELECT count(*) FROM (SELECT 1 FROM past WHERE {where} LIMIT ?)",
                 (*values, MAX_COUNT + 1),
@@ -165,7 +163,9 @@ def _between(db: sqlite3.Connection, span: EventSpan, seq: int) -> tuple[int, in
 
 def _first_from(db: sqlite3.Connection, moment: int) -> int:
     """Return about the place of the first event that happened at ``moment`` or later."""
-    low, high = db.execute("SELECT min(seq), max(seq) + 1 FROM event").fetchone()
+    low, high = db.execute(
+        "SELECT (SELECT min(seq) FROM event), (SELECT max(seq) + 1 FROM event)"
+    ).fetchone()
     if low is None:
         return 1
     while low < high:

@@ -48,7 +48,8 @@ CREATE TABLE IF NOT EXISTS event_dropped (
     one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL
 );
 """
-# After so many events it is seen whether there are too many, of all and of whose the last one was
+# After so many events it is seen what there is too much of: of all events, and of the sessions and
+# events of whose the last one was
 COUNT_AFTER = 250
 
 COLUMNS = (
@@ -58,15 +59,15 @@ COLUMNS = (
 _END_PAST = """
 UPDATE past SET place = :now, ended = :now, kept = :kept, since = NULL,
     connected = connected + coalesce(max(0, :now - since), 0),
-    text = (SELECT text FROM session WHERE id = :id)
+    text = :text
 WHERE id = :id
 """
 _NOTE_END = """
 INSERT INTO event (name, at, kept, what, session, login, server_id, more)
-SELECT :name, :now, :kept, 'sessionEnded', :id, session.login, server_id,
-    CASE WHEN began IS NOT NULL
-        THEN printf('{"began":%d,"connectedSeconds":%d%s}', began, connected / 1000, :said) END
-FROM session LEFT JOIN past USING (id) WHERE id = :id
+VALUES (:name, :now, :kept, 'sessionEnded', :id, :login, :server_id, (
+    SELECT printf('{"began":%d,"connectedSeconds":%d%s}', began, connected / 1000, :said)
+    FROM past WHERE id = :id
+))
 """
 # The oldest of a login that are too many
 _DROP_OLDEST = """
@@ -125,24 +126,21 @@ def add(step: Step, record: PastRecord, age: float) -> bool:
 def end_sessions(step: Step, ids: Iterable[str], said: str = "") -> None:
     """Take note of sessions that end in this step, before they do; ``said`` are members of each
     event, in JSON."""
+    all_alike = {"now": step.wall, "kept": step.now, "name": step.name, "said": said}
     values = [
-        {"id": name, "now": step.wall, "kept": step.now, "name": step.name, "said": said}
+        {**all_alike, "id": name, "login": login, "server_id": server_id, "text": text}
         for name in ids
+        for login, server_id, text in step.db.execute(
+            "SELECT login, server_id, text FROM session WHERE id = ?", (name,)
+        )
     ]
     step.db.executemany(_END_PAST, values)
-    before = _last_event(step.db)
     step.db.executemany(_NOTE_END, values)
-    is_much = before // COUNT_AFTER != _last_event(step.db) // COUNT_AFTER
-    logins = {
-        login
-        for each in values
-        for (login,) in step.db.execute("SELECT login FROM past WHERE id = :id", each)
-    }
-    for login in logins if is_much else ():
-        _drop_events(step.db, login)
-    step.db.executemany(
-        _DROP_OLDEST, [(login, RUNNING, FORGET_AT_ONCE, MAX_KEPT_OF_LOGIN) for login in logins]
-    )
+    if values:
+        [last] = step.db.execute("SELECT last_insert_rowid()").fetchone()
+        if (last - len(values)) // COUNT_AFTER != last // COUNT_AFTER:
+            for login in {each["login"] for each in values}:
+                _drop_too_much(step.db, login)
 
 
 def note_params(step: Step, record: Record, names: Sequence[str]) -> None:
@@ -175,15 +173,13 @@ def note(
         ),
     )
     if (added.lastrowid or 0) % COUNT_AFTER == 0:
-        _drop_events(step.db, login)
+        _drop_too_much(step.db, login)
 
 
-def _last_event(db: sqlite3.Connection) -> int:
-    return int(db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
-
-
-def _drop_events(db: sqlite3.Connection, login: str | None) -> None:
-    """Drop events of which there are too many: of ``login``, and of all."""
+def _drop_too_much(db: sqlite3.Connection, login: str | None) -> None:
+    """Drop what there is too much of: of the sessions of ``login`` that have ended, and of its
+    events and all."""
+    db.execute(_DROP_OLDEST, (login, RUNNING, FORGET_AT_ONCE, MAX_KEPT_OF_LOGIN))
     too_many = db.execute(
         "SELECT seq FROM event WHERE login = ? ORDER BY seq DESC LIMIT ? OFFSET ?",
         (login, FORGET_AT_ONCE, MAX_EVENTS_OF_LOGIN),
@@ -195,7 +191,10 @@ def _drop_events(db: sqlite3.Connection, login: str | None) -> None:
             " excluded.seq)",
             too_many[0],
         )
-    [span] = db.execute("SELECT max(seq) - min(seq) FROM event").fetchone()
+    # Each by itself, which is looked up: both in one, all are looked at
+    [span] = db.execute(
+        "SELECT (SELECT max(seq) FROM event) - (SELECT min(seq) FROM event)"
+    ).fetchone()
     if (span or 0) < MAX_KEPT:
         return
     [count] = db.execute("SELECT count(*) FROM event").fetchone()

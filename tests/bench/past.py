@@ -1,14 +1,16 @@
-"""``python -m tests.bench.past``: how long a page of a long history takes, and how many bytes a
-session there."""
+"""``python -m tests.bench.past``: how long a page of a long history takes, how many bytes a session
+there, and what it costs a session's end to be noted."""
 
 from __future__ import annotations
 
 import argparse
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from fastx_list.model.history import HistoryQuery
 from fastx_list.model.past import Past
 from fastx_list.model.session import Session, encode
 from fastx_list.replica.past import past_page
-from fastx_list.store import Lease, Store, open_store
+from fastx_list.store import Lease, Store, open_store, sqlite_past
 from fastx_list.store.archive import place
 from fastx_list.store.redis_past import encode_line
 
@@ -26,6 +28,26 @@ LOGINS = 2000
 APART = 2592  # ms between two beginnings: a million in 30 days
 BEGAN = 1_700_000_000_000
 LEASE = Lease("one", "1", "host", 3600)
+SESSION = Session(
+    id="ID",
+    login="LOGIN",
+    server_id="server",
+    hostname="host.example.org",
+    server_pid=4711,
+    geometry="1280x720",
+    window_mode="desktop",
+    started=BEGAN,
+    last_connect=BEGAN,
+    last_disconnect=BEGAN,
+    command="startxfce4",
+    clients=0,
+    display=10,
+    kind="xrdp",
+)
+# What notes the past of sessions in a step
+NOTING = ("put", "end_sessions", "forget")
+LONGEST_PAGE = 50.0  # ms, the target
+MOST_OF_AN_END = 1.2  # times what an end takes that is not noted, the target
 
 
 def main() -> None:
@@ -44,12 +66,48 @@ def main() -> None:
             _fill_sqlite(store, asked.sessions)
         kept = (_size(asked.redis, database) - before) / asked.sessions
         print(f"{asked.sessions} sessions, {kept:.0f} bytes each")
-        _measure(store, asked.sessions)
+        is_met = _measure(store, asked.sessions)
+        if not asked.redis:
+            is_met = _measure_ends(Path(directory), store) and is_met
         store.close()
+    sys.exit(not is_met)
 
 
-def _measure(store: Store, count: int) -> None:
-    last = BEGAN + count * APART
+def _measure_ends(directory: Path, long: Store) -> bool:
+    """Compare the processor time of ends in a store that notes them, whose history is long, and in
+    one that does not, in turns."""
+    plain = open_store(f"sqlite:///{directory / 'plain.db'}")
+    noting = [getattr(sqlite_past, name) for name in NOTING]
+    took: dict[Store, list[float]] = {plain: [], long: []}
+    for number in range(300):
+        # As much is left to run as a machine may have
+        rest = {each.id: each for each in map(_running, range(100))}
+        one = _running(1000 + number)
+        for store, functions in ((plain, [_nothing] * len(NOTING)), (long, noting)):
+            for name, function in zip(NOTING, functions, strict=True):
+                setattr(sqlite_past, name, function)
+            store.observe("server", {**rest, one.id: one}, LEASE)
+            began = time.process_time()
+            store.observe("server", rest, LEASE)
+            took[store].append(time.process_time() - began)
+    plain.close()
+    without, with_it = (statistics.median(each) * 1e6 for each in took.values())
+    ratio = with_it / without
+    print(f"a session's end: {with_it:.0f} us of processor time, {without:.0f} without that it is"
+          f" noted: {ratio:.2f} times")  # fmt: skip
+    return ratio <= MOST_OF_AN_END
+
+
+def _nothing(*_: object, **__: object) -> None:
+    pass
+
+
+def _running(number: int) -> Session:
+    return replace(SESSION, id=f"s{number}", login=f"u{number % 50}", clients=1)
+
+
+def _measure(store: Store, count: int) -> bool:
+    last, is_met = BEGAN + count * APART, True
     for what, login, query in (
         ("the first page of all", None, HistoryQuery(limit=100)),
         ("page 1000 of all", None, HistoryQuery(limit=100, start=100_000)),
@@ -57,7 +115,10 @@ def _measure(store: Store, count: int) -> None:
         ("the first page of a login", "u7", HistoryQuery(limit=100)),
         ("a login's, sorted by a member", "u7", HistoryQuery(limit=100, sort_by="command")),
     ):
-        print(f"{what}: {_time(lambda: _page(store, login, query)) * 1000:.1f} ms")
+        took = _time(lambda: _page(store, login, query)) * 1000
+        print(f"{what}: {took:.1f} ms")
+        is_met = is_met and took <= LONGEST_PAGE
+    return is_met
 
 
 def _page(store: Store, login: str | None, query: HistoryQuery) -> None:
@@ -76,23 +137,7 @@ def _time(call: Callable[[], Any]) -> float:
 
 def _sessions(count: int) -> Iterator[tuple[str, str, Past, str]]:
     """Yield the id, the login, the past and the last state of so many sessions."""
-    session = Session(
-        id="ID",
-        login="LOGIN",
-        server_id="server",
-        hostname="host.example.org",
-        server_pid=4711,
-        geometry="1280x720",
-        window_mode="desktop",
-        started=BEGAN,
-        last_connect=BEGAN,
-        last_disconnect=BEGAN,
-        command="startxfce4",
-        clients=0,
-        display=10,
-        kind="xrdp",
-    )
-    text, chance = encode(session, {"name": "Thesis"}), random.Random(7)
+    text, chance = encode(SESSION, {"name": "Thesis"}), random.Random(7)
     for number in range(count):
         began = BEGAN + number * APART
         ended = began + chance.randrange(36_000_000)

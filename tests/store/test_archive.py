@@ -251,6 +251,7 @@ def test_who_has_very_many_sessions_keeps_the_last_and_drives_out_nobody_elses(
 ) -> None:
     for module in (redis_script, sqlite_past):
         monkeypatch.setattr(module, "MAX_KEPT_OF_LOGIN", 2)
+    monkeypatch.setattr(sqlite_past, "COUNT_AFTER", 1)
     store = open_store(url)
     hers, runs = make_session(8, login="alice"), make_session(9, login="mallory")
     his = [make_session(number, login="mallory") for number in range(5)]
