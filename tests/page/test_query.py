@@ -132,6 +132,7 @@ def test_members_and_values_are_there_to_choose_from(tab: Tab, alice: User) -> N
     tab.shows("beta", "Alpha", "xterm")
     expect(tab.page.locator("#names option[value='windowMode']")).to_have_count(1)
     expect(tab.page.locator("#names option[value='params.project']")).to_have_count(1)
+    tab.search.focus()
     offered = tab.page.locator("#offers option").evaluate_all(
         "(options) => options.map(({ value }) => value)"
     )

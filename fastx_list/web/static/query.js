@@ -18,6 +18,8 @@ export class QueryForm {
   #names;
   #columns; // names of those whose values are offered
   #params = new Set();
+  /** @type {any[]} */
+  #rows = []; // sessions on this page
   /** @type {number | undefined} */
   #typing;
   /** @type {string | null} */
@@ -47,6 +49,7 @@ export class QueryForm {
     $("search").addEventListener("keyup", ({ key }) => {
       if (key === "Enter" && this.#entered === $("search").value) $("find").requestSubmit();
     });
+    $("search").addEventListener("focus", () => this.#offerValues());
     $("search").addEventListener("input", () => {
       clearTimeout(this.#typing);
       this.#refuse({});
@@ -90,6 +93,7 @@ export class QueryForm {
   clear() {
     clearTimeout(this.#typing);
     this.#query = null;
+    this.#rows = [];
     this.#refuse({});
     $("search").value = "";
     $("offers").replaceChildren();
@@ -108,7 +112,13 @@ export class QueryForm {
     this.#params = new Set(rows.flatMap(({ params }) => Object.keys(params ?? {})));
     const params = [...this.#params].slice(0, MOST_OFFERED).map((name) => `params.${name}`);
     offer($("names"), [...this.#members, ...params], (name) => this.#names.label(name));
-    const values = this.#columns.flatMap((name) => [...new Set(rows.map((session) => filterFor(name, session[name])))]
+    this.#rows = rows;
+    if (document.activeElement === $("search")) this.#offerValues();
+  }
+
+  /** Offer what the sessions on this page are like; rows change often, and few people search meanwhile. */
+  #offerValues() {
+    const values = this.#columns.flatMap((name) => [...new Set(this.#rows.map((session) => filterFor(name, session[name])))]
       .filter(Boolean).slice(0, MOST_OFFERED).map((filter) => shown(filter, this.#names)));
     offer($("offers"), ["State: connected", "State: disconnected", ...values]);
   }

@@ -25,7 +25,7 @@ const SPECIAL = {
 
 /** @type {Record<string, [number, number]>} How wide columns are at least, in rem, and their share of what is left. */
 const WIDTHS = {
-  name: [8, 2.4], login: [4, 1], state: [10.25, 0.5], windowMode: [3.75, 0], hostname: [5.5, 1.3], display: [4, 0], geometry: [4.75, 0],
+  name: [8, 2.4], login: [4, 1], state: [10.5, 0.5], windowMode: [3.75, 0], hostname: [5.5, 1.3], display: [4, 0], geometry: [4.75, 0],
   started: [5, 0], kind: [4, 0.5], clientAddresses: [6.5, 1], idleSince: [3, 0], cpu: [3, 0], memory: [4.5, 0],
 };
 const OTHERS = [5.5, 1], GAP = 0.6, EDGES = 2.2; // rem

@@ -1,6 +1,7 @@
 // What people read of a session: its name, its state, its times. Always text, never markup.
 
 const exactly = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
+const numbers = new Intl.NumberFormat("en"); // made once, for it is asked a thousand times a second
 const hours = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const days = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const MINUTE = 60, HOUR = 3600, DAY = 86_400, YEAR = 365.25 * DAY; // seconds
@@ -70,7 +71,7 @@ export function exact(time) {
 }
 
 /** The number as English text writes it: 1,000. */
-export const count = (number) => number.toLocaleString("en");
+export const count = (number) => numbers.format(number);
 
 /** "1 session", "2 sessions". */
 export const sessions = (number) => `${count(number)} session${number === 1 ? "" : "s"}`;
