@@ -196,6 +196,8 @@ class Truth:
 
     def lost(self, revoked: Collection[str]) -> set[str]:
         """Return which tokens are revoked, would be good else, and are not among ``revoked``."""
+        if not self.revoked:
+            return set()
         now = clock.time()
         return {each for each, until in self.revoked.items() if until > now} - set(revoked)
 

@@ -39,21 +39,24 @@ class Process:
         self.world = world
         self.name = name
         self.is_alive = False
-        self.is_stopped = False
+        self.runs = False  # it is alive, and not stopped
         self.is_busy = False  # in the middle of a turn
         self.is_late = False  # others had theirs in the middle of it
         self.due = 0.0  # by the monotonic clock
 
-    @property
-    def runs(self) -> bool:
-        return self.is_alive and not self.is_stopped
-
     def start(self) -> None:
-        self.is_alive, self.is_stopped, self.due = True, False, clock.now
+        self.is_alive = self.runs = True
+        self.due = clock.now
+
+    def stop(self) -> None:
+        self.runs = False
+
+    def go_on(self) -> None:
+        self.runs = self.is_alive
 
     def end(self) -> None:
         """Let the process be gone, wherever it was."""
-        self.is_alive = False
+        self.is_alive = self.runs = False
         self.world.disk.bury(self.name)
 
     def turn(self) -> None:

@@ -208,11 +208,11 @@ class World:
 
     def stop(self, number: int) -> None:
         if process := self._idle(number):
-            process.is_stopped = True
+            process.stop()
 
     def go_on(self, number: int) -> None:
         if process := self._idle(number):
-            process.is_stopped = False
+            process.go_on()
 
     def kill(self, number: int) -> None:
         process = self._idle(number)
@@ -327,7 +327,7 @@ class World:
         self.disk.calm_down()
         clock.ahead = 0.0
         for process in self.processes:
-            process.is_stopped = False
+            process.go_on()
             if not process.is_alive and (revive or isinstance(process, Reader)):
                 process.start()
         for agent in self.agents:
