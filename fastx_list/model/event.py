@@ -56,7 +56,7 @@ def encode_event(event: Event) -> str:
     return to_json(members_of(event))
 
 
-@dataclass(frozen=True)
+@dataclass
 class EventsQuery(Query):
     """What one request asks of the events."""
 

@@ -34,7 +34,7 @@ _ISO = re.compile(
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class HistoryQuery(Query):
     """What one request asks of the history."""
 

