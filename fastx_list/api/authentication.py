@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from flask import Request, request
+from flask import Request
+from flask.globals import request_ctx
 
 from fastx_list.api.local import claims_of_peer
 from fastx_list.api.request import ApiRequest
@@ -20,6 +21,7 @@ def authenticate(service: Services, token: str | None, admin: bool = False) -> C
     Raises :class:`AuthError` if there is none or it does not hold, and :class:`Forbidden` if an
     ``admin`` is asked for and it is not an administrator's.
     """
+    request = request_ctx.request  # in itself, as each use of Flask's proxy looks it up once more
     token = token or find_token(request)
     claims = claims_of_peer(request) if token is None else None
     if claims is not None:

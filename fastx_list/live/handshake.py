@@ -8,11 +8,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import flask_sock
-from flask import Blueprint, current_app, g, request
+from flask import Blueprint, Request, current_app, g
+from flask.globals import request_ctx
 from gevent.monkey import is_module_patched
 from greenlet import GreenletExit
 from werkzeug.datastructures import Headers
@@ -31,11 +32,14 @@ from fastx_list.errors import (
     UpgradeRequired,
     ValidationError,
 )
-from fastx_list.live.deflate import agree
+from fastx_list.live.bus import Filters
+from fastx_list.live.deflate import Deflate, agree
 from fastx_list.live.server import NEEDS_GEVENT
 from fastx_list.live.sidecar import EXTENSION, Live
 from fastx_list.live.start import Asked
 from fastx_list.model.query import LiveQuerySchema
+from fastx_list.replica.topics import Topic
+from fastx_list.tokens import Claims
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -61,6 +65,16 @@ class _Socket:
 flask_sock.Server = _Socket  # which its routes make for each request
 
 
+class _Admitted(NamedTuple):
+    """What is known of a request that becomes a WebSocket."""
+
+    claims: Claims
+    filters: Filters
+    topic: Topic
+    asked: Asked
+    deflate: Deflate | None
+
+
 def live_of_app() -> Live:
     """Return the :class:`Live` of the application that serves this request."""
     live: Live = current_app.extensions[EXTENSION]
@@ -75,33 +89,39 @@ def admit() -> None:
     if not is_module_patched("socket"):
         raise Unavailable(NEEDS_GEVENT)
     live.start()
-    _check_handshake(request.headers)
-    _check_origin(request.headers.get("Origin"), service.settings.allowed_origins)
+    request = request_ctx.request  # in itself, as each use of Flask's proxy looks it up once more
+    headers = request.headers
+    _check_handshake(headers)
+    _check_origin(request, service.settings.allowed_origins)
     live.await_first_read()
     service.refresh()
-    token = (request.view_args or {}).get("token")
-    g.claims = authenticate(service, token, _listing().admin)
+    listing = _listing(request)
+    claims = authenticate(service, (request.view_args or {}).get("token"), listing.admin)
     asked = _ASKS_NOTHING
     if request.args.keys() - {"token"}:
         asked = parser.parse(_schema, request, location="anywhere")
-    g.filters = asked["filter"]
-    g.asked = Asked(asked["snapshot"], asked["since"], asked["bookmarks"])
     cap = service.settings.max_subscribers_per_login
-    if live.of_login(g.claims.login) >= cap:
+    if live.of_login(claims.login) >= cap:
         raise TooManyRequests(f"your login has {cap} connections already; close one first")
     if len(live.connections) >= live.room:
         raise Unavailable(
             "this sidecar has as many connections as it may have open files; try again soon"
         )
-    g.deflate = agree(request.headers.get("Sec-WebSocket-Extensions", ""))
+    g.admitted = _Admitted(
+        claims,
+        asked["filter"],
+        listing.topic(claims),
+        Asked(asked["snapshot"], asked["since"], asked["bookmarks"]),
+        agree(headers.get("Sec-WebSocket-Extensions", "")),
+    )
 
 
 def follow(ws: _Socket, token: str | None = None) -> None:
     """Give the socket to the sidecar. The request ends here with all that it took: a connection
     needs none of it. :func:`admit` has looked at the ``token`` of the path."""
-    topic = _listing().topic(g.claims)
+    request, admitted = request_ctx.request, g.admitted
     count(request, 101)
-    live_of_app().serve(ws.sock.detach(), _answer(), g.claims, g.filters, topic, g.asked, g.deflate)
+    live_of_app().serve(ws.sock.detach(), _answer(request, admitted.deflate), *admitted)
     raise GreenletExit  # there is nothing more to answer
 
 
@@ -111,16 +131,16 @@ for listing in LISTINGS.values():
     sock.route(listing.address + IN_PATH, endpoint=f"{listing.name}ByPath", bp=blueprint)(follow)
 
 
-def _listing() -> Listing:
+def _listing(request: Request) -> Listing:
     assert request.url_rule is not None  # else nobody would ask
     return LISTINGS[request.url_rule.rule.removesuffix(IN_PATH)]
 
 
-def _answer() -> bytes:
+def _answer(request: Request, deflate: Deflate | None) -> bytes:
     """Return the answer that accepts the handshake (RFC 6455 section 4.2.2)."""
     answer = _SWITCHING + generate_accept_token(request.headers["Sec-WebSocket-Key"].encode())
-    if g.deflate is not None:
-        answer += b"\r\nSec-WebSocket-Extensions: " + g.deflate.answer.encode()
+    if deflate is not None:
+        answer += b"\r\nSec-WebSocket-Extensions: " + deflate.answer.encode()
     return answer + b"\r\n\r\n"
 
 
@@ -135,8 +155,9 @@ def _check_handshake(headers: Headers) -> None:
         raise ValidationError("Sec-WebSocket-Key: takes 16 bytes in base64")
 
 
-def _check_origin(origin: str | None, allowed: Collection[str]) -> None:
+def _check_origin(request: Request, allowed: Collection[str]) -> None:
     """Refuse pages of other hosts: RFC 6455 section 10.2. What is no browser sends no Origin."""
+    origin = request.headers.get("Origin")
     if origin is None or origin in allowed:
         return
     host = _host_name(origin)
