@@ -69,6 +69,19 @@ def test_what_it_has_used_since_one_looked_is_drawn_and_said(tab: Tab, alice: Us
     expect(view(tab, "unmeasured").locator("figure:visible")).to_have_count(0)
 
 
+def test_its_events_are_told_as_they_happen(tab: Tab, alice: User) -> None:
+    alice.has({"a": {**SESSION, "clients": 0}, "b": {"command": "another", "clients": 1}})
+    tab.open(alice)
+    events = view(tab, "xterm").get_by_role("list", name="Events").get_by_role("listitem")
+    expect(events).to_have_count(1)
+    expect(events).to_contain_text("began")
+    alice.has({"a": {**SESSION, "clients": 1, "client_addresses": ("192.0.2.7",)}})
+    expect(events.first).to_contain_text("a client connected; 1 connected, from 192.0.2.7")
+    alice.has({"a": {**SESSION, "clients": 0, "client_addresses": ()}})
+    expect(events.first).to_contain_text("a client left; nobody connected")
+    expect(events).to_have_count(3)
+
+
 def test_its_user_gives_it_a_name_and_nobody_else(tab: Tab, alice: User, bob: User) -> None:
     alice.has({"a": SESSION})
     bob.has({"b": {"command": "of bob"}})

@@ -1,13 +1,13 @@
-// A session's own view, below its row: all its members, what it is called, how to connect, and what history has of it.
+// A session's own view, below its row: how to connect, what it is called, what it uses, what has become of it, and all its members.
 
-import { claimsOf, requestFor, send } from "./api.js";
+import { claimsOf, send } from "./api.js";
 import { drawLine, steps } from "./chart.js";
+import { Course } from "./course.js";
 import { filterFor } from "./find.js";
 import { make } from "./table.js";
 import { exact, lasting, size, visible } from "./words.js";
 
 const NEVER = new AbortController().signal;
-const HISTORY = { sortBy: "", sortReverse: false, start: "", limit: "1", search: "" };
 
 const CHARTS = [
   { name: "cpu", label: "CPU", say: (percent) => `${percent} %`, least: 100 },
@@ -25,16 +25,15 @@ export class SessionViews {
     this.#on = on;
   }
 
-  /** Return the view of this session: an element, `update(session)`, and `tick()` for what time alone changes. */
+  /** Return the view of this session: an element, `update(session)`, `tick()` for what time alone changes, and `close()`. */
   open(session) {
     const members = make("div");
-    const past = make("p", { className: "past", role: "status" });
+    const course = new Course(this.#on, session);
     const actions = make("div", { className: "line" });
     const charts = CHARTS.map((chart) => ({ ...chart, figure: make("figure", {}, make("figcaption", {}, make("b"), make("span", { className: "quiet" })), make("div")) }));
-    const element = make("div", {}, actions, make("div", { className: "charts" }, ...charts.map(({ figure }) => figure)), past, members);
+    const element = make("div", {}, actions, make("div", { className: "charts" }, ...charts.map(({ figure }) => figure)), course.element, members);
     let shown = session;
     this.#act(actions, () => shown);
-    this.#tellPast(past, session.id);
     const tick = () => charts.forEach((chart) => this.#chart(chart, shown));
     const update = (now) => {
       shown = now;
@@ -43,10 +42,11 @@ export class SessionViews {
       const address = connectAddress(this.#template, now);
       link.hidden = !address;
       if (address) link.href = address;
+      course.look(now);
       tick();
     };
     update(session);
-    return { element, update, tick };
+    return { element, update, tick, close: () => course.stop() };
   }
 
   /** What the session has used since one has looked: in words, and as a line. */
@@ -108,17 +108,6 @@ export class SessionViews {
     return form;
   }
 
-  async #tellPast(element, id) {
-    const path = this.#on.admin() ? "api/admin/history" : "api/history";
-    try {
-      const { status, data } = await send(requestFor(path, this.#on.token(), { ...HISTORY, filter: [`id==${id}`] }, "get"), NEVER);
-      const [past] = status === 200 ? data?.result ?? data : [];
-      if (past) element.textContent = courseOf(past);
-    } catch {
-      // What cannot be reached is told by the list of sessions, which asks the same place.
-    }
-  }
-
   /** Every member as the API names it, in full. */
   #members({ params, ...members }) {
     const all = [...Object.entries(members), ...Object.entries(params ?? {}).map(([name, value]) => [`params.${name}`, value])];
@@ -136,14 +125,6 @@ export class SessionViews {
       return make("div", {}, make("dt", {}, term), make("dd", {}, said, ...only));
     }), unknown ? make("div", { className: "unknown" }, make("dt", { textContent: "not known" }), make("dd", { textContent: unknown })) : "");
   }
-}
-
-/** What history says of a session, in a sentence. */
-function courseOf({ began, ended, connectedSeconds, addresses }) {
-  return [
-    `Began ${exact(began)}`, ended === null ? "" : `ended ${exact(ended)}`,
-    `clients were connected for ${connectedSeconds ? lasting(connectedSeconds) : "no time"}${addresses.length ? `, from ${addresses.map(visible).join(", ")}` : ""}`,
-  ].filter(Boolean).join("; ") + ".";
 }
 
 /** The address to connect to the session at, from the template that the administrator gave; null if it has a member that is unknown. */

@@ -134,6 +134,7 @@ export class Table {
   }
 
   clear() {
+    for (const { view } of this.#rows.values()) view?.close();
     this.#rows.clear();
     this.#fresh.clear();
     this.#body.replaceChildren();
@@ -233,10 +234,11 @@ export class Table {
     if (filter) this.#on.only(filter);
   }
 
-  #remove(id, { element, details }) {
+  #remove(id, { element, details, view }) {
     if (element.contains(document.activeElement)) {
       (after(element) ?? before(element))?.querySelector("button").focus({ preventScroll: true });
     }
+    view?.close();
     details?.remove();
     element.remove();
     this.#rows.delete(id);
@@ -275,6 +277,7 @@ export class Table {
   #toggle(row, button) {
     button.ariaExpanded = String(!row.details);
     if (row.details) {
+      row.view.close();
       row.details.remove();
       row.details = null;
     } else {
