@@ -37,6 +37,8 @@ def test_every_example_is_kept_with_its_answer(tab: Tab, alice: User) -> None:
         r"limit=-1 400",
         r"sortby=started 400",
         r"since=yesterday 400",
+        r"events/\$TOKEN\?since=2026-01-01&sortReverse=true&limit=10 200",
+        r"events/\$TOKEN\?since=no\+such\+event 400",
         r"DELETE /api/list/\$TOKEN 405",
         r"/api/nothing/\$TOKEN 404",
     ):

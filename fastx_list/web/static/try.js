@@ -15,6 +15,7 @@ const ODD = {
   filter: ["clients", "nothing==1", "clients==x"], unknown: ["1"], sortby: ["started"],
 };
 const ODD_MOMENTS = { since: ["yesterday", "2026-02-30"], until: ["-1"], format: ["xml"] };
+const ODD_EVENTS = { since: ["no such event"], sortBy: ["at"] };
 /** @type {(id: string) => any} An element that the page has. */
 const $ = (id) => document.getElementById(id);
 
@@ -25,10 +26,12 @@ const EXAMPLES = [
   { name: "Every parameter as a form", method: "POST", kind: "form", body: "sortBy=started\nsortReverse=true\nstart=0\nlimit=10\nfilter=clients==0,1" },
   { name: "History", path: "api/history", query: "since=2026-01-01\nuntil=2099-01-01T03:12:00Z\nlimit=10" },
   { name: "History as CSV", path: "api/history", query: "format=csv\nlimit=10" },
+  { name: "Events", path: "api/events", query: "since=2026-01-01\nsortReverse=true\nlimit=10" },
+  { name: "Events of a kind", path: "api/events", query: "filter=event==clientConnected,clientLeft" },
   { name: "No token", token: "none" }, { name: "Wrong token", token: "wrong" },
   { name: "Token in Authorization", token: "bearer" }, { name: "Token in X-FASTX-TOKEN", token: "header" },
   { name: "Token in the query", token: "query" }, { name: "Token in the body", method: "POST", kind: "form", token: "body" },
-  ...odd("api/list", ODD), ...odd("api/history", ODD_MOMENTS),
+  ...odd("api/list", ODD), ...odd("api/history", ODD_MOMENTS), ...odd("api/events", ODD_EVENTS),
   { name: "Wrong method", method: "DELETE" }, { name: "Wrong address", path: "api/nothing" },
   { name: "Wrong JSON", method: "POST", kind: "json", body: '{"limit": ' },
   { name: "Wrong params call", path: "api/params", method: "POST", kind: "json", body: '{"id": "nobody", "params": 7}' },
