@@ -60,10 +60,10 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     from fastx_list.live import handshake, sidecar
     from fastx_list.live.frames import FramedEntry
     from fastx_list.live.server import check_worker
-    from fastx_list.live.tally import tally
 
     check_worker()
-    app, service, replica = _create("live", environ, FramedEntry, sidecar.in_a_thread, tally)
+    tells = {"connections": "webSockets", "slowClientsDropped": "slowClientsDropped"}
+    app, service, replica = _create("live", environ, FramedEntry, sidecar.in_a_thread, tells)
     app.extensions[sidecar.EXTENSION] = sidecar.Live(service, replica)
     for error in (WebsocketMismatch, NotFound, MethodNotAllowed):
         app.register_error_handler(error, elsewhere.is_list)
@@ -79,7 +79,7 @@ def _create(
     environ: Mapping[str, str] | None,
     entry: type[E],
     apart: Callable[[Callable[[], None]], object],
-    counts: Mapping[str, int] = {},
+    tells: Mapping[str, str] = {},
 ) -> tuple[Flask, Services, Replica[E]]:
     from flask import Flask
 
@@ -107,7 +107,7 @@ def _create(
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     replica = Replica(store, entry, apart, settings.hides_ours)
     tokens, follows = Tokens(settings), name == "live"
-    service = Services(settings, store, replica, tokens, follows, counts)
+    service = Services(settings, store, replica, tokens, follows, tells)
     app.extensions[EXTENSION] = service
     error_response.register(app)
     return app, service, replica

@@ -16,7 +16,7 @@ from fastx_list.agent.clock import clock
 from fastx_list.agent.facts import Facts, Source
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.load import Load
-from fastx_list.agent.look import Look, Looker, Seen, Stopped
+from fastx_list.agent.look import Look, Looked, Looker, Seen, Stopped
 from fastx_list.agent.merge import Known, Moment, merge, session_id
 from fastx_list.agent.occasions import Occasions
 from fastx_list.agent.rights import missing, rights
@@ -92,10 +92,11 @@ class Keeper:
         sessions: Mapping[str, Session],
         has_changed: bool,
         problems: tuple[str, ...],
+        looked: Looked | None,
     ) -> None:
         """Write ``sessions`` if they have changed or the store has lost them, and renew the lease
-        when it is time to. ``hostname`` is the name of the host now, and ``problems`` keep us from
-        seeing all."""
+        when it is time to. ``hostname`` is the name of the host now, ``problems`` keep us from
+        seeing all, and ``looked`` is the last look."""
         if hostname != self._lease.host:
             self._lease = replace(self._lease, host=hostname)
         self._is_unwritten = self._is_unwritten or has_changed
@@ -108,7 +109,7 @@ class Keeper:
                 # is written, though on a full disk there may be room for a beat alone.
                 if self._is_unwritten or self._edition is None:
                     self._write(sessions)
-                self._beat(hostname, sessions, problems)
+                self._beat(hostname, sessions, problems, looked)
             if self.problem is not None and self._told is not None:
                 log.warning("the store can be written again")
                 self.problem = None
@@ -118,7 +119,11 @@ class Keeper:
             self._report(error)
 
     def _beat(
-        self, hostname: str, sessions: Mapping[str, Session], problems: tuple[str, ...]
+        self,
+        hostname: str,
+        sessions: Mapping[str, Session],
+        problems: tuple[str, ...],
+        looked: Looked | None,
     ) -> None:
         """Renew the lease when it is time to, telling what the machine is like."""
         now = time.monotonic()
@@ -126,7 +131,9 @@ class Keeper:
         now_so = hostname, len(sessions), logins, problems[:MAX_PROBLEMS]
         if now < self._next_beat and now_so == self._told:
             return
-        rival = self._store.heartbeat(self._load.describe(*now_so), self._lease, self._edition)
+        # A look of its own makes no beat, or there would be one for each
+        server = self._load.describe(*now_so, looked)
+        rival = self._store.heartbeat(server, self._lease, self._edition)
         if rival is not None and rival != self._rival:
             log.error(
                 "another agent, on %s, also calls itself %r, and is refused; give one of the two"
@@ -293,9 +300,10 @@ class Agent:
     def _keep(self, has_changed: bool) -> None:
         """Write what is known."""
         assert self._known is not None
-        problems = self._seen.problems if self._seen is not None else ()
+        problems, looked = (self._seen.problems, self._seen.looked) if self._seen else ((), None)
         sessions = {name: each.session for name, each in self._known.items()}
-        self._keeper.keep(self._hostname, sessions, has_changed, (*self._hangs(), *problems))
+        problems = (*self._hangs(), *problems)
+        self._keeper.keep(self._hostname, sessions, has_changed, problems, looked)
 
     def _keep_lease(self) -> None:
         """Renew the lease with what was known before, when it is time to."""

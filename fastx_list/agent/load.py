@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import psutil
 
+from fastx_list.agent.look import Looked
 from fastx_list.agent.rights import rights
 from fastx_list.config import Settings
 from fastx_list.model.server import Server
@@ -30,10 +31,15 @@ class Load:
         _measured(psutil.cpu_percent)  # the first call has nothing to compare with
 
     def describe(
-        self, hostname: str, sessions: int, logins: int, problems: tuple[str, ...]
+        self,
+        hostname: str,
+        sessions: int,
+        logins: int,
+        problems: tuple[str, ...],
+        looked: Looked | None,
     ) -> Server:
-        """Return the server on the host ``hostname``, with so many sessions of so many logins, and
-        what keeps us from seeing all of it."""
+        """Return the server on the host ``hostname``, with so many sessions of so many logins, what
+        keeps us from seeing all of it, and the last look."""
         memory = _measured(psutil.virtual_memory)
         return Server(
             id=self._settings.server_id,
@@ -51,6 +57,8 @@ class Load:
             version=version(),
             rights=_measured(rights) or (),
             settings=self._fingerprint,
+            last_look=looked and looked.at,
+            look_seconds=looked and looked.seconds,
         )
 
 

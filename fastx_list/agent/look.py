@@ -30,6 +30,13 @@ OVER_SECONDS = 600.0  # in which it is not said again that a login has too many 
 log = logging.getLogger(__name__)
 
 
+class Looked(NamedTuple):
+    """A look that has been made."""
+
+    at: int  # when, in ms since the Unix epoch
+    seconds: float  # that it took
+
+
 class Seen(NamedTuple):
     """What one look saw."""
 
@@ -46,6 +53,7 @@ class Seen(NamedTuple):
     late: Set[int] = frozenset()  # see Machine.late
     signs: Signs | None = None  # by which it is told that our network's sockets have changed
     left_out: Set[Payer] = frozenset()  # see Limits.left_out
+    looked: Looked | None = None  # None before the first look
 
 
 class Look:
@@ -138,6 +146,7 @@ class Look:
             late=machine.late,
             signs=machine.own_network.signs,
             left_out=machine.limits.left_out,
+            looked=Looked(round(time.time() * 1000), round(time.monotonic() - self._began, 3)),
         )
 
     def _read_session_json(self) -> None:

@@ -3,7 +3,8 @@ long they took, connections, messages.
 
 The master imports this before it has workers, so that all of them share its memory. Each adds to a
 part of its own, and none waits for another. Who takes over the part of a worker that has ended goes
-on with its numbers, so what is counted never becomes less.
+on with its numbers, so what is counted never becomes less. What there is of something now ends with
+its worker.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ STATUSES = (
     0,  # any other
 )
 NAMES = ("connections", "messages", "slowClientsDropped")
+NOW = ("openConnections", "webSockets")  # how many there are, not how many there were
 _PLACE = {status: place for place, status in enumerate(STATUSES)}
 _TIMES = len(STATUSES)  # behind the statuses: one for each range of times, and the sum of all
 _SUM = _TIMES + len(SECONDS) + 1
 _OF_ROUTE = _SUM + 1
-_WORDS = ROUTES * _OF_ROUTE + len(NAMES)  # of eight bytes
+_NAMED = {name: ROUTES * _OF_ROUTE + place for place, name in enumerate([*NAMES, *NOW])}
+_WORDS = ROUTES * _OF_ROUTE + len(_NAMED)  # of eight bytes
 
 
 class Requests(NamedTuple):
@@ -76,13 +79,21 @@ class Counters:
         words[first + _SUM] += int(seconds * 1e6)
 
     def add(self, name: str, number: int = 1) -> None:
-        """Count so many more of one of :data:`NAMES`."""
-        self._words[self.part * _WORDS + ROUTES * _OF_ROUTE + NAMES.index(name)] += number
+        """Count so many more of one of :data:`NAMES` or :data:`NOW`."""
+        self._words[self.part * _WORDS + _NAMED[name]] += number
 
     def total(self, name: str) -> int:
         """Return how many all workers have counted."""
-        place = ROUTES * _OF_ROUTE + NAMES.index(name)
-        return sum(self._words[part * _WORDS + place] for part in range(WORKERS))
+        return sum(self.of(part, name) for part in range(WORKERS))
+
+    def of(self, part: int, name: str) -> int:
+        """Return how many the worker with this part has counted, and those before it."""
+        return self._words[part * _WORDS + _NAMED[name]]
+
+    def has_ended(self, part: int) -> None:
+        """Take note that the worker with this part has nothing any more."""
+        for name in NOW:
+            self._words[part * _WORDS + _NAMED[name]] = 0
 
     def requests(self) -> Iterator[Requests]:
         """Yield what all workers have counted of each route that was asked for."""

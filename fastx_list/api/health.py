@@ -7,6 +7,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from fastx_list import tokens
 from fastx_list.api.addresses import HEALTH, READY
+from fastx_list.api.counters import counters
 from fastx_list.api.proxies import asks_directly
 from fastx_list.api.services import STALE, services
 from fastx_list.errors import Unavailable
@@ -25,7 +26,8 @@ def health() -> Response:
     told: dict[str, object] = {}
     if request.query_string == b"more" and asks_directly(request, THIS_MACHINE):
         told = {"version": version(), "settings": tokens.fingerprint(service.settings)}
-    return jsonify(status="ok", **service.counts, **told)
+    counts = {name: counters.total(counted) for name, counted in service.tells.items()}
+    return jsonify(status="ok", **counts, **told)
 
 
 @blueprint.get(READY)

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, current_app, request
@@ -24,6 +23,7 @@ from fastx_list.api.proxies import asks_directly
 from fastx_list.api.services import Services, services
 from fastx_list.errors import NotFound
 from fastx_list.replica.topics import Everything
+from fastx_list.store import StoreError
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -49,8 +49,8 @@ def metrics() -> Response:
     except ImportError:
         raise NotFound("metrics need: pip install 'fastx-list[metrics]'") from None
     service.refresh()
-    of_this = _of_the_sidecar if service.counts else _of_the_store
-    families = [*of_this(service), *_of_the_requests()]
+    of_this = _of_the_sidecar if service.follows else _of_the_store
+    families = [*_of_the_copy(service), *of_this(service), *_of_the_requests()]
 
     class Once:
         def collect(self) -> Iterator[Metric]:
@@ -69,7 +69,6 @@ def _of_the_store(service: Services) -> Iterator[Metric]:
     """Yield what the list knows: sessions, clients and servers."""
     from prometheus_client.core import GaugeMetricFamily
 
-    yield _up_to_date(service)
     sessions, clients = _counted(service)
     by_kind = GaugeMetricFamily(
         "fastx_list_sessions",
@@ -88,17 +87,24 @@ def _of_the_store(service: Services) -> Iterator[Metric]:
             ("agent_problems", "What keeps the agent from seeing all, as far as it knows."),
             ("agent_beat_age_seconds", "How long ago the agent renewed its lease."),
             ("agent_silent", "1 if the agent has outlived its lease and that cannot be ended."),
+            ("agent_last_look_timestamp_seconds", "When the agent had looked, as it last told."),
+            ("agent_look_seconds", "How long that look took."),
         )
     }
     for name, entry in sorted(service.replica.entries(Everything.SERVERS).items()):
-        problems = json.loads(entry.text).get("problems") or ()
+        members = json.loads(entry.text)
         per_server["clients"].add_metric((name,), clients[name])
-        per_server["agent_problems"].add_metric((name,), len(problems))
+        per_server["agent_problems"].add_metric((name,), len(members.get("problems") or ()))
+        if members.get("lastLook") is not None:
+            looked = members["lastLook"] / 1000
+            per_server["agent_last_look_timestamp_seconds"].add_metric((name,), looked)
+        if members.get("lookSeconds") is not None:
+            per_server["agent_look_seconds"].add_metric((name,), members["lookSeconds"])
         per_server["agent_silent"].add_metric((name,), name in silent)
         if name in renewed:
             per_server["agent_beat_age_seconds"].add_metric((name,), now - renewed[name])
     yield from per_server.values()
-    yield from _of_the_events(service.settings.state_dir / DELIVERED_FILE)
+    yield from _of_the_events(service)
 
 
 def counts_of(found: object) -> dict[str, list[int]]:
@@ -112,10 +118,15 @@ def counts_of(found: object) -> dict[str, list[int]]:
     }
 
 
-def _of_the_events(file: Path) -> Iterator[Metric]:
-    """Yield what is delivered by a process of its own, if there is one."""
+def _of_the_events(service: Services) -> Iterator[Metric]:
+    """Yield how many the store has noted, and what is delivered by a process of its own, if there
+    is one."""
     from prometheus_client.core import CounterMetricFamily
 
+    with suppress(StoreError):  # which fastx_list_up_to_date says
+        number = service.store.archive.noted()
+        yield CounterMetricFamily("fastx_list_events", "Events that were noted.", value=number)
+    file = service.settings.state_dir / DELIVERED_FILE
     taken = CounterMetricFamily(
         "fastx_list_events_delivered", "Events that were taken, by whom.", labels=("sink",)
     )
@@ -158,10 +169,8 @@ def _of_the_sidecar(service: Services) -> Iterator[Metric]:
     """Yield what its workers count together."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    yield _up_to_date(service)
-    counts = service.counts
     yield GaugeMetricFamily(
-        "fastx_list_websockets", "WebSockets that are open.", value=counts["connections"]
+        "fastx_list_websockets", "WebSockets that are open.", value=counters.total("webSockets")
     )
     yield CounterMetricFamily(
         "fastx_list_slow_clients_dropped",
@@ -177,12 +186,17 @@ def _of_the_sidecar(service: Services) -> Iterator[Metric]:
 
 def _of_the_requests() -> Iterator[Metric]:
     """Yield what all workers count of requests. No label is anything that was sent to us."""
-    from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
     yield CounterMetricFamily(
         "fastx_list_connections",
         "Connections that were taken.",
         value=counters.total("connections"),
+    )
+    yield GaugeMetricFamily(
+        "fastx_list_open_connections",
+        "Connections that are open, this request's included.",
+        value=counters.total("openConnections") + counters.total("webSockets"),
     )
     answered = CounterMetricFamily(
         "fastx_list_requests",
@@ -205,11 +219,17 @@ def _of_the_requests() -> Iterator[Metric]:
     yield times
 
 
-def _up_to_date(service: Services) -> Metric:
+def _of_the_copy(service: Services) -> Iterator[Metric]:
+    """Yield how old the copy of the store is that is served."""
     from prometheus_client.core import GaugeMetricFamily
 
-    return GaugeMetricFamily(
+    yield GaugeMetricFamily(
         "fastx_list_up_to_date",
         "1 if what is served is the present state, as far as the store tells; else 0.",
         value=service.replica.problem is None,
+    )
+    yield GaugeMetricFamily(
+        "fastx_list_store_age_seconds",
+        "How long ago the store was last read up to its end.",
+        value=time.monotonic() - service.replica.right_at,
     )

@@ -28,8 +28,8 @@ class Services:
     tokens: Tokens
     # Whether somebody in this process follows the store for all requests
     follows: bool = False
-    # What /health tells beside that this process answers
-    counts: Mapping[str, int] = field(default_factory=dict)
+    # What /health tells beside that this process answers, and what is counted of it
+    tells: Mapping[str, str] = field(default_factory=dict)
 
     def refresh(self) -> None:
         """Bring the replica up to date; raises :class:`Unavailable` if there never was a store to

@@ -59,6 +59,10 @@ def post_fork(server: Arbiter, worker: Worker) -> None:
     counters.part = worker.part
 
 
+def child_exit(server: Arbiter, worker: Worker) -> None:
+    counters.has_ended(worker.part)
+
+
 def prepare() -> None:
     """Make gunicorn log no token and answer in JSON; for the master, before it starts."""
     redaction.install()

@@ -60,12 +60,8 @@ def _is_no_sidecar(application: object) -> str | None:
     return None
 
 
-def post_fork(server: Arbiter, worker: Worker) -> None:  # type: ignore[no-redef]
-    serving.post_fork(server, worker)
-    tally.part = worker.part
-
-
-def child_exit(server: Arbiter, worker: Worker) -> None:
+def child_exit(server: Arbiter, worker: Worker) -> None:  # type: ignore[no-redef]
+    serving.child_exit(server, worker)
     tally.clear(worker.part)
 
 

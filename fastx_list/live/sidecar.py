@@ -72,8 +72,6 @@ class Live:
         self._snapshots: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
         # How often the secret of the tokens was replaced by when all were told to connect again
         self._replaced = service.tokens.replaced
-        # How many clients were dropped that read nothing
-        self._dropped = 0
         # Whether a change may not have come to those it is for
         self._may_have_missed = False
         # Of those who want bookmarks: the last one, and when the next one is due
@@ -155,8 +153,9 @@ class Live:
             sock, claims, filters, topic, gevent.get_hub().loop, self._disconnect, inflates
         )
         self.connections.add(connection)
+        counters.add("webSockets")
         self._of_login[claims.login] += 1
-        self._count(claims.login)
+        tally.note(claims.login, self._of_login[claims.login])
         return connection
 
     def _disconnect(self, connection: Connection) -> None:
@@ -164,14 +163,11 @@ class Live:
         self.bus.unsubscribe(connection.topic, connection)
         self._bookmarks.pop(connection, None)
         self.connections.discard(connection)
+        counters.add("webSockets", -1)
         self._of_login[login] -= 1
-        self._count(login)
+        tally.note(login, self._of_login[login])
         if not self._of_login[login]:
             del self._of_login[login]
-
-    def _count(self, login: str) -> None:
-        tally.count("connections", len(self.connections))
-        tally.note(login, self._of_login[login])
 
     def of_login(self, login: str) -> int:
         """Return how many connections ``login`` has, at all workers."""
@@ -254,8 +250,6 @@ class Live:
             elif connection.claims.expires <= wall:
                 connection.close(CloseCode.TOKEN_ENDED, "the token has expired")
             if connection.tend(now, settings.ping_interval, settings.slow_client_timeout):
-                self._dropped += 1
-                tally.count("slowClientsDropped", self._dropped)
                 counters.add("slowClientsDropped")
                 login = printable(connection.claims.login)
                 log.warning(

@@ -86,12 +86,14 @@ class Worker(GeventWorker):  # type: ignore[misc]
         arriving = _Arriving(client)
         self._clients += 1
         counters.add("connections")
+        counters.add("openConnections")
         self._half_open.add(arriving, addr)
         self._make_room()
         try:
             super().handle(listener, arriving, addr)
         finally:
             self._clients -= 1
+            counters.add("openConnections", -1)
             self._half_open.discard(arriving)
 
     def _make_room(self) -> None:

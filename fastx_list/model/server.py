@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from fastx_list.model.json import from_json, to_json
 from fastx_list.model.member import Member, check_members, declared, writing_schema
+from fastx_list.model.session import MILLISECONDS
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,21 @@ class Server:
         str | None,
         Member("settings", "Settings", "a fingerprint of the settings that its agent runs with"),
     ] = None
+    last_look: Annotated[
+        int | None,
+        Member("lastLook", "Last look", "when its agent had last looked", unit=MILLISECONDS),
+    ] = None
+    look_seconds: Annotated[
+        float | None, Member("lookSeconds", "Look", "how long that look took", unit="seconds")
+    ] = None
 
 
 ServerSchema = writing_schema(Server, order=("serverId", "id", "serverPool"))
 # What is sent also where only what was published is wanted, as release 0.1.0 sent it
 FIRST = tuple(
-    name for name in ServerSchema().fields if name not in ("version", "rights", "settings")
+    name
+    for name in ServerSchema().fields
+    if name not in ("version", "rights", "settings", "lastLook", "lookSeconds")
 )
 _schema = ServerSchema()
 _declared = declared(Server)

@@ -57,6 +57,8 @@ class Replica(Generic[E]):
         in a thread of its own. With ``hides_ours`` sessions have the published members alone."""
         # Why this may not be what the store should say now; None while it is
         self.problem: str | None = None
+        # When this copy was last what the store said, by the monotonic clock
+        self.right_at = -math.inf
         # After which step what has changed
         self.trail = Trail()
         # What it follows
@@ -99,8 +101,6 @@ class Replica(Generic[E]):
         # The time in which a store that has lost what it had is written again; None if it has not,
         # or if that is over
         self._refill: Refill | None = None
-        # When this copy was last what the store said
-        self._right_at = -math.inf
         # When the store was begun, if it was new when it was first read: whose servers are missing
         # then nobody knows
         self._begun: float | None = None
@@ -189,7 +189,7 @@ class Replica(Generic[E]):
             return []
         self._next_attempt = 0.0
         if reads and self._reading is None:
-            self._right_at = time.monotonic()
+            self.right_at = time.monotonic()
         problem = self._doubt()
         if problem is not None or (self.problem is not None and not self.is_behind):
             self._note(problem)
@@ -258,7 +258,7 @@ class Replica(Generic[E]):
         lost = {jti: end for jti, end in self._revoked.items() if jti not in snapshot.revoked}
         self._owed.add({jti: end for jti, end in lost.items() if end >= snapshot.kept_from})
         if self._refill is not None:
-            copy = self._servers.entries.keys(), self._sessions.entries, self._right_at
+            copy = self._servers.entries.keys(), self._sessions.entries, self.right_at
             pause = self._refill.pause(self._store, snapshot, *copy, took)
             if pause is not None:
                 self._pause = pause

@@ -111,6 +111,9 @@ class Archive(Protocol):
         ``last_first``, that were before it; ``None``: from the first that are kept, or the
         last."""
 
+    def noted(self) -> int:
+        """Return how many events there were since the store was made, as far as that is known."""
+
     def last_event(self) -> str | None:
         """Return the id of the last event, if there is any."""
 

@@ -154,6 +154,14 @@ class RedisArchive:
         goes_on = f"{readable(last)}-" if last else None
         return EventPage(events, is_lost and not span.last_first, goes_on)
 
+    def noted(self) -> int:
+        key = self._script.key("events")
+        if self._link.ask(("EXISTS", key)) == [0]:
+            return 0
+        [found] = self._link.ask(("XINFO", "STREAM", key))
+        told = dict(pairs(found))
+        return int(told.get(b"entries-added", told[b"length"]))  # not before Redis 7
+
     def last_event(self) -> str | None:
         [entries] = self._link.ask(("XREVRANGE", self._script.key("events"), "+", "-", "COUNT", 1))
         return next((event.id for entry in entries for event in self._event(*entry)), None)

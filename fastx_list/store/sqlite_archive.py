@@ -133,6 +133,10 @@ class SqliteArchive:
         place = f"{rows[-1][0]}-{rows[-1][1]}" if rows and len(rows) == limit else None
         return EventPage(found, gap and not span.last_first, place)
 
+    def noted(self) -> int:
+        with self._file.reading() as db:
+            return _last(db)
+
     def last_event(self) -> str | None:
         with self._file.reading() as db:
             row = db.execute("SELECT seq, name FROM event ORDER BY seq DESC LIMIT 1").fetchone()

@@ -87,6 +87,8 @@ _SERVER = Server(
     version="1.0.0",
     rights=("CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE"),
     settings="8f14e45fceea167a",
+    last_look=1_700_003_600_000,
+    look_seconds=0.012,
 )
 
 

@@ -255,11 +255,18 @@ class Worker(SyncWorker):  # type: ignore[misc]
             if listener is self._local:
                 client.local_uid = client.peer = peer_uid(sock)
             counters.add("connections")
-            Turn(self.handle, self._let_others).switch(listener, client, peer)
+            Turn(self._handle, self._let_others).switch(listener, client, peer)
             while len(self._waiting) > self._max_waiting or self._waiting.size > MAX_HELD_BYTES:
                 self._give_up(self._waiting.first_to_go())
             if not self.alive:
                 return
+
+    def _handle(self, listener: Any, client: Client, peer: Any) -> None:
+        counters.add("openConnections")
+        try:
+            self.handle(listener, client, peer)
+        finally:
+            counters.add("openConnections", -1)
 
     def _let_others(self) -> None:
         self._working.append(getcurrent())

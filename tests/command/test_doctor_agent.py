@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,13 +44,16 @@ def test_what_an_agent_lacks_to_see_all(held: tuple[str, ...], lacks: tuple[str,
     assert missing(held) == lacks
 
 
-def test_an_agent_writes_its_release_its_rights_and_which_settings_it_has(
+def test_an_agent_writes_its_release_its_rights_which_settings_it_has_and_its_last_look(
     settings: Settings, store: Store
 ) -> None:
+    before = round(time.time() * 1000)
     Agent(settings, store, {"source": Scripted(facts())}).scan()
     [server] = store.snapshot().servers
     members = json.loads(str(server.text))
     assert (members["version"], tuple(members["rights"])) == (version(), rights())
+    assert before <= members["lastLook"] <= round(time.time() * 1000)
+    assert 0 < members["lookSeconds"] < 600
     assert members["settings"] == fingerprint(settings, identity.read(settings))
 
 

@@ -68,7 +68,9 @@ def test_a_time_leaves_out_what_is_far_from_it(store: Store) -> None:
 
 def test_what_is_forgotten_of_a_login_leaves_no_hole_for_others(store: Store) -> None:
     every = _fill(store)
+    assert store.archive.noted() == len(every)
     store.archive.erase("alice")
+    assert store.archive.noted() == len(every)
     assert _found(store, EventSpan("alice"), 3) == []
     assert _found(store, EventSpan("bob"), 3) == [each.id for each in every if each.login == "bob"]
     store.archive.note(What.TOKEN_ISSUED, "alice", {})
@@ -76,5 +78,6 @@ def test_what_is_forgotten_of_a_login_leaves_no_hole_for_others(store: Store) ->
 
 
 def test_an_empty_store_has_none_in_any_time(store: Store) -> None:
+    assert store.archive.noted() == 0
     for span in (EventSpan(), EventSpan("alice", 0, 10**15), EventSpan(None, 1, 2, True)):
         assert store.archive.events(None, 10, span).events == []

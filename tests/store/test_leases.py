@@ -74,6 +74,8 @@ def test_a_heartbeat_writes_the_server(store: Store) -> None:
         "version": None,
         "rights": [],
         "settings": None,
+        "lastLook": None,
+        "lookSeconds": None,
     }
     changes = store.changes(before)
     assert changes is not None

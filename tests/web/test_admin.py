@@ -103,7 +103,7 @@ def test_an_administrator_sees_the_servers(client: FlaskClient, token: Issue) ->
     assert (
         " ".join((answer.json or [{}])[0])
         == "serverId id serverPool hostname url cpu freemem totalmem loggedInUsers sessions uptime"
-        " loadavg problems version rights settings"
+        " loadavg problems version rights settings lastLook lookSeconds"
     )
     alice = token("alice")
     client.get(f"/api/list/{alice}")

@@ -26,7 +26,7 @@ from tests.support import Service, fetch, program, wait_for
 MONITORING = Path(__file__).parents[2] / "docs/monitoring"
 
 
-OF_REQUESTS = re.compile("fastx_list_(request|connections)")
+OF_REQUESTS = re.compile("fastx_list_(request|connections|open_connections)")
 
 
 def values(text: str) -> dict[str, float]:
@@ -53,7 +53,10 @@ def sessions(store: Store) -> None:
         session("c", "bob", clients=None),
     ]
     store.observe("here", {each.id: each for each in every}, lease)
-    store.heartbeat(Server("here", "host", problems=("a", "b")), lease)
+    here = Server(
+        "here", "host", problems=("a", "b"), last_look=1_700_000_000_500, look_seconds=0.25
+    )
+    store.heartbeat(here, lease)
 
 
 @pytest.mark.usefixtures("sessions")
@@ -62,6 +65,7 @@ def test_the_list_tells_of_sessions_and_agents_and_of_no_login(client: FlaskClie
     assert answer.status_code == 200 and answer.content_type.startswith("text/plain")
     found = values(answer.text)
     assert found.pop('fastx_list_agent_beat_age_seconds{server="here"}') < 600
+    assert 0 <= found.pop("fastx_list_store_age_seconds") < 600
     assert found == {
         "fastx_list_up_to_date": 1,
         'fastx_list_sessions{kind="xrdp",server="here",state="connected"}': 1,
@@ -70,6 +74,9 @@ def test_the_list_tells_of_sessions_and_agents_and_of_no_login(client: FlaskClie
         'fastx_list_clients{server="here"}': 2,
         'fastx_list_agent_problems{server="here"}': 2,
         'fastx_list_agent_silent{server="here"}': 0,
+        'fastx_list_agent_last_look_timestamp_seconds{server="here"}': 1_700_000_000.5,
+        'fastx_list_agent_look_seconds{server="here"}': 0.25,
+        "fastx_list_events_total": 4,
     }
     assert "alice" not in answer.text and "bob" not in answer.text and "secret" not in answer.text
 
@@ -98,7 +105,9 @@ def test_what_is_not_up_to_date_says_so(client: FlaskClient) -> None:
     client.get("/metrics")
     replica = client.application.extensions["fastx-list"].replica
     replica.problem, replica._next_attempt = "away", math.inf
-    assert values(client.get("/metrics").text)["fastx_list_up_to_date"] == 0
+    replica.right_at -= 600
+    found = values(client.get("/metrics").text)
+    assert found["fastx_list_up_to_date"] == 0 and found["fastx_list_store_age_seconds"] >= 600
 
 
 @pytest.mark.parametrize(
@@ -138,8 +147,9 @@ def test_the_sidecar_tells_what_its_workers_count_together(service: Service, sto
     service.start_live()
     url = f"http://127.0.0.1:{service.live_port}"
     wait_for("its first reading of the store", lambda: fetch(f"{url}/ready").status == 200)
-    text = fetch(f"{url}/metrics").body.decode()
-    assert values(text) == {
+    found = values(fetch(f"{url}/metrics").body.decode())
+    assert 0 <= found.pop("fastx_list_store_age_seconds") < 600
+    assert found == {
         "fastx_list_up_to_date": 1,
         "fastx_list_websockets": 0,
         "fastx_list_slow_clients_dropped_total": 0,
@@ -152,6 +162,7 @@ def test_the_sidecar_tells_what_its_workers_count_together(service: Service, sto
         take(connection)
         found = all_values(fetch(f"{url}/metrics").body.decode())
     assert found["fastx_list_messages_total"] == 3 and found["fastx_list_websockets"] == 1
+    assert found["fastx_list_open_connections"] == 2  # with that of who asks
     assert found['fastx_list_requests_total{route="/api/list",status="101"}'] == 1
     assert found["fastx_list_connections_total"] >= 4
 
@@ -203,6 +214,11 @@ def test_each_request_is_counted_once_by_its_route_and_status_whoever_answers_it
     one.kill()
     wait_for("another worker", lambda: len({*master.children()} - {one, other}) == 1)
     ask(5)
+    open_ones = "fastx_list_open_connections"  # that of who asks, and none of the worker's
+    wait_for(
+        "the others' end",
+        lambda: all_values(fetch(f"{service.url}/metrics").body.decode())[open_ones] == 1,
+    )
     found = counted()
     assert {name: found[name] - before.get(name, 0) for name in wanted(15)} == wanted(15)
     text = fetch(f"{service.url}/metrics").body.decode()
@@ -220,11 +236,11 @@ def test_what_is_delivered_is_told_by_the_kind_of_whom_it_goes_to(
     file = Path(environ["FASTX_LIST_STATE_DIR"]) / metrics.DELIVERED_FILE
     for text in ("no JSON", "[]", '{"counts": {"webhook": "x"}}', '{"counts": 5}'):
         file.write_text(text)
-        assert not [name for name in values(client.get("/metrics").text) if "event" in name]
+        assert not [name for name in values(client.get("/metrics").text) if "event_" in name]
     counts = {"webhook": [7, 2], "file": [9, 0], "https://x.example/secret": [1, 1]}
     file.write_text(json.dumps({"webhook at x.example": "1-a", "counts": counts}))
     text = client.get("/metrics").text
-    found = {name: value for name, value in values(text).items() if "event" in name}
+    found = {name: value for name, value in values(text).items() if "sink=" in name}
     assert found == {
         'fastx_list_events_delivered_total{sink="webhook"}': 7,
         'fastx_list_events_delivered_total{sink="file"}': 9,
