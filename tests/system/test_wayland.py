@@ -56,7 +56,7 @@ def test_weston_is_a_session_with_the_windows_that_are_open_on_it_over_vnc(
     listed(watched, desktop.user, clients=2)
     end(first)
     listed(watched, desktop.user, clients=1)
-    second.kill()
+    end(second)  # weston 14 may crash when one is killed, as over RDP
     listed(watched, desktop.user, clients=0)
     end(weston)
     not_listed(watched, desktop.user)
