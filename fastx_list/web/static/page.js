@@ -18,7 +18,7 @@ import { count, sessions as sessionsOf, shorten, visible } from "./words.js";
 
 const POLL_LIVE = 30_000; // milliseconds; finds a WebSocket that has died without a word
 const POLL = 5000;
-const AWAY = `asking every ${POLL / 1000} s, since the live connection is away`;
+const AWAY = `not live, asking every ${POLL / 1000} s`;
 const ALL = { path: "api/admin/session", admin: true }, MINE = { path: "api/list", admin: false };
 const REFUSALS = new Set([400, 413, 414, 431]);
 
@@ -309,7 +309,7 @@ const drawTable = () => void ($("table").hidden = !$("rows").children.length);
 function drawState() {
   truth.draw(token);
   const [kind, text, next] = !token ? ["none", "not connected"]
-    : problem ? ["offline", `offline: ${problem}`, repeater.nextAt]
+    : problem ? ["offline", "offline", repeater.nextAt] // the bar says why
       : live.open && heard ? ["live", "live"]
         : live.failed && heard ? ["polling", AWAY, live.nextAt] : ["connecting", "connecting …"];
   $("connection").dataset.state = kind;

@@ -51,7 +51,10 @@ export class Servers {
       const { id, data, revision } = JSON.parse(text);
       if (revision !== undefined) this.#live.since = revision;
       if (revision === null) this.#servers.clear(); // what has changed is not known, so all comes anew
-      else if (revision !== undefined) return;
+      else if (revision !== undefined) {
+        if (this.#section.hidden) this.#draw(); // all that there are have come, and are not to push the sessions down later
+        return;
+      }
       else if (data) this.#take(data);
       else this.#servers.delete(id);
       this.#drawSoon();
