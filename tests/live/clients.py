@@ -19,6 +19,8 @@ BOOKMARKS = "&bookmarks=1"
 
 
 def follow(service: Service, token: str, query: str = "", **options: Any) -> ClientConnection:
+    # Who has messages that nobody has taken would wait for ten seconds for the sidecar's goodbye
+    options = {"close_timeout": 0.2, **options}
     connection: ClientConnection = connect(f"{service.live_url}?token={token}{query}", **options)
     return connection
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import redis as client_library
 
+from fastx_list.replica import doubt
+from fastx_list.replica import replica as replica_module
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.view import Entry
 from fastx_list.store import StoreError, open_store, redis_connect
@@ -34,8 +36,14 @@ def pair(server: RedisServer) -> Iterator[tuple[RedisServer, RedisServer]]:
 @pytest.mark.parametrize("lost", [0, 1, 3])
 @pytest.mark.parametrize("more", [0, 1, 2, 3, 6])
 def test_after_a_failover_nobody_goes_on_from_writes_that_were_lost(
-    pair: tuple[RedisServer, RedisServer], patient: None, lost: int, more: int
+    pair: tuple[RedisServer, RedisServer],
+    patient: None,
+    monkeypatch: pytest.MonkeyPatch,
+    lost: int,
+    more: int,
 ) -> None:
+    for module in (doubt, replica_module):
+        monkeypatch.setattr(module, "REFILL_SECONDS", 0.1)  # no other server is to come back
     master, replica = pair
     store, reader = open_store(master.url), open_store(master.url)
     store.observe("s1", by_id(make_session(1)), make_lease())
