@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 LOOKING = {"system", "agent", "command", "hostile", "chaos"}
-# Those of their files that start lists, sidecars, proxies and stores alone
+# Those of their files that start lists, sidecars, proxies and stores alone, and agents that look
+# at nothing but their own files
 NOT_LOOKING = {
     *(f"hostile/test_{name}.py" for name in ("costly_logins", "lying_store", "malformed")),
     *(f"system/behind_nginx/test_{name}.py" for name in ("away", "guards", "ways")),
-    "system/test_proxies.py",
+    *(f"system/test_{name}.py" for name in ("mixed_versions", "moving_up", "outages", "proxies")),
+    "system/test_unwritten.py",
 }
 # Tests in these folders start programs, and so does whoever uses these fixtures.
 STARTING_FOLDERS = {"system", "chaos", "page", "portal", "command", "hostile"}
