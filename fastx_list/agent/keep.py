@@ -235,7 +235,8 @@ class Agent:
             looker.wait(max(0.0, until - now))
         while occasions is not None and now < until:
             occasions.rest(until - now)
-            looker.wait(0.0)
+            if looker.is_stopped:
+                looker.wait(0.0)
             if occasions.is_due():
                 self.look.machine.doubt_tables()
                 return False

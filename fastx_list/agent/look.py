@@ -264,6 +264,8 @@ class Looker:
         self._inbox: SimpleQueue[Seen | None] = SimpleQueue()
         # Whether that thread is to look again, or to end.
         self._orders: SimpleQueue[bool] = SimpleQueue()
+        # Whether we were told to stop.
+        self.is_stopped = False
         # A daemon, for a look that hangs is not to hold up the end of the process.
         self._thread = threading.Thread(target=self._run, name="look", daemon=True)
 
@@ -291,4 +293,5 @@ class Looker:
 
     def stop(self) -> None:
         """Let whoever waits stop. The handler of a signal may call this."""
+        self.is_stopped = True
         self._inbox.put(None)

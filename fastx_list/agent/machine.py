@@ -13,6 +13,7 @@ from operator import is_
 from fastx_list.agent.clock import clock
 from fastx_list.agent.door import EXHAUSTED, Unanswered, ask
 from fastx_list.agent.far_ends import Relays
+from fastx_list.agent.heard import Heard
 from fastx_list.agent.idle import IDLE_SECONDS
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.logins import Logins
@@ -28,7 +29,7 @@ from fastx_list.agent.process import (
 )
 from fastx_list.agent.processes import Processes
 from fastx_list.agent.rfb import MIRRORS, Mirrors
-from fastx_list.agent.sockets import Heard, Sockets
+from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.subordinates import Payer, subordinates
 from fastx_list.agent.x11 import FIRST_PORT, socket_path
 

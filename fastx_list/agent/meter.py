@@ -69,8 +69,12 @@ class Meter:
         user = self._users.get(process.uid)
         if user is None:
             user = self._users[process.uid] = _User(process.uid)
-        user.asked[process.identity] = Metered(process, display)
-        return user.told.get(process.identity)
+        identity = process.identity
+        known = user.sessions.get(identity)
+        if known is None or known.process is not process or known.display != display:
+            known = Metered(process, display)
+        user.asked[identity] = known
+        return user.told.get(identity)
 
     def go_on(self, machine: Machine) -> None:
         """Measure what there is time for in this look."""

@@ -149,6 +149,7 @@ class Occasions:
     def _is_due(self) -> bool:
         if self._woken:
             self._happened |= self._ends.changes() | self._directories.changes()
+            self._happened |= self._traffic.arrived()
         self._happened |= self._traffic.changes()
         self._is_failing = False
         if not self._happened:

@@ -98,17 +98,19 @@ class Processes:
         # process that is just beginning is counted before it is listed, so it is listed once more.
         is_same = counted is not None and {counted} == {*self._counted}
         is_same = is_same and bool(self._turn or not turn)
-        listed = self._listed if is_same else set(os.listdir("/proc"))
-        # One that a listing has left out has not gone until it is asked for itself.
-        left_out = _pids(self._listed - listed)
-        new = _pids(listed - self._listed)
+        left_out, new, listed = set[int](), set[int](), self._listed
+        if not is_same:
+            listed = set(os.listdir("/proc"))
+            # One that a listing has left out has not gone until it is asked for itself.
+            left_out, new = _pids(self._listed - listed), _pids(listed - self._listed)
         asked = left_out | new | turn
         asked |= self._still_young(asked)
         for uid in doubted:
             asked |= {each.pid for each in self.by_user.of(uid)[-MAX_YOUNG:]}
         self.take({pid: self._look_at(pid) for pid in asked})
         gone = left_out - self.by_pid.keys()
-        self._listed = listed.union(map(str, left_out - gone))
+        listed.update(map(str, left_out - gone))
+        self._listed = listed
         self._counted = self._counted[1], counted
         for pid in new:
             self._turns[pid % TURNS].add(pid)

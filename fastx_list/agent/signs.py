@@ -14,7 +14,7 @@ from fastx_list.agent.tables import TcpTable, UnixTable, addresses
 from fastx_list.agent.x11 import socket_path
 
 if TYPE_CHECKING:
-    from fastx_list.agent.sockets import Heard
+    from fastx_list.agent.heard import Heard
 
 
 WAITS = "a new socket that waits"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
-from fastx_list.agent.diag import Diag, Kept, TooMany
+from fastx_list.agent.diag import Diag, TooMany
 from fastx_list.agent.diag_messages import DiagError, remote_address
 from fastx_list.agent.door import Unanswered
+from fastx_list.agent.heard import Heard, Read
 from fastx_list.agent.proc_net import ProcNet
 from fastx_list.agent.signs import Signs, signs_of
 from fastx_list.agent.tables import TcpTable, UnixTable, addresses
@@ -25,15 +26,6 @@ REST_SECONDS = 30.0  # that a table has in which there are too many sockets
 HOLDS_SECONDS, HOLDS_TIMES, HOLDS_AT_MOST = 5.0, 1000, 60.0
 
 
-class _Read(NamedTuple):
-    """A table of TCP sockets, the sign that it had, and until when it holds, by the monotonic
-    clock."""
-
-    table: TcpTable
-    sign: object
-    until: float
-
-
 class OtherEnd(NamedTuple):
     """The other end of a connection."""
 
@@ -41,45 +33,6 @@ class OtherEnd(NamedTuple):
     # Who has made it, and which it is; None if it is elsewhere, or not known
     uid: int | None = None
     inode: int | None = None
-
-
-class Heard:
-    """What is kept from one look to the next: which TCP connections have spoken, since nobody
-    unsays anything, which tables have rest, and the tables themselves where they are the same."""
-
-    def __init__(self) -> None:
-        # Until when a table is not asked for again, by the monotonic clock.
-        self.rests: dict[str, float] = {}
-        # What the kernel has told, and what was made of that.
-        self.kept: Kept = {}
-        self.tcp: _Read | None = None
-        self.unix: tuple[object, object, UnixTable] | None = None
-        # Keys of sockets, and how many bytes were asked for.
-        self._spoken: set[tuple[bytes, int]] = set()
-        # The connections that were told last of each port, or name, that was asked for.
-        self.connections: dict[int | str, Mapping[int, bytes | None]] = {}
-        # The table in which connections that were made from here were told last, by maker; and
-        # those of them that were told again some time later.
-        self.made_in: TcpTable | None = None
-        self.made_at = 0.0  # when that was, by the monotonic clock
-        self.lasting: dict[int, frozenset[int]] = {}
-        # Of the paths that were asked for, the accepted unix sockets that were told last.
-        self.accepted: dict[str, frozenset[int]] = {}
-        # How many bytes make a client, by the ports that were asked for.
-        self.least: dict[int, int] = {}
-
-    def __contains__(self, spoken: tuple[bytes, int]) -> bool:
-        return spoken in self._spoken
-
-    def __len__(self) -> int:
-        return len(self._spoken)
-
-    def add(self, key: bytes, least: int) -> None:
-        self._spoken.add((key, least))
-
-    def keep(self, keys: Set[bytes]) -> None:
-        """Forget what is not among ``keys``, those of the sockets that there are."""
-        self._spoken = {spoken for spoken in self._spoken if spoken[0] in keys}
 
 
 class Sockets:
@@ -96,9 +49,12 @@ class Sockets:
         self._is_all = is_all
         # What the last look told of connections.
         self._before, self._accepted_before = self._heard.connections, self._heard.accepted
+        self._least_before = self._heard.least
         self._heard.connections = {} if is_all else dict(self._before)
         self._heard.accepted = {} if is_all else dict(self._accepted_before)
-        self._heard.least = {} if is_all else dict(self._heard.least)
+        self._heard.least = {} if is_all else dict(self._least_before)
+        if self._heard.has_asked or not is_all:
+            self._heard.tables, self._heard.has_asked = None, False
         # Why something cannot be known now that may be known another time; None if all can.
         self.unanswered: str | None = None
         # Whether the kernel could not be asked, but only proc(5) be read.
@@ -158,11 +114,11 @@ class Sockets:
         :class:`fastx_list.agent.door.Unanswered` if it cannot be known now."""
         key = self._tcp.connected[inode][2] if self._tcp and inode in self._tcp.connected else None
         if key is not None:
-            uid, other = self._tell(lambda teller: teller.other_end(key)) or (None, None)
+            uid, other = self._tell_of_one(lambda teller: teller.other_end(key)) or (None, None)
             return OtherEnd(address_in(remote_address(key)), uid, other)
         if self._unix is None or inode not in self._unix.inodes:
             return None
-        return OtherEnd(LOCAL, *(self._tell(lambda teller: teller.unix_peer(inode)) or ()))
+        return OtherEnd(LOCAL, *(self._tell_of_one(lambda teller: teller.unix_peer(inode)) or ()))
 
     def tcp_inodes(self) -> Mapping[int, int] | None:
         """Return the local ports of all TCP sockets, established and listening ones, by inode;
@@ -247,9 +203,33 @@ class Sockets:
     @property
     def signs(self) -> Signs | None:
         """By what a change of these sockets is told; ``None`` if that cannot be told."""
+        heard, stamp = self._heard, self.stamp
         if self._tcp is None or self._unix is None or self._is_only_listed:
             return None
-        return signs_of(self._heard, self._tcp, self._unix)
+        if stamp is None or heard.has_asked:
+            return signs_of(heard, self._tcp, self._unix)
+        # While the stamp is the same, nothing is left out of what was asked for
+        of = stamp, len(heard.connections), len(heard.accepted), dict(heard.least)
+        if heard.signs is None or heard.signs[0] != of:
+            heard.signs = of, signs_of(heard, self._tcp, self._unix)
+        return heard.signs[1]
+
+    @cached_property
+    def stamp(self) -> object:
+        """The same object as in the look before while all that was said of connections still holds:
+        who then has the answer need not ask. ``None`` if there is no such object."""
+        heard, tcp, unix = self._heard, self._tcp, self._unix
+        if tcp is None or unix is None or not self._is_all:
+            return None
+        if heard.tables is not None and heard.tables[0] is tcp and heard.tables[1] is unix:
+            heard.connections = {**self._before, **heard.connections}
+            heard.accepted = {**self._accepted_before, **heard.accepted}
+            heard.least = {**self._least_before, **heard.least}
+        else:
+            # Of connections that were made from here some last only when they are told again
+            lasts = heard.made_in is None or heard.made_in is tcp
+            heard.tables, heard.stamp = (tcp, unix) if lasts else None, object()
+        return heard.stamp
 
     def _table(self, name: str, ask: Callable[[Diag | ProcNet], T]) -> T | None:
         """Return the table ``name``, which ``ask`` asks for; ``None`` if it cannot be known. One
@@ -266,6 +246,11 @@ class Sockets:
         except Unanswered as error:
             self.unanswered = str(error)
         return None
+
+    def _tell_of_one(self, ask: Callable[[Diag | ProcNet], T]) -> T | None:
+        """Return the same of a single socket. Raises the same error."""
+        self._heard.has_asked = True
+        return self._tell(ask)
 
     def _tell(self, ask: Callable[[Diag | ProcNet], T]) -> T | None:
         """Return what ``ask`` does of the best of those who can tell; ``None`` if nobody can.
@@ -290,7 +275,7 @@ class Sockets:
                 self._heard.keep(read.table.keys)
         return read.table
 
-    def _read_tcp(self, teller: Diag | ProcNet) -> _Read:
+    def _read_tcp(self, teller: Diag | ProcNet) -> Read:
         """Return the table of TCP sockets: the one that is known if that holds."""
         known, sign, now = self._heard.tcp, teller.tcp_sign(), time.monotonic()
         if known is not None and sign is not None and sign == known.sign and now < known.until:
@@ -299,7 +284,7 @@ class Sockets:
         table = TcpTable(teller.tcp())
         took = time.thread_time() - began
         holds = min(max(HOLDS_SECONDS, HOLDS_TIMES * took), HOLDS_AT_MOST)
-        return _Read(table, sign, now + holds if teller.has_told_all else now)
+        return Read(table, sign, now + holds if teller.has_told_all else now)
 
     @cached_property
     def _unix(self) -> UnixTable | None:
@@ -313,16 +298,18 @@ class Sockets:
         return known[2]
 
     def _is_established(self, key: bytes | None) -> bool:
-        return key is not None and bool(self._tell(lambda teller: teller.is_established(key)))
+        return key is not None and bool(
+            self._tell_of_one(lambda teller: teller.is_established(key))
+        )
 
     def _is_accepted(self, inode: int, addresses: list[bytes]) -> bool:
-        found = self._tell(lambda teller: teller.accepted(inode))
+        found = self._tell_of_one(lambda teller: teller.accepted(inode))
         return any(each == inode and address in addresses for address, each in found or ())
 
     def _has_spoken(self, key: bytes | None, least: int) -> bool:
         if key is None or (key, least) in self._heard:
             return True
-        received = self._tell(lambda teller: teller.received(key))
+        received = self._tell_of_one(lambda teller: teller.received(key))
         if received is not None and received < least:
             return False
         self._heard.add(key, least)

@@ -91,18 +91,15 @@ class Traffic:
             if each.uid is None or payer(each.uid) in left_out
         }
 
-    def changes(self) -> set[Change]:
-        """Return what has changed, as a rule once."""
-        return self._arrived() | self._others()
-
-    def _arrived(self) -> set[Change]:
-        """Return by whom X servers' sockets were made: as a rule they wait there already."""
+    def arrived(self) -> set[Change]:
+        """Return by whom X servers' sockets were made, once: as a rule they wait there already."""
         arrived = self._arrivals.new()
         until = time.monotonic() + BOUND_SECONDS
         self._bound |= dict.fromkeys(arrived, until)
         return {Change(WAITS, uid) for uid in arrived.values()}
 
-    def _others(self) -> set[Change]:
+    def changes(self) -> set[Change]:
+        """Return what else has changed, as a rule once."""
         if self._signs is None:
             return set()
         self._is_new |= self._counts.are_new() or bool(self._bound)

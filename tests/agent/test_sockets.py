@@ -15,9 +15,10 @@ from fastx_list.agent import proc_net
 from fastx_list.agent import sockets as sockets_module
 from fastx_list.agent.diag import Diag
 from fastx_list.agent.diag_messages import DiagError
+from fastx_list.agent.heard import Heard
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.proc_net import ProcNet
-from fastx_list.agent.sockets import Heard, Sockets, all_of
+from fastx_list.agent.sockets import Sockets, all_of
 
 FORGED = "\0x\n0000000000000000: 00000003 00000000 00000000 0001 03 4242 /tmp/victim"
 

@@ -11,7 +11,8 @@ import pytest
 from fastx_list.agent import diag, proc_net, sockets
 from fastx_list.agent.diag import Diag
 from fastx_list.agent.diag_messages import UNIX_LISTENING, DiagError
-from fastx_list.agent.sockets import Heard, Sockets
+from fastx_list.agent.heard import Heard
+from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.tables import TcpTable
 from tests.agent.test_sockets import inode
 

@@ -14,10 +14,11 @@ import pytest
 from fastx_list.agent import occasions as module
 from fastx_list.agent import traffic
 from fastx_list.agent.ends import Ends
+from fastx_list.agent.heard import Heard
 from fastx_list.agent.look import Seen
 from fastx_list.agent.occasions import ALL_SECONDS, ALL_SHARE, LOGIN_SECONDS, LOGIN_SHARE, Occasions
 from fastx_list.agent.signs import Change
-from fastx_list.agent.sockets import Heard, Sockets
+from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.x11 import socket_path
 from fastx_list.model.session import Start
 from tests.hostile.forging import acting_as

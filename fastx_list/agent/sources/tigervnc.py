@@ -40,8 +40,12 @@ class VncSession(XSession):
         self._handed: Mapping[int, int] | None = {}
         self._take_handed(machine)
         self._called = Called(process)
+        # The connections as they were told last, and of which tables that was.
+        self._told_connections: frozenset[int] | None = None
+        self._stamp: object = None
 
     def _take_handed(self, machine: Machine) -> None:
+        self._stamp = None
         ports = machine.sockets(self.process).tcp_inodes() if "inetd" in self.options else {}
         opened = None if ports is None else machine.opened(self.process, frozenset(ports))
         self._handed = (
@@ -77,7 +81,13 @@ class VncSession(XSession):
 
     def _own_connections(self, machine: Machine) -> frozenset[int] | None:
         """Return also those to viewers that the server was told to call, vncconfig(1)."""
-        return all_of(super()._own_connections(machine), self._called.connections(machine))
+        stamp = machine.sockets(self.process).stamp
+        if stamp is None or stamp is not self._stamp:
+            self._told_connections = all_of(
+                super()._own_connections(machine), self._called.connections(machine)
+            )
+            self._stamp = None if self._told_connections is None else stamp
+        return self._told_connections
 
 
 class TigerVnc(XServers):
