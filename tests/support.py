@@ -130,7 +130,8 @@ def free_port() -> int:
     nor one that the kernel gives to who asks for any."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw") or 0)
     while True:
-        port = 12_000 + 2_000 * (worker % 10) + (os.getpid() + next(_ports)) % 2_000
+        # Processes that were forked one after the other are not to try the same ones
+        port = 12_000 + 2_000 * (worker % 10) + (32 * os.getpid() + next(_ports)) % 2_000
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
