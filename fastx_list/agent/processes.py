@@ -11,11 +11,9 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Set
-from functools import lru_cache
 from typing import Generic, TypeVar
 
-from fastx_list.agent.door import Unanswered
-from fastx_list.agent.files import read_beginning
+from fastx_list.agent.pids import Pids
 from fastx_list.agent.process import NOBODY, Process, by_age, read_stat, read_uid, young_since
 from fastx_list.agent.subordinates import Payer
 
@@ -25,7 +23,6 @@ MAX_NEWER = 1000  # that have begun since a look and are looked at before the ne
 TURNS, TURN_SECONDS = 20, 0.5
 
 K = TypeVar("K", bound=Hashable)
-Count = tuple[bytes, bytes]  # of threads, and the last one's pid
 
 
 class Group(Generic[K]):
@@ -78,10 +75,7 @@ class Processes:
             self.by_user,
             self.by_parent,
         )
-        # What the last look found in /proc, by name, and what the kernel had counted before the
-        # last two.
-        self._listed: set[str] = set()
-        self._counted: tuple[Count | None, Count | None] = (None, None)
+        self._pids = Pids()
         # The pids of those that were young then.
         self._young: set[int] = set()
         # The pids by the turn in which they are looked at again, which turn it was last, and when,
@@ -93,26 +87,17 @@ class Processes:
         """Bring it up to date; of the ``doubted`` users also what old processes run. Raises
         ``OSError``, and :class:`fastx_list.agent.door.Unanswered` if processes cannot be looked at
         now; then all is as it was."""
-        turn, counted = self._whose_turn_it_is(), count()
-        # Where nothing has begun or ended, /proc lists the same; now and then that is tried. A
-        # process that is just beginning is counted before it is listed, so it is listed once more.
-        is_same = counted is not None and {counted} == {*self._counted}
-        is_same = is_same and bool(self._turn or not turn)
-        left_out, new, listed = set[int](), set[int](), self._listed
-        if not is_same:
-            listed = set(os.listdir("/proc"))
-            # One that a listing has left out has not gone until it is asked for itself.
-            left_out, new = _pids(self._listed - listed), _pids(listed - self._listed)
-        asked = left_out | new | turn
+        turn = self._whose_turn_it_is()
+        told = self._pids.look(is_doubted=bool(turn and not self._turn))
+        asked = {*told.new, *told.missing, *turn}
         asked |= self._still_young(asked)
         for uid in doubted:
             asked |= {each.pid for each in self.by_user.of(uid)[-MAX_YOUNG:]}
         self.take({pid: self._look_at(pid) for pid in asked})
-        gone = left_out - self.by_pid.keys()
-        listed.update(map(str, left_out - gone))
-        self._listed = listed
-        self._counted = self._counted[1], counted
-        for pid in new:
+        # One that a listing has left out has not gone until it is asked for itself.
+        gone = told.missing - self.by_pid.keys()
+        self._pids.take(told, told.missing - gone)
+        for pid in told.new:
             self._turns[pid % TURNS].add(pid)
         for pid in gone:
             self._turns[pid % TURNS].discard(pid)
@@ -126,11 +111,7 @@ class Processes:
     def newer(self) -> list[Process]:
         """Return those that have begun since the last look, which knows nothing of them. Raises
         :class:`fastx_list.agent.door.Unanswered` if that cannot be known now."""
-        try:
-            listed = os.listdir("/proc")
-        except OSError as error:
-            raise Unanswered(f"the processes: {error.strerror}") from None
-        new = sorted(_pids({*listed} - self._listed))[:MAX_NEWER]
+        new = sorted(self._pids.newer())[:MAX_NEWER]
         return [each for pid in new if (each := self._look_at(pid)) is not None]
 
     def take(self, changes: Mapping[int, Process | None]) -> None:
@@ -179,32 +160,6 @@ class Processes:
             return known
         uid = read_uid(pid)
         return None if uid is None else Process(pid, uid, stat)
-
-
-def count() -> Count | None:
-    """Return the number of threads, and the last one's pid, ``/proc/loadavg``: what is another when
-    a process has begun or ended. ``None`` if that cannot be known."""
-    try:
-        _, threads, pid = read_beginning("/proc/loadavg", 128).rsplit(None, 2)
-    except (OSError, ValueError):
-        return None
-    return (threads.partition(b"/")[2], pid) if _counts_here() else None
-
-
-@lru_cache(maxsize=1)
-def _counts_here() -> bool:
-    """Whether it is the kernel's own count, and of the processes that are listed: a container may
-    have somebody else's."""
-    try:
-        return os.readlink("/proc/self") == str(os.getpid()) and (
-            os.stat("/proc/loadavg").st_dev == os.stat("/proc/self/stat").st_dev
-        )
-    except OSError:
-        return False
-
-
-def _pids(names: Set[str]) -> set[int]:
-    return {int(name) for name in names if name.isdigit()}
 
 
 def _name_of(process: Process) -> str | None:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from fastx_list.agent import files as files_module
-from fastx_list.agent import processes
+from fastx_list.agent import pids
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.merge import session_id
@@ -266,7 +266,7 @@ def test_a_process_that_one_listing_leaves_out_has_not_gone(
     machine = Machine()
     machine.look()
     listdir = os.listdir
-    monkeypatch.setattr(processes, "count", lambda: None)
+    monkeypatch.setattr(pids, "count", lambda: None)
     monkeypatch.setattr(
         os, "listdir", lambda path: [name for name in listdir(path) if name != str(os.getpid())]
     )

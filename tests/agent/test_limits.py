@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fastx_list.agent import pids as pids_module
 from fastx_list.agent import processes as processes_module
 from fastx_list.agent.door import Unanswered, door
 from fastx_list.agent.limits import (
@@ -238,7 +239,7 @@ def test_of_a_user_with_very_many_young_processes_not_all_are_looked_at_again_at
     many, few = range(1, 5 * MAX_YOUNG), range(20_000, 20_010)
     monkeypatch.setattr("os.listdir", lambda path: [str(pid) for pid in (*many, *few)])
     monkeypatch.setattr(processes_module, "TURN_SECONDS", 0.0)
-    monkeypatch.setattr(processes_module, "count", lambda: None)
+    monkeypatch.setattr(pids_module, "count", lambda: None)
     monkeypatch.setattr(processes_module, "read_stat", read)
     monkeypatch.setattr(processes_module, "read_uid", lambda pid: 5 if pid in many else 6)
     machine = Machine()

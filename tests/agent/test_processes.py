@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from fastx_list.agent import pids as pids_module
 from fastx_list.agent import processes as processes_module
 from fastx_list.agent.door import Unanswered
+from fastx_list.agent.pids import Count
 from fastx_list.agent.process import NOBODY, TICKS, Process, Stat
 from fastx_list.agent.processes import TURNS, Processes
 
@@ -35,7 +37,7 @@ def proc(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Proc]:
         monkeypatch.setattr(
             "os.listdir", lambda path: [*map(str, made.listed), "self", "net", "uptime"]
         )
-        monkeypatch.setattr(processes_module, "count", lambda: None)
+        monkeypatch.setattr(pids_module, "count", lambda: None)
         monkeypatch.setattr(processes_module, "read_stat", made.read_stat)
         monkeypatch.setattr(processes_module, "read_uid", lambda pid: 7)
         monkeypatch.setattr(processes_module, "TURN_SECONDS", 0.0)
@@ -109,7 +111,7 @@ def test_a_process_that_was_counted_before_it_was_listed_is_found_at_the_next_lo
 ) -> None:
     made, processes = proc(p7="worker"), Processes()
     monkeypatch.setattr(processes_module, "TURN_SECONDS", 3600.0)
-    monkeypatch.setattr(processes_module, "count", lambda: (b"2", b"8"))
+    monkeypatch.setattr(pids_module, "count", lambda: Count(2, 8))
     processes.look()
     made.stats[8] = Stat("worker", "S", 1, 800)
     made.listed.append(8)
