@@ -279,9 +279,9 @@ class Service:
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the ``fastx-list`` command."""
         command = [sys.executable, "-m", "fastx_list", *arguments]
-        return subprocess.run(
-            command, env=self.environ, capture_output=True, text=True, check=check, timeout=60
-        )
+        done = subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=60)
+        assert not check or done.returncode == 0, done
+        return done
 
     def sessions(self, token: str, query: str = "") -> list[dict[str, Any]]:
         answer = fetch(f"{self.url}/api/list/{token}{query}")
