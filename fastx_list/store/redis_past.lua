@@ -246,12 +246,13 @@ local function events_of(login, after, before, limit, last_first)
   else
     last = math.min(last, first + limit)
   end
+  local ids = first < last and redis.call('LRANGE', theirs, first, last - 1) or {}
   local found, place = {}, ''
-  for step = 1, last - first do
-    place = redis.call('LINDEX', theirs, last_first == '1' and last - step or first + step - 1)
+  for step = 1, #ids do
+    place = ids[last_first == '1' and #ids + 1 - step or step]
     table.insert(found, redis.call('XRANGE', key('events'), place, place)[1])
   end
-  return { found, last - first == tonumber(limit) and place or '' }
+  return { found, #ids == tonumber(limit) and place or '' }
 end
 
 -- What is asked for once more has been noted.

@@ -149,51 +149,39 @@ def test_login_keeps_a_token_that_holds_and_logout_forgets_it(
     assert unwritable.returncode == 1 and "login.json cannot be written" in unwritable.stderr
 
 
-def test_watch_goes_on_while_nobody_answers(run: Run, listing: Service, observe: Observe) -> None:
+def test_watch_and_events_go_on_while_nobody_answers_and_tell_nothing_twice(
+    run: Run, listing: Service, observe: Observe
+) -> None:
+    admin = {"FASTX_LIST_TOKEN": listing.token("root", admin=True)}
+    at = ("--url", listing.url)
+    assert run("events", "--all", *at, **admin).stdout.count("\n") == 3
+    assert json.loads(run("events", "--login", "bob", *at, **admin).stdout)["session"] == "b"
     environ = listing.environ | {"FASTX_LIST_TOKEN": listing.token("bob"), "HOME": "/nonexistent"}
-    command = [sys.executable, "-m", "fastx_list", "watch", "--url", listing.url]
-    watching = listing.processes.start(command, "watch", environ)
+    [listed] = listing.processes._started
+    begun = ("--follow", "--since", "1h", "--filter", "event==sessionBegan")
+    for name, options in (("watch", ()), ("events", begun)):
+        command = [sys.executable, "-m", "fastx_list", name, *at, *options]
+        listing.processes.start(command, name, environ)
 
     def told() -> list[tuple[str, bool]]:
         lines = [json.loads(line) for line in listing.processes.log("watch").splitlines()]
         return [(each["id"], each["data"] is not None) for each in lines]
 
-    wait_for("its session", lambda: told() == [("b", True)])
-    [listed] = [each for each in listing.processes._started if each is not watching]
-    listed.terminate()
-    listed.wait(20)
-    observe(session("d", "bob"))
-    listing.start_list()
-    wait_for("what has changed", lambda: told()[1:] == [("b", False), ("d", True)])
-
-
-def test_events_are_followed_over_an_outage_and_none_is_told_twice(
-    run: Run, listing: Service, observe: Observe
-) -> None:
-    admin = {"FASTX_LIST_TOKEN": listing.token("root", admin=True)}
-    everything = run("events", "--all", "--url", listing.url, **admin).stdout.splitlines()
-    of_bob = run("events", "--login", "bob", "--url", listing.url, **admin).stdout
-    assert len(everything) == 3 and json.loads(of_bob)["session"] == "b"
-    environ = listing.environ | {"FASTX_LIST_TOKEN": listing.token("bob"), "HOME": "/nonexistent"}
-    command = [sys.executable, "-m", "fastx_list", "events", "--follow", "--url", listing.url]
-    command += ["--since", "1h", "--filter", "event==sessionBegan"]
-    following = listing.processes.start(command, "follow", environ)
-
-    def told() -> list[str]:
-        lines = [line for line in listing.processes.log("follow").splitlines() if line[0] == "{"]
+    def began() -> list[str]:
+        lines = [line for line in listing.processes.log("events").splitlines() if line[0] == "{"]
         return [json.loads(line)["session"] for line in lines]
 
-    wait_for("what was", lambda: told() == ["b"])
-    [listed] = [each for each in listing.processes._started if each is not following]
+    wait_for("its session", lambda: told() == [("b", True)] and began() == ["b"])
     listed.terminate()
     listed.wait(20)
     observe(session("d", "bob"), session("e", "alice"))
-    wait_for("a warning", lambda: "no answer from" in listing.processes.log("follow"))
+    wait_for("a warning", lambda: "no answer from" in listing.processes.log("events"))
     listing.start_list()
-    wait_for("what was missed", lambda: told() == ["b", "d"])
+    wait_for("what has changed", lambda: told()[1:] == [("b", False), ("d", True)])
+    wait_for("what was missed", lambda: began() == ["b", "d"])
     observe(session("f", "bob"))
-    wait_for("what happens", lambda: told() == ["b", "d", "f"])
-    assert listing.processes.log("follow").count("Warning") == 1
+    wait_for("what happens", lambda: began() == ["b", "d", "f"])
+    assert listing.processes.log("events").count("Warning") == 1
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import { make } from "./table.js";
 import { clock, count, exact, lasting, visible } from "./words.js";
 
 const MOST = 10; // events
+const HOUR = 3_600_000; // ms, by which the clocks of machines may differ
 const QUESTION = { sortBy: "", sortReverse: false, start: "", limit: "1", search: "" };
 
 /** @type {Record<string, (event: any) => string>} What each kind of event is called. */
@@ -53,7 +54,8 @@ export class Course {
       const [past] = await this.#answer("history", { ...QUESTION, filter: [`id==${id}`] }, signal);
       if (past) this.#past.textContent = courseOf(past);
       const filter = [`session==${id}`, ...(login.includes(",") ? [] : [`login==${login}`])]; // of one login it takes less
-      this.#draw(await this.#answer("events", { ...QUESTION, sortReverse: true, limit: String(MOST), filter }, signal));
+      const since = past ? String(Math.max(0, past.began - HOUR)) : ""; // there are none before it, which need not be looked at
+      this.#draw(await this.#answer("events", { ...QUESTION, sortReverse: true, limit: String(MOST), since, filter }, signal));
     } catch {
       // What cannot be reached is told by the list of sessions, which asks the same place.
     }

@@ -11,7 +11,8 @@ from tests.chaos.world import AGENTS, World
 from tests.support import wait_for
 
 
-def _fill(path: Path) -> None:
+def fill(path: Path) -> None:
+    """Write a file until there is no room for one byte more."""
     with open(path, "wb", buffering=0) as file:
         for size in (1 << 16, 1 << 10, 1):
             try:
@@ -23,7 +24,7 @@ def _fill(path: Path) -> None:
 
 def _full(world: World) -> Iterator[None]:
     filler = world.disk / "filler"
-    _fill(filler)
+    fill(filler)
     yield
     filler.unlink()
 
