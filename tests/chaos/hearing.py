@@ -7,6 +7,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.redis_server import RedisServer
 
 LATE = 3 / 8  # of a lease: so much of a time counts in which nobody wrote anything
 PAUSE_SECONDS = 0.1
+KEPT_WAITS = 1000
 KEYS = "{fastx-list}:1:"
 
 # The last revision, and by server when its lease runs out, which is another time at each renewal
@@ -52,14 +54,16 @@ class Hearing:
         # for how many it did while it was silent for the most
         self._waited = dict(self._silent)
         self._most_waited = dict(self._silent)
+        # By agent: for how long it had waited in all, lately
+        self._waits = {name: deque[tuple[float, float]](maxlen=KEPT_WAITS) for name in self._silent}
         self._before: State = None, {}
         self._written = time.monotonic()  # when anybody wrote last
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hearing", daemon=True)
 
     def start(self, look: Callable[[], State], waited: Callable[[str], float]) -> None:
-        """``waited`` says for how many seconds an agent has waited for a processor since it
-        began."""
+        """``waited`` says for how many seconds the threads of an agent have waited for a processor
+        since it began."""
         self._look, self._waited_in_all = look, waited
         self._thread.start()
 
@@ -85,16 +89,27 @@ class Hearing:
         processor."""
         return self._most_waited[name]
 
+    def waited_since(self, name: str, since: float) -> float:
+        """Return for how many seconds after ``since`` the agent ``name`` waited for a processor."""
+        waits = self._waits[name]
+        before = [seconds for at, seconds in list(waits) if at <= since]
+        return max(0.0, waits[-1][1] - before[-1]) if before else 0.0
+
     def _gap(self, now: float) -> float:
         return min(now - self._written, LATE * self._lease)
 
     def _run(self) -> None:
         while not self._stopped.wait(PAUSE_SECONDS):
+            self.note_waits(self._waited_in_all)
             try:
                 state = self._look()
             except Exception:
                 continue  # it cannot be read now
             self.take(state, time.monotonic())
+
+    def note_waits(self, waited: Callable[[str], float]) -> None:
+        for name, waits in self._waits.items():
+            waits.append((time.monotonic(), waited(name)))
 
     def take(self, state: State, now: float) -> None:
         """Take note of what the store holds ``now``."""

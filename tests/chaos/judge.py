@@ -230,7 +230,7 @@ class Judge:
                 session not in sessions
                 and question.may_see({"login": session.login, **session.versions[-1]})
                 and session.ended is None
-                and asked - session.written[0] > self.truth.stale
+                and self.truth.is_due(session.node, session.written[0], asked)
                 and session.node not in excuses.blind
                 and not self.truth.may_end(session, time.monotonic())
             ):
@@ -245,15 +245,15 @@ class Judge:
             if asked - since > stale and session.node not in excuses.back:
                 return f"its agent has not run for {asked - since:.1f} s"
             return None
-        if session.ended is not None and asked - session.ended > stale:
+        if session.ended is not None and self.truth.is_due(session.node, session.ended, asked):
             return f"it ended {asked - session.ended:.1f} s ago"
         version = session.version_of(members)
         if version is None and not (session.is_real and members["clients"] is None):
             return f"it never was so; at last it is {session.versions[-1]}"
         if version is not None and not session.is_real and version + 1 < len(session.versions):
-            age = asked - session.written[version + 1]
-            if age > stale:
-                return f"there is a newer state since {age:.1f} s"
+            since = session.written[version + 1]
+            if self.truth.is_due(session.node, since, asked):
+                return f"there is a newer state since {asked - since:.1f} s"
         return None
 
 

@@ -82,3 +82,17 @@ def test_of_the_longest_silence_it_is_known_how_long_the_machine_did_not_let_an_
     store.go_on(1, beats=True)
     assert listener.silence("one") == pytest.approx(2.1)
     assert listener.waited("one") == pytest.approx(1.5)
+
+
+def test_how_long_an_agent_had_no_processor_since_a_time_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, waits = 100.0, iter([5.0, 5.5, 7.0])
+    monkeypatch.setattr("tests.chaos.hearing.time.monotonic", lambda: now)
+    listener = Hearing(["one"], LEASE)
+    for second in range(3):
+        now = 100.0 + second
+        listener.note_waits(lambda name: next(waits))
+    assert [listener.waited_since("one", since) for since in (99.0, 100.0, 101.5, 103.0)] == [
+        *(0.0, 2.0, 1.5, 0.0)
+    ]

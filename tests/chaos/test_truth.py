@@ -106,6 +106,18 @@ def test_only_of_a_desktop_that_is_new_nobody_may_know_the_clients() -> None:
         session.learn({**members, "clients": 0})
 
 
+@pytest.mark.parametrize("waited", [0.0, 4.0])
+def test_what_an_agent_had_no_processor_for_need_not_be_known_yet(waited: float) -> None:
+    truth = Truth(2.0)
+    truth.waited_since = lambda name, since: waited
+    session = Session("one", "alice", "work 1")
+    session.change(login="alice", command="work 1", clients=0)
+    truth.add(session)
+    judge = Judge(truth)
+    judge.answer("the list", ALL, session.written[0] + truth.stale + 3, [])
+    assert bool(judge.wrong) == (not waited)
+
+
 def test_a_sidecar_that_does_not_take_a_token_yet_is_one_that_says_nothing_yet() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 

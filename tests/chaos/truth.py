@@ -154,6 +154,8 @@ class Truth:
         # For how long an agent was silent while others wrote, and for how long one was so that had
         # no reason to: the machine had too much to do
         self.silence: Callable[[str], float] = lambda name: 0.0
+        # For how long one waited for a processor after a time
+        self.waited_since: Callable[[str, float], float] = lambda name, since: 0.0
         self.starved: dict[str, float] = {}
         self._by_key: dict[object, Session] = {}
 
@@ -183,6 +185,12 @@ class Truth:
     @property
     def running(self) -> list[Session]:
         return [session for session in self.sessions if session.ended is None]
+
+    def is_due(self, node: str, since: float, at: float) -> bool:
+        """Whether what was so ``since`` then must be known ``at``: the agent had time enough, but
+        for that in which the machine did not let it run."""
+        age = at - since
+        return age > self.stale and age - self.waited_since(node, since) > self.stale
 
     def may_end(self, session: Session, at: float) -> bool:
         """Whether anybody may be told at ``at`` that it has ended."""

@@ -61,6 +61,7 @@ class World:
         self.truth = Truth(lease)
         self.hearing = Hearing(AGENTS, lease)
         self.truth.silence = self.hearing.silence
+        self.truth.waited_since = self.hearing.waited_since
         self.judge = Judge(self.truth)
         self.processes = Processes(place)
         self.disk = place / "disk"
@@ -121,12 +122,12 @@ class World:
         return in_sqlite(self.database) if self.redis is None else in_redis(self.redis, AGENTS)
 
     def _waited(self, name: str) -> float:
-        """Return for how many seconds the main thread of an agent has waited for a processor."""
-        try:
-            said = Path(f"/proc/{self.running[name].pid}/schedstat").read_text(encoding="ascii")
-        except OSError:
-            return 0.0  # it is no longer there
-        return int(said.split()[1]) / 1e9
+        """Return for how many seconds the threads of an agent have waited for a processor."""
+        seconds = 0.0
+        for file in Path(f"/proc/{self.running[name].pid}/task").glob("*/schedstat"):
+            with suppress(OSError):  # it is no longer there
+                seconds += int(file.read_text(encoding="ascii").split()[1]) / 1e9
+        return seconds
 
     def end(self) -> None:
         self.hearing.stop()
