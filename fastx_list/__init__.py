@@ -40,8 +40,9 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     app.register_error_handler(WebsocketMismatch, elsewhere.is_live)
     count_requests(app)
     cors.allow(app, service.settings.allowed_origins)
-    quick = short_cut(app.wsgi_app, service)
-    app.wsgi_app = behind_proxies(quick, service.settings.trusted_proxies)  # type: ignore[method-assign, assignment]
+    # The short cut first, which is not concerned with who has passed the request on
+    other = behind_proxies(app.wsgi_app, service.settings.trusted_proxies)
+    app.wsgi_app = short_cut(other, service)  # type: ignore[method-assign, assignment]
     return app
 
 
