@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,12 +32,12 @@ class Services:
     # What /health tells beside that this process answers, and what is counted of it
     tells: Mapping[str, str] = field(default_factory=dict)
 
-    def refresh(self) -> None:
-        """Bring the replica up to date; raises :class:`Unavailable` if there never was a store to
-        read."""
+    def refresh(self, since: float = math.inf) -> None:
+        """Bring the replica up to date, unless it was looked for changes after ``since``, by
+        ``time.monotonic()``. Raises :class:`Unavailable` if there never was a store to read."""
         try:
             if not self.follows:
-                self.replica.refresh()
+                self.replica.refresh(since)
         except StoreError:
             pass
         if not self.replica.loaded:

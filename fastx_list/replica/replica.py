@@ -53,12 +53,12 @@ class Replica(Generic[E]):
         apart: Callable[[Callable[[], None]], object] = in_a_thread,
         hides_ours: bool = False,
     ) -> None:
-        """``entry`` is the class of the entries that it holds; ``apart`` lets what takes long run
-        in a thread of its own. With ``hides_ours`` sessions have the published members alone."""
+        """``entry`` is the class of the entries that it holds; ``apart`` runs what takes long in a
+        thread of its own. With ``hides_ours`` sessions have the published members alone."""
         # Why this may not be what the store should say now; None while it is
         self.problem: str | None = None
-        # When this copy was last what the store said, by the monotonic clock
-        self.right_at = -math.inf
+        # By the monotonic clock, when this copy was last what the store said, and when it was asked
+        self.right_at = self._looked = -math.inf
         # After which step what has changed
         self.trail = Trail()
         # What it follows
@@ -139,15 +139,15 @@ class Replica(Generic[E]):
         with self._lock:
             return self._pages.page(topic, self._views.get(topic, self._empty), query)
 
-    def refresh(self) -> None:
-        """Take over what was written to the store since the last time.
+    def refresh(self, since: float = math.inf) -> None:
+        """Take over what was written to the store, at least until ``since`` (``time.monotonic()``).
 
         While the store cannot be reached the last copy stays and :attr:`problem` says why. So it
         does when a server's lease has run out and its end cannot be carried out: then nobody can
         tell whether its sessions run. Raises :class:`StoreError` if there is no copy yet.
         """
         with self._lock:
-            if self.pause <= 0:
+            if (self._looked < since or self.is_behind) and self.pause <= 0:
                 self._catch_up()
         if self._revision is None:
             raise StoreError(self.problem)
@@ -179,7 +179,7 @@ class Replica(Generic[E]):
 
     def _follow(self, timeout: float) -> Iterable[Change[E]]:
         self._owed.pay()
-        reads = not self._rest
+        reads, began = not self._rest, time.monotonic()
         try:
             changes = self._read(timeout) if reads else self._take_part()
         except StoreError as error:
@@ -189,7 +189,7 @@ class Replica(Generic[E]):
             return []
         self._next_attempt = 0.0
         if reads and self._reading is None:
-            self.right_at = time.monotonic()
+            self._looked, self.right_at = began, time.monotonic()
         problem = self._doubt()
         if problem is not None or (self.problem is not None and not self.is_behind):
             self._note(problem)

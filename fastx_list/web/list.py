@@ -14,7 +14,7 @@ from fastx_list.api.parameters import read_query
 from fastx_list.api.services import STALE, Services, services
 from fastx_list.model.query import Query
 from fastx_list.replica.topics import Topic
-from fastx_list.web.turns import in_parts
+from fastx_list.web.turns import in_parts, request_began
 
 blueprint = Blueprint("list", __name__)
 # What proxies that compress put behind our entity tag, such as Apache's -gzip and Jetty's --gzip
@@ -30,7 +30,7 @@ def list_sessions(token: str | None) -> Response:
 def respond(listing: Listing, token: str | None) -> Response:
     """Answer this request for ``listing``; ``token`` is that of its path."""
     service = services()
-    service.refresh()
+    service.refresh(request_began())
     claims = authenticate(service, token, listing.admin)
     query = read_query(request)
     condition = request.headers.get("If-None-Match")

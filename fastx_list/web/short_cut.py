@@ -11,6 +11,7 @@ from fastx_list.api.counters import BEGAN, counters
 from fastx_list.api.parameters import parse_query_string
 from fastx_list.api.services import Services
 from fastx_list.web.list import answer
+from fastx_list.web.turns import request_began
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -39,7 +40,7 @@ def short_cut(application: WSGIApplication, service: Services) -> WSGIApplicatio
         ):
             return application(environ, start_response)
         try:
-            service.refresh()
+            service.refresh(request_began())
             claims = service.tokens.verify(token, service.replica.revoked)
             if listing.admin and not claims.admin:
                 return application(environ, start_response)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable
 
 from greenlet import getcurrent, greenlet
@@ -14,6 +15,15 @@ class Turn(greenlet):
         super().__init__(run)
         # Lets others have their turn, and returns when it is this one's again
         self.let_others = let_others
+        # By when its request had begun to come in, by ``time.monotonic()``; ``inf``: nobody knows
+        self.began = math.inf
+
+
+def request_began() -> float:
+    """Return by when the request that is handled now had begun to come in, by
+    ``time.monotonic()``; ``inf`` if nobody knows."""
+    turn = getcurrent()
+    return turn.began if isinstance(turn, Turn) else math.inf
 
 
 # For whom something is worked out now

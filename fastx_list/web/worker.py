@@ -15,8 +15,9 @@ import socket
 import time
 from collections import deque
 from contextlib import suppress
+from math import inf
 from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLONESHOT, EPOLLOUT, epoll
-from typing import Any
+from typing import Any, cast
 
 from greenlet import getcurrent, greenlet
 from gunicorn.workers.sync import SyncWorker
@@ -35,6 +36,7 @@ SEND_SECONDS = 30.0  # for an answer, and as much more as its length takes at
 SEND_RATE = 16 * 1024  # bytes a second
 STOP_SECONDS = 1.0  # for requests that are on their way when the worker has to end
 TURN_SECONDS = 0.5  # at the latest it is seen who is too late, and whether to go on
+EARLY_BYTES = 8192  # that are read of a request at first
 AT_ONCE = 16  # new clients, or of those that were waited for, before others have their turn
 
 
@@ -42,6 +44,7 @@ class Client:
     """A client's connection as gunicorn uses it. Where it would block, others are served."""
 
     __slots__ = (
+        "_early",
         "_left",
         "_out",
         "_sock",
@@ -75,15 +78,27 @@ class Client:
         self._worker = worker
         # How many bytes it may still send
         self._left = MAX_REQUEST_BYTES
+        # What it had sent when it was accepted; None if that was nothing, or has been read since
+        self._early: bytes | None = None
         # What is to be sent
         self._out: list[bytes | memoryview] = []
 
     def fileno(self) -> int:
         return self._sock.fileno()
 
+    def take_in(self) -> bool:
+        """Read what has come already; return whether that is anything."""
+        with suppress(OSError):  # who reads next meets it again
+            self._early = self._sock.recv(EARLY_BYTES, socket.MSG_DONTWAIT)
+        return bool(self._early)
+
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Raises :class:`RequestTimeout` and :class:`PayloadTooLarge`, and
         :class:`BlockingIOError` with ``MSG_DONTWAIT`` alone."""
+        if self._early is not None:
+            data, self._early = self._early[:size], self._early[size:] or None
+            self._left -= len(data)
+            return data
         while True:
             try:
                 data = self._sock.recv(size, flags | socket.MSG_DONTWAIT)
@@ -171,6 +186,8 @@ class Worker(SyncWorker):  # type: ignore[misc]
         self._greenlets: dict[int, greenlet] = {}
         # Those that have more to work out; the one whose turn it is comes first
         self._working: deque[greenlet] = deque()
+        # Those that have nothing to do: to make one costs a request more than its answer
+        self._idle: list[Turn] = []
         # What tells whose socket is ready; a greenlet that waits goes on with the hub
         self._epoll = epoll()
         self._hub = getcurrent()
@@ -242,7 +259,8 @@ class Worker(SyncWorker):  # type: ignore[misc]
         return found
 
     def _accept(self, listener: Any) -> None:
-        for _ in range(AT_ONCE):
+        came: list[tuple[Client, object]] = []
+        while self.alive and len(came) < AT_ONCE:
             try:
                 sock, peer = listener.accept()
             except OSError as error:
@@ -250,16 +268,27 @@ class Worker(SyncWorker):  # type: ignore[misc]
                     continue
                 if error.errno != errno.EAGAIN and self._waiting:
                     self._give_up(self._waiting.first_to_go())  # there is no file left
-                return
+                break
             client = Client(self, sock, peer)
             if listener is self._local:
                 client.local_uid = client.peer = peer_uid(sock)
-            counters.add("connections")
-            Turn(self._handle, self._let_others).switch(listener, client, peer)
+            came.append((client, peer))
+        counters.add("connections", len(came))
+        # First of all, so that one look at the store will do for all that have begun by now
+        begun = [client.take_in() for client, _ in came]
+        now = time.monotonic()
+        for (client, peer), has_begun in zip(came, begun, strict=True):
+            turn = self._idle.pop() if self._idle else Turn(self._handle_each, self._let_others)
+            turn.began = now if has_begun else inf
+            turn.switch(listener, client, peer)
             while len(self._waiting) > self._max_waiting or self._waiting.size > MAX_HELD_BYTES:
                 self._give_up(self._waiting.first_to_go())
-            if not self.alive:
-                return
+
+    def _handle_each(self, *connection: Any) -> None:
+        self._handle(*connection)
+        while len(self._idle) < AT_ONCE:
+            self._idle.append(cast(Turn, getcurrent()))
+            self._handle(*self._hub.switch())
 
     def _handle(self, listener: Any, client: Client, peer: Any) -> None:
         counters.add("openConnections")
@@ -275,11 +304,12 @@ class Worker(SyncWorker):  # type: ignore[misc]
     def wait_for(self, client: Client, event: int, size: int) -> None:
         """Let others be served until ``client`` is ready for ``event``; it holds up to ``size``
         bytes meanwhile. Raises what ends it if it is too late, or others need the room."""
-        fd = client.fileno()
+        fd, turn = client.fileno(), cast(Turn, getcurrent())
+        turn.began = inf  # it may take long, and is not to be answered with what was there before
         if fd in self._greenlets:
             self._epoll.modify(fd, event | EPOLLONESHOT)
         else:
-            self._greenlets[fd] = getcurrent()
+            self._greenlets[fd] = turn
             self._epoll.register(fd, event | EPOLLONESHOT)
         self._waiting.add(client, client.peer, size)
         try:

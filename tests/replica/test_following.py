@@ -53,6 +53,33 @@ def test_it_follows_changes_ends_and_revocations(agent: Store, replica: Replica[
     assert "token" in replica.revoked
 
 
+def test_one_look_is_for_all_who_asked_before_it(
+    agent: Store, store: Wrapped, replica: Replica[Entry]
+) -> None:
+    replica.refresh()
+    asked = time.monotonic()
+    for _ in range(3):
+        replica.refresh(asked)
+    assert store.calls == ["read_all", "changes"]
+    observe(agent, numbered(1))
+    replica.refresh(time.monotonic())
+    assert ids_of(replica, "alice") == {"s1"}
+
+
+def test_a_look_that_did_not_read_all_is_for_nobody_alone(
+    agent: Store, replica: Replica[Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_module, "AT_ONCE", 1)
+    monkeypatch.setattr(replica_module, "CATCH_UP_SECONDS", 0)
+    replica.refresh()
+    asked = time.monotonic()
+    observe(agent, numbered(1), numbered(2))
+    replica.refresh()
+    assert len(ids_of(replica, "alice")) == 1
+    replica.refresh(asked)
+    assert len(ids_of(replica, "alice")) == 2
+
+
 def test_it_finds_sessions_by_login(agent: Store, replica: Replica[Entry]) -> None:
     observe(agent, numbered(1), numbered(2, "bob"), numbered(3))
     replica.refresh()

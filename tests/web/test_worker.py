@@ -1,0 +1,81 @@
+"""What the list's worker does for several requests at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastx_list.web.worker import Client
+from tests.hostile.crowd import dial, read_all
+from tests.support import Service, fetch, wait_for
+
+REQUESTS = 8
+SETTINGS = """
+from fastx_list.web.server import *
+from fastx_list.store.sqlite_reader import Reader
+
+changes = Reader.changes
+
+def noted(*arguments):
+    print("looked", flush=True)
+    return changes(*arguments)
+
+Reader.changes = noted
+"""
+
+
+@pytest.mark.parametrize("size", [3, 100])
+def test_what_came_with_a_connection_is_read_first(size: int) -> None:
+    theirs, ours = socket.socketpair()
+    with theirs, ours:
+        client = Client(None, ours, "")  # type: ignore[arg-type]
+        assert not client.take_in()
+        theirs.sendall(b"GET /")
+        assert client.take_in()
+        theirs.sendall(b" HTTP/1.1")
+        data = b""
+        while len(data) < len(b"GET / HTTP/1.1"):
+            data += client.recv(size)
+        assert data == b"GET / HTTP/1.1"
+        with pytest.raises(BlockingIOError):
+            client.recv(size, socket.MSG_DONTWAIT)
+        theirs.close()
+        assert not client.take_in()
+        assert client.recv(size) == b""
+
+
+def test_one_look_at_the_store_is_for_all_requests_that_came_before_it(
+    service: Service, tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings.py"
+    settings.write_text(SETTINGS)
+    command = [sys.executable, "-m", "gunicorn", "-c", str(settings), "-w", "1"]
+    command += ["--bind", f"127.0.0.1:{service.list_port}", "fastx_list:create_app()"]
+    master = service.processes.start(command, "list", service.environ)
+    path = f"/api/list/{service.token('alice')}"
+    wait_for("the list", lambda: _answers(f"{service.url}{path}"))
+    [worker] = Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text().split()
+    os.kill(int(worker), signal.SIGSTOP)
+    socks = [dial(service.list_port) for _ in range(REQUESTS)]
+    for sock in socks:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    before = service.processes.log("list").count("looked")
+    os.kill(int(worker), signal.SIGCONT)
+    for sock in socks:
+        with sock:
+            assert read_all(sock).startswith(b"HTTP/1.1 200 ")
+    # The worker itself looks now and then, too
+    assert service.processes.log("list").count("looked") - before < REQUESTS / 2
+
+
+def _answers(url: str) -> bool:
+    try:
+        fetch(url)
+    except OSError:
+        return False
+    return True
