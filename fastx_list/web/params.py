@@ -35,8 +35,9 @@ def set_params(token: str | None) -> Response:
     except StoreError:
         raise Unavailable("the change could not be kept; try again soon") from None
     if text is None:
-        service.refresh()  # what the store has lost may come back
-        if service.replica.problem is not None:
+        service.refresh()  # what the store has lost may come back, or be back by now
+        is_there = asked["id"] in service.replica.entries(claims.login)
+        if is_there or service.replica.problem is not None:
             raise Unavailable("nobody can tell now whether there is such a session; try again soon")
         raise NotFound("id: you have no session with this id")
     if service.settings.hides_ours:

@@ -58,6 +58,9 @@ class History:
     # Up to where it was told all, and what it took for true when its last connection ended
     revision: str | None = None
     left_with: dict[str, Members] = field(default_factory=dict)
+    # When its present connection began, and of which sessions it has heard the end alone since
+    began: float = 0.0
+    ended_unheard: set[str] = field(default_factory=set)
     # Whether it is just told what it has missed, of which it may know some
     is_coming_back: bool = False
     # What it was not told, but learnt when all agreed: that may have been on its way
@@ -65,6 +68,7 @@ class History:
 
     def begin(self) -> None:
         """Take note of a new connection."""
+        self.began, self.ended_unheard = time.monotonic(), set()
         self.is_coming_back = self.revision is not None
         self.state = dict(self.left_with) if self.is_coming_back else {}
 
@@ -187,7 +191,9 @@ class Judge:
         if name not in history.state and history.is_coming_back:
             return None  # it may have begun and ended meanwhile
         if name not in history.state and history.has_snapshot:
-            return "it was not there"
+            if name in history.ended_unheard or not self._was_announced(history, session):
+                return "it was not there"
+            history.ended_unheard.add(name)
         if session is None:
             # Of one that was never seen only who has no snapshot may be told
             return None if not history.has_snapshot else "there never was such a session"
@@ -197,6 +203,14 @@ class Judge:
         if self._has_left_the_filter(history, session, seen):
             return None
         return f"{session.key} runs"
+
+    def _was_announced(self, history: History, session: Session | None) -> bool:
+        """Whether it may have been there when the connection began, and have ended before that was
+        sent: who knows it from elsewhere has to hear of its end."""
+        if session is None or session.written[0] > history.began:
+            return False
+        ended = session.ended
+        return ended is None or not self.truth.is_due(session.node, ended, history.began)
 
     def _has_left_the_filter(self, history: History, session: Session, seen: Seen) -> bool:
         base = {"login": session.login}

@@ -106,6 +106,24 @@ def test_only_of_a_desktop_that_is_new_nobody_may_know_the_clients() -> None:
         session.learn({**members, "clients": 0})
 
 
+def test_who_has_asked_for_all_sessions_may_hear_of_the_end_of_one_that_was_there() -> None:
+    truth = Truth(2.0)
+    session = known(truth)
+    judge, history = Judge(truth), History("one", ALL)
+    members = {"id": "x", **found(**NONE)}
+    judge.message(History("another", ALL, state={}), {"id": "x", "data": members})
+    history.begin()
+    session.ended = history.began
+    judge.message(history, {"id": "x", "data": None})
+    assert not judge.wrong
+    judge.message(history, {"id": "x", "data": None})
+    assert "it was not there" in judge.wrong[0]
+    history.began = session.ended + truth.stale + 1
+    history.ended_unheard.clear()
+    judge.message(history, {"id": "x", "data": None})
+    assert len(judge.wrong) == 2
+
+
 @pytest.mark.parametrize("waited", [0.0, 4.0])
 def test_what_an_agent_had_no_processor_for_need_not_be_known_yet(waited: float) -> None:
     truth = Truth(2.0)

@@ -10,6 +10,7 @@ from fastx_list import create_app
 from fastx_list.config import Settings
 from fastx_list.model.server import Server
 from fastx_list.store import Lease, Store, StoreError
+from fastx_list.store.sqlite import SqliteStore
 from tests.answers import Issue, Observe, content, error
 from tests.conftest import session
 from tests.replica.stores import remove_database
@@ -59,6 +60,16 @@ def test_params_of_a_session_that_the_store_has_lost_can_be_set_again_soon(
     assert client.post(url, json=body).status_code == 200
     other = {**body, "id": "unknown"}
     wait_for("certainty", lambda: client.post(url, json=other).status_code == 404)
+
+
+def test_a_session_that_has_come_back_since_the_store_was_asked_is_not_one_that_does_not_exist(
+    client: FlaskClient, token: Issue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, body = f"/api/params/{token('alice')}", {"id": "a", "params": {"name": "Thesis"}}
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteStore, "set_params", lambda self, *asked: None)  # it was emptied
+        assert "try again" in error(client.post(url, json=body), 503, "Unavailable")
+    assert client.post(url, json=body).status_code == 200
 
 
 @pytest.mark.parametrize("session_id", ["b", "unknown"])

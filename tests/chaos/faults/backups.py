@@ -22,7 +22,7 @@ def _command(world: World, *arguments: str) -> None:
 def _lose(world: World) -> None:
     if world.redis is None:
         for path in database_files(world):
-            path.unlink()
+            path.unlink(missing_ok=True)
         return
     with world.redis.client() as client:
         client.flushall()

@@ -43,7 +43,7 @@ def database_deleted(world: World) -> Iterator[None]:
     """Params are lost."""
     world.knows_less()
     for path in database_files(world):
-        path.unlink()
+        path.unlink(missing_ok=True)
     yield
 
 
@@ -60,7 +60,7 @@ def database_exchanged_for_an_older_one(world: World) -> Iterator[None]:
     shutil.copy(copy, draft)
     os.chmod(draft, 0o600)
     for path in database_files(world)[1:]:
-        path.unlink()
+        path.unlink(missing_ok=True)
     draft.rename(world.database)
 
 
@@ -111,7 +111,7 @@ def _damaged(world: World) -> Iterator[None]:
     yield
     hold(world, UNDER)
     for path in database_files(world):
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 @fault("sqlite")
