@@ -105,6 +105,8 @@ def _create(
     # Else a Host that is malformed would be refused by Flask, and not by the short cut
     app.config["SERVER_NAME"] = "localhost"
     app.request_class = ApiRequest
+    # None of ours is a coroutine, and finding that out takes a twenty-fifth of a handshake
+    app.ensure_sync = lambda function: function  # type: ignore[method-assign, assignment]
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     replica = Replica(store, entry, apart, settings.hides_ours)
     tokens, follows = Tokens(settings), name == "live"

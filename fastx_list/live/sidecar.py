@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import resource
@@ -185,7 +186,8 @@ class Live:
         replica = self._replica
         try:
             changes = replica.follow(FOLLOW_SECONDS)
-            if replica.loaded:
+            if replica.loaded and not self._first_read.is_set():
+                gc.freeze()  # what stays for long, so that Python's collector need not walk over it
                 self._first_read.set()
             if changes:
                 self.bus.publish(changes)
