@@ -93,6 +93,9 @@ class World:
             node.spool.mkdir()
         url = f"sqlite:///{self.database}"
         if self.kind == "redis":
+            # In memory, too: it writes each change through, and others may keep the disk busy
+            (self.place / "redis").mkdir()
+            _mount(self.place / "redis", "size=512m,mode=755")
             self.redis = RedisServer(
                 self.processes, self.place / "redis", appendonly="yes", appendfsync="always"
             ).start()
@@ -134,7 +137,7 @@ class World:
         for process in self.running.values():
             _signal_all(process.pid, signal.SIGCONT)
         self.processes.stop()
-        for name in ("spools", "disk"):
+        for name in ("spools", "disk", "redis"):
             subprocess.run(["umount", "-l", str(self.place / name)], capture_output=True)
 
     # Processes.
