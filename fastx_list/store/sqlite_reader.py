@@ -21,7 +21,7 @@ from fastx_list.store.records import Records
 from fastx_list.store.sqlite_file import BUSY_SECONDS, SqliteFile, one_state
 from fastx_list.store.sqlite_order import Head, Step
 
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.005
 
 
 class Reader:
