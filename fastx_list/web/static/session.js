@@ -57,7 +57,7 @@ export class SessionViews {
     const values = samples.map(([, value]) => value), [lowest, highest] = [Math.min(...values), Math.max(...values)];
     const since = samples[0][0], [caption, place] = figure.children;
     const range = say(lowest) === say(highest) ? "the same" : `${say(lowest)} to ${say(highest)}`;
-    const words = [`${label} ${say(session[name])}`, `, ${range} in the last ${lasting((now - since) / 1000)}`];
+    const words = [`${label} ${say(values[values.length - 1])}`, `, ${range} in the last ${lasting((now - since) / 1000)}`];
     words.forEach((text, index) => {
       if (caption.children[index].textContent !== text) caption.children[index].textContent = text;
     });
