@@ -191,6 +191,8 @@ class Worker(SyncWorker):  # type: ignore[misc]
         # What tells whose socket is ready; a greenlet that waits goes on with the hub
         self._epoll = epoll()
         self._hub = getcurrent()
+        # When it was last seen who is ready
+        self._polled = time.monotonic()
         # When it was last seen who is too late
         self._looked = time.monotonic()
         # Whether there is more to read of the store than was read at a time
@@ -224,7 +226,9 @@ class Worker(SyncWorker):  # type: ignore[misc]
 
     def _serve(self) -> None:
         is_busy = self._working or self._is_behind
-        for fd, _ in self._epoll.poll(0 if is_busy else TURN_SECONDS, AT_ONCE):
+        ready = self._epoll.poll(0 if is_busy else TURN_SECONDS, AT_ONCE)
+        self._polled = time.monotonic()
+        for fd, _ in ready:
             if fd in self._listeners:
                 self._accept(self._listeners[fd])
             elif fd == self.PIPE[0]:
@@ -305,7 +309,6 @@ class Worker(SyncWorker):  # type: ignore[misc]
         """Let others be served until ``client`` is ready for ``event``; it holds up to ``size``
         bytes meanwhile. Raises what ends it if it is too late, or others need the room."""
         fd, turn = client.fileno(), cast(Turn, getcurrent())
-        turn.began = inf  # it may take long, and is not to be answered with what was there before
         if fd in self._greenlets:
             self._epoll.modify(fd, event | EPOLLONESHOT)
         else:
@@ -314,6 +317,7 @@ class Worker(SyncWorker):  # type: ignore[misc]
         self._waiting.add(client, client.peer, size)
         try:
             self._hub.switch()
+            turn.began = self._polled
         finally:
             self._waiting.discard(client)
 
