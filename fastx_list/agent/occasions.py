@@ -25,6 +25,7 @@ from fastx_list.agent.traffic import Traffic
 
 # Between two times of asking what has happened; and where nothing has for some time.
 ASK_SECONDS, ASK_SELDOM_SECONDS, QUIET_SECONDS = 0.05, 0.1, 10.0
+MAKING_SECONDS = 0.02  # in which a new X server makes all its sockets, so that one look has them
 # Of a core, for looks that are made sooner: for what is one login's, and for all of it.
 LOGIN_SECONDS, LOGIN_SHARE = 1.0, 0.03
 ALL_SECONDS, ALL_SHARE = 3.0, 0.1
@@ -102,6 +103,7 @@ class Occasions:
             self._poll.register(arrivals, select.POLLIN if now >= self._deaf_until else 0)
         self._woken = self._poll.poll(min(seconds, most) * 1000)
         if any(descriptor == arrivals for descriptor, _ in self._woken):
+            time.sleep(min(seconds, MAKING_SECONDS))
             self._deaf_until = time.monotonic() + ASK_SECONDS
 
     def is_due(self) -> bool:
