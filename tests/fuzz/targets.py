@@ -77,6 +77,9 @@ class InProcess:
 
     def ask(self, asked: Asked) -> tuple[Answer, Answer]:
         """Return what both answer."""
+        for app in (self.quick, self.plain):
+            # Who has looked between two changes calls what there is by another name
+            app.extensions["fastx-list"].refresh()
         etag = b"x"
         if any(ETAG in value for _, value in asked.headers):
             etag = (self._answer(self.plain, asked, None).header("etag") or "x").encode()
