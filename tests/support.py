@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from functools import cache
@@ -25,6 +25,7 @@ from typing import Any, NoReturn, TypeVar
 import pytest
 
 from fastx_list.config import load
+from fastx_list.store import StoreError, open_store
 from fastx_list.tokens import Tokens
 
 _ports = count()
@@ -282,6 +283,17 @@ class Service:
         done = subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=60)
         assert not check or done.returncode == 0, done
         return done
+
+    def stored(self, login: str | None = None) -> list[dict[str, Any]]:
+        """Return the sessions that the store has, of ``login`` or of all; none before it is
+        made."""
+        try:
+            with closing(open_store(load(self.environ).store, create=False)) as store:
+                records = store.snapshot().records
+        except StoreError:
+            return []
+        found = [json.loads(record.text or "null") for record in records]
+        return [session for session in found if login in (None, session["login"])]
 
     def sessions(self, token: str, query: str = "") -> list[dict[str, Any]]:
         answer = fetch(f"{self.url}/api/list/{token}{query}")

@@ -84,7 +84,7 @@ def test_when_a_clock_is_put_right_so_are_the_times_of_all_sessions(
     def hours(member: str, session: str) -> float | None:
         """Return how far a moment is from now, by the right clock."""
         served_by = None if session == "spool" else display.pid
-        for each in json.loads(service.run("ls", "--all", "--json", check=False).stdout or "[]"):
+        for each in service.stored():
             if each["serverPid"] == served_by and each[member] is not None:
                 return float((each[member] / 1000 - time.time()) / 3600)
         return None

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import socket
 import stat
@@ -203,8 +202,7 @@ def test_a_running_agent_says_the_hosts_new_name_and_a_restarted_one_lists_nothi
     program = [sys.executable, "-m", "fastx_list"]
 
     def listed() -> set[tuple[str, ...]]:
-        found = json.loads(service.run("ls", "--all", "--json").stdout)
-        return {(each["id"], each["serverId"], each["hostname"]) for each in found}
+        return {(each["id"], each["serverId"], each["hostname"]) for each in service.stored()}
 
     agent = service.processes.start(
         ["unshare", "--uts", *rename, "first.example", *program, "agent"], "agent", service.environ

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import logging
 import os
 import pwd
@@ -206,9 +205,7 @@ def test_the_example_in_the_documentation_works(
     login = pwd.getpwuid(os.geteuid()).pw_name
 
     def session() -> dict[str, Any] | None:
-        found = json.loads(
-            service.run("ls", "--json", "--login", login, check=False).stdout or "[]"
-        )
+        found = service.stored(login)
         return next((members for members in found if members["serverPid"] == mine.pid), None)
 
     found = wait_for("its session", session)

@@ -20,9 +20,8 @@ def test_all_that_one_login_can_do_takes_nothing_from_another(
     agent = service.start_agent()
 
     def listed(user: User | None) -> dict[int, dict[str, Any]]:
-        whose = ["--all"] if user is None else ["--login", user.login]
-        done = service.run("ls", "--json", *whose, check=False)
-        return {each["serverPid"]: each for each in json.loads(done.stdout or "[]")}
+        found = service.stored(None if user is None else user.login)
+        return {each["serverPid"]: each for each in found}
 
     old = start_vnc(processes, victim)
     before = wait_for("the old session", lambda: listed(victim).get(old.process.pid))

@@ -30,8 +30,7 @@ class Agent:
 
     def listed(self, user: User) -> dict[int, dict[str, Any]]:
         """Return the sessions of ``user`` by the pid of their server."""
-        done = self._service.run("ls", "--json", "--login", user.login, check=False)
-        return {each["serverPid"]: each for each in json.loads(done.stdout or "[]")}
+        return {each["serverPid"]: each for each in self._service.stored(user.login)}
 
     def problems(self) -> str:
         """Return what the agent says that it cannot see."""

@@ -78,8 +78,7 @@ def listed(service: Service, processes: Processes, tmp_path: Path) -> Iterator[L
     agent = processes.start(command, "agent", service.environ)
 
     def listed() -> dict[int, str]:
-        found = json.loads(service.run("ls", "--all", "--json", check=False).stdout or "[]")
-        return {session["serverPid"]: session["login"] for session in found}
+        return {session["serverPid"]: session["login"] for session in service.stored()}
 
     yield listed
     agent.send_signal(signal.SIGTERM)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import statistics
 import subprocess
@@ -54,15 +53,13 @@ def displays(service: Service) -> Callable[[User], set[int]]:
     """Returns the displays of a user's sessions that are listed now."""
 
     def listed(user: User) -> set[int]:
-        done = service.run("ls", "--json", "--login", user.login, check=False)
-        return {each["display"] for each in json.loads(done.stdout or "[]")}
+        return {each["display"] for each in service.stored(user.login)}
 
     return listed
 
 
 def count(service: Service, user: User) -> int:
-    done = service.run("ls", "--json", "--login", user.login, check=False)
-    return len(json.loads(done.stdout or "[]"))
+    return len(service.stored(user.login))
 
 
 @pytest.mark.parametrize("kind", ["shared", "deaf"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -50,8 +49,7 @@ def test_a_probe_is_no_client_and_moves_no_date(
     service.start_agent()
 
     def session() -> dict[str, Any] | None:
-        listed = service.run("ls", "--json", "--login", users[0].login, check=False).stdout
-        found: list[dict[str, Any]] = json.loads(listed or "[]")
+        found = service.stored(users[0].login)
         return found[0] if len(found) == 1 else None
 
     wait_for("the session", lambda: (found := session()) and found["geometry"] == "1000x700")

@@ -3,7 +3,6 @@ and what the list says."""
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import secrets
@@ -231,11 +230,7 @@ def seen_by(sources: str, service: Service, state: Path, *users: User) -> list[d
     ``sources`` and starts anew."""
     other = Service(state, service.processes, {"FASTX_LIST_SOURCES": sources})
     other.run("agent", "--once")
-    return [
-        session
-        for user in users
-        for session in json.loads(other.run("ls", "--json", "--login", user.login).stdout)
-    ]
+    return [session for user in users for session in other.stored(user.login)]
 
 
 def gone(process: psutil.Process) -> bool:

@@ -3,7 +3,6 @@ here by an agent whose next look is a minute away."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -39,12 +38,17 @@ def test_an_agent_notices_at_once_with_these_rights(
     processes.start(command, "agent", service.environ)
 
     def sessions() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(service.run("ls", "--json").stdout)
-        return found
+        return service.stored("root")
 
     wait_for("its first look", lambda: "looks for" in processes.log("agent"))
-    (spool / "one.json").write_text('{"login": "root", "display": 7}', encoding="utf-8")
-    wait_for("the session file", lambda: any(each["display"] == 7 for each in sessions()))
+
+    def has_looked(display: int) -> None:
+        """Wait for the end of a look that began after this."""
+        (spool / "new").write_text(f'{{"login": "root", "display": {display}}}', encoding="utf-8")
+        (spool / "new").rename(spool / "one.json")
+        wait_for("the session file", lambda: any(each["display"] == display for each in sessions()))
+
+    has_looked(7)
 
     desktop = Desktop(processes, spare_display(), "320x200")
 
@@ -60,6 +64,7 @@ def test_an_agent_notices_at_once_with_these_rights(
     wait_for("the session", lambda: has(0))
     desktop.connect()
     wait_for("its client", lambda: "a client that has come" in processes.log("agent") and has(1))
+    has_looked(8)  # else it may have left before the look for which it was the cause
     desktop.disconnect()
     wait_for("nobody", lambda: "a client that has left" in processes.log("agent") and has(0))
     desktop.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -145,10 +144,7 @@ def test_an_agent_without_rights_lists_what_it_sees_and_says_what_it_cannot(
         )
 
     wait_for("the store", lambda: (state / "sessions.db").exists())
-    others = wait_for(
-        "the other's session",
-        lambda: json.loads(mine.run("ls", "--json", "--login", owner.login).stdout),
-    )
+    others = wait_for("the other's session", lambda: mine.stored(owner.login))
     assert (
         others[0]["command"] is None
         and others[0]["geometry"] == "1000x700"
@@ -156,8 +152,7 @@ def test_an_agent_without_rights_lists_what_it_sees_and_says_what_it_cannot(
     )
 
     def has_clients(clients: int | None) -> bool:
-        found = json.loads(mine.run("ls", "--json", "--login", owner.login).stdout)
-        return [session["clients"] for session in found] == [clients]
+        return [session["clients"] for session in mine.stored(owner.login)] == [clients]
 
     window = Viewer(processes).connect(f"127.0.0.1::{vnc.port}")
     wait_for("a client that came to the other's port", lambda: has_clients(1))
@@ -172,11 +167,7 @@ def test_an_agent_without_rights_lists_what_it_sees_and_says_what_it_cannot(
         wait_for("what is known again", lambda: has_clients(0))
     wait_for(
         "our own session's application",
-        lambda: [
-            s
-            for s in json.loads(mine.run("ls", "--json", "--login", watcher.login).stdout)
-            if s["appPid"] == own_application.pid
-        ],
+        lambda: [s for s in mine.stored(watcher.login) if s["appPid"] == own_application.pid],
     )
     wait_for("the explanation", lambda: explained(vnc.display))
     end(agent)
