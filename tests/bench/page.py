@@ -16,7 +16,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from fastx_list import config
 from fastx_list.store import open_store
@@ -58,10 +58,15 @@ class Frames:
     late: float  # share of those that came after the time of two
     tasks: float  # ms a second in tasks of over 50 ms
     changed: float  # names of sessions a second
+    cost: float  # ms of processor time of the page's thread in each
 
 
 def frames(page: Page, seconds: float, step: int = 0) -> Frames:
     """Count the frames of ``page``, which is scrolled by so many pixels in each."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.setTimeDomain", {"timeDomain": "threadTicks"})
+    session.send("Performance.enable")
+    before = busy(session)
     found: dict[str, Any] = page.evaluate(FRAMES, [seconds * 1000, step])
     every = found["frames"]
     return Frames(
@@ -70,7 +75,14 @@ def frames(page: Page, seconds: float, step: int = 0) -> Frames:
         late=sum(each > 2 * 1000 / 60 for each in every) / len(every),
         tasks=sum(found["tasks"]) / seconds,
         changed=found["changed"] / seconds,
+        cost=(busy(session) - before) / len(every) * 1000,
     )
+
+
+def busy(session: CDPSession) -> float:
+    """Return the seconds of processor time that the page's thread has spent on tasks."""
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return float(next(each["value"] for each in metrics if each["name"] == "TaskDuration"))
 
 
 def first_paint(browser: Browser, url: str) -> float:
@@ -188,6 +200,7 @@ def smoothness(
         report.figure(
             f"{name}: names of sessions that changed", [each.changed for each in page], "a s"
         )
+        report.figure(f"{name}: processor time each", [each.cost for each in page], "ms")
         report.figure(f"{name}: longest time between two", [each.longest for each in page], "ms")
         report.figure(f"{name}: of an empty page", [each.longest for each in found["empty"]], "ms")
         report.figure(f"{name}: late by a frame or more", [each.late * 100 for each in page], "%")

@@ -5,6 +5,7 @@ import { keep, kept } from "./keep.js";
 import { SessionViews } from "./session.js";
 import { ago, exact, lasting, nameOf, shorten, size, stateOf, visible } from "./words.js";
 
+const MANY = 1000; // rows, more than the page offers to show
 const FRESH = 4000, GONE = 3000; // milliseconds that what is new stands out, and that what has gone stays to be seen
 
 const plain = (value) => {
@@ -170,6 +171,7 @@ export class Table {
         this.#remove(id, row);
       }
     }
+    this.#body.classList.toggle("many", sessions.length > MANY);
     let place = this.#body.firstElementChild;
     for (const session of sessions) {
       const row = this.#rows.get(session.id) ?? this.#add(session.id);
