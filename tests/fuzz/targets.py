@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -17,9 +18,11 @@ from flask import Flask
 
 from fastx_list import create_app
 from fastx_list.api.proxies import behind_proxies
+from fastx_list.errors import Unavailable
 from tests.fuzz.grammar import Asked
 from tests.fuzz.headers import ETAG
 from tests.fuzz.world import settings
+from tests.support import wait_for
 
 WAIT_SECONDS = 120.0  # for an answer; the machine may be busy with other things
 # Of a WebSocket's client, and the answer, before which comes all that it is told first
@@ -72,6 +75,8 @@ class InProcess:
         del self.plain.wsgi_app  # the method of the class comes back
         flask = behind_proxies(self.plain.wsgi_app, trusted)
         self.plain.wsgi_app = flask  # type: ignore[method-assign, assignment]
+        for app in (self.quick, self.plain):
+            wait_for("the store", partial(_has_looked, app))
         self.log = Records()
         logging.getLogger().addHandler(self.log)
 
@@ -79,7 +84,7 @@ class InProcess:
         """Return what both answer."""
         for app in (self.quick, self.plain):
             # Who has looked between two changes calls what there is by another name
-            app.extensions["fastx-list"].refresh()
+            _has_looked(app)
         etag = b"x"
         if any(ETAG in value for _, value in asked.headers):
             etag = (self._answer(self.plain, asked, None).header("etag") or "x").encode()
@@ -106,6 +111,15 @@ class InProcess:
             answered.close()
         status, headers = started
         return Answer(int(status[:3]), sorted(headers), body, asked.method == b"HEAD")
+
+
+def _has_looked(app: Flask) -> bool:
+    """Bring what ``app`` knows up to date; return whether it could be."""
+    try:
+        app.extensions["fastx-list"].refresh()
+    except Unavailable:
+        return False
+    return True
 
 
 def _environ(asked: Asked, etag: bytes | None) -> dict[str, Any]:
