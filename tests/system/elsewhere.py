@@ -29,6 +29,7 @@ class Other:
         wait_for("its network", lambda: place.readlink() != own)
         cable = f"link add {name} type veth peer name eth0 netns {wait.pid}"
         subprocess.run([ip, *cable.split()], check=True)
+        subprocess.run([*self.enter, ip, "link", "set", "lo", "up"], check=True)
         for enter, end_of_it, each in (([], name, ours), (self.enter, "eth0", address)):
             commands = (f"addr add {each}/24 dev {end_of_it}", f"link set {end_of_it} up")
             for command in commands:
@@ -38,7 +39,8 @@ class Other:
 class Ssh:
     """A server of ssh on our machine, which lets anybody in who has the key ``id``."""
 
-    def __init__(self, place: Path, processes: Processes) -> None:
+    def __init__(self, place: Path, processes: Processes, *settings: str) -> None:
+        """``settings`` are lines of sshd_config(5)."""
         sshd, keygen = program("sshd", "openssh-server"), program("ssh-keygen", "openssh-client")
         self._place = place / "ssh"
         self._place.mkdir(mode=0o755)
@@ -49,6 +51,7 @@ class Ssh:
         config.write_text(
             f"Port {self.port}\nHostKey {self._place}/host\nPidFile none\nStrictModes no\n"
             f"PermitRootLogin yes\nAuthorizedKeysFile {self._place}/id.pub\n"
+            + "".join(f"{line}\n" for line in settings)
         )
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         processes.start([sshd, "-D", "-e", "-f", str(config)], "sshd")

@@ -8,8 +8,8 @@ import pwd
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,11 @@ from typing import Any
 import psutil
 import pytest
 
+from fastx_list.agent.look import Look
+from fastx_list.agent.sources import load_sources
+from fastx_list.agent.start import SessionJson
+from fastx_list.agent.xserver import XServers
+from fastx_list.config import load
 from tests.support import Processes, Service, lacks_package, program, wait_for
 from tests.system.feed import Feed
 from tests.system.sessions import User
@@ -188,7 +193,8 @@ def listed(service: Service, user: User, **members: Any) -> dict[str, Any]:
 
     def look() -> dict[str, Any] | None:
         seen[:] = service.sessions(service.token(user.login))
-        return seen[0] if len(seen) == 1 and has(seen[0], members) else None
+        is_it = len(seen) == 1 and has(seen[0], members) and tells_addresses(seen[0])
+        return seen[0] if is_it else None
 
     try:
         return unmeasured(wait_for("the session", look, SECONDS))
@@ -218,6 +224,12 @@ def has(session: Mapping[str, Any], members: Mapping[str, Any]) -> bool:
     return all(session[name] == value for name, value in members.items())
 
 
+def tells_addresses(session: Mapping[str, Any]) -> bool:
+    """Whether the list tells where clients come from if and only if there are some."""
+    clients, addresses = session["clients"], session["clientAddresses"]
+    return addresses is None if clients is None else bool(addresses) == bool(clients)
+
+
 def not_listed(service: Service, user: User) -> None:
     """Wait until no session of ``user`` is listed."""
     wait_for(
@@ -231,6 +243,20 @@ def seen_by(sources: str, service: Service, state: Path, *users: User) -> list[d
     other = Service(state, service.processes, {"FASTX_LIST_SOURCES": sources})
     other.run("agent", "--once")
     return [session for user in users for session in other.stored(user.login)]
+
+
+@contextmanager
+def looking(state: Path, sources: str) -> Iterator[Look]:
+    """Look for sessions of ``sources`` in this process; what is a minute for others is a second
+    here."""
+    settings = load({"FASTX_LIST_STATE_DIR": str(state), "FASTX_LIST_SOURCES": sources})
+    found = load_sources(settings)
+    look = Look(found, SessionJson(state / "session.json"))
+    look.machine.idle_seconds = look.machine.meter.round_seconds = 1.0
+    yield look
+    for source in found.values():
+        if isinstance(source, XServers):
+            source.close(look.machine)
 
 
 def gone(process: psutil.Process) -> bool:

@@ -12,28 +12,15 @@ import pytest
 
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.look import Look
-from fastx_list.agent.sources import load_sources
-from fastx_list.agent.start import SessionJson
-from fastx_list.agent.xserver import XServers
-from fastx_list.config import load
 from tests.support import Processes, let_others_in, needs_root, program, wait_for
-from tests.system.servers import spare_display
+from tests.system.servers import looking, spare_display
 from tests.system.sessions import USERS, User, start_vnc
-
-IDLE_SECONDS = 1.0
 
 
 @pytest.fixture
 def look(tmp_path: Path) -> Iterator[Look]:
-    sources = "tigervnc xvfb"
-    settings = load({"FASTX_LIST_STATE_DIR": str(tmp_path), "FASTX_LIST_SOURCES": sources})
-    found = load_sources(settings)
-    look = Look(found, SessionJson(tmp_path / "session.json"))
-    look.machine.idle_seconds = IDLE_SECONDS
-    yield look
-    for source in found.values():
-        if isinstance(source, XServers):
-            source.close(look.machine)
+    with looking(tmp_path, "tigervnc xvfb") as look:
+        yield look
 
 
 def test_who_types_in_a_session_uses_it_and_another_stays_idle(
@@ -62,7 +49,11 @@ def test_who_types_in_a_session_uses_it_and_another_stays_idle(
     before = seen()
     for each in before.values():
         assert each.started is not None and each.idle_since is not None
-        assert each.started <= each.idle_since <= time.time() * 1000 - IDLE_SECONDS * 1000 + 100
+        assert (
+            each.started
+            <= each.idle_since
+            <= time.time() * 1000 - look.machine.idle_seconds * 1000 + 100
+        )
 
     def type_in_one() -> bool:
         command = [xdotool, "key", "a"]

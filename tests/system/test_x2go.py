@@ -10,6 +10,7 @@ from collections.abc import Callable
 import psutil
 
 from tests.support import Service, end, wait_for
+from tests.system.elsewhere import Other
 from tests.system.feed import Feed
 from tests.system.servers import SECONDS, Account, Desk, gone, listed, lived_once, named, not_listed
 from tests.system.sessions import User
@@ -94,12 +95,18 @@ def test_a_desktop_is_followed_from_start_to_end(
 
 
 def test_an_application_is_rootless_and_a_lost_client_leaves_it_suspended(
-    watched: Service, x2go: X2Go, desk: Desk, users: list[Account]
+    watched: Service, x2go: X2Go, desk: Desk, users: list[Account], others: list[Other]
 ) -> None:
-    user = users[1]
-    client = x2go.start(user, desk, "application", "xterm")
+    user, (other, _) = users[1], others
+    client = x2go.start(user, desk, "application", "xterm", at=other)
     session = listed(
-        watched, user, clients=1, geometry="1600x1200", windowMode="rootless", command="xterm"
+        watched,
+        user,
+        clients=1,
+        clientAddresses=[other.address],
+        geometry="1600x1200",
+        windowMode="rootless",
+        command="xterm",
     )
     [application] = named(user.processes, "xterm")
     assert session["appPid"] == application.pid

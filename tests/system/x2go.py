@@ -8,8 +8,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import Processes, end, free_port, lacks_package, program, wait_for
-from tests.system.servers import SECONDS, Account, Desk, is_listening
+from tests.support import Processes, end, lacks_package, program, wait_for
+from tests.system.elsewhere import Other, Ssh
+from tests.system.servers import SECONDS, Account, Desk
 
 READY = "Press CTRL+C"
 
@@ -40,14 +41,7 @@ class X2Go:
     def __init__(self, place: Path, processes: Processes) -> None:
         self._processes = processes
         self._client = program("pyhoca-cli", "pyhoca-cli")
-        self._ssh, keygen = (
-            program("ssh", "openssh-client"),
-            program("ssh-keygen", "openssh-client"),
-        )
-        sshd, cleaner = (
-            program("sshd", "openssh-server"),
-            program("x2gocleansessions", "x2goserver"),
-        )
+        cleaner = program("x2gocleansessions", "x2goserver")
         program("dbus-run-session", "dbus-daemon")
         perl = [program("perl", "perl"), "-MEncode::Locale", "-e1"]
         # The tool, new in Debian 13, with which X2Go writes down how a session is resumed.
@@ -59,36 +53,25 @@ class X2Go:
         self._place = place / "x2go"
         self._place.mkdir()
         (self._place / "sitecustomize.py").write_text(SHIM, encoding="utf-8")
-        self.port = free_port()
-        for key in ("host", "id"):
-            subprocess.run(
-                [keygen, "-q", "-t", "rsa", "-b", "3072", "-N", "", "-f", str(self._place / key)],
-                check=True,
-            )
-        config = self._place / "sshd_config"
-        config.write_text(
-            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self._place}/host\nPidFile"
-            f" none\nUsePAM yes\nStrictModes no\nAuthorizedKeysFile {self._place}/id.pub\nSubsystem"
-            " sftp internal-sftp\n",
-            encoding="utf-8",
-        )
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+        self._ssh = Ssh(self._place, processes, "UsePAM yes", "Subsystem sftp internal-sftp")
         Path("/tmp/.X11-unix").mkdir(mode=0o1777, exist_ok=True)
-        processes.start([sshd, "-D", "-e", "-f", str(config)], "sshd")
         processes.start([cleaner, "--debug"], "x2gocleansessions")
-        wait_for("sshd", lambda: is_listening(self.port), SECONDS)
         self._clients = 0
 
     def start(
-        self, user: Account, desk: Desk, kind: str, command: str, geometry: str = "1000x700"
+        self, user: Account, desk: Desk, kind: str, command: str, at: Other | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a session of ``kind``, ``desktop`` or ``application``, and return its client."""
-        return self._connect(user, desk, "-N", "-t", kind, "-g", geometry, "-c", command)
+        """Start a session of ``kind``, ``desktop`` or ``application``, ``at`` another machine, or
+        at this one; return its client."""
+        options = ["-N", "-t", kind, "-g", "1000x700", "-c", command]
+        return self._connect(user, desk, *options, at=at)
 
     def resume(self, user: Account, desk: Desk, name: str) -> subprocess.Popen[bytes]:
         return self._connect(user, desk, "-R", name)
 
-    def _connect(self, user: Account, desk: Desk, *options: str) -> subprocess.Popen[bytes]:
+    def _connect(
+        self, user: Account, desk: Desk, *options: str, at: Other | None = None
+    ) -> subprocess.Popen[bytes]:
         # X2Go takes ports at random without asking whether they are free, so that it may have to
         # try again.
         before = {session.name for session in self.sessions(user)}
@@ -99,11 +82,12 @@ class X2Go:
             home.mkdir()
             client = self._processes.start(
                 [
+                    *([] if at is None else at.enter),
                     self._client,
                     "--server",
-                    "127.0.0.1",
+                    "127.0.0.1" if at is None else at.here,
                     "-p",
-                    str(self.port),
+                    str(self._ssh.port),
                     "-u",
                     user.login,
                     "--force-password",
@@ -165,16 +149,10 @@ class X2Go:
         """Return what ``command`` prints when ``user`` runs it on the server."""
         return subprocess.run(
             [
-                self._ssh,
+                *self._ssh.command,
                 "-q",
-                "-i",
-                str(self._place / "id"),
                 "-p",
-                str(self.port),
-                "-o",
-                "StrictHostKeyChecking=no",
-                "-o",
-                "UserKnownHostsFile=/dev/null",
+                str(self._ssh.port),
                 f"{user.login}@127.0.0.1",
                 *command,
             ],
