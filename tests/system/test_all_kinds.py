@@ -16,10 +16,11 @@ import psutil
 import pytest
 from websockets.sync.client import connect
 
-from tests.support import Processes, Service, end, release_has, wait_for
+from fastx_list.agent.facts import Facts
+from tests.support import Processes, Service, end, program, release_has, wait_for
 from tests.system.feed import Feed
 from tests.system.rdp import WINDOW_MANAGER
-from tests.system.servers import SECONDS, Account, named, seen_by, unmeasured
+from tests.system.servers import SECONDS, Account, looking, named, seen_by, unmeasured
 from tests.system.sessions import User, Viewer, start_vnc
 from tests.system.world import (
     EXPECTED,
@@ -105,6 +106,45 @@ def test_each_user_is_told_of_their_own_sessions_and_no_others(
             assert {message["id"] for message in feed.messages} == first[user.login] | {
                 feed.messages[-1]["id"]
             }
+
+
+def test_of_each_it_is_known_where_its_client_is_and_what_it_uses_and_whether_anybody_types(
+    world: World, tmp_path: Path
+) -> None:
+    logins = {user.login for user in world.users}
+    xdotool = program("xdotool", "xdotool")
+    with looking(tmp_path, "xrdp xpra x2go tigervnc other wayland") as look:
+
+        def seen() -> list[Facts]:
+            return [each for each in look.take().facts if each.login in logins]
+
+        def is_known(each: Facts) -> bool:
+            # A compositor does not tell of it, and TightVNC lacks the extension
+            tells = not str(each.command).endswith((IN_CAGE, IN_TIGHTVNC))
+            has_idle = each.idle_since is not None or not tells
+            return has_idle and each.cpu is not None and (each.memory or 0) > 4 * 1024**2
+
+        def are_known() -> bool:
+            known = [is_known(each) for each in seen()]
+            return all(known) and len(known) == sum(map(len, EXPECTED))
+
+        wait_for("what is known of all of them", are_known, SECONDS)
+        here = {("127.0.0.1",), ("local",)}
+        assert {each.client_addresses for each in seen()} == here if release_has("xpra") else here
+        left = {each.app_pid for each in seen() if each.idle_since is not None}
+
+        def are_used() -> bool:
+            for pid in left:
+                assert pid is not None
+                application = psutil.Process(pid)
+                uid, gid = application.uids().real, application.gids().real
+                options: dict[str, Any] = {"user": uid, "group": gid, "extra_groups": []}
+                command = [xdotool, "key", "a"]
+                subprocess.run(command, env=application.environ(), check=True, **options)
+            left.difference_update(each.app_pid for each in seen() if each.idle_since is None)
+            return not left
+
+        wait_for("what was typed", are_used, SECONDS)
 
 
 @pytest.mark.parametrize(
