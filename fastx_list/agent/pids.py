@@ -80,11 +80,14 @@ class Pids:
 
     def _list(self, counted: Count | None) -> Told:
         listed = set(os.listdir("/proc"))
-        new, young = _pids(listed - self._listed), set[int]()
+        young = set[int]()
         if counted is not None:
             last = range(counted.last - MARGIN, counted.last + 1)
-            young = {*filter(_is_there, _unlisted(last, listed)), *new}
-        return Told(new, _pids(self._listed - listed), listed, _youngest(young), counted)
+            young.update(filter(_is_there, _unlisted(last, listed)))
+            # What was just beginning while others were listed is no thread of another
+            listed.update(str(pid) for pid in young if _is_process(pid))
+        new = _pids(listed - self._listed)
+        return Told(new, _pids(self._listed - listed), listed, _youngest(young | new), counted)
 
     def _ask(self, now: Count) -> Told | None:
         """Return the same by what is counted ``now``; ``None`` if that does not tell."""

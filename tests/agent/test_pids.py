@@ -73,6 +73,21 @@ def pids(kernel: Kernel) -> Pids:
     return pids
 
 
+def test_what_was_just_beginning_while_they_were_listed_is_new(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is counted and not listed, and there by the time that threads are asked for."""
+    begins, thread = kernel.begin(), kernel.begin(7)
+
+    def listdir(path: str) -> list[str]:
+        return [name for name in kernel.listdir(path) if name != str(begins)]
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    pids = Pids()
+    assert look(pids) == (kernel.processes, set()) and thread not in kernel.processes
+    assert look(pids) == look(pids) == (set(), set())
+
+
 def test_what_begins_and_ends_again_is_told_without_listing_all(kernel: Kernel, pids: Pids) -> None:
     process = kernel.begin()
     thread = kernel.begin(process)

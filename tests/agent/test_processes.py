@@ -38,6 +38,8 @@ def proc(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Proc]:
             "os.listdir", lambda path: [*map(str, made.listed), "self", "net", "uptime"]
         )
         monkeypatch.setattr(pids_module, "count", lambda: None)
+        for name in ("_is_there", "_is_process"):  # this machine may have these pids as well
+            monkeypatch.setattr(pids_module, name, lambda pid: pid in made.stats)
         monkeypatch.setattr(processes_module, "read_stat", made.read_stat)
         monkeypatch.setattr(processes_module, "read_uid", lambda pid: 7)
         monkeypatch.setattr(processes_module, "TURN_SECONDS", 0.0)
