@@ -19,6 +19,9 @@ from fastx_list.store import StoreError, sqlite_harm, sqlite_leases, sqlite_orde
 BUSY_SECONDS = 5.0
 WAL_POLL_SECONDS = 0.01
 VERSION = 5
+# Of pages that are kept in memory once they are read: as many as the upper parts of all indexes of
+# a history of a million sessions take, so that a session's end reads their last pages alone
+CACHE_KIB = 8192
 
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS session (
@@ -150,6 +153,7 @@ class SqliteFile:
             self._identity = sqlite_harm.identity(self.path)
             # With WAL, anything less may lose the last commits in a power failure
             db.execute("PRAGMA synchronous = FULL")
+            db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         except BaseException:
             db.close()
             raise
