@@ -40,6 +40,11 @@ class Feed:
         except TimeoutError:
             pass
 
+    def commands(self) -> set[str | None]:
+        """Return all that was told to be the command of a session."""
+        self.take()
+        return {message["data"]["command"] for message in self.messages if message["data"]}
+
     def knows(self, **members: Any) -> dict[str, Any] | None:
         """Return the only session if it has these ``members``, as far as was taken."""
         session = only(list(self.state.values()))

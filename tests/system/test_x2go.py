@@ -65,6 +65,8 @@ def test_a_desktop_is_followed_from_start_to_end(
     }
     assert began - 50 <= session["started"] <= session["lastConnect"] <= time.time() * 1000
     assert server.name() == "x2goagent" and running.display == session["display"]
+    # Nothing that prepares the session, such as the script Xsession
+    assert feed.commands() <= {None, "openbox"}
 
     began = time.time() * 1000
     x2go.suspend(user, running.name)

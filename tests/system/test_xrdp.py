@@ -40,12 +40,6 @@ def log_out(session: dict[str, Any]) -> None:
     os.kill(session["appPid"], signal.SIGTERM)
 
 
-def commands(feed: Feed) -> set[str | None]:
-    """Return all that ``feed`` was told to be the command."""
-    feed.take()
-    return {message["data"]["command"] for message in feed.messages if message["data"]}
-
-
 @both_backends
 def test_a_session_is_followed_from_log_in_to_log_out(
     watched: Service,
@@ -94,7 +88,7 @@ def test_a_session_is_followed_from_log_in_to_log_out(
     assert began - 50 <= first["started"] <= first["lastConnect"] <= time.time() * 1000
     assert xrdp.sessions(user) == {server.ppid(): backend}
     # Nothing that xrdp itself runs meanwhile, such as what waits for the X server
-    assert {told or "" for told in commands(feed)} <= {"", WINDOW_MANAGER, xrdp.starts_with}
+    assert {told or "" for told in feed.commands()} <= {"", WINDOW_MANAGER, xrdp.starts_with}
     assert [found["id"] for found in seen_by("xrdp", watched, tmp_path / "xrdp", user)] == [
         first["id"]
     ]

@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 
-from fastx_list.agent.display import path_of
+from fastx_list.agent.display import STARTING_SECONDS, path_of
 from fastx_list.agent.door import Unanswered, ask
 from fastx_list.agent.files import FileError, read_regular
 from fastx_list.agent.machine import Machine
@@ -25,6 +25,7 @@ MAX_NAMES = 4096
 TICK_SECONDS = 0.1  # more than the kernel's, which is at most 0.01
 _WRAPPERS = ("x2goruncommand", "dbus-run-sessio", "dbus-launch")  # TASK_COMM_LEN cuts names
 _HELPERS = ("x2go", "dbus-")  # such as x2gosetkeyboard, which runs beside the command for a moment
+_BECOMES_THE_COMMAND = "Xsession"
 
 
 class _X2GoSession(XSession):
@@ -107,8 +108,10 @@ class X2Go(XServers):
 
 def _innermost(process: Process, machine: Machine) -> Iterable[Process]:
     """Return what runs inside of ``process`` once its wrappers are taken off."""
-    if process.stat.name not in _WRAPPERS:
-        return [] if process.stat.name.startswith(_HELPERS) else [process]
+    name = process.stat.name
+    if name not in _WRAPPERS:
+        is_on_the_way = name == _BECOMES_THE_COMMAND and process.age < STARTING_SECONDS
+        return [] if is_on_the_way or name.startswith(_HELPERS) else [process]
     return [
         inner for child in machine.children(process.pid) for inner in _innermost(child, machine)
     ]
