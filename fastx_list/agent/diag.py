@@ -90,8 +90,8 @@ class Diag:
 
     def tcp(self) -> list[TcpSocket]:
         """Return state, local port, key, user and inode of each established or listening TCP
-        socket that somebody has open. A key is what no other socket has or had: its family and
-        ``inet_diag_sockid``. Raises :class:`DiagError`, and
+        socket; a connection has no inode until somebody accepts it. A key is what no other socket
+        has or had: its family and ``inet_diag_sockid``. Raises :class:`DiagError`, and
         :class:`fastx_list.agent.door.Unanswered` if that cannot be had now."""
         return [*self._table(TCP_LISTENING), *self._table(TCP_ESTABLISHED)]
 

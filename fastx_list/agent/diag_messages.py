@@ -118,8 +118,7 @@ def _read_tcp(parts: Iterable[_Part]) -> list[TcpSocket]:
     found: list[TcpSocket] = []
     for data, position, _ in parts:
         family, state, key, uid, inode = _TCP_ANSWER.unpack_from(data, position)
-        if inode:  # without one, nobody has accepted the connection yet
-            found.append((state, key[0] << 8 | key[1], b"%c%b" % (family, key), uid, inode))
+        found.append((state, key[0] << 8 | key[1], b"%c%b" % (family, key), uid, inode))
     return found
 
 

@@ -104,7 +104,10 @@ def signs_of(heard: Heard, tcp: TcpTable, unix: UnixTable) -> Signs:
     return Signs(
         clients=clients,
         least=heard.least,
-        silent=frozenset().union(*(keys[port] - clients[port] for port in keys)),
+        # The kernel does not always count that one is accepted, as another may be closed meanwhile
+        silent=frozenset().union(
+            *(keys[port] - clients[port] | tcp.unaccepted.get(port, set()) for port in keys)
+        ),
         others=frozenset(
             key
             for name, connections in heard.connections.items()

@@ -23,8 +23,12 @@ class TcpTable:
         self.listening: dict[int, dict[int, int]] = {}
         # Makers, local ports and keys of the connections, by inode.
         self.connected: dict[int, tuple[int, int, bytes | None]] = {}
+        # Keys of the connections that nobody has accepted yet, by local port.
+        self.unaccepted: dict[int, set[bytes]] = {}
         for state, port, key, uid, inode in found:
-            if state == LISTEN:
+            if not inode:
+                self.unaccepted.setdefault(port, set()).update(filter(None, [key]))
+            elif state == LISTEN:
                 self.listening.setdefault(port, {})[inode] = uid
             else:
                 self.connections.setdefault(port, {})[inode] = key

@@ -83,6 +83,24 @@ def test_who_connects_to_a_port_that_a_look_has_asked_for_and_speaks_is_told(
         assert looking.changes(COME) == {COME}
 
 
+@pytest.mark.parametrize("connects_before", [True, False])
+def test_who_is_accepted_is_told_also_if_the_kernel_counts_as_many_sockets_as_before(
+    looking: Looking, server: socket.socket, monkeypatch: pytest.MonkeyPatch, connects_before: bool
+) -> None:
+    with socket.socket() as client:
+        if connects_before:
+            client.connect(server.getsockname())
+        looking.look(at(server))
+        if not connects_before:
+            client.connect(server.getsockname())
+            assert not looking.traffic.changes()
+        # Another one is closed at that moment; those of netlink(7) some time after their end
+        monkeypatch.setattr(Counts, "are_new", lambda counts: False)
+        with server.accept()[0]:
+            client.send(b"x")
+            assert looking.changes(COME) == {COME}
+
+
 def test_who_leaves_is_told(looking: Looking, server: socket.socket) -> None:
     with socket.create_connection(server.getsockname()) as client:
         client.send(b"x")
