@@ -34,6 +34,7 @@ class Pace:
         self.beats: list[float] = []
         self.waits: list[float] = []
         self.look_seconds = 0.0
+        self._seconds = 0.0
         self._store = store
         self._settings = settings
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
@@ -52,17 +53,25 @@ class Pace:
         return [facts()]
 
     def run(self, seconds: float, happens_at: Iterable[float] | None = None) -> None:
+        self._seconds = seconds
         agent = Agent(self._settings, self._store, {"source": self})
         occasions = None if happens_at is None else Foreseen(self, happens_at)
-        agent.run(Clockwork(self, agent.look, seconds), occasions)
+        agent.run(Clockwork(self, agent.look), occasions)
+
+    def wait(self, seconds: float) -> None:
+        """Let the clock go on; raises :class:`Stopped` once it has gone on for long enough."""
+        self.waits.append(seconds)
+        self.now += seconds
+        if self.now - 1000 > self._seconds or len(self.waits) > MOST_WAITS:
+            raise Stopped
 
 
 class Clockwork(Looker):
     """Looks at once, and lets the clock go on instead of waiting."""
 
-    def __init__(self, pace: Pace, look: Look, seconds: float) -> None:
+    def __init__(self, pace: Pace, look: Look) -> None:
         super().__init__(look)
-        self._pace, self._seen, self._seconds = pace, list[Seen](), seconds
+        self._pace, self._seen = pace, list[Seen]()
 
     def start(self) -> None:
         self._seen.append(self._look.take())
@@ -70,10 +79,7 @@ class Clockwork(Looker):
     def wait(self, seconds: float) -> Seen | None:
         if self._seen:
             return self._seen.pop()
-        self._pace.waits.append(seconds)
-        self._pace.now += seconds
-        if self._pace.now - 1000 > self._seconds or len(self._pace.waits) > MOST_WAITS:
-            raise Stopped
+        self._pace.wait(seconds)
         return None
 
 
@@ -85,9 +91,7 @@ class Foreseen(Occasions):
         self._pace, self._happens_at = pace, sorted(happens_at)
 
     def rest(self, seconds: float) -> None:
-        seconds = min(seconds, ASK_SECONDS)
-        self._pace.waits.append(seconds)
-        self._pace.now += seconds
+        self._pace.wait(min(seconds, ASK_SECONDS))
 
     def is_due(self) -> bool:
         now = self._pace.now - 1000
