@@ -138,13 +138,14 @@ class Client:
         """Send the answer, and say that it was all. gunicorn then waits for the peer to hang up,
         unless that is for nothing."""
         self._flush()
-        if self.family == socket.AF_UNIX or self.given_up or self._is_read():
+        if self.given_up or self._is_read():
             raise OSError("there is nothing to wait for")
         self._sock.shutdown(how)
 
     def _is_read(self) -> bool:
         """Return whether the request has been read to its end. Bytes that nobody reads can cost the
-        peer the end of its answer on TCP (RFC 9112 section 9.6)."""
+        peer the end of its answer on TCP (RFC 9112 section 9.6), and a proxy that can no longer send
+        them on a Unix socket may not read the answer."""
         if getattr(self.reader, "length", None) != 0:  # as long as a body's end is not known
             return False
         try:

@@ -126,6 +126,23 @@ def test_a_site_whose_name_leads_there_is_told_nothing(ask: Ask, service: Servic
         assert _ids(ask(DAEMON, Host=host)) == ["a"]
 
 
+def test_who_is_refused_before_all_of_their_body_has_come_can_send_the_rest(
+    ask: Ask, sockets: Path
+) -> None:
+    """A proxy that cannot may say 502 in place of the answer."""
+    with Endpoint(f"unix:{sockets}/list.sock").connect(10) as proxy:
+        proxy.sendall(
+            b"POST /api/list/x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 2\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n"
+        )
+        answer = b""
+        while piece := proxy.recv(65536):
+            answer += piece
+        assert answer.startswith(b"HTTP/1.1 4")
+        proxy.sendall(b"x")
+        proxy.sendall(b"x")
+
+
 def test_a_connection_stays_of_who_has_made_it(ask: Ask, sockets: Path) -> None:
     """Also in another user's process, as after su(1), or when it is handed on."""
     os.seteuid(DAEMON)
