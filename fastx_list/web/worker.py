@@ -144,8 +144,8 @@ class Client:
 
     def _is_read(self) -> bool:
         """Return whether the request has been read to its end. Bytes that nobody reads can cost the
-        peer the end of its answer on TCP (RFC 9112 section 9.6), and a proxy that can no longer send
-        them on a Unix socket may not read the answer."""
+        peer the end of its answer on TCP (RFC 9112 section 9.6). A proxy that cannot send them on a
+        Unix socket may not read the answer."""
         if getattr(self.reader, "length", None) != 0:  # as long as a body's end is not known
             return False
         try:
