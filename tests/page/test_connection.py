@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from contextlib import suppress
@@ -12,7 +11,7 @@ from playwright.sync_api import Error, expect
 
 from fastx_list.live.sidecar import AT_ONCE
 from tests.page.conftest import Tab, User
-from tests.support import end
+from tests.support import end, exchange
 
 TWO = {"a": {"command": "ends meanwhile"}, "b": {"command": "stays"}}
 
@@ -118,8 +117,8 @@ def test_a_list_that_cannot_read_its_store_says_how_old_it_is(tab: Tab, own: Use
     tab.shows("ends meanwhile", "stays")
     tab.page.get_by_role("columnheader", name="State").get_by_role("button").click()
     database, away = own.service.state / "sessions.db", own.service.state / "away"
-    os.rename(database, away)
-    database.mkdir()
+    away.mkdir()
+    exchange(database, away)
     warning = tab.page.get_by_text(
         re.compile(
             r"^As of \d.*: the store is not up to date, or cannot be read; this is its last known"
@@ -128,8 +127,7 @@ def test_a_list_that_cannot_read_its_store_says_how_old_it_is(tab: Tab, own: Use
     tab.page.get_by_role("columnheader", name="Mode").get_by_role("button").click()
     expect(warning).to_be_visible()
     tab.shows("ends meanwhile", "stays")
-    database.rmdir()
-    os.rename(away, database)
+    exchange(database, away)
     own.has({"b": TWO["b"]})
     tab.shows("stays")
     expect(warning).to_be_hidden(timeout=15_000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 from tests.chaos.faults.table import UNDER, fault, hold
 from tests.chaos.truth import CROWD, STARTED, Session
 from tests.chaos.world import AGENTS, Node, World
+from tests.support import exchange
 
 MANY = 20_000
 SOME = 1_000
@@ -45,11 +45,11 @@ def _unreadable(world: World, node: Node) -> Iterator[None]:
         other.touch()
     else:
         other.symlink_to(node.spool)
-    _exchange(str(node.spool), str(other))
+    exchange(node.spool, other)
     other.rename(aside)
     yield
     hold(world, UNDER)
-    _exchange(str(node.spool), str(aside))
+    exchange(node.spool, aside)
     aside.unlink()
 
 
@@ -142,11 +142,3 @@ def spool_full_of_rubbish(world: World) -> Iterator[None]:
             shutil.rmtree(path)
         else:
             os.unlink(path)
-
-
-def _exchange(one: str, other: str) -> None:
-    """Exchange two names in one step (renameat2(2))."""
-    at_here, exchange = -100, 2
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.renameat2(at_here, one.encode(), at_here, other.encode(), exchange):
-        raise OSError(ctypes.get_errno(), "renameat2", one)
