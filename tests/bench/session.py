@@ -143,6 +143,7 @@ def measure(messages: Messages, delays: dict[str, list[float | None]]) -> None:
         note("start", until("an X server", lambda: os.path.exists(socket_path(display))), is_it)
         until("its port", lambda: process.poll() is not None or listens(port))
         if process.poll() is not None:
+            delays["start"].pop()  # it may have ended before anybody could be told of it
             raise Unlucky
         began = time.monotonic()
         first = view(port)
