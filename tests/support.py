@@ -139,6 +139,17 @@ def free_port() -> int:
             return port
 
 
+@contextmanager
+def standing(directory: Path) -> Iterator[Service]:
+    """Keep below ``directory`` a product for as long as the block lasts, with nothing of it started
+    yet."""
+    processes = Processes(directory)
+    try:
+        yield Service(directory / "state", processes, {"FASTX_LIST_SERVER_ID": "here"})
+    finally:
+        processes.stop()
+
+
 def exchange(one: Path, other: Path) -> None:
     """Exchange two names in one step (renameat2(2)), between which nobody can make one anew."""
     at_here, flags = -100, 2

@@ -11,19 +11,16 @@ from websockets.sync.client import connect
 
 from tests.conftest import session
 from tests.live.clients import Observe, follow, head_of_answer, raw_answer, refused, take, upgrade
-from tests.support import Processes, Service, fetch
+from tests.support import Service, fetch, standing
 
 
 @pytest.fixture(scope="module")
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One for all tests here, as none of them does it any harm."""
-    directory = tmp_path_factory.mktemp("sidecar")
-    processes = Processes(directory)
-    service = Service(directory / "state", processes, {"FASTX_LIST_SERVER_ID": "here"})
-    service.start_live()
-    yield service
-    processes.stop()
-    assert "Traceback" not in processes.log("live")
+    with standing(tmp_path_factory.mktemp("sidecar")) as service:
+        service.start_live()
+        yield service
+    assert "Traceback" not in service.processes.log("live")
 
 
 @pytest.fixture

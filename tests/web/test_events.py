@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -205,12 +206,10 @@ def test_a_time_is_found_without_looking_at_all_before_it(
 
 
 def test_a_store_that_cannot_be_read_is_none_in_which_nothing_happened(
-    client: FlaskClient, url: str, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, url: str, lose_archive: Callable[[], None]
 ) -> None:
     told(client.get(url))
-    file = client.application.extensions["fastx-list"].store.archive._file
-    monkeypatch.setattr(file, "path", file.path.with_name("gone") / "gone.db")
-    monkeypatch.setattr(file, "create", False)
+    lose_archive()
     error(client.get(url), 503, "Unavailable")
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from jsonschema import Draft202012Validator
 from fastx_list import create_app
 from fastx_list.model.session import MEMBERS
 from fastx_list.replica import past
-from fastx_list.store import Store
 from fastx_list.web import history
 from tests.answers import Issue, Observe, content, error, ids
 from tests.conftest import session
@@ -181,12 +181,10 @@ def test_too_much_to_look_at_is_refused_and_not_cut_off(
 
 
 def test_a_store_that_cannot_be_read_is_no_empty_history(
-    client: FlaskClient, url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, url: str, lose_archive: Callable[[], None]
 ) -> None:
     ids(client.get(url))
-    file = client.application.extensions["fastx-list"].store.archive._file
-    monkeypatch.setattr(file, "path", file.path.with_name("gone") / "gone.db")
-    monkeypatch.setattr(file, "create", False)
+    lose_archive()
     error(client.get(url), 503, "Unavailable")
 
 
