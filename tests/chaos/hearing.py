@@ -50,6 +50,9 @@ class Hearing:
         self._silent = dict.fromkeys(names, 0.0)
         self._most = dict(self._silent)
         self._most_until = dict(self._silent)
+        # By agent: for how many of them others wrote all the time, and for how many at most
+        self._alone = dict(self._silent)
+        self._most_alone = dict(self._silent)
         # By agent: for how many seconds it had waited for a processor when it was heard last, and
         # for how many it did while it was silent for the most
         self._waited = dict(self._silent)
@@ -78,11 +81,17 @@ class Hearing:
         for name, until in self._most_until.items():
             if until <= agreed:
                 self._most[name] = self._silent[name]
+                self._most_alone[name] = self._alone[name]
 
     def silence(self, name: str) -> float:
         """Return for how long the agent ``name`` has been silent, while others wrote, since all
         agreed last."""
         return max(self._most[name], self._silent[name] + self._gap(time.monotonic()))
+
+    def silence_alone(self, name: str) -> float:
+        """Return for how long at most, since all agreed last, the agent ``name`` was silent while
+        others wrote all the time. A time in which nobody did is not its own silence."""
+        return self._most_alone[name]
 
     def waited(self, name: str) -> float:
         """Return for how many seconds of its longest silence the agent ``name`` waited for a
@@ -118,6 +127,8 @@ class Hearing:
         gap, self._written = self._gap(now), now
         for name in self._silent:
             self._silent[name] += gap
+            self._alone[name] = self._alone[name] + gap if gap < LATE * self._lease else 0.0
+            self._most_alone[name] = max(self._most_alone[name], self._alone[name])
             waited = self._waited_in_all(name)
             if self._silent[name] >= self._most[name]:
                 self._most[name], self._most_until[name] = self._silent[name], now
@@ -125,5 +136,6 @@ class Hearing:
             expires = state[1].get(name)
             # A lease that is ended says nothing of its agent
             if expires is not None and expires != self._before[1].get(name):
-                self._silent[name], self._waited[name] = 0.0, waited
+                self._silent[name] = self._alone[name] = 0.0
+                self._waited[name] = waited
         self._before = state

@@ -18,6 +18,7 @@ from tests.chaos.faults import FAULTS, Fault, fitting
 from tests.chaos.operations import Operations
 from tests.chaos.pace import lease_seconds
 from tests.chaos.prober import Prober
+from tests.chaos.truth import SILENT
 from tests.chaos.world import World, world
 
 OPERATIONS = 10  # of a round
@@ -80,18 +81,20 @@ class Run:
         return fault.name
 
     def _judge_silence(self) -> None:
-        """An agent that nothing was done to is silent only where too much else wants to run, or
-        the machine did not let it run."""
+        """An agent that nothing was done to is silent only where nobody can write, too much else
+        wants to run, or the machine did not let it run."""
         load = os.getloadavg()[0] / (os.cpu_count() or 1)
         for name, seconds in self._world.truth.starved.items():
             waited = self._world.hearing.waited(name)
+            alone = self._world.hearing.silence_alone(name)
             text = (
-                f"agent {name} was silent for {seconds:.1f} s at a load of {load:.1f} a processor,"
-                f" and waited for one for {waited:.1f} s"
+                f"agent {name} was silent for {seconds:.1f} s, {alone:.1f} of them alone, at a load"
+                f" of {load:.1f} a processor, and waited for one for {waited:.1f} s"
             )
             self.steps.append(text)
             self.figures.silences.append(text)
-            if load < OVERLOAD and waited < seconds / 2:
+            is_alone = alone > SILENT * self._world.truth.lease
+            if is_alone and load < OVERLOAD and waited < seconds / 2:
                 self._world.judge.blame(text)
 
     def _operate(self, count: int) -> None:

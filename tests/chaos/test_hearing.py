@@ -68,6 +68,22 @@ def test_what_was_silent_after_all_had_agreed_is_not_forgotten(
     assert listener.silence("one") < 0.5
 
 
+def test_a_time_in_which_nobody_wrote_is_not_an_agents_own_silence(
+    hearing: tuple[Hearing, Store],
+) -> None:
+    listener, store = hearing
+    store.go_on(0.4)
+    store.now += 5
+    store.go_on(0.4)
+    assert listener.silence("one") > LEASE / 2
+    assert listener.silence_alone("one") < LEASE / 4
+    store.go_on(1)
+    store.go_on(0.1, beats=True)
+    assert listener.silence_alone("one") == pytest.approx(1.4, abs=0.2)
+    listener.forget(store.now)
+    assert listener.silence_alone("one") == 0.0
+
+
 def test_of_the_longest_silence_it_is_known_how_long_the_machine_did_not_let_an_agent_run(
     hearing: tuple[Hearing, Store],
 ) -> None:
