@@ -18,7 +18,7 @@ from fastx_list.store import StoreError, sqlite_harm, sqlite_leases, sqlite_orde
 
 BUSY_SECONDS = 5.0
 WAL_POLL_SECONDS = 0.01
-VERSION = 5
+VERSION = 6
 # Of pages that are kept in memory once they are read: as many as the upper parts of all indexes of
 # a history of a million sessions take, so that a session's end reads their last pages alone
 CACHE_KIB = 8192

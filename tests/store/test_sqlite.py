@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sqlite3
@@ -249,3 +250,23 @@ def _make_store_at(at: float, url: str, server_id: str) -> None:
         pass
     store.observe(server_id, by_id(make_session(1, server_id)))
     store.close()
+
+
+def test_a_store_that_lacks_a_table_of_later_is_brought_up_to_date(
+    opened: OpenStore, database: Path
+) -> None:
+    opened().observe("s1", by_id(make_session()))
+    with sqlite3.connect(database) as old:
+        old.execute("DROP TABLE event_dropped")
+        old.execute("PRAGMA user_version = 5")
+    old.close()
+    store = opened()
+    [event] = store.archive.events(None, 10).events
+    assert event.session == "s1-1" and running_in(store).keys() == {"s1-1"}
+
+
+def test_whoever_changes_the_tables_raises_their_version() -> None:
+    tables = hashlib.sha256(sqlite_file._SCHEMA.encode()).hexdigest()[:16]
+    assert tables == "0b802e354ef965a8", (
+        "raise VERSION, so that older stores are changed, and put the new sum here"
+    )
