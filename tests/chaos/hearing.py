@@ -16,6 +16,9 @@ from typing import Any
 from tests.redis_server import RedisServer
 
 LATE = 3 / 8  # of a lease: so much of a time counts in which nobody wrote anything
+# Of a lease: longer than from one beat of an agent to the next. So long nobody is silent that could
+# write, and none of it is an agent's own silence
+NOBODY = 0.3
 PAUSE_SECONDS = 0.1
 KEPT_WAITS = 1000
 KEYS = "{fastx-list}:1:"
@@ -81,7 +84,7 @@ class Hearing:
         for name, until in self._most_until.items():
             if until <= agreed:
                 self._most[name] = self._silent[name]
-                self._most_alone[name] = self._alone[name]
+            self._alone[name] = self._most_alone[name] = 0.0
 
     def silence(self, name: str) -> float:
         """Return for how long the agent ``name`` has been silent, while others wrote, since all
@@ -90,7 +93,7 @@ class Hearing:
 
     def silence_alone(self, name: str) -> float:
         """Return for how long at most, since all agreed last, the agent ``name`` was silent while
-        others wrote all the time. A time in which nobody did is not its own silence."""
+        others wrote all the time."""
         return self._most_alone[name]
 
     def waited(self, name: str) -> float:
@@ -127,7 +130,7 @@ class Hearing:
         gap, self._written = self._gap(now), now
         for name in self._silent:
             self._silent[name] += gap
-            self._alone[name] = self._alone[name] + gap if gap < LATE * self._lease else 0.0
+            self._alone[name] = self._alone[name] + gap if gap < NOBODY * self._lease else 0.0
             self._most_alone[name] = max(self._most_alone[name], self._alone[name])
             waited = self._waited_in_all(name)
             if self._silent[name] >= self._most[name]:

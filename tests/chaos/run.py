@@ -18,7 +18,7 @@ from tests.chaos.faults import FAULTS, Fault, fitting
 from tests.chaos.operations import Operations
 from tests.chaos.pace import lease_seconds
 from tests.chaos.prober import Prober
-from tests.chaos.truth import SILENT
+from tests.chaos.truth import HEARD
 from tests.chaos.world import World, world
 
 OPERATIONS = 10  # of a round
@@ -93,7 +93,7 @@ class Run:
             )
             self.steps.append(text)
             self.figures.silences.append(text)
-            is_alone = alone > SILENT * self._world.truth.lease
+            is_alone = alone > HEARD * self._world.truth.lease
             if is_alone and load < OVERLOAD and waited < seconds / 2:
                 self._world.judge.blame(text)
 

@@ -73,15 +73,25 @@ def test_a_time_in_which_nobody_wrote_is_not_an_agents_own_silence(
 ) -> None:
     listener, store = hearing
     store.go_on(0.4)
-    store.now += 5
+    store.now += 0.7
     store.go_on(0.4)
     assert listener.silence("one") > LEASE / 2
     assert listener.silence_alone("one") < LEASE / 4
     store.go_on(1)
     store.go_on(0.1, beats=True)
     assert listener.silence_alone("one") == pytest.approx(1.4, abs=0.2)
+
+
+def test_what_was_silent_when_all_agreed_is_not_blamed_for_what_was_before(
+    hearing: tuple[Hearing, Store],
+) -> None:
+    listener, store = hearing
+    store.go_on(1)
     listener.forget(store.now)
-    assert listener.silence_alone("one") == 0.0
+    store.go_on(0.2)
+    store.go_on(0.1, beats=True)
+    assert listener.silence("one") > 1
+    assert listener.silence_alone("one") < 0.4
 
 
 def test_of_the_longest_silence_it_is_known_how_long_the_machine_did_not_let_an_agent_run(

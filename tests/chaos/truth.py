@@ -20,7 +20,10 @@ ADDRESSES = "clientAddresses"
 MOVES = (ADDRESSES, "idleSince", "cpu", "memory")  # what nobody here has chosen
 NOTE = "note"  # the param that is set; each value is greater than the one before
 EARLY = 0.7  # of a lease: sessions may end so soon after their agent was last seen to run
-SILENT = 0.5  # of a lease: so long an agent may not be heard of that has nothing to keep it
+SILENT = 0.5  # of a lease: after so long without a word of an agent its sessions may end
+# Of a lease: so long no agent is silent that has nothing to keep it, though the store was away for
+# nearly a third of it, and longer than from one beat to the next
+HEARD = 0.65
 FUTURE_SECONDS = 5.0  # that a time may be ahead of ours
 
 
