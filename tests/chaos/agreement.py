@@ -68,13 +68,14 @@ class Agreement:
                 "history", lambda: self._asked(f"{path}?limit=1000&since={self._since}")
             )
             past += answer.json
+        now = round(time.time() * 1000)
         every = self._listed(ALL)
         if isinstance(every, str) or every.keys() != self._agreed.keys():
             return False
         with self._world.store() as store:
-            for wrong in self._chronicle.check(store.archive, [*every.values()], past):
+            for wrong in self._chronicle.check(store.archive, [*every.values()], past, now):
                 self._world.judge.blame(wrong)
-        self._since = round(time.time() * 1000) - EARLIER_MS
+        self._since = now - EARLIER_MS
         return True
 
     def _asked(self, path: str) -> Answer | None:

@@ -46,10 +46,11 @@ class Chronicle:
         self._ids: set[str] = set()  # of all events so far
 
     def check(
-        self, archive: Archive, every: Sequence[Members], past: Sequence[Members]
+        self, archive: Archive, every: Sequence[Members], past: Sequence[Members], now: int
     ) -> Iterator[str]:
-        """Yield what is wrong: ``every`` is what all agreed on, and ``past`` what history says of
-        the sessions that run or have ended lately."""
+        """Yield what is wrong: ``every`` is what all agreed on, and ``past`` what history said
+        ``now``, in milliseconds since the Unix epoch, of the sessions that run or have ended
+        lately. Reading the events of very many sessions takes a while after that."""
         excuses, running = self._truth.excuses, {each["id"]: each for each in every}
         try:
             events = list(self._new(archive))
@@ -73,7 +74,7 @@ class Chronicle:
         if excuses.clock:
             self._connected.clear()
         else:
-            yield from self._history(running, past)
+            yield from self._history(running, past, now)
 
     def _new(self, archive: Archive) -> Iterator[Event]:
         while True:
@@ -137,8 +138,10 @@ class Chronicle:
             if tokens[jti] != 1:
                 yield f"{tokens[jti]} events of the revoked token {jti}"
 
-    def _history(self, running: dict[str, Members], past: Sequence[Members]) -> Iterator[str]:
-        now, offset = round(time.time() * 1000), time.time() - time.monotonic()
+    def _history(
+        self, running: dict[str, Members], past: Sequence[Members], now: int
+    ) -> Iterator[str]:
+        offset = time.time() - time.monotonic()
         by_id = {each["id"]: each for each in past}
         if missing := [
             name for name in running if name not in by_id and self._is_own(running[name])

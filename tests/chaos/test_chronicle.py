@@ -49,15 +49,16 @@ class Told:
         store.revoke({"token": 2**40})
         self.truth.revoked = ["token"]
 
-    def wrong(self) -> list[str]:
+    def wrong(self, later: int = 0) -> list[str]:
+        """Return what is wrong with what history says so many milliseconds ``later``."""
         archive = self.store.archive
-        now = round(time.time() * 1000)
+        now = round(time.time() * 1000) + later
         past = [
             json.loads(encode_past(each.text, each.past, now))
             for each in archive.read(archive.find(Span(None), 0, 100, last_first=True))
         ]
         every = [json.loads(str(record.text)) for record in self.store.snapshot().records]
-        return list(self.chronicle.check(archive, every, past))
+        return list(self.chronicle.check(archive, every, past, now))
 
 
 @pytest.fixture
@@ -114,3 +115,10 @@ def test_who_is_connected_all_the_time_is_so_in_history(
         db.execute("UPDATE past SET since = NULL")
     [wrong] = told.wrong()
     assert "was connected for 0 ms" in wrong
+
+
+def test_it_counts_when_history_was_asked_and_not_when_all_events_were_read(told: Told) -> None:
+    told.truth.sessions[0].params_set = 1
+    assert told.wrong() == []
+    told.truth.forget()
+    assert told.wrong(MINUTE) == []
