@@ -5,8 +5,9 @@ Like the settings for gunicorn, this imports nothing that gevent patches.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv6Address
 from typing import Generic, TypeVar
 
@@ -14,6 +15,33 @@ T = TypeVar("T")
 
 ARRIVAL_SECONDS = 20.0  # from its connection until all of a request is there
 MAX_REQUEST_BYTES = 128 * 1024  # head and body; a body may have half of it
+MAX_HELD_BYTES = 128 * 2**20  # for all clients that are waited for: of 1,000, or some long answers
+LOOK_SECONDS = 2.0  # within which all clients are looked after, unless something keeps us from it
+
+
+class Patience:
+    """A clock for how long clients are waited for. It stands still while this process does not look
+    after them, as it is stopped, or others have the processor: what clients did then is not known.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        # The clock that never stands still, in seconds
+        self._clock = clock
+        # What it said when clients were last looked after, and what this one said then
+        self._looked = self._passed = clock()
+
+    def now(self) -> float:
+        """Return the seconds that have passed; how many it begins with means nothing."""
+        return self._passed + min(self.unseen(), LOOK_SECONDS)
+
+    def unseen(self) -> float:
+        """Return for how many seconds, of any clock, clients have not been looked after."""
+        return self._clock() - self._looked
+
+    def look(self) -> float:
+        """Take note that clients are looked after now; return :meth:`now`."""
+        self._passed, self._looked = self.now(), self._clock()
+        return self._passed
 
 
 class WaitingRoom(Generic[T]):

@@ -10,13 +10,13 @@ reader costs is its mailbox.
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import cast
 
 from wsproto.frame_protocol import CloseReason, Frame, FrameProtocol, Opcode, ParseFailed
 
+from fastx_list.api.arrival import Patience
 from fastx_list.api.protocol import MAX_CLIENT_FRAMES, MAX_CLIENT_MESSAGE, CloseCode
 from fastx_list.live.bus import Filters, Mailbox, News
 from fastx_list.live.deflate import Inflater, Snapshot
@@ -32,6 +32,12 @@ _READ_SIZE = 4096
 _READS_TO_THE_END = 256  # of what a peer has sent that is not listened to any more
 # RFC 6455 section 7.4.1: these say that a close has no code, and are never in a frame
 _ABSENT = {CloseReason.NO_STATUS_RCVD, CloseReason.ABNORMAL_CLOSURE}
+
+
+def spare_frames(seconds: float) -> int:
+    """Return how many more frames than :data:`MAX_CLIENT_FRAMES` a client may send in so many
+    seconds, which were more than half of one if we were kept from reading."""
+    return max(0, int(MAX_CLIENT_FRAMES * (2 * seconds - 1)))
 
 
 class State(Enum):
@@ -78,7 +84,7 @@ class Connection:
         "_sock",
         "_loop",
         "_on_gone",
-        "_clock",
+        "_patience",
         "_state",
         "_waits_since",
         "_read_watcher",
@@ -101,7 +107,7 @@ class Connection:
         loop: Loop,
         on_gone: Callable[[Connection], None],
         inflates: bool = False,
-        clock: Callable[[], float] = time.monotonic,
+        patience: Patience | None = None,
     ) -> None:
         """Take over ``sock``, and close it in the end; ``on_gone`` is called then. With
         ``inflates`` it takes compressed messages."""
@@ -118,8 +124,8 @@ class Connection:
         self._loop = loop
         # Called once it is gone
         self._on_gone = on_gone
-        # The seconds that all its times are in
-        self._clock = clock
+        # For how long the peer is waited for; all its times are in these seconds
+        self._patience = patience or Patience()
         # How far it is
         self._state = OPEN
         # While OPEN with a full socket: when that last took something. After OPEN: when it closed
@@ -133,7 +139,7 @@ class Connection:
         # How many frames have come in since tend() was called
         self._frames_taken = 0
         # When it was last pinged, or last had all that it was owed, and whether that was answered
-        self._last_ping, self._is_ping_answered = clock(), True
+        self._last_ping, self._is_ping_answered = self._patience.now(), True
         # Calls back when there is room in the socket; None unless that is full
         self._room_watcher: Watcher | None = None
         # Calls back when there is something to read, until the end
@@ -222,26 +228,26 @@ class Connection:
             self._room_watcher = self._loop.io(self._sock.fileno(), WRITABLE)
             self._room_watcher.start(self._write)
         if self._state is OPEN and (is_new or has_sent):
-            self._waits_since = self._clock()
+            self._waits_since = self._patience.now()
 
     def _stop_waiting(self) -> None:
         if self._room_watcher is not None:
             self._room_watcher.close()
             self._room_watcher = None
             # A ping that had to wait behind all the rest says nothing about the peer.
-            self._last_ping, self._is_ping_answered = self._clock(), True
+            self._last_ping, self._is_ping_answered = self._patience.now(), True
 
     # What comes in
 
-    def _receive(self) -> None:
-        """Take what the client has sent; the loop calls again if there is more."""
+    def _receive(self) -> bool:
+        """Take what the client has sent, and return whether that is anything; the loop calls again
+        if there is more."""
         try:
             data = self._sock.recv(_READ_SIZE)
         except BlockingIOError:
-            return
+            return False
         except OSError:
-            self.drop()
-            return
+            data = b""
         if not data:
             self.drop()
         elif self._is_listening():
@@ -250,16 +256,17 @@ class Connection:
                 for frame in self._parser.received_frames():
                     self._take(frame)
                     if not self._is_listening():
-                        return
+                        break
             except ParseFailed as error:
                 self._hang_up(REFUSING, error.code)
+        return True
 
     def _is_listening(self) -> bool:
         return self._state is OPEN or self._state is CLOSING
 
     def _take(self, frame: Frame) -> None:
         self._frames_taken += frame.frame_finished
-        if self._frames_taken > MAX_CLIENT_FRAMES:
+        if self._frames_taken > MAX_CLIENT_FRAMES + spare_frames(self._patience.unseen()):
             self._hang_up(REFUSING, CloseCode.TOO_MANY_FRAMES)
         elif frame.opcode is Opcode.CLOSE:
             code = cast("tuple[int, str]", frame.payload)[0]
@@ -281,27 +288,31 @@ class Connection:
 
     # When it ends
 
-    def tend(self, now: float, ping_interval: float, slow_timeout: float) -> bool:
+    def tend(
+        self, now: float, ping_interval: float, slow_timeout: float, spare_frames: int = 0
+    ) -> bool:
         """Ping, or drop a peer that answers neither ping nor close or reads nothing; to be called
-        twice a second.
+        twice a second. So many ``spare_frames`` may have come since the last call.
 
         Return whether it was dropped because its socket had taken nothing for ``slow_timeout``
         seconds.
         """
-        self._frames_taken = 0
+        self._frames_taken = -spare_frames
         if self._state is not OPEN:
             if now - self._waits_since >= CLOSE_SECONDS:
                 self.drop()
         # Who reads late answers late, too, so it is not asked whether it lives
         elif self._room_watcher is not None:
             if now - self._waits_since >= slow_timeout:
+                self._write()  # it may have read since we could last see that
+            if self._room_watcher is not None and now - self._waits_since >= slow_timeout:
                 self.drop()
                 return True
         elif now - self._last_ping >= ping_interval:
             if self._is_ping_answered:
                 self._last_ping, self._is_ping_answered = now, False
                 self.send(ping_frame())
-            else:
+            elif not self._receive():  # its answer may have come since we could last see that
                 self.drop()
         return False
 
@@ -328,7 +339,7 @@ class Connection:
             self._flush()
 
     def _say_goodbye(self, state: State, code: int, reason: str) -> None:
-        self._state, self._waits_since = state, self._clock()
+        self._state, self._waits_since = state, self._patience.now()
         # A frame that is partly out has to be finished; what stands behind it is obsolete.
         self._out = [rest for rest in self._out if isinstance(rest, memoryview)]
         self.send(close_frame(code, reason))

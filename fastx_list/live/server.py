@@ -27,7 +27,6 @@ NEEDS_GEVENT = f"the sidecar works only in gunicorn's gevent worker; start it wi
 proc_name = "fastx-list-live"
 bind = "127.0.0.1:8001"
 worker_class = "fastx_list.live.worker.Worker"
-worker_connections = 20_000  # that shake hands at the same time; then they need no greenlet
 # That are no WebSockets: the store's and the worker's own, and clients that are yet to be one
 SPARE_FILES = 128
 # Of the graceful timeout the worker waits so long for requests under way. Then it has to end them

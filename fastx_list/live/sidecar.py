@@ -16,11 +16,12 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from gevent.monkey import get_original
 
+from fastx_list.api.arrival import Patience
 from fastx_list.api.counters import counters
 from fastx_list.api.protocol import CloseCode
 from fastx_list.api.services import Services
 from fastx_list.live.bus import Bus, Filters, News, Told, snapshot_of
-from fastx_list.live.connection import CLOSE_SECONDS, Connection
+from fastx_list.live.connection import CLOSE_SECONDS, Connection, spare_frames
 from fastx_list.live.deflate import Deflate
 from fastx_list.live.frames import FramedEntry
 from fastx_list.live.loop import let_others
@@ -56,6 +57,8 @@ class Live:
         self.connections: set[Connection] = set()
         # How many of them each login has; no login stands here with none
         self._of_login: Counter[str] = Counter()
+        # For how long they are waited for
+        self.patience = Patience()
         # How many connections there may be
         self.room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES
         # The settings, and who has revoked what
@@ -151,7 +154,14 @@ class Live:
         sock = _plain_socket(fileno=fd)
         sock.setblocking(False)
         connection = Connection(
-            sock, claims, filters, topic, gevent.get_hub().loop, self._disconnect, inflates
+            sock,
+            claims,
+            filters,
+            topic,
+            gevent.get_hub().loop,
+            self._disconnect,
+            inflates,
+            self.patience,
         )
         self.connections.add(connection)
         counters.add("webSockets")
@@ -245,13 +255,14 @@ class Live:
             self._replaced = tokens.replaced
             self._close_each("the secret was replaced; connect again")
         revoked = self._replica.revoked
-        now, wall = time.monotonic(), time.time()
+        now, wall = self.patience.now(), time.time()
+        spare = spare_frames(self.patience.unseen())
         for connection in list(self.connections):
             if connection.claims.jti in revoked:
                 connection.close(CloseCode.TOKEN_ENDED, "the token has been revoked")
             elif connection.claims.expires <= wall:
                 connection.close(CloseCode.TOKEN_ENDED, "the token has expired")
-            if connection.tend(now, settings.ping_interval, settings.slow_client_timeout):
+            if connection.tend(now, settings.ping_interval, settings.slow_client_timeout, spare):
                 counters.add("slowClientsDropped")
                 login = printable(connection.claims.login)
                 log.warning(
@@ -259,6 +270,7 @@ class Live:
                     login,
                     settings.slow_client_timeout,
                 )
+        self.patience.look()
 
 
 def in_a_thread(call: Callable[[], None]) -> None:

@@ -22,7 +22,13 @@ from typing import Any, cast
 from greenlet import getcurrent, greenlet
 from gunicorn.workers.sync import SyncWorker
 
-from fastx_list.api.arrival import ARRIVAL_SECONDS, MAX_REQUEST_BYTES, WaitingRoom
+from fastx_list.api.arrival import (
+    ARRIVAL_SECONDS,
+    MAX_HELD_BYTES,
+    MAX_REQUEST_BYTES,
+    Patience,
+    WaitingRoom,
+)
 from fastx_list.api.counters import counters
 from fastx_list.api.services import EXTENSION, Services
 from fastx_list.api.serving import refuse, settle
@@ -30,7 +36,6 @@ from fastx_list.endpoint import peer_uid
 from fastx_list.errors import ApiError, PayloadTooLarge, RequestTimeout
 from fastx_list.web.turns import Turn
 
-MAX_HELD_BYTES = 128 * 2**20  # for all clients that are waited for: of 1,000, or some long answers
 SPARE_FILES = 64  # that are no connections
 SEND_SECONDS = 30.0  # for an answer, and as much more as its length takes at
 SEND_RATE = 16 * 1024  # bytes a second
@@ -70,8 +75,8 @@ class Client:
         self.given_up = False
         # gunicorn's reader of its body; its length is that of what was not read
         self.reader: Any = None
-        # Until when it is waited for, in seconds of the monotonic clock
-        self.deadline = time.monotonic() + ARRIVAL_SECONDS
+        # Until when it is waited for, by the worker's patience
+        self.deadline = worker.patience.now() + ARRIVAL_SECONDS
         # What it stands for
         self._sock = sock
         # Lets others be served where this would wait
@@ -123,7 +128,7 @@ class Client:
     def _flush(self) -> None:
         out, self._out, self.arriving = self._out, [], False
         rest = sum(map(len, out))
-        self.deadline = time.monotonic() + SEND_SECONDS + rest / SEND_RATE
+        self.deadline = self._worker.patience.now() + SEND_SECONDS + rest / SEND_RATE
         while rest:
             try:
                 sent = self._sock.sendmsg(out, [], socket.MSG_DONTWAIT)
@@ -156,7 +161,7 @@ class Client:
     def settimeout(self, seconds: float) -> None:
         """Wait so long for the peer to have read the answer."""
         self.arriving = False
-        self.deadline = time.monotonic() + seconds
+        self.deadline = self._worker.patience.now() + seconds
 
     def gettimeout(self) -> float:
         return 0.0  # as it never blocks
@@ -182,6 +187,8 @@ class Worker(SyncWorker):  # type: ignore[misc]
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         # How many clients may be waited for
         self._max_waiting = max(1, files - SPARE_FILES - AT_ONCE)
+        # For how long clients are waited for
+        self.patience = Patience()
         # Who is waited for, and in which greenlet each of them is handled, by its descriptor
         self._waiting: WaitingRoom[Client] = WaitingRoom()
         self._greenlets: dict[int, greenlet] = {}
@@ -217,11 +224,11 @@ class Worker(SyncWorker):  # type: ignore[misc]
         self._stop()
 
     def _stop(self) -> None:
-        now = time.monotonic()
+        now = self.patience.now()
         for client in self._waiting:
             if client.arriving:
                 client.deadline = min(client.deadline, now + STOP_SECONDS)
-        end = now + self.cfg.graceful_timeout - STOP_SECONDS
+        end = time.monotonic() + self.cfg.graceful_timeout - STOP_SECONDS
         while (self._waiting or self._working) and time.monotonic() < end:
             self._serve()
 
@@ -234,8 +241,8 @@ class Worker(SyncWorker):  # type: ignore[misc]
                 self._accept(self._listeners[fd])
             elif fd == self.PIPE[0]:
                 os.read(fd, 4096)  # a signal has come
-            elif fd in self._greenlets:  # else it was given up a moment ago
-                self._greenlets[fd].switch()
+            else:
+                self._go_on(fd)
         if self._working:
             self._working.popleft().switch()
         if self._is_behind:
@@ -245,9 +252,31 @@ class Worker(SyncWorker):  # type: ignore[misc]
             self._looked = now
             self.notify()
             self._read_store()
+            self._end_waiting(self.patience.look())
+
+    def _go_on(self, fd: int) -> None:
+        if fd in self._greenlets:  # else it was given up a moment ago
+            self._greenlets[fd].switch()
+
+    def _end_waiting(self, now: float) -> None:
+        if any(client.deadline <= now for client in self._waiting):
+            self._see_who_is_ready()
             for client in self._waiting:
                 if client.deadline <= now:
                     self._give_up(client)
+
+    def _see_who_is_ready(self) -> None:
+        """Go on with all of them, before anybody is said to have sent nothing, or to read nothing:
+        it may be this worker that was late."""
+        ready = self._epoll.poll(0, len(self._waiting) + SPARE_FILES)
+        self._polled = time.monotonic()
+        for fd, _ in ready:
+            self._go_on(fd)
+
+    def _make_room(self) -> None:
+        self._see_who_is_ready()
+        if self._waiting:
+            self._give_up(self._waiting.first_to_go())
 
     def _read_store(self) -> None:
         """Keep the copy of the store up to date, also while nobody asks: a worker that had none
@@ -271,8 +300,8 @@ class Worker(SyncWorker):  # type: ignore[misc]
             except OSError as error:
                 if error.errno == errno.ECONNABORTED:
                     continue
-                if error.errno != errno.EAGAIN and self._waiting:
-                    self._give_up(self._waiting.first_to_go())  # there is no file left
+                if error.errno != errno.EAGAIN:
+                    self._make_room()  # there is no file left
                 break
             client = Client(self, sock, peer)
             if listener is self._local:
@@ -287,7 +316,7 @@ class Worker(SyncWorker):  # type: ignore[misc]
             turn.began = now if has_begun else inf
             turn.switch(listener, client, peer)
             while len(self._waiting) > self._max_waiting or self._waiting.size > MAX_HELD_BYTES:
-                self._give_up(self._waiting.first_to_go())
+                self._make_room()
 
     def _handle_each(self, *connection: Any) -> None:
         self._handle(*connection)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastx_list.api.arrival import WaitingRoom
+from fastx_list.api.arrival import LOOK_SECONDS, Patience, WaitingRoom
 
 ALICE, BOB = ("192.0.2.1", 1), ("192.0.2.2", 2)
 
@@ -72,3 +72,16 @@ def test_users_of_the_machine_are_apart(room: WaitingRoom[str]) -> None:
     room.add("b", 1001)
     room.add("c", 1001)
     assert room.first_to_go() == "b"
+
+
+def test_patience_stands_still_while_nobody_looks_after_clients() -> None:
+    now = 0.0
+    patience = Patience(lambda: now)
+    began = patience.now()
+    for now in (0.5, 1.0, 1.5):
+        assert patience.now() == patience.look() == began + now
+    now = 100.0
+    assert patience.now() == began + 1.5 + LOOK_SECONDS and patience.unseen() == 98.5
+    patience.look()
+    now = 100.5
+    assert patience.now() == began + 2 + LOOK_SECONDS

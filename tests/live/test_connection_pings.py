@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from websockets.frames import Opcode
 
+from fastx_list.live.connection import spare_frames
 from tests.live.wire import (
     GOING_AWAY,
     INTERVAL,
@@ -119,3 +120,33 @@ def test_a_connection_that_is_closing_is_not_pinged(wire: Wire) -> None:
 def test_a_pong_that_nobody_asked_for_is_ignored(wire: Wire) -> None:
     wire.sends(client(Opcode.PONG, b"x"))
     assert is_open(wire)
+
+
+def test_an_answer_that_came_while_nobody_read_keeps_a_peer(wire: Wire) -> None:
+    """As when the sidecar was stopped: the timer may have its turn before the socket."""
+    wire.tend(INTERVAL)
+    wire.peer.send(client(Opcode.PONG))
+    wire.tend(INTERVAL)
+    assert wire.is_served
+    wire.tend(0)
+    assert opcodes(wire.reads_all()) == [Opcode.PING] * 2
+
+
+def test_a_reader_that_has_read_while_nobody_looked_stays(narrow: Wire) -> None:
+    fill(narrow)
+    while narrow.reads():
+        pass
+    assert not narrow.tend(PATIENCE) and narrow.is_served
+
+
+def test_frames_that_came_while_nobody_read_are_those_of_more_than_half_a_second(
+    wire: Wire,
+) -> None:
+    frames = [client(Opcode.PONG)] * 1000
+    wire.connection.tend(wire.now, INTERVAL, PATIENCE, spare_frames(6))
+    wire.sends(*frames)
+    wire.let_it_read()
+    assert wire.is_served and wire.connection.mailbox is not None
+    wire.tend(0)
+    wire.sends(*frames)
+    assert opcodes(wire.reads_all()) == [Opcode.CLOSE]

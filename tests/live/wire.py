@@ -19,6 +19,7 @@ from websockets.extensions.base import Extension
 from websockets.frames import Close, Frame, Opcode
 from websockets.streams import StreamReader
 
+from fastx_list.api.arrival import Patience
 from fastx_list.live.bus import News, Told
 from fastx_list.live.connection import Connection
 from fastx_list.live.frames import FramedEntry, session_frame
@@ -33,10 +34,10 @@ class Watching:
     """In place of a watcher of libev: remembers whom to call."""
 
     def __init__(self) -> None:
-        self.callback: Callable[[], None] | None = None
+        self.callback: Callable[[], object] | None = None
         self.starts = 0
 
-    def start(self, callback: Callable[[], None]) -> None:
+    def start(self, callback: Callable[[], object]) -> None:
         assert self.callback is None, "it is started already"
         self.callback = callback
         self.starts += 1
@@ -45,6 +46,16 @@ class Watching:
         self.callback = None
 
     close = stop
+
+
+class Time(Patience):
+    """Passes when a test says so, while somebody looks after the connection."""
+
+    def now(self) -> float:
+        return self._clock()
+
+    def unseen(self) -> float:
+        return 0.0
 
 
 class Wire:
@@ -71,7 +82,7 @@ class Wire:
         self.is_served = True
         claims = Claims("alice", 2**40, "jti", False)
         self.connection = Connection(
-            self.ours, claims, (), "alice", self, self._end, inflates, lambda: self.now
+            self.ours, claims, (), "alice", self, self._end, inflates, Time(lambda: self.now)
         )
 
     def io(self, fd: int, events: int) -> Watching:

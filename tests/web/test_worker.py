@@ -8,9 +8,11 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from fastx_list.api.arrival import Patience
 from fastx_list.web.worker import Client
 from tests.hostile.crowd import dial, read_all
 from tests.support import Service, fetch, wait_for
@@ -36,7 +38,7 @@ Reader.changes = noted
 def test_what_came_with_a_connection_is_read_first(size: int) -> None:
     theirs, ours = socket.socketpair()
     with theirs, ours:
-        client = Client(None, ours, "")  # type: ignore[arg-type]
+        client = Client(SimpleNamespace(patience=Patience()), ours, "")  # type: ignore[arg-type]
         assert not client.take_in()
         theirs.sendall(b"GET /")
         assert client.take_in()
