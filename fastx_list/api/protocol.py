@@ -29,3 +29,9 @@ class CloseCode(IntEnum):
         f"the client sent a message of over {MAX_CLIENT_MESSAGE} bytes; shorter ones are ignored",
     )
     TOKEN_ENDED = 4401, "the token has expired or was revoked"
+
+
+def spare_frames(seconds: float) -> int:
+    """Return how many more frames than :data:`MAX_CLIENT_FRAMES` a client may send in so many
+    seconds, which were more than half of one if we were kept from reading."""
+    return max(0, int(MAX_CLIENT_FRAMES * (2 * seconds - 1)))

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum, auto
 from typing import cast
 
 from wsproto.frame_protocol import CloseReason, Frame, FrameProtocol, Opcode, ParseFailed
 
 from fastx_list.api.arrival import Patience
-from fastx_list.api.protocol import MAX_CLIENT_FRAMES, MAX_CLIENT_MESSAGE, CloseCode
+from fastx_list.api.protocol import MAX_CLIENT_FRAMES, MAX_CLIENT_MESSAGE, CloseCode, spare_frames
 from fastx_list.live.bus import Filters, Mailbox, News
 from fastx_list.live.deflate import Inflater, Snapshot
 from fastx_list.live.frames import close_frame, ping_frame, pong_frame
@@ -32,12 +33,6 @@ _READ_SIZE = 4096
 _READS_TO_THE_END = 256  # of what a peer has sent that is not listened to any more
 # RFC 6455 section 7.4.1: these say that a close has no code, and are never in a frame
 _ABSENT = {CloseReason.NO_STATUS_RCVD, CloseReason.ABNORMAL_CLOSURE}
-
-
-def spare_frames(seconds: float) -> int:
-    """Return how many more frames than :data:`MAX_CLIENT_FRAMES` a client may send in so many
-    seconds, which were more than half of one if we were kept from reading."""
-    return max(0, int(MAX_CLIENT_FRAMES * (2 * seconds - 1)))
 
 
 class State(Enum):
@@ -240,8 +235,7 @@ class Connection:
     # What comes in
 
     def _receive(self) -> bool:
-        """Take what the client has sent, and return whether that is anything; the loop calls again
-        if there is more."""
+        """Take what has come, and return whether that is anything; the loop calls for more."""
         try:
             data = self._sock.recv(_READ_SIZE)
         except BlockingIOError:
@@ -326,12 +320,10 @@ class Connection:
         7.1.1)."""
         # Bytes left unread would make the kernel reset the connection, and the peer lose the
         # reason.
-        try:
+        with suppress(OSError):
             for _ in range(_READS_TO_THE_END):
                 if not self._sock.recv(_READ_SIZE):
                     break
-        except OSError:
-            pass
         if self._state is OPEN:
             self._say_goodbye(state, code, "")
         else:
@@ -345,10 +337,8 @@ class Connection:
         self.send(close_frame(code, reason))
 
     def _end_our_side(self) -> None:
-        try:
+        with suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
 
     def drop(self) -> None:
         """End the connection without a word."""

@@ -18,10 +18,10 @@ from gevent.monkey import get_original
 
 from fastx_list.api.arrival import Patience
 from fastx_list.api.counters import counters
-from fastx_list.api.protocol import CloseCode
+from fastx_list.api.protocol import CloseCode, spare_frames
 from fastx_list.api.services import Services
 from fastx_list.live.bus import Bus, Filters, News, Told, snapshot_of
-from fastx_list.live.connection import CLOSE_SECONDS, Connection, spare_frames
+from fastx_list.live.connection import CLOSE_SECONDS, Connection
 from fastx_list.live.deflate import Deflate
 from fastx_list.live.frames import FramedEntry
 from fastx_list.live.loop import let_others

@@ -11,171 +11,29 @@ import errno
 import gc
 import os
 import resource
-import socket
 import time
 from collections import deque
 from contextlib import suppress
 from math import inf
-from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLONESHOT, EPOLLOUT, epoll
+from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLONESHOT, epoll
 from typing import Any, cast
 
 from greenlet import getcurrent, greenlet
 from gunicorn.workers.sync import SyncWorker
 
-from fastx_list.api.arrival import (
-    ARRIVAL_SECONDS,
-    MAX_HELD_BYTES,
-    MAX_REQUEST_BYTES,
-    Patience,
-    WaitingRoom,
-)
+from fastx_list.api.arrival import MAX_HELD_BYTES, Patience, WaitingRoom
 from fastx_list.api.counters import counters
 from fastx_list.api.services import EXTENSION, Services
 from fastx_list.api.serving import refuse, settle
 from fastx_list.endpoint import peer_uid
-from fastx_list.errors import ApiError, PayloadTooLarge, RequestTimeout
+from fastx_list.errors import ApiError, RequestTimeout
+from fastx_list.web.client import Client
 from fastx_list.web.turns import Turn
 
 SPARE_FILES = 64  # that are no connections
-SEND_SECONDS = 30.0  # for an answer, and as much more as its length takes at
-SEND_RATE = 16 * 1024  # bytes a second
 STOP_SECONDS = 1.0  # for requests that are on their way when the worker has to end
 TURN_SECONDS = 0.5  # at the latest it is seen who is too late, and whether to go on
-EARLY_BYTES = 8192  # that are read of a request at first
 AT_ONCE = 16  # new clients, or of those that were waited for, before others have their turn
-
-
-class Client:
-    """A client's connection as gunicorn uses it. Where it would block, others are served."""
-
-    __slots__ = (
-        "_early",
-        "_left",
-        "_out",
-        "_sock",
-        "_worker",
-        "arriving",
-        "deadline",
-        "family",
-        "given_up",
-        "local_uid",
-        "peer",
-        "reader",
-    )
-
-    def __init__(self, worker: Worker, sock: socket.socket, peer: object) -> None:
-        # What accept said of the peer, or which user of this machine it is
-        self.peer = peer
-        self.family = sock.family
-        # Which user of this machine it is, if it came over the socket that is for them
-        self.local_uid: int | None = None
-        # Whether its request is still on its way
-        self.arriving = True
-        # Whether it was waited for in vain
-        self.given_up = False
-        # gunicorn's reader of its body; its length is that of what was not read
-        self.reader: Any = None
-        # Until when it is waited for, by the worker's patience
-        self.deadline = worker.patience.now() + ARRIVAL_SECONDS
-        # What it stands for
-        self._sock = sock
-        # Lets others be served where this would wait
-        self._worker = worker
-        # How many bytes it may still send
-        self._left = MAX_REQUEST_BYTES
-        # What it had sent when it was accepted; None if that was nothing, or has been read since
-        self._early: bytes | None = None
-        # What is to be sent
-        self._out: list[bytes | memoryview] = []
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def take_in(self) -> bool:
-        """Read what has come already; return whether that is anything."""
-        with suppress(OSError):  # who reads next meets it again
-            self._early = self._sock.recv(EARLY_BYTES, socket.MSG_DONTWAIT)
-        return bool(self._early)
-
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        """Raises :class:`RequestTimeout` and :class:`PayloadTooLarge`, and
-        :class:`BlockingIOError` with ``MSG_DONTWAIT`` alone."""
-        if self._early is not None:
-            data, self._early = self._early[:size], self._early[size:] or None
-            self._left -= len(data)
-            return data
-        while True:
-            try:
-                data = self._sock.recv(size, flags | socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                if flags & socket.MSG_DONTWAIT:
-                    raise
-                self._worker.wait_for(self, EPOLLIN, MAX_REQUEST_BYTES)
-                continue
-            self._left -= len(data)
-            if self._left < 0 and self.arriving:
-                raise PayloadTooLarge()
-            return data
-
-    def send(self, data: bytes) -> int:
-        """Send what is no answer yet: 100 Continue."""
-        return self._sock.send(data, socket.MSG_DONTWAIT)
-
-    def sendall(self, data: bytes) -> None:
-        """Keep ``data`` for the end, where head and body of an answer go out in one piece."""
-        self._out.append(data)
-
-    def _flush(self) -> None:
-        out, self._out, self.arriving = self._out, [], False
-        rest = sum(map(len, out))
-        self.deadline = self._worker.patience.now() + SEND_SECONDS + rest / SEND_RATE
-        while rest:
-            try:
-                sent = self._sock.sendmsg(out, [], socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                self._worker.wait_for(self, EPOLLOUT, MAX_REQUEST_BYTES + rest)
-                continue
-            rest -= sent
-            if rest:
-                out = [memoryview(b"".join(out))[sent:]]
-
-    def shutdown(self, how: int) -> None:
-        """Send the answer, and say that it was all. gunicorn then waits for the peer to hang up,
-        unless that is for nothing."""
-        self._flush()
-        if self.given_up or self._is_read():
-            raise OSError("there is nothing to wait for")
-        self._sock.shutdown(how)
-
-    def _is_read(self) -> bool:
-        """Return whether the request has been read to its end. Bytes that nobody reads can cost the
-        peer the end of its answer on TCP (RFC 9112 section 9.6). A proxy that cannot send them on a
-        Unix socket may not read the answer."""
-        if getattr(self.reader, "length", None) != 0:  # as long as a body's end is not known
-            return False
-        try:
-            return not self._sock.recv(1, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-
-    def settimeout(self, seconds: float) -> None:
-        """Wait so long for the peer to have read the answer."""
-        self.arriving = False
-        self.deadline = self._worker.patience.now() + seconds
-
-    def gettimeout(self) -> float:
-        return 0.0  # as it never blocks
-
-    def close(self) -> None:
-        try:
-            self._flush()
-            if self.family == socket.AF_UNIX:
-                # Unread bytes would make the end look like an error
-                self._sock.recv(MAX_REQUEST_BYTES, socket.MSG_DONTWAIT)
-        except OSError:
-            pass
-        self._worker.forget(self)
-        self._sock.close()
 
 
 class Worker(SyncWorker):  # type: ignore[misc]

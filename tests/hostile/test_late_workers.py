@@ -29,13 +29,14 @@ class Late(NamedTuple):
 
 def start(service: Service, late: Late, directory: Path) -> int:
     """Start it, and return the pid of its worker."""
+    factory = {"web": "create_app", "live": "create_live_app"}[late.kind]
+    module = {"web": "fastx_list.web.client", "live": "fastx_list.live.worker"}[late.kind]
     settings = directory / f"{late.kind}.py"
     settings.write_text(
         f"from fastx_list.{late.kind}.server import *\n"
-        f"import fastx_list.{late.kind}.worker\n"
-        f"fastx_list.{late.kind}.worker.ARRIVAL_SECONDS = {PATIENCE}\n"
+        f"import {module}\n"
+        f"{module}.ARRIVAL_SECONDS = {PATIENCE}\n"
     )
-    factory = {"web": "create_app", "live": "create_live_app"}[late.kind]
     command = ["prlimit", f"--nofile={FILES}:{FILES}", sys.executable, "-m", "gunicorn"]
     command += ["-c", str(settings), "--bind", f"127.0.0.1:{late.port}", f"fastx_list:{factory}()"]
     master = service.processes.start(command, late.kind, service.environ)

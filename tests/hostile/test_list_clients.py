@@ -154,8 +154,8 @@ def test_who_is_too_late_is_told_so(service: Service, tmp_path: Path) -> None:
     settings = tmp_path / "settings.py"
     settings.write_text(
         "from fastx_list.web.server import *\n"
-        "import fastx_list.web.worker\n"
-        "fastx_list.web.worker.ARRIVAL_SECONDS = 1\n"
+        "import fastx_list.web.client\n"
+        "fastx_list.web.client.ARRIVAL_SECONDS = 1\n"
     )
     command = [sys.executable, "-m", "gunicorn", "-c", str(settings), "fastx_list:create_app()"]
     bind = f"127.0.0.1:{service.list_port}"

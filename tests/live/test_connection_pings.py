@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from websockets.frames import Opcode
 
-from fastx_list.live.connection import spare_frames
+from fastx_list.api.protocol import spare_frames
 from tests.live.wire import (
     GOING_AWAY,
     INTERVAL,

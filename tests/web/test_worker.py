@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from fastx_list.api.arrival import Patience
-from fastx_list.web.worker import Client
+from fastx_list.web.client import Client
 from tests.hostile.crowd import dial, read_all
 from tests.support import Service, fetch, wait_for
 
