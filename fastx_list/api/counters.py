@@ -96,22 +96,22 @@ class Counters:
             self._words[part * _WORDS + _NAMED[name]] = 0
 
     def requests(self) -> Iterator[Requests]:
-        """Yield what all workers have counted of each route that was asked for."""
+        """Yield what all workers have counted of each route. How often it was 500 is there from
+        the beginning: Prometheus sees that a number grows, not that a first one comes."""
         for name, place in self._routes.items():
             first = place * _OF_ROUTE
             parts = (self._words[part * _WORDS + first :] for part in range(WORKERS))
             words = [sum(each) for each in zip(*(part[:_OF_ROUTE] for part in parts), strict=True)]
-            if any(words):
-                yield Requests(
-                    name,
-                    {
-                        str(status or OTHER): words[number]
-                        for number, status in enumerate(STATUSES)
-                        if words[number]
-                    },
-                    words[_TIMES:_SUM],
-                    words[_SUM] / 1e6,
-                )
+            yield Requests(
+                name,
+                {
+                    str(status or OTHER): words[number]
+                    for number, status in enumerate(STATUSES)
+                    if words[number] or status == 500
+                },
+                words[_TIMES:_SUM],
+                words[_SUM] / 1e6,
+            )
 
 
 counters = Counters()

@@ -211,10 +211,9 @@ def _of_the_requests() -> Iterator[Metric]:
     for route, by_status, by_time, seconds in counters.requests():
         for status, number in by_status.items():
             answered.add_metric((route, status), number)
-        ends = [*map(str, SECONDS), "+Inf"]
-        times.add_metric(
-            (route,), list(zip(ends, accumulate(by_time), strict=True)), sum_value=seconds
-        )
+        if any(by_time):
+            up_to = zip([*map(str, SECONDS), "+Inf"], accumulate(by_time), strict=True)
+            times.add_metric((route,), [*up_to], sum_value=seconds)
     yield answered
     yield times
 

@@ -229,6 +229,14 @@ def test_each_request_is_counted_once_by_its_route_and_status_whoever_answers_it
     assert 0 < times['fastx_list_request_seconds_sum{route="/api/list/<token>"}'] < 600
 
 
+def test_mistakes_of_our_own_are_told_before_the_first_so_that_one_is_seen_to_be_more(
+    client: FlaskClient,
+) -> None:
+    found = all_values(client.get("/metrics").text)
+    for route in ("/api/list/<token>", "/api/history", "other"):
+        assert found[f'fastx_list_requests_total{{route="{route}",status="500"}}'] == 0
+
+
 def test_what_is_delivered_is_told_by_the_kind_of_whom_it_goes_to(
     client: FlaskClient, environ: dict[str, str]
 ) -> None:
