@@ -140,13 +140,14 @@ class Subscriber:
                 connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MUCH_BYTES)
 
     def _judge_close(self, code: int) -> None:
-        if code in self._judge.truth.excuses.closes and not self.is_revoked:
+        may_be = self._judge.truth.may_close(code, self.history.began)
+        if may_be and not self.is_revoked:
             return
         if code == TOKEN_ENDED:
             self.was_refused = True
             if not self.is_revoked:
                 self._judge.blame(f"{self.history.name} was closed with 4401; its token is good")
-        elif code not in self._judge.truth.excuses.closes:
+        elif not may_be:
             self._judge.blame(f"{self.history.name} was closed with {code}")
 
     def _judge_refusal(self, status: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from threading import Thread
 from typing import Any
 
@@ -156,3 +157,15 @@ def test_a_sidecar_that_does_not_take_a_token_yet_is_one_that_says_nothing_yet()
 def test_what_a_planted_fault_replaces_is_there_once(planted: Planted) -> None:
     text = (ROOT / "fastx_list" / planted.file).read_text(encoding="utf-8")
     assert text.count(planted.right) == 1
+
+
+def test_a_connection_may_end_a_round_late_if_it_was_there_and_its_end_was_due() -> None:
+    truth = Truth(2.0)
+    before = time.monotonic()
+    truth.excuses.closes.add(1001)
+    truth.forget()
+    assert truth.may_close(1001, before)
+    assert not truth.may_close(1001, time.monotonic())
+    assert not truth.may_close(1006, before)
+    truth.forget()
+    assert not truth.may_close(1001, before)

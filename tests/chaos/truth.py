@@ -149,6 +149,10 @@ class Truth:
         # Those that have ended since all agreed, too
         self.sessions: list[Session] = []
         self.excuses = Excuses()
+        # When all agreed last, and what WebSockets could be closed with before that. A slow client
+        # may have all messages by then, and its connection's end yet to come.
+        self.agreed = 0.0
+        self.closes_before: set[int] = set()
         self.revoked: list[str] = []  # the ids of tokens that were revoked since all agreed
         self.clocks_set: set[str] = set()  # the servers whose agents had other clocks at some time
         # By server: what its session.json has said. What is broken is not taken, and then the last
@@ -195,6 +199,11 @@ class Truth:
         age = at - since
         return age > self.stale and age - self.waited_since(node, since) > self.stale
 
+    def may_close(self, code: int, since: float) -> bool:
+        """Whether a connection that was there ``since`` then may be closed with ``code`` now."""
+        late = since < self.agreed and code in self.closes_before
+        return late or code in self.excuses.closes
+
     def may_end(self, session: Session, at: float) -> bool:
         """Whether anybody may be told at ``at`` that it has ended."""
         if session.ended is not None or session.node in self.excuses.gone:
@@ -219,6 +228,7 @@ class Truth:
         for session in self.sessions:
             session.params_set = session.params_tried = 0
             session.losses += self.excuses.older or session.node in self.excuses.gone
+        self.agreed, self.closes_before = time.monotonic(), self.excuses.closes
         self.excuses = Excuses()
 
 
