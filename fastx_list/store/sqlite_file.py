@@ -17,6 +17,10 @@ from fastx_list import state
 from fastx_list.store import StoreError, sqlite_harm, sqlite_leases, sqlite_order, sqlite_past
 
 BUSY_SECONDS = 5.0
+# Who waits to write looks so often whether they can
+TURN_SECONDS = 0.002
+# Who has written leaves so much of the time that it took to others, who wait, and so much at most
+ROOM_SHARE, ROOM_SECONDS = 0.1, 0.05
 WAL_POLL_SECONDS = 0.01
 VERSION = 6
 # Of pages that are kept in memory once they are read: as many as the upper parts of all indexes of
@@ -62,6 +66,7 @@ class SqliteFile:
         self._damage = sqlite_harm.Damage()  # whether it is
         self._connection: sqlite3.Connection | None = None  # once it is opened
         self._identity: tuple[int, int] | None = None  # device and inode of the file it is to
+        self._next_write = 0.0  # when others have had room to write, by the monotonic clock
         # As whom root opens it, and the files that SQLite makes beside it at any time
         self._owner: state.Owner | None = None
 
@@ -83,12 +88,18 @@ class SqliteFile:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Lend the connection within a transaction, which is rolled back if anything goes wrong."""
+        """Lend the connection within a transaction, which is rolled back if anything goes wrong.
+
+        Much is written in many of them, one after the other. Between two there is room for
+        others."""
+        if (pause := self._next_write - time.monotonic()) > 0:
+            time.sleep(pause)
         try:
             self._find_owner()
             with state.working_as(self._owner):
                 db = self._open()
-                db.execute("BEGIN IMMEDIATE")
+                _begin(db)
+                began = time.monotonic()
                 try:
                     yield db
                 except BaseException:
@@ -96,6 +107,8 @@ class SqliteFile:
                         db.execute("ROLLBACK")
                     raise
                 db.execute("COMMIT")
+                now = time.monotonic()
+                self._next_write = now + min(ROOM_SHARE * (now - began), ROOM_SECONDS)
         except (sqlite3.Error, OSError) as error:
             raise self._failure("written", error) from error
 
@@ -174,6 +187,30 @@ class SqliteFile:
                 )
             state.make_directory(self.path.parent)
         self._owner = state.owner_of(self.path.parent)
+
+
+@contextmanager
+def waiting(db: sqlite3.Connection, seconds: float) -> Iterator[None]:
+    """Let no statement within wait for longer than ``seconds`` for others."""
+    db.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+    try:
+        yield
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+
+
+def _begin(db: sqlite3.Connection) -> None:
+    """Begin to write as soon as nobody else does. By itself SQLite looks every tenth of a second in
+    the end, and misses the moments in which one who writes very much does not."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    with waiting(db, TURN_SECONDS):
+        while True:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if not sqlite_harm.is_busy(error) or time.monotonic() >= deadline:
+                    raise
 
 
 @contextmanager

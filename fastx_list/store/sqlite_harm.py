@@ -66,6 +66,12 @@ def is_damage(error: Exception) -> bool:
     return type(error) is sqlite3.DatabaseError
 
 
+def is_busy(error: Exception) -> bool:
+    """Return whether ``error`` says that others use the file just now: SQLITE_BUSY, which Python
+    3.10 knows by its words alone."""
+    return str(error) == "database is locked"
+
+
 def explain(error: Exception, file: Path) -> str:
     """Return ``error`` as people need it, who are to mend it."""
     with suppress(OSError):

@@ -18,7 +18,7 @@ from fastx_list.store import (
 )
 from fastx_list.store.beats import Beats
 from fastx_list.store.records import Records
-from fastx_list.store.sqlite_file import BUSY_SECONDS, SqliteFile, one_state
+from fastx_list.store.sqlite_file import SqliteFile, one_state, waiting
 from fastx_list.store.sqlite_order import Head, Step
 
 POLL_SECONDS = 0.005
@@ -115,20 +115,18 @@ class Reader:
         self.beats.look(sqlite_leases.renewals(db), sqlite_leases.clock())
         if not self.beats.is_late or not sqlite_leases.is_due(db):
             return
-        try:
-            db.execute("PRAGMA busy_timeout = 0")  # nobody who reads waits for one who writes
-            db.execute("BEGIN IMMEDIATE")
-            step = Step(db, self._keep)
-            self._has_more_ends = sqlite_leases.expire(step)
-            step.end()
-            db.execute("COMMIT")
-            self._data_version = None
-        # On a full disk, say, which takes no new state but can still be read
-        except sqlite3.Error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-        finally:
-            db.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+        with waiting(db, 0):  # nobody who reads waits for one who writes
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                step = Step(db, self._keep)
+                self._has_more_ends = sqlite_leases.expire(step)
+                step.end()
+                db.execute("COMMIT")
+                self._data_version = None
+            # On a full disk, say, which takes no new state but can still be read
+            except sqlite3.Error:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
 
     def _changes_since(self, db: sqlite3.Connection, revision: Revision) -> Changes:
         """Read what was written after ``revision``."""

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from fastx_list.store import SnapshotNeeded, StoreError, open_store, sqlite_file
+from fastx_list.store import SnapshotNeeded, StoreError, division, open_store, sqlite_file
 from tests.store.common import PATIENCE, OpenStore, address, by_id, make_session, remove, running_in
+from tests.support import wait_for
 
 
 @pytest.fixture
@@ -250,6 +251,22 @@ def _make_store_at(at: float, url: str, server_id: str) -> None:
         pass
     store.observe(server_id, by_id(make_session(1, server_id)))
     store.close()
+
+
+def test_who_writes_little_has_its_turn_while_another_writes_very_much(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(division, "AT_ONCE", 100)
+    much, little = opened(), opened()
+    little.revoke({"token": 2**40})
+    sessions = by_id(*(make_session(number) for number in range(5000)))
+    writing = threading.Thread(target=much.observe, args=("s1", sessions))
+    writing.start()
+    wait_for("the first of them", lambda: running_in(little), PATIENCE)
+    little.revoke({"another": 2**40})
+    assert len(running_in(little)) < len(sessions)
+    writing.join()
+    assert running_in(little).keys() == sessions.keys()
 
 
 def test_a_store_that_lacks_a_table_of_later_is_brought_up_to_date(

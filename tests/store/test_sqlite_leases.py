@@ -11,14 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastx_list.store import (
-    REMEMBER_SECONDS,
-    Store,
-    sqlite_file,
-    sqlite_leases,
-    sqlite_order,
-    sqlite_reader,
-)
+from fastx_list.store import REMEMBER_SECONDS, Store, sqlite_file, sqlite_leases, sqlite_order
 from fastx_list.store.beats import LATE, MAX_PAUSE
 from tests.store.common import (
     PATIENCE,
@@ -210,8 +203,7 @@ def test_no_reader_waits_for_a_writer_before_it_ends_a_lease(
     other_writer: sqlite3.Connection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in (sqlite_reader, sqlite_file):
-        monkeypatch.setattr(module, "BUSY_SECONDS", 3600.0)  # who waits, waits for good
+    monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 3600.0)  # who waits, waits for good
     reader = opened()
     reader.observe("s1", by_id(make_session()), make_lease(seconds=60))
     clock.run(59, reader)
