@@ -203,10 +203,11 @@ class Agent:
         ``occasions``."""
         with suppress(Stopped):
             while True:
-                next_look = time.monotonic() + self._interval
                 if occasions is not None:
                     self.look.machine.running = occasions.begin()
                     self._say_for_whom(occasions)
+                if not self.look.machine.made_for:
+                    self._next_for_all = time.monotonic() + self._interval
                 looker.start()
                 while (seen := looker.wait(min(self._keeper.beat_interval, LONG_SECONDS))) is None:
                     self._update()
@@ -216,21 +217,20 @@ class Agent:
                     self._say_what_it_does()
                 if occasions is not None:
                     occasions.follow(seen)
-                while self._rest(looker, occasions, next_look):
+                while self._rest(looker, occasions):
                     self._update()  # a lease may be shorter than what lies between two looks
 
     def _say_for_whom(self, occasions: Occasions) -> None:
-        """Say for whom the next look is made: for everybody again after an interval."""
-        machine, now = self.look.machine, time.monotonic()
-        machine.made_for = occasions.made_for if now < self._next_for_all else frozenset()
+        """Say for whom the next look is made. One that is made for some puts off none that is made
+        for everybody, and what that takes keeps nobody waiting whose occasion has come first."""
+        machine = self.look.machine
+        machine.made_for = occasions.made_for
         machine.users_of_new_servers = occasions.users_of_new_servers
-        if not machine.made_for:
-            self._next_for_all = now + self._interval
 
-    def _rest(self, looker: Looker, occasions: Occasions | None, next_look: float) -> bool:
+    def _rest(self, looker: Looker, occasions: Occasions | None) -> bool:
         """Wait until it is time for a heartbeat, and return ``True``; or for a look."""
         now = time.monotonic()
-        until = min(next_look, now + self._keeper.beat_interval)
+        until = min(self._next_for_all, now + self._keeper.beat_interval)
         if occasions is None:
             looker.wait(max(0.0, until - now))
         while occasions is not None and now < until:
@@ -241,7 +241,7 @@ class Agent:
                 self.look.machine.doubt_tables()
                 return False
             now = time.monotonic()
-        return time.monotonic() < next_look
+        return time.monotonic() < self._next_for_all
 
     def _say_what_it_does(self) -> None:
         lacks = missing(rights())

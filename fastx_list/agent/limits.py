@@ -21,7 +21,7 @@ MAX_SESSIONS = 200
 # wait until that is made up for.
 LOGIN_SECONDS, SESSION_SECONDS = 0.02, 0.0001
 LASTING = 1 / 4
-# Whose part of a look takes longer is left out of those that are made sooner for others.
+# Who took longer, or has yet to make up for that, is left out of looks made sooner for others.
 OTHERS_SECONDS = 0.003
 WAITING_PAUSE = 10.0  # seconds in which nobody waits for X servers after having done so in vain
 MAX_LINES, SAYING_SECONDS = 300, 600.0  # of the log about a login's, and in which so many
@@ -84,14 +84,13 @@ class Limits:
         self.connections = Connections(descriptors - reserved - self.processes, sessions)
         # The users who have more than is listed or looked at.
         self.over: set[Payer] = set()
-        # How many sessions of each user a source has, by the source.
+        # How many sessions of each user a source has, by the source; and all sources together.
         self._sessions: dict[object, Counter[Payer]] = {}
+        self._held: Counter[Payer] = Counter()
         # How much of our time each user has had in this look, and too much in those before; nothing
         # in the first one, in which nothing is to be missed.
         self._spent: dict[Payer, float] = {}
         self._is_first = True
-        # How much each user had in the last look that they had a part in.
-        self._parts: dict[Payer, float] = {}
         # The users who have none in this look, which is made for others.
         self.left_out: Set[Payer] = frozenset()
         # On what is whose our time is being spent; None if it is nobody's. Since and until when, by
@@ -110,14 +109,12 @@ class Limits:
         """Begin a look: one that is ``made_for`` some users sooner than at the interval leaves out
         what of others takes long, until the next one. ``None`` is whoever cannot be told."""
         self.over, self._is_first = set(), is_first
-        parts, self._parts = self._parts, {}
+        spent, self._spent = self._spent, {}
         self.left_out = frozenset(
             payer
-            for payer, seconds in parts.items()
+            for payer, seconds in spent.items()
             if made_for and seconds > OTHERS_SECONDS and made_for.isdisjoint({payer, None})
         )
-        self._parts = {payer: parts[payer] for payer in self.left_out}
-        spent, self._spent = self._spent, {}
         for payer, seconds in spent.items():
             most = self._most(payer)
             if payer in self.left_out:
@@ -143,14 +140,16 @@ class Limits:
     def has_room(self, payer: Payer, new: int) -> bool:
         """Return whether ``payer`` may have another session, beside those that the sources have
         told of and ``new`` ones."""
-        if self._held(payer) + new < self.sessions:
+        if self._held[payer] + new < self.sessions:
             return True
         self.over.add(payer)
         return False
 
     def count(self, source: object, sessions: Counter[Payer]) -> None:
         """Take note of how many ``sessions`` of each user ``source`` has."""
-        self._sessions[source] = sessions
+        if self._sessions.get(source) != sessions:
+            self._sessions[source] = sessions
+            self._held = sum(self._sessions.values(), Counter())
 
     def spend_on(self, payer: Payer | None) -> None:
         """Take note that processor time is from now on spent on what is ``payer``'s, and how much
@@ -159,7 +158,6 @@ class Limits:
         if self.spends_on is not None and not self._is_first:
             took, payer_before = now - self._since, self.spends_on
             self._spent[payer_before] = self._spent.get(payer_before, 0.0) + took
-            self._parts[payer_before] = self._parts.get(payer_before, 0.0) + took
         self.spends_on, self._since = payer, now
         if payer is not None:
             left = self._most(payer) - self._spent.get(payer, 0.0)
@@ -180,6 +178,8 @@ class Limits:
     def spending(self, payer: Payer) -> Iterator[None]:
         """Do what is ``payer``'s, maybe within what is another's, who pays again after it. Raises
         :class:`fastx_list.agent.door.Unanswered` if there is no time left for it in this look."""
+        if self.has_spent_all(payer):
+            raise Unanswered(f"what is {payer}'s")
         before = self.spends_on
         self.spend_on(payer)
         try:
@@ -216,7 +216,4 @@ class Limits:
         self._waited[payer] = now
 
     def _most(self, payer: Payer) -> float:
-        return LOGIN_SECONDS + SESSION_SECONDS * self._held(payer)
-
-    def _held(self, payer: Payer) -> int:
-        return sum(each[payer] for each in self._sessions.values())
+        return LOGIN_SECONDS + SESSION_SECONDS * self._held[payer]

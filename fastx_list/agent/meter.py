@@ -19,7 +19,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from fastx_list.agent.accounts import Account
-from fastx_list.agent.door import Unanswered, ask
+from fastx_list.agent.door import Unanswered, ask, work
 from fastx_list.agent.process import Process, by_age
 from fastx_list.agent.steady import steady
 from fastx_list.agent.usage import Usage, read_slice
@@ -65,7 +65,7 @@ class Meter:
 
     def of(self, process: Process, display: int | None) -> Used | None:
         """Return what the session uses that ``process`` serves on ``display``; ``None`` if it has
-        not been measured yet. It is measured for as long as it is asked for at every look."""
+        not been measured yet. Once asked for it is measured for as long as ``process`` runs."""
         user = self._users.get(process.uid)
         if user is None:
             user = self._users[process.uid] = _User(process.uid)
@@ -77,23 +77,28 @@ class Meter:
         return user.told.get(identity)
 
     def go_on(self, machine: Machine) -> None:
-        """Measure what there is time for in this look."""
-        self._users = {uid: user for uid, user in self._users.items() if user.asked}
+        """Measure what there is time for in this look: nothing if it is made sooner for somebody,
+        who is not to wait for it."""
+        if machine.made_for:
+            return
         for user in self._users.values():
+            # Of who had no time in this look, or no part in one, not all were asked for
+            user.asked |= _running(user.sessions, user.asked.keys(), machine.processes)
             user.sessions, user.asked = user.asked, {}
-        now, began = time.monotonic(), time.thread_time()
+        self._users = {uid: user for uid, user in self._users.items() if user.sessions}
+        now, began = time.monotonic(), work()
         left = min(self._account.balance(now), LOOK_SECONDS)
         self._late = now + ASKING_SECONDS
         waiting = [user for user in self._users.values() if user.due <= now]
         waiting.sort(key=lambda user: user.due)
         while waiting:
             waiting = [user for user in waiting if self._goes_on(user, machine, began + left)]
-        self._account.spend(time.thread_time() - began, now)
+        self._account.spend(work() - began, now)
 
     def _goes_on(self, user: _User, machine: Machine, until: float) -> bool:
-        """Read a few more of a user's processes, unless it is late, or ``until`` by this thread's
-        processor time; return whether there are more that can be read in this look."""
-        if time.thread_time() >= until or time.monotonic() >= self._late:
+        """Read a few more of a user's processes, unless it is late, or ``until`` by the clock of
+        our processor time; return whether there are more that can be read in this look."""
+        if work() >= until or time.monotonic() >= self._late:
             return False
         try:
             if not user.goes_on(machine.listing):
@@ -176,6 +181,19 @@ class _Round(NamedTuple):
     at: float  # when it ended, by the monotonic clock
     read: Mapping[int, Usage]  # by pid
     identities: Set[str]  # of the sessions that were measured
+
+
+def _running(
+    sessions: Mapping[str, Metered], others: Set[str], processes: Mapping[int, Process]
+) -> dict[str, Metered]:
+    """Return those of ``sessions`` that are none of the ``others`` and whose processes run."""
+    return {
+        identity: each
+        for identity, each in sessions.items()
+        if identity not in others
+        and (process := processes.get(each.process.pid)) is not None
+        and process.stat.start == each.process.stat.start
+    }
 
 
 def _of(uid: int, queue: list[Process]) -> Iterator[Process]:

@@ -144,6 +144,24 @@ def test_who_takes_all_their_time_in_look_after_look_gets_less(
         pass
 
 
+def test_who_has_yet_to_make_up_for_earlier_looks_has_no_part_in_one_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    for clock in ("thread_time", "perf_counter"):
+        monkeypatch.setattr(time, clock, lambda: now)
+    limits = Limits()
+    limits.begin(is_first=False)
+    with limits.spending(5):
+        now += 3 * LOGIN_SECONDS
+    limits.begin(is_first=False)  # in which there is no time for them
+    for made_for in ({6}, {7}):
+        limits.begin(is_first=False, made_for=made_for)
+        assert limits.left_out == {5}
+    limits.begin(is_first=False, made_for={5, 6})
+    assert not limits.left_out
+
+
 def test_who_is_asked_through_the_door_pays_for_the_work_of_that() -> None:
     def work() -> None:
         end = time.thread_time() + 2 * LOGIN_SECONDS

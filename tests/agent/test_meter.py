@@ -16,7 +16,16 @@ from fastx_list.agent import meter as meter_module
 from fastx_list.agent import usage as usage_module
 from fastx_list.agent.door import Door, Unanswered
 from fastx_list.agent.machine import Machine
-from fastx_list.agent.meter import ASKING_SECONDS, Meter, Metered, Used, _spent, owners
+from fastx_list.agent.meter import (
+    ASKING_SECONDS,
+    LOOK_SECONDS,
+    MOST_SECONDS,
+    Meter,
+    Metered,
+    Used,
+    _spent,
+    owners,
+)
 from fastx_list.agent.process import Process
 from fastx_list.agent.steady import steady
 from fastx_list.agent.usage import SLICE_SECONDS, Usage
@@ -110,6 +119,10 @@ def test_what_differs_by_less_than_a_tenth_stays(
 # Real processes
 
 
+def machine_of(listing: object) -> Any:
+    return SimpleNamespace(listing=listing, made_for=frozenset(), processes={})
+
+
 def measured(meter: Meter, machine: Machine, server: Process) -> Used | None:
     machine.listing.look()
     meter.of(server, None)
@@ -164,7 +177,7 @@ def test_who_has_very_many_processes_makes_no_look_longer_and_is_measured(
     waiting_now: list[Any] = [[]]
     monkeypatch.setattr(meter_module, "ask", ask)
     monkeypatch.setattr(meter_module, "read_slice", read_slice)
-    machine, meter = cast(Any, SimpleNamespace(listing=Listing())), Meter()
+    machine, meter = machine_of(Listing()), Meter()
     servers = [SimpleNamespace(pid=100, uid=1, identity="a"), SimpleNamespace(pid=50, uid=2)]
     servers[1].identity = "b"
     told: list[Any] = [None, None]
@@ -191,12 +204,12 @@ def test_however_many_users_there_are_a_look_ends_soon_and_all_have_their_turn(
         return [usage(uid, memory=7)]
 
     monkeypatch.setattr(meter_module, "ask", ask)
-    clock = SimpleNamespace(monotonic=lambda: now[0], thread_time=lambda: 0.0)
-    monkeypatch.setattr(meter_module, "time", clock)
+    monkeypatch.setattr(meter_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(meter_module, "work", lambda: 0.0)
     processes = {uid: [SimpleNamespace(pid=uid, uid=uid, identity=uid)] for uid in range(1, 301)}
     by_user = SimpleNamespace(of=processes.__getitem__)
     listing = SimpleNamespace(by_user=by_user, by_parent=SimpleNamespace(of=lambda pid: []))
-    machine, meter = cast(Any, SimpleNamespace(listing=listing)), Meter()
+    machine, meter = machine_of(listing), Meter()
     while len(asked) < len(processes):
         began = now[0]
         for [each] in processes.values():
@@ -204,6 +217,53 @@ def test_however_many_users_there_are_a_look_ends_soon_and_all_have_their_turn(
         meter.go_on(machine)
         assert 0 < now[0] - began <= ASKING_SECONDS + SLICE_SECONDS
     assert len({*asked}) == len(asked)
+
+
+def test_what_another_thread_asks_counts_as_the_time_of_the_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with the processes of who has very many: to add up the memory of each takes the kernel
+    long, and that is done by the door's thread."""
+    asked, spent = 0, 0.0
+
+    def read_slice(processes: Any, before: object, number: int) -> list[None]:
+        nonlocal asked, spent
+        began, asked = time.thread_time(), asked + 1
+        while (took := time.thread_time() - began) < SLICE_SECONDS:
+            pass
+        spent += took
+        return [None for _, _ in zip(processes, range(1), strict=False)]
+
+    monkeypatch.setattr(meter_module, "read_slice", read_slice)
+    many = [SimpleNamespace(pid=pid, uid=1, identity=pid) for pid in range(100)]
+    by_user = SimpleNamespace(of=lambda uid: many)
+    listing = SimpleNamespace(by_user=by_user, by_parent=SimpleNamespace(of=lambda pid: []))
+    machine, meter = machine_of(listing), Meter()
+    meter.of(cast(Process, many[0]), None)
+    meter.go_on(machine)
+    assert 0 < asked <= LOOK_SECONDS / SLICE_SECONDS + 1
+    assert meter._account.left <= MOST_SECONDS - spent
+
+
+def test_a_look_that_is_made_for_some_measures_nothing_and_forgets_nobody(
+    processes: Processes,
+) -> None:
+    sleep = processes.start(["sleep", "600"], "sleep")
+    machine, meter = Machine(), Meter(round_seconds=0)
+    machine.listing.look()
+    server = machine.processes[sleep.pid]
+    first = wait_for("its memory", lambda: measured(meter, machine, server))
+    number = meter._users[0].number
+    machine.made_for = {1}
+    meter.go_on(machine)
+    assert meter._users[0].number == number
+    # Nor does one in which there is no time for a session
+    machine.made_for = frozenset()
+    meter.go_on(machine)
+    meter.go_on(machine)
+    assert meter._users[0].number > number
+    told = meter.of(server, None)
+    assert told is not None and told.memory == first.memory
 
 
 def test_processes_that_cannot_be_asked_now_are_asked_at_the_next_look(

@@ -140,13 +140,24 @@ def test_a_short_lease_is_renewed_four_times_while_it_lasts(pace: Callable[..., 
     assert short.beats == [0, 0.5, 1, 1.5, 2]
 
 
-def test_what_happens_is_looked_at_at_once_and_the_next_look_is_an_interval_later(
+def test_what_happens_is_looked_at_at_once_and_puts_off_no_look_for_everybody(
     pace: Callable[..., Pace],
 ) -> None:
     told = pace(scan_interval=1.0)
     told.run(4.5, happens_at=[0.5, 2.75])
-    assert told.looks == pytest.approx([0, 0.5, 1.5, 2.5, 2.75, 3.75], abs=ASK_SECONDS)
+    assert told.looks == pytest.approx([0, 0.5, 1, 2, 2.75, 3, 4], abs=ASK_SECONDS)
     assert max(told.waits) <= ASK_SECONDS
+
+
+def test_what_happens_does_not_wait_for_what_is_looked_for_at_each_interval(
+    pace: Callable[..., Pace],
+) -> None:
+    """Which may be very much, of somebody who has nothing to do with it."""
+    told = pace(scan_interval=1.0)
+    told.run(1.5, happens_at=[0.5, 0.97, 1.2])
+    assert told.looks == pytest.approx([0, 0.5, 1, 1, 1.2], abs=ASK_SECONDS)
+    somebody = frozenset({5})
+    assert told.made_for == [frozenset(), somebody, somebody, frozenset(), somebody]
 
 
 def test_without_any_event_it_looks_at_each_interval(pace: Callable[..., Pace]) -> None:
