@@ -17,7 +17,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Container, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ class Claims:
     expires: int
     jti: str | None
     admin: bool
+    # How often our secret had been replaced when it was verified with that; None with another key
+    secret: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ class Tokens:
             raise AuthError("token: it is not valid yet", is_guess=False) from None
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             raise AuthError("token: it is not a well-formed JSON Web Token") from None
-        return _claims(payload)
+        return _claims(payload, self.replaced if key is self._secret else None)
 
 
 def check(settings: Settings) -> None:
@@ -246,7 +248,7 @@ def fingerprint(settings: Settings) -> str | None:
         return None
 
 
-def _claims(payload: Mapping[str, Any]) -> Claims:
+def _claims(payload: Mapping[str, Any], secret: int | None) -> Claims:
     """Return the claims of a token whose signature is good."""
     login, expires, jti = payload["sub"], payload["exp"], payload.get("jti")
     if not _is_text(login):
@@ -259,7 +261,7 @@ def _claims(payload: Mapping[str, Any]) -> Claims:
         raise AuthError('token: its "exp" claim takes a number of seconds', is_guess=False)
     if jti is not None and not _is_text(jti):
         raise AuthError('token: its "jti" claim takes text', is_guess=False)
-    return Claims(login, int(expires), jti, payload.get("admin") is True)
+    return Claims(login, int(expires), jti, payload.get("admin") is True, secret)
 
 
 def _is_text(value: object) -> bool:

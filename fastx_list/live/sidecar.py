@@ -74,8 +74,6 @@ class Live:
         self._news = Event()
         # Held by whichever connection of a login is sent a snapshot that takes long
         self._snapshots: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
-        # How often the secret of the tokens was replaced by when all were told to connect again
-        self._replaced = service.tokens.replaced
         # Whether a change may not have come to those it is for
         self._may_have_missed = False
         # Of those who want bookmarks: the last one, and when the next one is due
@@ -251,9 +249,6 @@ class Live:
         settings, tokens = self._service.settings, self._service.tokens
         gevent.sleep(TEND_SECONDS)
         tokens.refresh()
-        if tokens.replaced != self._replaced:
-            self._replaced = tokens.replaced
-            self._close_each("the secret was replaced; connect again")
         revoked = self._replica.revoked
         now, wall = self.patience.now(), time.time()
         spare = spare_frames(self.patience.unseen())
@@ -262,6 +257,8 @@ class Live:
                 connection.close(CloseCode.TOKEN_ENDED, "the token has been revoked")
             elif connection.claims.expires <= wall:
                 connection.close(CloseCode.TOKEN_ENDED, "the token has expired")
+            elif connection.claims.secret not in (None, tokens.replaced):
+                connection.close(CloseCode.GOING_AWAY, "the secret was replaced; connect again")
             if connection.tend(now, settings.ping_interval, settings.slow_client_timeout, spare):
                 counters.add("slowClientsDropped")
                 login = printable(connection.claims.login)
