@@ -13,7 +13,7 @@ from webargs.flaskparser import FlaskParser
 from fastx_list.api.request import ApiRequest, json_object, pairs_of
 from fastx_list.errors import ValidationError
 from fastx_list.model.query import Query, QuerySchema, describe
-from fastx_list.model.spelling import asked_for, meaning
+from fastx_list.model.spelling import asked_for
 
 MAX_KEPT_QUESTION = 512  # characters; what is asked again and again is shorter
 _NO_QUESTION = Query()
@@ -83,33 +83,21 @@ def parse_query_string(query_string: bytes) -> Query:
     if not query_string:
         return _NO_QUESTION
     try:
-        # Without the others, so that a cache-buster costs little
-        asked = tuple(
-            pair
-            for pair in pairs_of(query_string)
-            if pair[0] in _NAMES or meaning(pair[0], _NAMES) is not None
-        )
-        short = (
-            len(query_string) <= MAX_KEPT_QUESTION
-            or sum(len(name) + len(value) for name, value in asked) <= MAX_KEPT_QUESTION
-        )
-        return _parse_kept(asked) if short else _load(asked_for(asked, _NAMES))
+        asked = asked_for(pairs_of(query_string), _NAMES)
+        return _query_of(asked) if len(query_string) <= MAX_KEPT_QUESTION else _load(asked)
     except SchemaError as error:
         raise ValidationError(describe(error)) from None
 
 
-@lru_cache(maxsize=1024)
-def _parse_kept(pairs: tuple[tuple[str, str], ...]) -> Query:
-    # A portal asks the same question again and again; a question is a pure function of its text.
-    # Of a new one most values were asked before, and the schema takes longer than all the rest.
-    asked = asked_for(pairs, _NAMES)
-    filters = tuple(asked.pop("filter", ()))
+def _query_of(asked: dict[str, Any]) -> Query:
+    # Of a new question most values were asked before, and the schema takes longer than all the rest
     try:
-        values = {name: _value(name, text) for name, text in asked.items()}
-        if filters:
-            values["filter"] = _filters(filters)
+        values = {
+            name: _filters(tuple(said)) if name == "filter" else _value(name, said)
+            for name, said in asked.items()
+        }
     except SchemaError:
-        return _load(asked | ({"filter": [*filters]} if filters else {}))  # which names all faults
+        return _load(asked)  # which names all faults
     query: Query = _schema.make_query(values)
     return query
 

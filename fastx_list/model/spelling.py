@@ -37,7 +37,7 @@ def asked_for(said: Iterable[tuple[str, Any]], known: frozenset[str]) -> dict[st
         meant = meaning(name, known)
         if meant is None or value is None:
             continue
-        if isinstance(value, str) and _NO_TEXT.search(value):
+        if isinstance(value, str) and not value.isascii() and _NO_TEXT.search(value):
             raise ValidationError({meant: ["takes text in UTF-8"]})
         if meant == "filter":
             asked.setdefault(meant, []).extend(value if isinstance(value, list) else [value])

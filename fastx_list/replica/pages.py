@@ -9,7 +9,7 @@ import hashlib
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
-from fastx_list.model.query import Query
+from fastx_list.model.query import Asked, Query
 from fastx_list.replica.topics import Everything, Topic
 from fastx_list.replica.view import View
 
@@ -17,7 +17,7 @@ from fastx_list.replica.view import View
 MAX_PAGES_BYTES = 64 * 2**20
 MAX_PAGES = 10_000
 MAX_PAGES_BYTES_OF_LOGIN = 16 * 2**20
-MAX_PAGES_OF_LOGIN = 1000
+MAX_PAGES_OF_LOGIN = 64  # more would crowd out of the processor's cache what all requests need
 # Of what was sorted and filtered to make them
 MAX_SORTED_BYTES = 128 * 2**20
 MAX_SORTED_BYTES_OF_LOGIN = 32 * 2**20
@@ -43,9 +43,9 @@ class _Share:
     """What is kept of one topic."""
 
     def __init__(self) -> None:
-        # The one whose page was made longest ago first
-        self.queries: OrderedDict[Query, None] = OrderedDict()
-        # The sizes of the pages
+        # By question; the one that was made longest ago first
+        self.pages: OrderedDict[Asked, _KeptPage] = OrderedDict()
+        # The sizes of them all
         self.size = 0
 
 
@@ -53,12 +53,11 @@ class Pages:
     """The pages asked for last."""
 
     def __init__(self) -> None:
-        # The one that was made longest ago first
-        self._kept: OrderedDict[tuple[Topic, Query], _KeptPage] = OrderedDict()
-        # The sizes of them all
+        # By topic, none of them empty; the one that had no new page for the longest first
+        self._shares: OrderedDict[Topic, _Share] = OrderedDict()
+        # How many pages they are, and the sizes of them all
+        self._count = 0
         self._bytes = 0
-        # Whose they are; no topic stands here without any
-        self._shares: dict[Topic, _Share] = {}
         # The views that were sorted or filtered, with how much of that they keep; the one that was
         # asked last at the end
         self._sorted: OrderedDict[View[Any], int] = OrderedDict()
@@ -69,12 +68,13 @@ class Pages:
 
     def page(self, topic: Topic, view: View[Any], query: Query) -> Page:
         """Return the answer to ``query`` over ``view``, which holds all of ``topic``."""
-        kept = self._kept.get((topic, query))
+        share, asked = self._shares.get(topic), query.asked
+        kept = None if share is None else share.pages.get(asked)
         if kept is not None and kept.topic_version == view.version:
             return kept.page
         filtered = view.narrow(query.filters)
-        if kept is not None and kept.version == filtered.version:
-            self._kept[topic, query] = kept._replace(topic_version=view.version)
+        if share is not None and kept is not None and kept.version == filtered.version:
+            share.pages[asked] = kept._replace(topic_version=view.version)
             return kept.page
         entries, total = filtered.page(query), len(filtered.entries)
         body = b"[" + b",".join([entry.text for entry in entries]) + b"]"
@@ -82,9 +82,7 @@ class Pages:
         etag = hashlib.blake2b(digests + b"%d" % total, digest_size=12).hexdigest()
         page = Page(body, total, etag)
         size = len(body) + query.size
-        if kept is not None:
-            self._drop(topic, query)
-        self._keep(topic, query, _KeptPage(page, filtered.version, view.version, size))
+        self._keep(topic, asked, _KeptPage(page, filtered.version, view.version, size))
         now = view.version, view.sorts, filtered.version, filtered.sorts
         if now != self._last:  # else it keeps what it kept
             self._bound(topic, view)
@@ -95,34 +93,35 @@ class Pages:
         """Let go of ``view``, which is nobody's any more."""
         self._sorted_bytes -= self._sorted.pop(view, 0)
 
-    def _keep(self, topic: Topic, query: Query, new: _KeptPage) -> None:
-        self._kept[topic, query] = new
-        self._bytes += new.size
+    def _keep(self, topic: Topic, asked: Asked, new: _KeptPage) -> None:
         share = self._shares.get(topic)
         if share is None:
             share = self._shares[topic] = _Share()
-        share.queries[query] = None
-        share.size += new.size
+        else:
+            self._shares.move_to_end(topic)
+            before = share.pages.pop(asked, None)
+            if before is not None:
+                self._count_page(share, -1, -before.size)
+        share.pages[asked] = new
+        self._count_page(share, 1, new.size)
         while (
             not isinstance(topic, Everything)
-            and len(share.queries) > 1
-            and (share.size > MAX_PAGES_BYTES_OF_LOGIN or len(share.queries) > MAX_PAGES_OF_LOGIN)
+            and len(share.pages) > 1
+            and (share.size > MAX_PAGES_BYTES_OF_LOGIN or len(share.pages) > MAX_PAGES_OF_LOGIN)
         ):
-            self._drop(topic, next(iter(share.queries)))
-        while len(self._kept) > 1 and (
-            self._bytes > MAX_PAGES_BYTES or len(self._kept) > MAX_PAGES
-        ):
-            self._drop(*next(iter(self._kept)))
+            self._drop_oldest(topic, share)
+        while self._count > 1 and (self._bytes > MAX_PAGES_BYTES or self._count > MAX_PAGES):
+            self._drop_oldest(*next(iter(self._shares.items())))
 
-    def _drop(self, topic: Topic, query: Query) -> None:
-        dropped = self._kept.pop((topic, query), None)
-        if dropped is None:
-            return
-        self._bytes -= dropped.size
-        share = self._shares[topic]
-        share.size -= dropped.size
-        del share.queries[query]
-        if not share.queries:
+    def _count_page(self, share: _Share, number: int, size: int) -> None:
+        self._count += number
+        self._bytes += size
+        share.size += size
+
+    def _drop_oldest(self, topic: Topic, share: _Share) -> None:
+        _, dropped = share.pages.popitem(last=False)
+        self._count_page(share, -1, -dropped.size)
+        if not share.pages:
             del self._shares[topic]
 
     def _bound(self, topic: Topic, view: View[Any]) -> None:

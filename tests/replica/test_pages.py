@@ -206,8 +206,8 @@ def test_pages_kept_do_not_grow_without_end(
         for limit in range(8):
             replica.page("alice", Query(limit=limit))
             made += 1
-        pages = list(replica._pages._kept.values())
-        assert len(pages) <= 20
+        pages = [page for share in replica._pages._shares.values() for page in share.pages.values()]
+        assert len(pages) == replica._pages._count <= 20
         assert sum(len(kept.page.body) for kept in pages) <= 50_000
         assert replica._pages._bytes == sum(kept.size for kept in pages) <= 50_000
     assert made == 240
@@ -221,7 +221,7 @@ def test_long_questions_count_as_much_as_long_answers(
     for number in range(50):
         values = frozenset(f"{number}-{value}" for value in range(1000))
         assert replica.page("nobody", Query(filters=(Filter("command", values),))).body == b"[]"
-    assert len(replica._pages._kept) < 10
+    assert replica._pages._count < 10
 
 
 def test_many_filters_in_turn_are_answered_from_memory(
@@ -293,7 +293,7 @@ def test_the_pages_of_one_login_leave_those_of_others(
         replica.page("mallory", Query(limit=limit))
         replica.page("eve", Query(limit=limit))
     assert all(replica.page("alice", Query(limit=each)) is pages[each] for each in range(5))
-    assert len(replica._pages._shares["mallory"].queries) == 10
+    assert len(replica._pages._shares["mallory"].pages) == 10
     assert replica._pages._shares["eve"].size <= 20_000
     assert replica._pages._bytes == sum(each.size for each in replica._pages._shares.values())
 
