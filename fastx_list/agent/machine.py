@@ -130,13 +130,14 @@ class Machine:
         self.kinds_before, self.kinds = self.kinds, {}
         self.unanswered, self.unread, self.problems = set(), set(), {}
         self.late = set()
-        self.listing.look(self.users_of_new_servers)
+        self.listing.look(self.users_of_new_servers, self.limits.left_out)
         self.last_look = time.time()
 
     def doubt_tables(self) -> None:
-        """Read the tables of connections anew in the next look, though their signs be the same."""
-        for heard in self._heard.values():
-            heard.tcp = None
+        """Read our network's connections, of which something was told, anew in the next look,
+        though their sign be the same."""
+        if self._network in self._heard:
+            self._heard[self._network].tcp = None
 
     def still_runs(self, process: Process) -> bool:
         """Whether ``process`` is still the one it was, and no zombie."""

@@ -83,14 +83,15 @@ class Processes:
         self._turns: list[set[int]] = [set() for _ in range(TURNS)]
         self._turn, self._turned = 0, 0.0
 
-    def look(self, doubted: Set[int] = frozenset()) -> None:
-        """Bring it up to date; of the ``doubted`` users also what old processes run. Raises
-        ``OSError``, and :class:`fastx_list.agent.door.Unanswered` if processes cannot be looked at
-        now; then all is as it was."""
+    def look(self, doubted: Set[int] = frozenset(), left_out: Set[Payer] = frozenset()) -> None:
+        """Bring it up to date; of the ``doubted`` users also what old processes run, and of those
+        who are ``left_out`` not what young ones do. Raises ``OSError``, and
+        :class:`fastx_list.agent.door.Unanswered` if processes cannot be looked at now; then all is
+        as it was."""
         turn = self._whose_turn_it_is()
         told = self._pids.look(is_doubted=bool(turn and not self._turn))
         asked = {*told.new, *told.missing, *turn}
-        asked |= self._still_young(asked)
+        asked |= self._still_young(asked, left_out)
         for uid in doubted:
             asked |= {each.pid for each in self.by_user.of(uid)[-MAX_YOUNG:]}
         self.take({pid: self._look_at(pid) for pid in asked})
@@ -138,7 +139,7 @@ class Processes:
         self._turn, self._turned = (self._turn + 1) % TURNS, now
         return self._turns[self._turn]
 
-    def _still_young(self, asked: Set[int]) -> set[int]:
+    def _still_young(self, asked: Set[int], left_out: Set[Payer]) -> set[int]:
         """Return the pids, beside ``asked``, of those that may be about to become another program:
         of each user no more than there is time for."""
         since, numbers, young = young_since(), Counter[Payer](), set[int]()
@@ -146,7 +147,7 @@ class Processes:
             process = self.by_pid.get(pid)
             if process is None or process.stat.start <= since:
                 continue
-            if numbers[process.payer] < MAX_YOUNG:
+            if numbers[process.payer] < MAX_YOUNG and process.payer not in left_out:
                 numbers[process.payer] += 1
                 young.add(pid)
         return young

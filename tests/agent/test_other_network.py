@@ -11,6 +11,7 @@ import pytest
 
 from fastx_list.agent import sockets
 from fastx_list.agent.diag_messages import DiagError
+from fastx_list.agent.machine import Machine
 from fastx_list.agent.sockets import Sockets
 from tests.support import Processes, needs_root, program, wait_for
 
@@ -49,3 +50,29 @@ def test_the_kernel_tells_of_another_namespace_and_we_stay_in_ours(
     assert Path("/proc/thread-self/ns/net").readlink() == ours
     assert "\0fastx-list/inside" not in Sockets().listening_paths()
     assert Sockets(2**22 + 1).unix_clients("/tmp/x") is None  # there is no such process
+
+
+def test_what_is_told_of_our_network_makes_for_no_look_at_another_ones_connections(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To read them takes long, and one login may have very many networks."""
+    needs_root()
+    unshare = program("unshare", "util-linux")
+    if subprocess.run([unshare, "--net", "true"], capture_output=True).returncode:
+        pytest.skip("namespaces may not be made here")
+    inside = processes.start([unshare, "--net", "/usr/bin/python3", "-c", LISTENS], "inside")
+    wait_for("its socket", lambda: "ready" in processes.log("inside"))
+    machine = Machine()
+
+    def look() -> list[object]:
+        machine.look()
+        theirs = machine.sockets(machine.processes[inside.pid])
+        return [machine.own_network._tcp, theirs._tcp]
+
+    monkeypatch.setattr(sockets, "HOLDS_SECONDS", 60.0)
+    _, known = look()
+    machine.doubt_tables()
+    ours, again = look()
+    assert again is known
+    machine.doubt_tables()
+    assert look()[0] is not ours

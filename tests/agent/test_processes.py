@@ -94,6 +94,19 @@ def test_of_who_has_begun_to_wait_at_a_socket_old_processes_are_looked_at_at_onc
     assert len(processes.by_name.of("Xvnc")) == 58
 
 
+def test_what_is_young_is_not_looked_at_again_for_others(proc: Callable[..., Proc]) -> None:
+    made, processes = proc(p19="sh"), Processes()
+    now = round(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS)
+    made.stats[19] = Stat("sh", "S", 1, now)
+    processes.look()
+    made.stats[19] = Stat("Xvnc", "S", 1, now)
+    for _ in range(TURNS // 2):  # before it is its turn
+        processes.look(left_out={7})
+    assert not processes.by_name.of("Xvnc")
+    processes.look()
+    assert pids(processes.by_name.of("Xvnc")) == [19]
+
+
 def test_a_look_asks_only_for_what_is_new_or_young_and_whose_turn_it_is(
     proc: Callable[..., Proc],
 ) -> None:
