@@ -61,17 +61,20 @@ def create_live_app(environ: Mapping[str, str] | None = None) -> Flask:
     from fastx_list.live import handshake, sidecar
     from fastx_list.live.frames import FramedEntry
     from fastx_list.live.server import check_worker
+    from fastx_list.live.short_cut import short_cut
 
     check_worker()
     tells = {"connections": "webSockets", "slowClientsDropped": "slowClientsDropped"}
     app, service, replica = _create("live", environ, FramedEntry, sidecar.in_a_thread, tells)
-    app.extensions[sidecar.EXTENSION] = sidecar.Live(service, replica)
+    live = app.extensions[sidecar.EXTENSION] = sidecar.Live(service, replica)
     for error in (WebsocketMismatch, NotFound, MethodNotAllowed):
         app.register_error_handler(error, elsewhere.is_list)
     for module in (handshake, health, metrics):
         app.register_blueprint(module.blueprint)
     count_requests(app)
-    app.wsgi_app = behind_proxies(app.wsgi_app, service.settings.trusted_proxies)  # type: ignore[method-assign, assignment]
+    # The short cut last, as who has passed a handshake on says what its host is
+    usual = short_cut(app.wsgi_app, service, live)
+    app.wsgi_app = behind_proxies(usual, service.settings.trusted_proxies)  # type: ignore[method-assign, assignment]
     return app
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Collection
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 from urllib.parse import urlsplit
 
 import flask_sock
@@ -16,15 +16,14 @@ from flask import Blueprint, Request, current_app, g
 from flask.globals import request_ctx
 from gevent.monkey import is_module_patched
 from greenlet import GreenletExit
-from werkzeug.datastructures import Headers
+from marshmallow import ValidationError as SchemaError
 from wsproto.utilities import generate_accept_token
 
 from fastx_list.api.addresses import IN_PATH, LISTINGS, Listing
 from fastx_list.api.authentication import authenticate
 from fastx_list.api.counters import count
-from fastx_list.api.parameters import parser
 from fastx_list.api.protocol import WEBSOCKET_VERSION
-from fastx_list.api.services import services
+from fastx_list.api.services import Services, services
 from fastx_list.errors import (
     Forbidden,
     TooManyRequests,
@@ -37,7 +36,8 @@ from fastx_list.live.deflate import Deflate, agree
 from fastx_list.live.server import NEEDS_GEVENT
 from fastx_list.live.sidecar import EXTENSION, Live
 from fastx_list.live.start import Asked
-from fastx_list.model.query import LiveQuerySchema
+from fastx_list.model.query import LiveQuerySchema, describe
+from fastx_list.model.spelling import asked_for
 from fastx_list.replica.topics import Topic
 from fastx_list.tokens import Claims
 
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("live", __name__)
 _schema = LiveQuerySchema()
-_ASKS_NOTHING = _schema.load({})
+_NAMES = frozenset(_schema.fields)
+_ASKS_NOTHING: Mapping[str, Any] = _schema.load({})
 _SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: "
@@ -65,7 +66,7 @@ class _Socket:
 flask_sock.Server = _Socket  # which its routes make for each request
 
 
-class _Admitted(NamedTuple):
+class Admitted(NamedTuple):
     """What is known of a request that becomes a WebSocket."""
 
     claims: Claims
@@ -90,16 +91,47 @@ def admit() -> None:
         raise Unavailable(NEEDS_GEVENT)
     live.start()
     request = request_ctx.request  # in itself, as each use of Flask's proxy looks it up once more
-    headers = request.headers
-    _check_handshake(headers)
-    _check_origin(request, service.settings.allowed_origins)
+    check(request.environ, service.settings.allowed_origins)
     live.await_first_read()
     service.refresh()
     listing = _listing(request)
     claims = authenticate(service, (request.view_args or {}).get("token"), listing.admin)
-    asked = _ASKS_NOTHING
-    if request.args.keys() - {"token"}:
-        asked = parser.parse(_schema, request, location="anywhere")
+    pairs = request.args.items(multi=True)
+    g.admitted = decide(service, live, request.environ, listing, claims, list(pairs))
+
+
+def check(environ: WSGIEnvironment, allowed: Collection[str]) -> None:
+    """Raise what is wrong with a handshake, or with the page that it comes from, whoever asks."""
+    if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != WEBSOCKET_VERSION:
+        raise UpgradeRequired(f"Sec-WebSocket-Version: takes {WEBSOCKET_VERSION}")
+    try:
+        key = base64.b64decode(environ.get("HTTP_SEC_WEBSOCKET_KEY", ""), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 16:  # RFC 6455 section 4.2.1
+        raise ValidationError("Sec-WebSocket-Key: takes 16 bytes in base64")
+    # Pages of other hosts are refused: section 10.2. What is no browser sends no Origin
+    origin = environ.get("HTTP_ORIGIN")
+    if origin is not None and origin not in allowed:
+        host = _host_name(origin)
+        if host is None or host != _host_name(f"//{_host(environ)}"):
+            raise Forbidden(
+                "Origin: pages of this origin may not connect; FASTX_LIST_ALLOWED_ORIGINS can"
+                " allow it"
+            )
+
+
+def decide(
+    service: Services,
+    live: Live,
+    environ: WSGIEnvironment,
+    listing: Listing,
+    claims: Claims,
+    pairs: Iterable[tuple[str, str]],
+) -> Admitted:
+    """Return what becomes of a handshake for ``listing``, if who has these ``claims`` may have one
+    more; ``pairs`` are those of its query string."""
+    asked = _asked(tuple(pair for pair in pairs if pair[0] != "token"))
     cap = service.settings.max_subscribers_per_login
     if live.of_login(claims.login) >= cap:
         raise TooManyRequests(f"your login has {cap} connections already; close one first")
@@ -107,21 +139,38 @@ def admit() -> None:
         raise Unavailable(
             "this sidecar has as many connections as it may have open files; try again soon"
         )
-    g.admitted = _Admitted(
+    return Admitted(
         claims,
         asked["filter"],
         listing.topic(claims),
         Asked(asked["snapshot"], asked["since"], asked["bookmarks"]),
-        agree(headers.get("Sec-WebSocket-Extensions", "")),
+        agree(environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "")),
     )
+
+
+def _asked(pairs: Sequence[tuple[str, str]]) -> Mapping[str, Any]:
+    if not pairs:
+        return _ASKS_NOTHING
+    try:
+        return cast("dict[str, Any]", _schema.load(asked_for(pairs, _NAMES)))
+    except SchemaError as error:
+        raise ValidationError(describe(error)) from None
 
 
 def follow(ws: _Socket, token: str | None = None) -> None:
     """Give the socket to the sidecar. The request ends here with all that it took: a connection
     needs none of it. :func:`admit` has looked at the ``token`` of the path."""
-    request, admitted = request_ctx.request, g.admitted
+    request = request_ctx.request
     count(request, 101)
-    live_of_app().serve(ws.sock.detach(), _answer(request, admitted.deflate), *admitted)
+    take_over(live_of_app(), ws.sock, request.environ, g.admitted)
+
+
+def take_over(live: Live, sock: Any, environ: WSGIEnvironment, admitted: Admitted) -> NoReturn:
+    """Answer the handshake on gunicorn's ``sock``, and leave it to the sidecar."""
+    answer = _SWITCHING + generate_accept_token(environ["HTTP_SEC_WEBSOCKET_KEY"].encode())
+    if admitted.deflate is not None:
+        answer += b"\r\nSec-WebSocket-Extensions: " + admitted.deflate.answer.encode()
+    live.serve(sock.hand_over(), answer + b"\r\n\r\n", *admitted)
     raise GreenletExit  # there is nothing more to answer
 
 
@@ -136,35 +185,9 @@ def _listing(request: Request) -> Listing:
     return LISTINGS[request.url_rule.rule.removesuffix(IN_PATH)]
 
 
-def _answer(request: Request, deflate: Deflate | None) -> bytes:
-    """Return the answer that accepts the handshake (RFC 6455 section 4.2.2)."""
-    answer = _SWITCHING + generate_accept_token(request.headers["Sec-WebSocket-Key"].encode())
-    if deflate is not None:
-        answer += b"\r\nSec-WebSocket-Extensions: " + deflate.answer.encode()
-    return answer + b"\r\n\r\n"
-
-
-def _check_handshake(headers: Headers) -> None:
-    if headers.get("Sec-WebSocket-Version") != WEBSOCKET_VERSION:
-        raise UpgradeRequired(f"Sec-WebSocket-Version: takes {WEBSOCKET_VERSION}")
-    try:
-        key = base64.b64decode(headers.get("Sec-WebSocket-Key", ""), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != 16:  # RFC 6455 section 4.2.1
-        raise ValidationError("Sec-WebSocket-Key: takes 16 bytes in base64")
-
-
-def _check_origin(request: Request, allowed: Collection[str]) -> None:
-    """Refuse pages of other hosts: RFC 6455 section 10.2. What is no browser sends no Origin."""
-    origin = request.headers.get("Origin")
-    if origin is None or origin in allowed:
-        return
-    host = _host_name(origin)
-    if host is None or host != _host_name(f"//{request.host}"):
-        raise Forbidden(
-            "Origin: pages of this origin may not connect; FASTX_LIST_ALLOWED_ORIGINS can allow it"
-        )
+def _host(environ: WSGIEnvironment) -> str:
+    """Return what host was asked for, as Flask has it."""
+    return Request(environ, populate_request=False, shallow=True).host
 
 
 def _host_name(url: str) -> str | None:

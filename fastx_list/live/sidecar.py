@@ -6,6 +6,7 @@ import gc
 import logging
 import math
 import resource
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +15,6 @@ from weakref import WeakValueDictionary
 import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
-from gevent.monkey import get_original
 
 from fastx_list.api.arrival import Patience
 from fastx_list.api.counters import counters
@@ -43,8 +43,6 @@ BOOKMARK_SECONDS = 5.0  # between two bookmarks of a connection
 _ANSWER = ""  # to the handshake, which no session is called
 
 log = logging.getLogger(__name__)
-# gevent's own sockets carry two watchers each, and wait.
-_plain_socket = get_original("socket", "socket")
 
 
 class Live:
@@ -85,6 +83,11 @@ class Live:
             steps = (self._follow, self._tell, self._tend, self._bookmark_each)
             self._greenlets = [gevent.spawn(_for_ever, step) for step in steps]
 
+    @property
+    def has_read(self) -> bool:
+        """Whether it follows the store, and has read it once."""
+        return bool(self._greenlets) and self._replica.loaded
+
     def await_first_read(self) -> None:
         """Give the store a moment to be read if it never was: after a restart all come at once, and
         none is better sent away."""
@@ -93,7 +96,7 @@ class Live:
 
     def serve(
         self,
-        fd: int,
+        sock: socket.socket,
         answer: bytes,
         claims: Claims,
         filters: Filters,
@@ -101,9 +104,9 @@ class Live:
         asked: Asked,
         deflate: Deflate | None,
     ) -> None:
-        """Take over the socket ``fd``: send the ``answer`` to its handshake and what is ``asked``
-        of ``topic``, and leave the rest to the loop."""
-        connection = self._connect(fd, claims, filters, topic, deflate is not None)
+        """Take over ``sock``, which does not block: send the ``answer`` to its handshake and what
+        is ``asked`` of ``topic``, and leave the rest to the loop."""
+        connection = self._connect(sock, claims, filters, topic, deflate is not None)
         if len(self._replica.entries(topic)) <= AT_ONCE:
             self._subscribe(connection, asked, [Told(_ANSWER, answer, True)], deflate)
             return
@@ -147,10 +150,8 @@ class Live:
             self._bookmark(connection, revision)
 
     def _connect(
-        self, fd: int, claims: Claims, filters: Filters, topic: Topic, inflates: bool
+        self, sock: socket.socket, claims: Claims, filters: Filters, topic: Topic, inflates: bool
     ) -> Connection:
-        sock = _plain_socket(fileno=fd)
-        sock.setblocking(False)
         connection = Connection(
             sock,
             claims,

@@ -46,6 +46,8 @@ PAUSE_SECONDS = 0.1  # until connections are taken again if none can be, as ther
 # gevent's sockets carry two watchers each, and its poll() waits for the loop
 _plain_socket = get_original("socket", "socket")
 _poll = get_original("select", "poll")
+_CLOSED = _plain_socket()
+_CLOSED.close()
 
 
 class _Arriving:
@@ -53,12 +55,12 @@ class _Arriving:
 
     __slots__ = (
         "_early",
-        "_given_up",
         "_left",
         "_sock",
         "_worker",
         "addr",
         "deadline",
+        "given_up",
         "is_here",
         "listener",
         "watcher",
@@ -66,7 +68,7 @@ class _Arriving:
     local_uid = None  # as the sidecar has no socket for users of this machine
 
     def __init__(
-        self, worker: Worker, sock: socket.socket, listener: socket.socket, addr: object
+        self, worker: Worker, sock: socket.socket, listener: _Listener, addr: object
     ) -> None:
         # What accept said of it, and where
         self.addr, self.listener = addr, listener
@@ -84,7 +86,7 @@ class _Arriving:
         # How many bytes may still be read
         self._left = MAX_REQUEST_BYTES
         # Whether it is waited for no longer
-        self._given_up = False
+        self.given_up = False
 
     def take_in(self) -> bool:
         """Read what has come; return whether that is anything, or the end."""
@@ -99,7 +101,7 @@ class _Arriving:
     @property
     def whole(self) -> Any:
         """The socket itself, for whoever may read more, and wait for that."""
-        if not isinstance(self._sock, waiting_socket):
+        if not isinstance(self._sock, waiting_socket) and self._sock is not _CLOSED:
             kind = self._sock.family, self._sock.type
             self._sock = waiting_socket(*kind, fileno=self._sock.detach())
         return self._sock
@@ -109,12 +111,12 @@ class _Arriving:
             early, self._early = self._early[:size], self._early[size:] or None
             self._left -= len(early)
             return early
-        if not self.is_here:
+        if not self.is_here and not self.given_up:
             self._worker.wait_for(self)
         try:
             data: bytes = self.whole.recv(size)
         except OSError:
-            if self._given_up:
+            if self.given_up:
                 return b""
             raise
         self._left -= len(data)
@@ -132,7 +134,7 @@ class _Arriving:
         """Wait no longer, and give its file back."""
         self.stop_watching()
         refuse(self._sock, RequestTimeout())
-        self._given_up = True
+        self.given_up = True
         self.close()
 
     def stop_watching(self) -> None:
@@ -140,8 +142,14 @@ class _Arriving:
             self.watcher.close()
             self.watcher = None
 
-    def detach(self) -> int:
-        return self._sock.detach()
+    def hand_over(self) -> socket.socket:
+        """Return the socket, which does not block, and is the caller's from now on."""
+        sock: Any = self._sock
+        self._sock = _CLOSED
+        if isinstance(sock, waiting_socket):
+            sock = _plain_socket(sock.family, sock.type, sock.proto, sock.detach())
+            sock.setblocking(False)
+        return cast(socket.socket, sock)
 
     def close(self) -> None:
         self._sock.close()
@@ -153,11 +161,32 @@ class _Arriving:
         return getattr(self.whole, name)
 
 
+class _Listener:
+    """A socket that clients connect to, whose name need not be asked for each time, and can still
+    be said once it is closed."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.sock: Any = _plain_socket(fileno=descriptor)
+        self.sock.setblocking(False)
+        self._name = self.sock.getsockname()
+        self._kind = self.sock.family, self.sock.type, self.sock.proto
+
+    def accept(self) -> tuple[socket.socket, object]:
+        fd, addr = self.sock._accept()  # as accept() makes one of gevent's
+        sock = _plain_socket(*self._kind, fd)
+        sock.setblocking(False)
+        return sock, addr
+
+    def getsockname(self) -> object:
+        return self._name
+
+
 class Worker(GeventWorker):  # type: ignore[misc]
     """Waits for requests, but not for ever, and not for too many at a time."""
 
     def run(self) -> None:
         settle(self.cfg)
+        self._live = live_of(self)
         # How many clients there are besides the WebSockets
         self._clients = 0
         # Whose requests are on their way
@@ -167,11 +196,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
         # Greenlets that have nothing to do; the kernel takes longest to give one its memory
         self._idle: list[greenlet] = []
         self._hub = gevent.get_hub()
-        listeners = [_plain_socket(fileno=each.detach()) for each in self.sockets]
+        listeners = [_Listener(each.detach()) for each in self.sockets]
         doors: list[Watcher] = []
         for listener in listeners:
-            listener.setblocking(False)
-            door: Watcher = self._hub.loop.io(listener.fileno(), READABLE)
+            door: Watcher = self._hub.loop.io(listener.sock.fileno(), READABLE)
             door.start(partial(self._answer, listener, door))
             doors.append(door)
         while self.alive:
@@ -179,7 +207,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         for door in doors:
             door.close()
         for listener in listeners:
-            listener.close()
+            listener.sock.close()
         self._end()
 
     def _end(self) -> None:
@@ -203,16 +231,16 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     # All of the following but handle… runs on the loop itself
 
-    def _answer(self, listener: socket.socket, door: Watcher) -> None:
+    def _answer(self, listener: _Listener, door: Watcher) -> None:
         try:
             self._accept(listener, door)
         except Exception:  # after which gevent would never call again
             self.log.exception("unexpected error; going on")
 
-    def _accept(self, listener: Any, door: Watcher) -> None:
+    def _accept(self, listener: _Listener, door: Watcher) -> None:
         for _ in range(AT_ONCE):
             try:
-                fd, addr = listener._accept()  # as accept() makes one of gevent's
+                sock, addr = listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError:  # there is no file left
@@ -221,8 +249,6 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 door.stop()
                 gevent.spawn_later(PAUSE_SECONDS, self._open_again, listener, door)
                 return
-            sock = _plain_socket(listener.family, listener.type, listener.proto, fd)
-            sock.setblocking(False)
             client = _Arriving(self, sock, listener, addr)
             client.deadline = self._patience.now() + ARRIVAL_SECONDS
             self._clients += 1
@@ -234,9 +260,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 self._half_open.add(client, addr, SILENT_BYTES)
                 client.watcher = self._hub.loop.io(sock.fileno(), READABLE)
                 client.watcher.start(partial(self._has_sent, client))
-            self._make_room()
+            if self._half_open:
+                self._make_room()
 
-    def _open_again(self, listener: socket.socket, door: Watcher) -> None:
+    def _open_again(self, listener: _Listener, door: Watcher) -> None:
         if self.alive:
             door.start(partial(self._answer, listener, door))
 
@@ -258,9 +285,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._half_open.add(client, client.addr, BEGUN_BYTES)
 
     def _make_room(self) -> None:
-        live = live_of(self)
-        others = len(live.connections) + self._clients - len(self._half_open)
-        room = max(MIN_HALF_OPEN, live.room - others)
+        others = len(self._live.connections) + self._clients - len(self._half_open)
+        room = max(MIN_HALF_OPEN, self._live.room - others)
         for _ in range(AT_ONCE):
             if len(self._half_open) <= room and self._half_open.size <= MAX_HELD_BYTES:
                 break
@@ -274,13 +300,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
         elif client.watcher is None and client.is_ready():
             self.wait_for(client)  # behind all others; its greenlet has its turn first
         else:
-            is_silent = client.watcher is not None
-            self._half_open.discard(client)
             client.give_up()
-            if is_silent:
-                self._has_gone()
+            self._has_gone(client)  # though its greenlet may have its turn later
 
-    def _has_gone(self) -> None:
+    def _has_gone(self, client: _Arriving) -> None:
+        self._half_open.discard(client)
         self._clients -= 1
         counters.add("openConnections", -1)
 
@@ -290,8 +314,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 self.handle(client.listener, client, client.addr)
             except Exception:
                 self.log.exception("unexpected error")
-            self._half_open.discard(client)
-            self._has_gone()
+            if not client.given_up:
+                self._has_gone(client)
             if len(self._idle) >= AT_ONCE:
                 break
             self._idle.append(getcurrent())

@@ -47,7 +47,8 @@ def test_messages_refer_to_each_other_within_one_login_and_if_the_client_agreed(
     ours, theirs = socket.socketpair()
     with theirs:
         claims = Claims("alice", 2**40, "jti", True)
-        live.serve(ours.detach(), b"", claims, (), topic, Asked(), agreed)
+        ours.setblocking(False)
+        live.serve(ours, b"", claims, (), topic, Asked(), agreed)
         data = theirs.recv(1 << 20)
         assert len(messages(parse(data, [Inflating()]))) == AT_ONCE + 1
         if refers:
@@ -62,7 +63,8 @@ def test_messages_refer_to_each_other_within_one_login_and_if_the_client_agreed(
 def test_who_leaves_while_others_of_the_login_are_sent_theirs_is_forgotten(live: Live) -> None:
     def serve(name: str, sock: socket.socket) -> None:
         claims = Claims("alice", 2**40, name, False)
-        live.serve(sock.detach(), b"", claims, (), "alice", Asked(), None)
+        sock.setblocking(False)
+        live.serve(sock, b"", claims, (), "alice", Asked(), None)
 
     def leave() -> None:
         [waiting] = [each for each in live.connections if each.claims.jti == "waits"]
@@ -92,5 +94,6 @@ def test_nothing_is_kept_of_a_client_that_hangs_up_while_it_is_answered(
     ours, theirs = socket.socketpair()
     theirs.close()
     claims, asked = Claims(login, 2**40, None, False), Asked(bookmarks=True)
-    live.serve(ours.detach(), b"answer", claims, (), login, asked, None)
+    ours.setblocking(False)
+    live.serve(ours, b"answer", claims, (), login, asked, None)
     assert (live.connections, live._bookmarks, live.of_login(login)) == (set(), {}, 0)
