@@ -31,6 +31,9 @@ from fastx_list.store import (
 )
 
 LONGEST_STEP = 60.0  # seconds that count at most between two steps
+# Changes, after which the past is forgotten that is too old or too much, unless an hour is over
+# before. In a full history one is forgotten for each that ends; together they take less.
+FORGET_AFTER = 100
 
 # ``elapsed`` is the store's clock: it begins as the wall clock, and then goes by CLOCK_MONOTONIC,
 # which was at ``ticked``. ``certain`` is how late it is at least, by the wall clock. ``made`` is a
@@ -75,6 +78,7 @@ class Step:
         self._ticked = time.monotonic()
         passed = min(max(0.0, self._ticked - _real(row[2])), LONGEST_STEP)
         self.now = _real(row[1]) + passed  # by the store's clock, in seconds
+        self._is_another_hour = self.now // 3600 != _real(row[1]) // 3600
         # What the clock of leases says, once it was let go on in this step
         self.lease_clock: float | None = None
         # Twice as fast, to catch up with a time when nothing was written; so a wall clock that is
@@ -141,7 +145,9 @@ class Step:
                 f" LIMIT {AT_ONCE})",
                 (since,),
             )
-        sqlite_past.forget(self)
+        many = self._last // FORGET_AFTER != self._before // FORGET_AFTER
+        if self.keep <= 0 or many or self._is_another_hour:
+            sqlite_past.forget(self)
 
 
 def head(db: sqlite3.Connection) -> Head:

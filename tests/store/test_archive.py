@@ -15,7 +15,7 @@ import pytest
 from fastx_list.config import Settings
 from fastx_list.model.event import Event, What
 from fastx_list.model.past import MAX_TOLD, Past
-from fastx_list.store import Store, open_store, redis_script, sqlite_past
+from fastx_list.store import Store, open_store, redis_script, sqlite_order, sqlite_past
 from fastx_list.store.archive import Span
 from tests.store.common import (
     FAR,
@@ -237,6 +237,7 @@ def test_without_history_nothing_is_kept_that_has_ended(store: Store, url: str) 
 def test_no_more_is_kept_than_was_said(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (redis_script, sqlite_past):
         monkeypatch.setattr(module, "MAX_KEPT", 2)
+    monkeypatch.setattr(sqlite_order, "FORGET_AFTER", 1)
     store = open_store(url)
     store.observe("s1", by_id(*map(make_session, range(5))))
     for number in range(4):  # the last of them runs

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastx_list.store import Store, StoreError, open_store
+from fastx_list.store import Store, StoreError, open_store, sqlite_order
 from fastx_list.store import backup as backup_module
 from fastx_list.store.archive import PastRecord, Span
 from fastx_list.store.backup import BackupError, Counts, back_up, restore
@@ -203,8 +203,9 @@ def test_a_session_that_is_back_is_not_ended_by_a_restore(store: Store) -> None:
 
 
 def test_what_is_restored_is_kept_no_longer_than_it_would_have_been(
-    store: Store, opened: OpenStore
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sqlite_order, "FORGET_AFTER", 1)
     store.observe("s1", by_id(make_session(1)), make_lease())
     store.observe("s1", {}, make_lease())
     text, _ = back_up(store)

@@ -11,7 +11,8 @@ import pytest
 from fastx_list.store import sqlite_archive, sqlite_past
 from fastx_list.store.archive import EventSpan, Span
 from fastx_list.store.sqlite import SqliteStore
-from tests.store.common import by_id, make_lease, make_session
+from fastx_list.store.sqlite_order import FORGET_AFTER
+from tests.store.common import PassTime, by_id, make_lease, make_session, write_anything
 
 MANY = 5000
 LEASE = make_lease()
@@ -70,6 +71,28 @@ def test_an_end_costs_the_same_however_much_has_happened(
 ) -> None:
     few, many = (min(_of_an_end(store, number) for number in range(3)) for store in few_and_many)
     assert many < 1.3 * few
+
+
+def test_what_is_too_much_is_forgotten_after_some_changes_or_in_another_hour(
+    few_and_many: tuple[SqliteStore, SqliteStore],
+    monkeypatch: pytest.MonkeyPatch,
+    pass_time: PassTime,
+) -> None:
+    _, full = few_and_many
+    monkeypatch.setattr(sqlite_past, "MAX_KEPT", MANY - 10)
+
+    def kept() -> int:
+        return full.archive.count(Span(None)) or 0
+
+    for _ in range(FORGET_AFTER):
+        write_anything(full)
+    assert kept() == MANY - 10
+    monkeypatch.setattr(sqlite_past, "MAX_KEPT", MANY - 20)
+    write_anything(full)
+    assert kept() == MANY - 10
+    pass_time(3600)
+    write_anything(full)
+    assert kept() == MANY - 20
 
 
 def test_to_see_what_is_too_much_nobody_looks_at_all(
