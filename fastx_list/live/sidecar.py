@@ -37,6 +37,8 @@ from fastx_list.tokens import Claims
 EXTENSION = "fastx-list-live"
 FOLLOW_SECONDS = 1.0  # that the store is waited for to change, at a time
 TEND_SECONDS = 0.5  # between two looks at each connection
+# That new subscribers wait while the store is read anew, and a look at whether it still is
+READ_ANEW_SECONDS, READ_ANEW_LOOK_SECONDS = 2.0, 0.02
 FIRST_READ_SECONDS = 5.0  # that handshakes wait for the store to be read for the first time
 AT_ONCE = 100  # sessions of a snapshot, before others have their turn
 BOOKMARK_SECONDS = 5.0  # between two bookmarks of a connection
@@ -107,13 +109,21 @@ class Live:
         """Take over ``sock``, which does not block: send the ``answer`` to its handshake and what
         is ``asked`` of ``topic``, and leave the rest to the loop."""
         connection = self._connect(sock, claims, filters, topic, deflate is not None)
-        if len(self._replica.entries(topic)) <= AT_ONCE:
+        if len(self._replica.entries(topic)) <= AT_ONCE and not self._replica.is_read_anew:
             self._subscribe(connection, asked, [Told(_ANSWER, answer, True)], deflate)
             return
         connection.send(answer)
+        self._await_new_copy()
         # All connections of a login together have one turn: who opens a hundred waits for them
         with self._snapshots.setdefault(claims.login, BoundedSemaphore()):
             self._subscribe(connection, asked, [], deflate)
+
+    def _await_new_copy(self) -> None:
+        """While the store is read anew give that a moment: another worker may be done, and have
+        told the client more than this one knows. If it lasts, the last copy is better than none."""
+        until = time.monotonic() + READ_ANEW_SECONDS
+        while self._replica.is_read_anew and time.monotonic() < until:
+            gevent.sleep(READ_ANEW_LOOK_SECONDS)
 
     def _subscribe(
         self, connection: Connection, asked: Asked, told: list[Told], deflate: Deflate | None

@@ -157,6 +157,12 @@ class Replica(Generic[E]):
         """Whether there is more to take over, without waiting for it."""
         return self._more or bool(self._rest) or self._reading is not None
 
+    @property
+    def is_read_anew(self) -> bool:
+        """Whether the store has lost what it had, or all of it is being read: others may have taken
+        over already what this copy is yet to say."""
+        return self._refill is not None or self._reading is not None
+
     def _catch_up(self) -> None:
         give_up = time.monotonic() + CATCH_UP_SECONDS
         while True:

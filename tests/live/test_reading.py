@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any, cast
 
+import gevent
 import pytest
 
 from fastx_list.live import sidecar
 from fastx_list.live.frames import FramedEntry
 from fastx_list.live.sidecar import Live
+from fastx_list.live.start import Asked
 from fastx_list.replica.replica import Replica
 from fastx_list.store import SnapshotNeeded, open_store, sqlite_reader
+from fastx_list.tokens import Claims
 from tests.conftest import session
+from tests.live.wire import messages, parse
+from tests.store.common import make_lease, make_server, remove
 
 PART, MANY = 10, 35  # sessions
 
@@ -39,3 +45,36 @@ def test_others_have_their_turn_after_each_part(
 
 def lose_history(*_: object) -> None:
     raise SnapshotNeeded
+
+
+def test_who_connects_while_a_lost_store_is_written_again_is_told_the_new_state_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sidecar, "READ_ANEW_SECONDS", 60.0)
+    path = tmp_path / "sessions.db"
+    agent, store = (open_store(f"sqlite:///{path}") for _ in range(2))
+    agent.observe("here", {"s1": session("s1", clients=0)}, make_lease())
+    agent.heartbeat(make_server("here"), make_lease())
+    replica = Replica(store, FramedEntry)
+    live = Live(cast(Any, None), replica)
+    live._follow()
+    remove(path)
+    live._follow()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    claims = Claims("alice", 2**40, "jti", False)
+    serving = gevent.spawn(live.serve, ours, b"answer", claims, (), "alice", Asked(), None)
+    gevent.sleep(0)
+    assert theirs.recv(1 << 16) == b"answer"
+    agent.observe("here", {"s1": session("s1", clients=1)}, make_lease())
+    agent.heartbeat(make_server("here"), make_lease())
+    while replica.is_read_anew:
+        live._follow()
+    serving.get(timeout=10)
+    [(name, data)] = messages(parse(theirs.recv(1 << 16)))
+    assert name == "s1" and data["clients"] == 1
+    for each in list(live.connections):
+        each.drop()
+    theirs.close()
+    agent.close()
+    store.close()
