@@ -291,13 +291,13 @@ class View(Generic[E]):
         update: Callable[[E | None, E | None], None],
         at_end: Callable[[], None] = lambda: None,
     ) -> Iterator[None]:
-        changes: _Changes[E] = {}
+        changes, entries = dict[str, tuple[E | None, E | None]](), list(self.entries.values())
         self._meanwhile.append(changes)
         try:
-            entries = list(self.entries.values())
-            for start in range(0, len(entries), PART):
-                collect(entries[start : start + PART])
-                yield
+            with kept_at_once():  # also while others have their turn, which is not for long
+                for start in range(0, len(entries), PART):
+                    collect(entries[start : start + PART])
+                    yield
         finally:
             self._meanwhile = [each for each in self._meanwhile if each is not changes]
         at_end()

@@ -38,8 +38,8 @@ class Records:
         for name, login, server_id, text in rows:
             plain = PLAIN.fullmatch(text) if isinstance(text, str) else None
             # As it is as a rule
-            if plain is not None and plain[1] == name and len(plain[0]) <= MAX_BYTES:
-                yield Record(plain[1], plain[2], plain[3], plain[0])
+            if plain is not None and plain[1] == name and len(plain.string) <= MAX_BYTES:
+                yield Record(plain[1], plain[2], plain[3], plain.string)
             elif text is None:
                 yield from self.ended(name, login, server_id)
             else:

@@ -27,6 +27,7 @@ from fastx_list.api.services import EXTENSION, Services
 from fastx_list.api.serving import refuse, settle
 from fastx_list.endpoint import peer_uid
 from fastx_list.errors import ApiError, RequestTimeout
+from fastx_list.replica.many import kept_at_once
 from fastx_list.web.client import Client
 from fastx_list.web.turns import Turn
 
@@ -69,7 +70,8 @@ class Worker(SyncWorker):  # type: ignore[misc]
         local = None if service is None else str(service.settings.local_socket)
         names = {listener.getsockname(): listener for listener in self.sockets}
         self._local = names.get(local)
-        self._read_store()
+        with kept_at_once():
+            self._read_store()
         gc.freeze()  # what stays for long, so that Python's collector need not walk over it
         for fd, listener in self._listeners.items():
             listener.setblocking(False)
