@@ -47,7 +47,8 @@ def few_files(world: World) -> Iterator[None]:
         excuses.statuses |= {500}
     else:
         excuses.deaths.add("workers")
-        excuses.statuses |= {408}  # there is no room to wait for requests
+    if name not in AGENTS:
+        excuses.statuses.add(408)  # there is no room to wait for requests
     excuses.complaints = True
     highest = max(map(int, os.listdir(f"/proc/{pid}/fd")))
     yield from _limit(world, name, pid, resource.RLIMIT_NOFILE, highest + SPARE_FILES)
