@@ -86,6 +86,14 @@ class Keeper:
             self._report(error)
             return None
 
+    def is_known(self) -> bool:
+        """Whether the store has anything of this server, as far as it can be read."""
+        try:
+            return self._store.edition(self._server_id) is not None
+        except StoreError as error:
+            self._report(error)
+            return False
+
     def keep(
         self,
         hostname: str,
@@ -284,6 +292,10 @@ class Agent:
             if recalled is None:
                 return
             self._known = {name: Known(None, session) for name, session in recalled.items()}
+        # A store that has nothing of us may be one that has lost it, and what runs nobody has seen
+        # yet: to say that nothing does would end it for readers, who wait for us
+        if self._seen is None and not self._known and not self._keeper.is_known():
+            return
         has_changed, hostname, booted = False, socket.gethostname(), clock.read()
         if (hostname, booted) != (self._hostname, self._booted):
             self._hostname, self._is_merged = hostname, False

@@ -11,6 +11,9 @@ from fastx_list.store import Changes, Followed, StoreError
 from fastx_list.text import printable
 
 REFILL_SECONDS = 10.0  # that servers have to come back to a store that has lost what it had
+# Of these so many count between two looks, unless a pause is longer: it may be that nobody ran,
+# agents as little as we
+COUNTED_SECONDS = 5.0
 RETRY_SECONDS = 1.0  # between attempts to read a store that could not be read, or had lost it
 MAX_NAMED = 3  # servers in a message
 
@@ -21,6 +24,8 @@ class Refill:
     def __init__(self) -> None:
         # When it was found to have lost that, once more maybe, or could last not be read or written
         self.since = time.monotonic()
+        # When it was looked at last, and how many seconds count until the next look
+        self._looked, self._counts = self.since, COUNTED_SECONDS
         # Whether it took writes then, as far as is known
         self._takes_writes = True
         # The servers that were back at the last reading
@@ -43,6 +48,8 @@ class Refill:
         :class:`StoreError` if agents cannot write.
         """
         now, there = time.monotonic(), {server.id for server in snapshot.servers}
+        self.since += max(0.0, now - self._looked - took - self._counts)
+        self._looked = now
         if self._back - there:  # those that have gone again are waited for from now on
             self.since = now
         self._back = servers & there
@@ -54,6 +61,7 @@ class Refill:
         if not (is_missing and left > 0) and not is_old:
             return None
         pause = max(RETRY_SECONDS, 10 * took)
+        self._counts = max(COUNTED_SECONDS, pause)
         return min(pause, left) if left > 0 else pause
 
     def _see_whether_agents_can_write(self, store: Followed) -> None:
@@ -69,7 +77,8 @@ class Refill:
 
     def begin_again(self) -> None:
         """Take note that the store cannot be read or written now."""
-        self.since, self._takes_writes = time.monotonic(), False
+        self.since = self._looked = time.monotonic()
+        self._takes_writes = False
 
 
 def is_silent(servers: Sequence[str]) -> str:

@@ -209,8 +209,11 @@ class Replica(Generic[E]):
                 self._doubt_store(reason)
                 self._read_anew()
             else:
-                self._more = written is not None and written.more
-                return [] if written is None else self._take_over(written)
+                if written is None or not self.trail.has_lost(written.steps):
+                    self._more = written is not None and written.more
+                    return [] if written is None else self._take_over(written)
+                self._refill = Refill()
+                self._read_anew()
         return self._start_over()
 
     def _read_anew(self) -> Reading:
@@ -257,6 +260,8 @@ class Replica(Generic[E]):
         if snapshot is None:
             return []
         self._reading, took = None, reading.took
+        if self._refill is None and self.trail.has_lost([snapshot.revision.step]):
+            self._refill = Refill()
         there = {server.id for server in snapshot.servers}
         if self._revision is None and snapshot.age < REFILL_SECONDS:
             self._begun = time.monotonic() - snapshot.age

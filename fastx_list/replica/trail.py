@@ -57,6 +57,8 @@ class Trail:
         self.place = 0
         # Where the store was after each step, the oldest first
         self._places: OrderedDict[str, int] = OrderedDict()
+        # The steps that were passed in a store that has lost them since
+        self._lost: OrderedDict[str, int] = OrderedDict()
         # Of the topics that have changed since the trail began
         self._origins: dict[Topic, _Origin] = {}
         # That of all other topics
@@ -71,9 +73,16 @@ class Trail:
     def restart(self) -> None:
         """Forget all: the store has lost steps. Who has seen those may yet name one before them, so
         that none of its names are taken for what it has now."""
+        self._lost.update(self._places)
+        while len(self._lost) > MAX_STEPS:
+            self._lost.popitem(last=False)
         self._forget(_any_name())
         self._steps.clear()
         self._is_lost = True
+
+    def has_lost(self, steps: Iterable[str]) -> bool:
+        """Return whether the store had lost any of ``steps``: then it has become an older one."""
+        return bool(self._lost) and any(step in self._lost for step in steps)
 
     def read(self, steps: Iterable[str]) -> None:
         """Note that ``steps`` are being taken over, if need be beside others."""

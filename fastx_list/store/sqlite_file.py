@@ -145,6 +145,7 @@ class SqliteFile:
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
+        identity = sqlite_harm.identity(self.path)
         # One thread at a time uses a connection, though not always the same one.
         db = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode=rw",
@@ -163,7 +164,10 @@ class SqliteFile:
             if version < VERSION:
                 _use_write_ahead_log(db)
                 _make(db)
-            self._identity = sqlite_harm.identity(self.path)
+            if sqlite_harm.identity(self.path) != identity:
+                # Else the connection might be to a file that is gone, and be kept for ever
+                raise StoreError(f"the store {self.path} has just been replaced")
+            self._identity = identity
             # With WAL, anything less may lose the last commits in a power failure
             db.execute("PRAGMA synchronous = FULL")
             db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")

@@ -30,6 +30,8 @@ from fastx_list.store import (
     sqlite_past,
 )
 
+# By so many seconds the time that passed in the store may be longer than for who reads it
+CLOCKS_DIFFER = 1.0
 LONGEST_STEP = 60.0  # seconds that count at most between two steps
 # Changes, after which the past is forgotten that is too old or too much, unless an hour is over
 # before. In a full history one is forgotten for each that ends; together they take less.
@@ -59,6 +61,8 @@ class Head(NamedTuple):
     revision: Revision
     kept_from: int  # see :class:`fastx_list.store.Changes`
     made: str | None  # a random name of the store
+    elapsed: float  # by the store's clock, in seconds
+    read_at: float  # by CLOCK_MONOTONIC, by which that goes
 
 
 class Step:
@@ -153,12 +157,15 @@ class Step:
 def head(db: sqlite3.Connection) -> Head:
     """Return where the order is."""
     row = db.execute(
-        "SELECT head.revision, certain, name, made FROM head LEFT JOIN step USING (revision)"
+        "SELECT head.revision, certain, name, made, elapsed FROM head LEFT JOIN step USING"
+        " (revision)"
     ).fetchone()
     if row is None or not isinstance(row[2], str):
         raise sqlite3.DatabaseError("its last change has no name; move the file away")
     kept_from = int(_real(row[1]) - KEEP_REVOKED_SECONDS)
-    return Head(Revision(_number(row[0]), row[2]), kept_from, row[3])
+    return Head(
+        Revision(_number(row[0]), row[2]), kept_from, row[3], _real(row[4]), time.monotonic()
+    )
 
 
 def steps_since(db: sqlite3.Connection, revision: Revision, seen: Head | None) -> list[Revision]:
@@ -187,10 +194,22 @@ def check(db: sqlite3.Connection, revision: Revision, seen: Head | None) -> None
     ):
         return
     [oldest] = db.execute("SELECT min(revision) FROM step").fetchone()
-    is_same = seen is None or seen.made == head(db).made
-    if is_same and oldest is not None and revision.number < oldest:
+    may_be = oldest is not None and revision.number < oldest
+    if may_be and (seen is None or _may_have_forgotten(revision, seen, head(db))):
         raise SnapshotNeeded
     raise OrderLost
+
+
+def _may_have_forgotten(revision: Revision, seen: Head, now: Head) -> bool:
+    """Return whether the store that was ``seen`` can have forgotten ``revision`` by ``now``, and be
+    the same."""
+    passed = now.elapsed - seen.elapsed
+    if seen.made != now.made or not 0 <= passed <= now.read_at - seen.read_at + CLOCKS_DIFFER:
+        return False
+    if seen.revision != revision:  # which was read long before, maybe
+        return True
+    many = now.revision.number - revision.number >= MAX_CHANGES
+    return many or passed >= KEEP_ENDS_SECONDS
 
 
 def _has(db: sqlite3.Connection, step: Revision) -> bool:

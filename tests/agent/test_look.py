@@ -3,19 +3,24 @@ from __future__ import annotations
 import json
 import os
 import resource
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psutil
 import pytest
 
 from fastx_list.agent.door import Unanswered
+from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
+from fastx_list.agent.look import Looker
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.merge import session_id
 from fastx_list.config import Settings
-from fastx_list.store import Store
+from fastx_list.store import Store, open_store
 from tests.agent.scripted import Scripted, facts, listed
+from tests.support import wait_for
 
 
 def test_a_source_that_fails_costs_the_others_nothing(
@@ -109,3 +114,37 @@ def test_without_descriptors_nothing_is_seen_to_end() -> None:
         with pytest.raises(Unanswered):
             assert mine.args
     assert machine.still_runs(mine) and mine.args
+
+
+def test_who_has_not_seen_anything_yet_says_nothing_to_a_store_that_knows_nothing_of_it(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store may have lost what runs, and readers wait for an agent to say it."""
+    may_look, asked = threading.Event(), list[str]()
+    source, writer = Scripted(facts()), open_store(settings.store)
+    scan, edition = source.scan, writer.edition
+
+    def hang(machine: Machine) -> Iterable[Facts]:
+        may_look.wait()
+        return scan(machine)
+
+    def note(server_id: str) -> str | None:
+        asked.append(server_id)
+        return edition(server_id)
+
+    monkeypatch.setattr(source, "scan", hang)
+    monkeypatch.setattr(writer, "edition", note)
+    agent = Agent(replace(settings, server_expiry=1.0), writer, {"source": source})
+    looker = Looker(agent.look)
+    thread = threading.Thread(target=agent.run, args=[looker])
+    thread.start()
+    try:
+        wait_for("its turns while it looks", lambda: len(asked) > 3)
+        assert not list(store.snapshot().servers)
+        may_look.set()
+        wait_for("its sessions", lambda: listed(store))
+    finally:
+        may_look.set()
+        looker.stop()
+        thread.join()
+        writer.close()

@@ -83,7 +83,27 @@ def test_servers_are_waited_for_while_the_store_takes_no_writes(
         assert ids_of(replica, "alice") == {"s1"}
         clock.now += REFILL_SECONDS
     store.is_full = False
-    for expected in ({"s1"}, set()):
+    for expected in ({"s1"}, {"s1"}, set()):
         replica.refresh()
         assert ids_of(replica, "alice") == expected
-        clock.now += REFILL_SECONDS
+        clock.now += REFILL_SECONDS / 2
+
+
+def test_a_later_copy_that_takes_the_place_of_an_older_one_is_no_news(
+    agent: Store, replica: Replica[Entry], database: Path, tmp_path: Path
+) -> None:
+    """Though all that it has came after what the older one has."""
+    _write(agent)
+    _back_up(database, tmp_path / "older")
+    _write(agent, numbered(1))
+    _back_up(database, tmp_path / "later")
+    replica.follow(0)
+    _write(agent)
+    replica.follow(0)
+    _back_up(tmp_path / "older", database)
+    assert replica.follow(0) == [] and replica.problem is None
+    _back_up(tmp_path / "later", database)
+    assert replica.follow(0) == []
+    assert ids_of(replica, "alice") == set() and "lost what it had" in str(replica.problem)
+    _write(agent)
+    assert replica.follow(0) == [] and replica.problem is None

@@ -73,7 +73,9 @@ def test_starting_over_yields_the_differences_of_servers_too(
     beat(agent, "new")
     assert replica.follow(0) == []
     assert set(replica.entries(Everything.SERVERS)) == {"server", "other"}
-    clock.now += REFILL_SECONDS
+    clock.now += REFILL_SECONDS / 2
+    assert replica.follow(0) == []
+    clock.now += REFILL_SECONDS / 2
     assert replica.follow(0) == [
         _server_change(make_server(), None),
         _server_change(None, make_server("new")),

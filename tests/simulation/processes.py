@@ -136,6 +136,7 @@ class AgentProcess(Process):
         store.agent = self
         # What the last look saw, with versions; None before the first; and all that were seen
         self._looked: dict[str, int] | None = None
+        self._ahead = 0.0  # by how much the clock was set then
         self._ever: set[str] = set()
         agent_clock.clock.__init__()  # type: ignore[misc]  # as where a process begins
         names[self.server] = f"{self.server}{self.holder}"
@@ -159,7 +160,7 @@ class AgentProcess(Process):
         if self.is_blind:
             raise Blind
         running = self.world.truth.running(self.server)
-        self._looked = {each.id: each.version for each in running}
+        self._looked, self._ahead = {each.id: each.version for each in running}, clock.ahead
         self._ever.update(self._looked)
         return [each.facts for each in running]
 
@@ -179,6 +180,8 @@ class AgentProcess(Process):
             self.has_asked
             and self.agent.problem is None
             and self._looked is not None
+            # Of a clock that was set since then the next look has the moments
+            and self._ahead == clock.ahead
             and restores == self.world.truth.restores
         ):
             self.world.truth.written[self.server] = Written(

@@ -101,7 +101,9 @@ class World:
             process.turn()
         if unexpected:
             raise Violation(f"{process.name}: {unexpected[0]}")
-        if isinstance(process, Reader) and process.is_alive and not process.warns:
+        # What befell the store in the middle of its turn it need not have seen
+        knows = process.is_alive and not process.is_late
+        if isinstance(process, Reader) and knows and not process.warns:
             for token in [each for each, who in self._fragile.items() if process.name in who]:
                 del self._fragile[token]
                 self.truth.revoked[token] = self._until[token]
@@ -178,10 +180,12 @@ class World:
             try:
                 answer = process.store.set_params(session.id, session.login, {"p": value})
             except StoreError:
-                return
-            if answer is None:
+                answer = session.id  # it may have been written
+            if restores != self.truth.restores:  # in the middle of it
+                session.params.add(value)
+            elif answer is None:
                 session.params = before
-            elif restores == self.truth.restores:
+            elif answer != session.id:
                 session.params = {value}
 
     def revoke(self, worker: int) -> None:

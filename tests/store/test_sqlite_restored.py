@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from fastx_list.store import (
     Store,
     StoreError,
     open_store,
+    sqlite_order,
 )
 from tests.store.common import (
     FAR,
@@ -108,6 +110,51 @@ def test_who_has_seen_no_more_than_a_restored_copy_has_goes_on(
     changes = reader.changes(revision)
     assert changes is not None
     assert [record.id for record in changes.records] == ["s1-3"]
+
+
+def test_a_later_copy_in_the_place_of_an_older_one_is_not_what_that_has_become(
+    opened: OpenStore,
+    database: Path,
+    tmp_path: Path,
+    pass_time: PassTime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sqlite_order, "MAX_CHANGES", 5)
+    writer, reader = opened(), opened()
+    writer.observe("s1", by_id(make_session()))
+    _back_up(database, tmp_path / "older")
+    pass_time(100)
+    for number in range(20):
+        writer.observe("s1", by_id(make_session(clients=number)))
+    _back_up(database, tmp_path / "later")
+    _exchange(tmp_path / "older", database)
+    revision = reader.snapshot().revision
+    _exchange(tmp_path / "later", database)
+    with pytest.raises(OrderLost):
+        reader.changes(revision)
+
+
+def test_a_file_that_is_exchanged_just_when_it_is_opened_is_not_kept(
+    opened: OpenStore, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, path in ((1, database), (2, tmp_path / "another")):
+        store = open_store(address(path))
+        store.observe("s1", by_id(make_session(number)))
+        store.close()
+    connect = sqlite3.connect
+
+    def connect_and_lose(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        connection.execute("PRAGMA user_version").fetchone()
+        _exchange(tmp_path / "another", database)
+        return connection
+
+    reader = opened()
+    with monkeypatch.context() as unlucky:
+        unlucky.setattr(sqlite3, "connect", connect_and_lose)
+        with pytest.raises(StoreError, match="has just been replaced"):
+            reader.snapshot()
+    assert running_in(reader).keys() == {"s1-2"}
 
 
 def test_no_two_stores_have_a_step_in_common(tmp_path: Path) -> None:
