@@ -204,7 +204,9 @@ def _may_have_forgotten(revision: Revision, seen: Head, now: Head) -> bool:
     """Return whether the store that was ``seen`` can have forgotten ``revision`` by ``now``, and be
     the same."""
     passed = now.elapsed - seen.elapsed
-    if seen.made != now.made or not 0 <= passed <= now.read_at - seen.read_at + CLOCKS_DIFFER:
+    ran = now.read_at - seen.read_at + CLOCKS_DIFFER
+    is_same = seen.made == now.made and 0 <= passed <= ran
+    if not is_same:
         return False
     if seen.revision != revision:  # which was read long before, maybe
         return True

@@ -180,13 +180,12 @@ class AgentProcess(Process):
             self.has_asked
             and self.agent.problem is None
             and self._looked is not None
-            # Of a clock that was set since then the next look has the moments
-            and self._ahead == clock.ahead
             and restores == self.world.truth.restores
         ):
-            self.world.truth.written[self.server] = Written(
-                self._looked, self._ever - self._looked.keys()
-            )
+            written = Written(self._looked, self._ever - self._looked.keys())
+            # Of a clock that was set in between the next look has the moments, maybe
+            is_sure = self._ahead == clock.ahead
+            self.world.truth.written[self.server] = written if is_sure else None
 
     def end(self) -> None:
         super().end()
