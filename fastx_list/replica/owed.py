@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from threading import Thread
 
 from fastx_list.store import Followed
 
-RETRY_SECONDS = 1.0  # until what could not be written is tried again
+RETRY_SECONDS = 1.0  # until what was not read since is written again
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,16 @@ class Owed:
         self._tokens.update(tokens)
         self.pay()
 
+    def has(self, tokens: Iterable[str], kept_from: int) -> None:
+        """Take note that the store has ``tokens``, and keeps none that expire before
+        ``kept_from``."""
+        if self._tokens:
+            there = {*tokens, *(jti for jti, end in self._tokens.items() if end < kept_from)}
+            self._tokens = {jti: end for jti, end in self._tokens.items() if jti not in there}
+
     def pay(self) -> None:
-        """Begin to write what is still owed, unless that goes on, or has just failed."""
+        """Begin to write what is still owed, unless that goes on, or was just done or failed. What
+        is written is owed until it was read: a store that is restored again has lost it again."""
         if not self._tokens or self._is_paying or time.monotonic() < self._next_attempt:
             return
         if self._error is not None:  # a full disk, say; here they stay revoked
@@ -49,10 +57,8 @@ class Owed:
         tokens = self._tokens.copy()
         try:
             self._store.revoke(tokens)
-            for jti in tokens:  # others may have come meanwhile
-                del self._tokens[jti]
         except Exception as error:  # told by whoever pays next, in a thread that may
             self._error = error
-            self._next_attempt = time.monotonic() + RETRY_SECONDS
         finally:
+            self._next_attempt = time.monotonic() + RETRY_SECONDS
             self._is_paying = False

@@ -319,6 +319,7 @@ class Replica(Generic[E]):
         self.trail.read(written.steps or [written.revision.step])
         servers = list(self._change_servers(written.servers))
         changes: Iterable[Change[E]] = self._fill() if self._revision is None else self._take_part()
+        self._owed.has(written.revoked, written.kept_from)
         if written.revoked:
             # The store judges, which has seen for how long its clock said so
             revoked = {**self._revoked, **written.revoked}.items()

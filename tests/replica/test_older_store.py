@@ -14,7 +14,17 @@ from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Change
 from fastx_list.replica.view import Entry
 from fastx_list.store import Store
-from tests.replica.stores import Wrapped, beat, entry_of, ids_of, numbered, observe, remove_database
+from tests.replica.stores import (
+    FAR,
+    Wrapped,
+    beat,
+    entry_of,
+    ids_of,
+    numbered,
+    observe,
+    remove_database,
+)
+from tests.support import wait_for
 
 
 def _back_up(database: Path, to: Path) -> None:
@@ -107,3 +117,27 @@ def test_a_later_copy_that_takes_the_place_of_an_older_one_is_no_news(
     assert ids_of(replica, "alice") == set() and "lost what it had" in str(replica.problem)
     _write(agent)
     assert replica.follow(0) == [] and replica.problem is None
+
+
+def test_a_revoked_token_is_written_again_until_it_was_read(
+    agent: Store, replica: Replica[Entry], database: Path, tmp_path: Path
+) -> None:
+    """The store may be restored once more right after it was written."""
+
+    def is_written() -> bool:
+        return "token" in agent.snapshot().revoked
+
+    def is_written_again() -> bool:
+        replica.follow(0)
+        return is_written()
+
+    _write(agent)
+    _back_up(database, tmp_path / "copy")
+    agent.revoke({"token": FAR})
+    replica.follow(0)
+    _back_up(tmp_path / "copy", database)
+    replica.follow(0)
+    wait_for("the token", is_written)
+    _back_up(tmp_path / "copy", database)
+    wait_for("the token once more", is_written_again)
+    assert "token" in replica.revoked

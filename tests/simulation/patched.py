@@ -36,6 +36,7 @@ KNOBS = {
     "AT_ONCE": 3,
     "CATCH_UP_SECONDS": 0.0,
     "BUSY_SECONDS": 0.0,  # nobody else runs while one waits
+    "ROOM_SHARE": 0.0,
 }
 
 
