@@ -77,7 +77,9 @@ def test_a_user_of_the_machine_needs_nothing_to_see_their_sessions(
     assert (own.stdout, own.stderr, own.returncode) == ("a\n", "", 0)
     [past] = json.loads(run("history", "--json", uid=DAEMON).stdout)
     assert past["id"] == "a"
-    assert json.loads(run("events", uid=DAEMON).stdout)["session"] == "a"
+    told = run("events", uid=DAEMON)
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["session"] == "a"
     for arguments in (("servers",), ("ls", "--login", "bob"), ("events", "--all")):
         refused = run(*arguments, uid=DAEMON)
         assert (refused.returncode, refused.stdout) == (1, "")
@@ -135,7 +137,7 @@ def test_login_keeps_a_token_that_holds_and_logout_forgets_it(
     assert refused.returncode == 1 and "well-formed" in refused.stderr
     assert not list(home.rglob("*.json"))
     kept = run("login", listing.url, uid=DAEMON, given=listing.token("bob") + "\n")
-    assert f"bob may ask {listing.url} until 20" in kept.stdout
+    assert f"bob may ask {listing.url} until 20" in kept.stdout, kept.stderr
     [file] = home.rglob("login.json")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert run("ls", "-o", "name", uid=DAEMON).stdout == "b\n"
