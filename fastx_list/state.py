@@ -84,9 +84,9 @@ def owner_of(directory: Path) -> Owner | None:
 
     Raises :class:`StateError` if others could exchange it or lay files in it, else ``OSError``.
     """
+    status = os.stat(directory)  # first: it may just be made by another process that starts
     way = _way(directory)
     owner = _in_whose_hands(directory, way)
-    status = os.stat(directory)
     if not os.path.samestat(status, way[-1].status) or not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

@@ -262,7 +262,8 @@ def test_a_look_that_is_made_for_some_measures_nothing_and_forgets_nobody(
     meter.go_on(machine)
     meter.go_on(machine)
     wait_for(
-        "another round", lambda: measured(meter, machine, server) and meter._users[0].number > number
+        "another round",
+        lambda: measured(meter, machine, server) and meter._users[0].number > number,
     )
     told = meter.of(server, None)
     assert told is not None and told.memory == first.memory

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from fastx_list import tokens
+from fastx_list import state, tokens
 from fastx_list.config import ConfigError, load
 from fastx_list.errors import AuthError
 from fastx_list.tokens import Tokens, read_secret
@@ -50,6 +50,20 @@ def test_a_secret_is_made_that_only_its_owner_can_read(tmp_path: Path, umask: in
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert re.fullmatch("[0-9a-f]{64}", secret)  # 256 bits
     assert os.listdir(path.parent) == ["secret"]
+
+
+def test_who_starts_just_when_another_process_makes_the_directory_has_its_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, way = tmp_path / "state" / "secret", state._way
+
+    def look_too_soon(directory: Path) -> list[state._Step]:
+        found = way(directory)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        return found
+
+    monkeypatch.setattr(state, "_way", look_too_soon)
+    assert read_secret(path) == path.read_text().strip()
 
 
 def test_a_secret_that_is_there_is_kept(tmp_path: Path) -> None:
