@@ -60,5 +60,5 @@ export async function copy(text, button, done = "Copied, with your token in it."
   }
   const said = button.parentElement.querySelector(".copied");
   said.textContent = done;
-  setTimeout(() => { said.textContent = ""; }, 4000);
+  setTimeout(() => { said.textContent = ""; }, 15000); // time to look up, also on a busy machine
 }
