@@ -73,6 +73,8 @@ def test_one_look_at_the_store_is_for_all_requests_that_came_before_it(
     if is_waited_for:
         wait_for("the connections", lambda: len(_open(worker) - others) == REQUESTS)
         os.kill(int(worker), signal.SIGSTOP)
+    stat = Path(f"/proc/{worker}/stat")
+    wait_for("its stop", lambda: stat.read_text().rpartition(") ")[2].startswith("T"))
     for sock in socks:
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     before = service.processes.log("list").count("looked")
