@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 ARRIVAL_SECONDS = 20.0  # from its connection until all of a request is there
 MAX_REQUEST_BYTES = 128 * 1024  # head and body; a body may have half of it
+EARLY_BYTES = 8192  # that are read of a request at first: as a rule all of it
 MAX_HELD_BYTES = 128 * 2**20  # for all clients that are waited for: of 1,000, or some long answers
 LOOK_SECONDS = 2.0  # within which all clients are looked after, unless something keeps us from it
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -62,11 +63,16 @@ def read_query(request: Request) -> Query:
 def read_past_query(request: Request, schema: QuerySchema, kind: type[Q]) -> Q:
     """Return what a request for the history, or for events, asks, which ``schema`` makes a ``kind``
     of; raises :class:`ValidationError`."""
+    return _with_body(request, schema, cast(Q, load_pairs(schema, request.args.items(multi=True))))
+
+
+def load_pairs(schema: Schema, pairs: Iterable[tuple[str, str]]) -> Any:
+    """Return what ``schema`` makes of ``pairs`` of a query string; raises
+    :class:`ValidationError`."""
     try:
-        asked = schema.load(asked_for(request.args.items(multi=True), frozenset(schema.fields)))
+        return schema.load(asked_for(pairs, frozenset(schema.fields)))
     except SchemaError as error:
         raise ValidationError(describe(error)) from None
-    return _with_body(request, schema, cast(Q, asked))
 
 
 def _with_body(request: Request, schema: Schema, asked: Q) -> Q:

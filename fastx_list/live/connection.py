@@ -101,8 +101,8 @@ class Connection:
         topic: Topic,
         loop: Loop,
         on_gone: Callable[[Connection], None],
-        inflates: bool = False,
-        patience: Patience | None = None,
+        inflates: bool,
+        patience: Patience,
     ) -> None:
         """Take over ``sock``, and close it in the end; ``on_gone`` is called then. With
         ``inflates`` it takes compressed messages."""
@@ -120,7 +120,7 @@ class Connection:
         # Called once it is gone
         self._on_gone = on_gone
         # For how long the peer is waited for; all its times are in these seconds
-        self._patience = patience or Patience()
+        self._patience = patience
         # How far it is
         self._state = OPEN
         # While OPEN with a full socket: when that last took something. After OPEN: when it closed
@@ -282,16 +282,14 @@ class Connection:
 
     # When it ends
 
-    def tend(
-        self, now: float, ping_interval: float, slow_timeout: float, spare_frames: int = 0
-    ) -> bool:
+    def tend(self, now: float, ping_interval: float, slow_timeout: float, spare: int = 0) -> bool:
         """Ping, or drop a peer that answers neither ping nor close or reads nothing; to be called
-        twice a second. So many ``spare_frames`` may have come since the last call.
+        twice a second. So many ``spare`` frames may have come since the last call.
 
         Return whether it was dropped because its socket had taken nothing for ``slow_timeout``
         seconds.
         """
-        self._frames_taken = -spare_frames
+        self._frames_taken = -spare
         if self._state is not OPEN:
             if now - self._waits_since >= CLOSE_SECONDS:
                 self.drop()

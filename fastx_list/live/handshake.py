@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 import flask_sock
@@ -16,12 +16,12 @@ from flask import Blueprint, Request, current_app, g
 from flask.globals import request_ctx
 from gevent.monkey import is_module_patched
 from greenlet import GreenletExit
-from marshmallow import ValidationError as SchemaError
 from wsproto.utilities import generate_accept_token
 
 from fastx_list.api.addresses import IN_PATH, LISTINGS, Listing
 from fastx_list.api.authentication import authenticate
 from fastx_list.api.counters import count
+from fastx_list.api.parameters import load_pairs
 from fastx_list.api.protocol import WEBSOCKET_VERSION
 from fastx_list.api.services import Services, services
 from fastx_list.errors import (
@@ -36,8 +36,7 @@ from fastx_list.live.deflate import Deflate, agree
 from fastx_list.live.server import NEEDS_GEVENT
 from fastx_list.live.sidecar import EXTENSION, Live
 from fastx_list.live.start import Asked
-from fastx_list.model.query import LiveQuerySchema, describe
-from fastx_list.model.spelling import asked_for
+from fastx_list.model.query import LiveQuerySchema
 from fastx_list.replica.topics import Topic
 from fastx_list.tokens import Claims
 
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 
 blueprint = Blueprint("live", __name__)
 _schema = LiveQuerySchema()
-_NAMES = frozenset(_schema.fields)
 _ASKS_NOTHING: Mapping[str, Any] = _schema.load({})
 _SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -97,7 +95,7 @@ def admit() -> None:
     listing = _listing(request)
     claims = authenticate(service, (request.view_args or {}).get("token"), listing.admin)
     pairs = request.args.items(multi=True)
-    g.admitted = decide(service, live, request.environ, listing, claims, list(pairs))
+    g.admitted = decide(service, live, request.environ, listing, claims, pairs)
 
 
 def check(environ: WSGIEnvironment, allowed: Collection[str]) -> None:
@@ -131,7 +129,8 @@ def decide(
 ) -> Admitted:
     """Return what becomes of a handshake for ``listing``, if who has these ``claims`` may have one
     more; ``pairs`` are those of its query string."""
-    asked = _asked(tuple(pair for pair in pairs if pair[0] != "token"))
+    rest = [pair for pair in pairs if pair[0] != "token"]
+    asked = load_pairs(_schema, rest) if rest else _ASKS_NOTHING
     cap = service.settings.max_subscribers_per_login
     if live.of_login(claims.login) >= cap:
         raise TooManyRequests(f"your login has {cap} connections already; close one first")
@@ -146,15 +145,6 @@ def decide(
         Asked(asked["snapshot"], asked["since"], asked["bookmarks"]),
         agree(environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "")),
     )
-
-
-def _asked(pairs: Sequence[tuple[str, str]]) -> Mapping[str, Any]:
-    if not pairs:
-        return _ASKS_NOTHING
-    try:
-        return cast("dict[str, Any]", _schema.load(asked_for(pairs, _NAMES)))
-    except SchemaError as error:
-        raise ValidationError(describe(error)) from None
 
 
 def follow(ws: _Socket, token: str | None = None) -> None:

@@ -23,6 +23,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from fastx_list.api.arrival import (
     ARRIVAL_SECONDS,
+    EARLY_BYTES,
     MAX_HELD_BYTES,
     MAX_REQUEST_BYTES,
     Patience,
@@ -38,7 +39,6 @@ AT_ONCE = 16  # connections that are taken before others have their turn
 MIN_HALF_OPEN = 20  # that may be, however many WebSockets there are
 SILENT_BYTES = 4096  # that a client takes which has sent nothing yet
 BEGUN_BYTES = 32 * 1024  # the same, with a greenlet, once its request has begun
-EARLY_BYTES = 8192  # that are read of a request at first: as a rule all of it
 LINGER_SECONDS = 1.0  # for the client to read why it was refused
 LOOK_SECONDS = 1.0  # between two looks at who is too late
 PAUSE_SECONDS = 0.1  # until connections are taken again if none can be, as there is no file left

@@ -205,15 +205,14 @@ class Replica(Generic[E]):
         if self._revision is not None and self._refill is None and self._reading is None:
             try:
                 written = self._store.changes(self._revision, timeout)
+                if written is not None and self.trail.has_lost(written.steps):
+                    raise OrderLost
             except SnapshotNeeded as reason:
                 self._doubt_store(reason)
                 self._read_anew()
             else:
-                if written is None or not self.trail.has_lost(written.steps):
-                    self._more = written is not None and written.more
-                    return [] if written is None else self._take_over(written)
-                self._refill = Refill()
-                self._read_anew()
+                self._more = written is not None and written.more
+                return [] if written is None else self._take_over(written)
         return self._start_over()
 
     def _read_anew(self) -> Reading:

@@ -82,7 +82,7 @@ class Trail:
 
     def has_lost(self, steps: Iterable[str]) -> bool:
         """Return whether the store had lost any of ``steps``: then it has become an older one."""
-        return bool(self._lost) and any(step in self._lost for step in steps)
+        return not self._lost.keys().isdisjoint(steps)
 
     def read(self, steps: Iterable[str]) -> None:
         """Note that ``steps`` are being taken over, if need be beside others."""

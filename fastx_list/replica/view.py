@@ -291,7 +291,8 @@ class View(Generic[E]):
         update: Callable[[E | None, E | None], None],
         at_end: Callable[[], None] = lambda: None,
     ) -> Iterator[None]:
-        changes, entries = dict[str, tuple[E | None, E | None]](), list(self.entries.values())
+        changes: _Changes[E] = {}
+        entries = list(self.entries.values())
         self._meanwhile.append(changes)
         try:
             with kept_at_once():  # also while others have their turn, which is not for long

@@ -7,7 +7,7 @@ from contextlib import suppress
 from select import EPOLLIN, EPOLLOUT
 from typing import TYPE_CHECKING, Any
 
-from fastx_list.api.arrival import ARRIVAL_SECONDS, MAX_REQUEST_BYTES
+from fastx_list.api.arrival import ARRIVAL_SECONDS, EARLY_BYTES, MAX_REQUEST_BYTES
 from fastx_list.errors import PayloadTooLarge
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 SEND_SECONDS = 30.0  # for an answer, and as much more as its length takes at
 SEND_RATE = 16 * 1024  # bytes a second
-EARLY_BYTES = 8192  # that are read of a request at first
 
 
 class Client:
