@@ -24,7 +24,7 @@ from fastx_list.agent.sources import load_sources
 from fastx_list.agent.start import SessionJson
 from fastx_list.config import PREFIX, Settings, fingerprint
 from fastx_list.model.session import Session, decode
-from fastx_list.store import EditionLost, Lease, ServerTaken, Store, StoreError
+from fastx_list.store import REFILL_SECONDS, EditionLost, Lease, ServerTaken, Store, StoreError
 from fastx_list.text import amount, version
 
 BEATS_PER_LEASE = 4  # so that a lease outlives a few heartbeats that came to nothing
@@ -192,6 +192,8 @@ class Agent:
         self._facts: dict[str, Facts] = {}
         # What is known of the sessions, by their ids; None until the store has been read.
         self._known: dict[str, Known] | None = None
+        # From when a store without us is written though not all has been seen.
+        self._writes_from = 0.0
         # The host's name, and when it was booted, as what is known has it.
         self._hostname, self._booted = "", clock.booted
         # Whether what was seen is in what is known, and nothing of it is left to decide.
@@ -292,9 +294,11 @@ class Agent:
             if recalled is None:
                 return
             self._known = {name: Known(None, session) for name, session in recalled.items()}
-        # A store that has nothing of us may be one that has lost it, and what runs nobody has seen
-        # yet: to say that nothing does would end it for readers, who wait for us
-        if self._seen is None and not self._known and not self._keeper.is_known():
+            self._writes_from = time.monotonic() + REFILL_SECONDS
+        # A store that has nothing of us may be one that has lost it, and of what runs not all was
+        # seen yet: to leave that out would end it for readers, who wait for us, but not for longer
+        has_seen_all = self._seen is not None and self._seen.all_answered
+        if not (has_seen_all or time.monotonic() >= self._writes_from or self._keeper.is_known()):
             return
         has_changed, hostname, booted = False, socket.gethostname(), clock.read()
         if (hostname, booted) != (self._hostname, self._booted):

@@ -7,12 +7,11 @@ import time
 from collections.abc import Mapping, Sequence, Set
 
 from fastx_list.replica.view import Entry
-from fastx_list.store import Changes, Followed, StoreError
+from fastx_list.store import REFILL_SECONDS, Changes, Followed, StoreError
 from fastx_list.text import printable
 
-REFILL_SECONDS = 10.0  # that servers have to come back to a store that has lost what it had
-# Of these so many count between two looks, unless a pause is longer: it may be that nobody ran,
-# agents as little as we
+# Of the time that servers have to come back so many seconds count between two looks, unless a pause
+# is longer: it may be that nobody ran, agents as little as we
 COUNTED_SECONDS = 5.0
 RETRY_SECONDS = 1.0  # between attempts to read a store that could not be read, or had lost it
 MAX_NAMED = 3  # servers in a message

@@ -31,8 +31,10 @@ class Owed:
         self._next_attempt = 0.0
 
     def add(self, tokens: Mapping[str, int]) -> None:
-        """Begin to write ``tokens`` as well."""
-        self._tokens.update(tokens)
+        """Begin to write ``tokens``, which the store has just lost, whatever was written before."""
+        if tokens:
+            self._tokens.update(tokens)
+            self._next_attempt = 0.0
         self.pay()
 
     def has(self, tokens: Iterable[str], kept_from: int) -> None:

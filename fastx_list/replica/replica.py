@@ -18,7 +18,7 @@ from typing import Generic
 from fastx_list.model.query import Query
 from fastx_list.model.server import first_part
 from fastx_list.model.session import published_part
-from fastx_list.replica.doubt import REFILL_SECONDS, RETRY_SECONDS, Refill, is_silent
+from fastx_list.replica.doubt import RETRY_SECONDS, Refill, is_silent
 from fastx_list.replica.many import kept_at_once
 from fastx_list.replica.owed import Owed, in_a_thread
 from fastx_list.replica.pages import Page, Pages
@@ -28,6 +28,7 @@ from fastx_list.replica.trail import Trail
 from fastx_list.replica.view import E, View
 from fastx_list.store import (
     AT_ONCE,
+    REFILL_SECONDS,
     Changes,
     Followed,
     OrderLost,
@@ -259,7 +260,7 @@ class Replica(Generic[E]):
         if snapshot is None:
             return []
         self._reading, took = None, reading.took
-        if self._refill is None and self.trail.has_lost([snapshot.revision.step]):
+        if self._refill is None and self.trail.has_lost(snapshot.steps):
             self._refill = Refill()
         there = {server.id for server in snapshot.servers}
         if self._revision is None and snapshot.age < REFILL_SECONDS:
@@ -276,14 +277,16 @@ class Replica(Generic[E]):
                     "the store has lost what it had, and agents have not written it again yet"
                 )
             self._refill = None
-            self.trail.restart()
+            self.trail.restart(snapshot.steps)
         self._more = False
+        self.trail.pass_by(snapshot.steps)
         running = {record.id for record in snapshot.records}
         known = self._sessions.entries.values()
         ended = [Record(each.id, each.login, "", None) for each in known if each.id not in running]
         gone = [ServerRecord(name, None) for name in self._servers.entries if name not in there]
         records, servers = [*ended, *snapshot.records], [*gone, *snapshot.servers]
-        return self._take_over(replace(snapshot, records=records, servers=servers))
+        steps = [snapshot.revision.step]
+        return self._take_over(replace(snapshot, records=records, servers=servers, steps=steps))
 
     def _fill(self) -> Iterable[Change[E]]:
         """Take over all sessions that there are: none is known yet."""
@@ -315,7 +318,7 @@ class Replica(Generic[E]):
 
     def _take_over(self, written: Changes) -> Iterable[Change[E]]:
         self._rest, self._goal = written.records, written.revision
-        self.trail.read(written.steps or [written.revision.step])
+        self.trail.read(written.steps)
         servers = list(self._change_servers(written.servers))
         changes: Iterable[Change[E]] = self._fill() if self._revision is None else self._take_part()
         self._owed.has(written.revoked, written.kept_from)
@@ -330,7 +333,7 @@ class Replica(Generic[E]):
             before = self._sessions.entries.get(record.id)
             text = None if record.text is None else self._told(record.text)
             entry = self._make_entry(record.id, record.login, text)
-            if before == entry:
+            if before == entry and not self.trail.takes_several:
                 continue
             self._sessions.update(before, entry)
             if before is not None and before.login != record.login:
@@ -338,7 +341,9 @@ class Replica(Generic[E]):
                 self._update_login(record.login, None, entry)
             else:
                 self._update_login(record.login, before, entry)
-            yield self.trail.noted(Change(record.id, record.login, entry, before))
+            change = self.trail.noted(Change(record.id, record.login, entry, before))
+            if before != entry:
+                yield change
 
     def _make_entry(self, name: str, login: str, text: str | None) -> E | None:
         return None if text is None else self._entry(name, login, text.encode(), self.trail.place)
@@ -356,6 +361,9 @@ class Replica(Generic[E]):
         for name, text in records:
             before = self._servers.entries.get(name)
             entry = self._make_entry(name, "", text and self._told_of_server(text))
-            if entry != before:
-                self._servers.update(before, entry)
-                yield self.trail.noted(Change(name, Everything.SERVERS, entry, before))
+            if before == entry and not self.trail.takes_several:
+                continue
+            self._servers.update(before, entry)
+            change = self.trail.noted(Change(name, Everything.SERVERS, entry, before))
+            if before != entry:
+                yield change

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice, takewhile
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ MAX_STEPS = 20_000
 MAX_ENDS = 10_000  # of the sessions of all logins, and of servers
 MAX_ENDS_OF_LOGIN = 1_000
 MAX_ORIGINS = 50_000  # topics that have changed
+UNKNOWN = -1  # the place of a step of which nobody here knows what there was after it
 
 
 class Missed(NamedTuple):
@@ -63,19 +64,25 @@ class Trail:
         self._origins: dict[Topic, _Origin] = {}
         # That of all other topics
         self._quiet = _Origin(0, "")
-        # The steps that are being taken over, and the topics that they have changed
+        # The steps that are being taken over, those before them of which nobody here was told, and
+        # the topics that have changed
         self._steps: list[str] = []
+        self._passed: Collection[str] = ()
         self._changed: set[Topic] = set()
         # Whether a reading is being taken over, and whether it is of a store that has lost some
         self._is_reading = False
         self._is_lost = False
 
-    def restart(self) -> None:
-        """Forget all: the store has lost steps. Who has seen those may yet name one before them, so
-        that none of its names are taken for what it has now."""
+    def restart(self, kept: Iterable[str]) -> None:
+        """Forget all: the store has lost steps, but for those that are ``kept``. Who has seen the
+        others may yet name one before them, so that none of its names are taken for what it has
+        now."""
         self._lost.update(self._places)
+        for step in kept:
+            self._lost.pop(step, None)
         while len(self._lost) > MAX_STEPS:
             self._lost.popitem(last=False)
+        self._places.clear()
         self._forget(_any_name())
         self._steps.clear()
         self._is_lost = True
@@ -90,6 +97,16 @@ class Trail:
             self.place += 1
             self._is_reading = True
         self._steps += steps
+
+    def pass_by(self, steps: Collection[str]) -> None:
+        """Note that the store has come past ``steps``, and nobody here was told of each."""
+        self._passed = steps
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether what is taken over comes of several steps. What it leaves as it was may have been
+        something else in between, which another process has told of."""
+        return len(self._steps) > 1
 
     def noted(self, change: Change[E]) -> Change[E]:
         """Return ``change`` once it is noted."""
@@ -116,6 +133,8 @@ class Trail:
         if self._is_lost or not last:
             last = _any_name()
         is_first = not self._places
+        for step in self._passed:
+            self._places.setdefault(step, UNKNOWN)
         for step in steps:
             self._places[step] = self.place - 1
         self._places[last] = self.place
@@ -124,6 +143,7 @@ class Trail:
             origin.place, origin.name = self.place, last
         self._changed.clear()
         self._steps.clear()
+        self._passed = ()
         self._is_reading = self._is_lost = False
         while len(self._places) > MAX_STEPS:
             self._places.popitem(last=False)
@@ -131,8 +151,9 @@ class Trail:
             self._forget(last)
 
     def _forget(self, name: str) -> None:
-        """Forget all; what there is now is called ``name``."""
-        self._places = OrderedDict({name: self.place})
+        """Forget all but which steps the store has passed; what there is now is called ``name``."""
+        self._places = OrderedDict.fromkeys(self._places, UNKNOWN)
+        self._places[name] = self.place
         self._origins.clear()
         self._changed.clear()
         self._quiet = _Origin(self.place, name)

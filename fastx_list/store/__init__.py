@@ -34,6 +34,7 @@ MAX_CHANGES = 20_000  # after which it does not, however soon they come
 REMEMBER_SECONDS = 86_400  # how long the sessions that ended with a lease are kept in mind
 KEEP_REVOKED_SECONDS = 86_400  # how long a revocation outlives its token
 AT_ONCE = 1000  # changes of a step, if it can be divided, and revocations
+REFILL_SECONDS = 10.0  # that servers have to come back to a store that has lost what it had
 
 
 class StoreError(Exception):
@@ -104,7 +105,8 @@ class Changes:
     records: Sequence[Record] = ()
     revoked: Mapping[str, int] = field(default_factory=dict)
     servers: Sequence[ServerRecord] = ()
-    # The names of the steps that are in it, in their order; none in a snapshot
+    # The names of the steps that are in it, in their order; in a snapshot those of all that
+    # the store keeps, or the last one
     steps: Sequence[str] = ()
     # Whether more was written, which is read next
     more: bool = False

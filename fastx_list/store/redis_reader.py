@@ -117,6 +117,7 @@ class Reader:
             [record for record in sessions.values() if record.text is not None],
             tokens,
             tuple(record for record in there.values() if record.text is not None),
+            (revision.step,),
             kept_from=later.kept_from,
             age=int(written) / 1000 if written is not None and written.isdigit() else 0,
         )

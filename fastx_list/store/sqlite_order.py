@@ -182,6 +182,14 @@ def steps_since(db: sqlite3.Connection, revision: Revision, seen: Head | None) -
     return steps
 
 
+def names(db: sqlite3.Connection, revision: Revision) -> list[str]:
+    """Return those of all steps that are kept, up to ``revision``."""
+    rows = db.execute(
+        "SELECT name FROM step WHERE revision <= ? ORDER BY revision", (revision.number,)
+    )
+    return [row[0] for row in rows]
+
+
 def check(db: sqlite3.Connection, revision: Revision, seen: Head | None) -> None:
     """Raise :class:`OrderLost` or :class:`SnapshotNeeded`, see
     :class:`fastx_list.store.Followed`, unless all that followed ``revision`` is kept.

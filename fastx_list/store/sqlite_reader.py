@@ -62,6 +62,7 @@ class Reader:
             self._look_at_leases(db)
             with one_state(db):
                 first = head = sqlite_order.head(db)
+                names = sqlite_order.names(db, first.revision)
                 servers = self._servers(db, (-1, first.revision.number), "AND ended IS NULL")
         for table in ("session", "revoked"):
             last: int | None = -1
@@ -76,7 +77,8 @@ class Reader:
                     revoked.update(self._tokens(row[1:] for row in rows))
                 if last is not None:
                     yield
-        changes = Changes(first.revision, records, revoked, servers, kept_from=head.kept_from)
+        kept_from = head.kept_from
+        changes = Changes(first.revision, records, revoked, servers, names, kept_from=kept_from)
         is_all, self._seen = False, (first.revision, head)
         while not is_all:
             with self._file.reading() as db:
@@ -200,6 +202,7 @@ def _merged(read: Changes, later: Changes) -> Changes:
         records=list(records.values()) if later.records else read.records,
         revoked={**read.revoked, **later.revoked},
         servers=tuple(record for record in servers.values() if record.text is not None),
+        steps=[*read.steps, *later.steps],
         kept_from=later.kept_from,
     )
 

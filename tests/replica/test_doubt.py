@@ -9,10 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastx_list.replica.doubt import REFILL_SECONDS
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.view import Entry
-from fastx_list.store import Changes, Store, StoreError
+from fastx_list.store import REFILL_SECONDS, Changes, Store, StoreError
 from tests.replica.stores import Wrapped, beat, ids_of, numbered, observe, remove_database
 
 

@@ -9,11 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from fastx_list.model.session import Session
-from fastx_list.replica.doubt import REFILL_SECONDS
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Change
 from fastx_list.replica.view import Entry
-from fastx_list.store import Store
+from fastx_list.store import REFILL_SECONDS, Store
 from tests.replica.stores import (
     FAR,
     Wrapped,

@@ -8,12 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from fastx_list.replica import trail
-from fastx_list.replica.doubt import REFILL_SECONDS
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Everything, Topic
 from fastx_list.replica.trail import Missed
 from fastx_list.replica.view import Entry
-from fastx_list.store import Store
+from fastx_list.store import REFILL_SECONDS, Store
 from tests.replica.stores import Wrapped, beat, numbered, observe, remove_database
 
 NOTHING = Missed([], [])

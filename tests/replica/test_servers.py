@@ -9,11 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from fastx_list.model.query import Query
-from fastx_list.replica.doubt import REFILL_SECONDS
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Change, Everything
 from fastx_list.replica.view import Entry
-from fastx_list.store import Store, sqlite_leases
+from fastx_list.store import REFILL_SECONDS, Store, sqlite_leases
 from tests.replica.stores import beat, entry_of, make_server, numbered, observe, remove_database
 
 

@@ -10,12 +10,13 @@ from types import SimpleNamespace
 import pytest
 
 from fastx_list.model.session import Session
-from fastx_list.replica.doubt import REFILL_SECONDS, RETRY_SECONDS
+from fastx_list.replica.doubt import RETRY_SECONDS
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Change
 from fastx_list.replica.view import Entry
 from fastx_list.store import (
     KEEP_ENDS_SECONDS,
+    REFILL_SECONDS,
     Changes,
     Revision,
     SnapshotNeeded,
