@@ -19,7 +19,7 @@ from fastx_list.agent.look import Looker
 from fastx_list.agent.merge import session_id
 from fastx_list.config import Settings, load
 from fastx_list.model.session import complete
-from fastx_list.store import AT_ONCE, Store, StoreError, open_store
+from fastx_list.store import AT_ONCE, REFILL_SECONDS, Store, StoreError, open_store
 from tests.agent.scripted import Scripted, facts, listed, only
 from tests.support import wait_for
 
@@ -99,6 +99,26 @@ def test_a_server_is_not_back_without_the_sessions_that_a_store_lost_in_the_midd
     assert list(store.snapshot().servers) == [] and agent.problem is None
     agent.scan()
     assert [server.id for server in store.snapshot().servers] == ["here"]
+    assert len(listed(store)) == 2
+
+
+def test_an_agent_that_has_not_seen_all_is_not_back_in_an_empty_store_while_it_is_waited_for(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Scripted(facts("y"))
+    broken.broken = True
+    agent = Agent(settings, store, {"source": Scripted(facts("x")), "broken": broken})
+    began = time.monotonic()
+    agent.scan()
+    monkeypatch.setattr(time, "monotonic", lambda: began + REFILL_SECONDS - 1)
+    agent.scan()
+    assert list(store.snapshot().servers) == [] and not listed(store)
+    monkeypatch.setattr(time, "monotonic", lambda: began + 2 * REFILL_SECONDS)
+    agent.scan()
+    [server] = store.snapshot().servers
+    assert "the source broken failed" in str(server.text) and len(listed(store)) == 1
+    broken.broken = False
+    agent.scan()
     assert len(listed(store)) == 2
 
 

@@ -118,6 +118,40 @@ def test_a_later_copy_that_takes_the_place_of_an_older_one_is_no_news(
     assert replica.follow(0) == [] and replica.problem is None
 
 
+def test_a_later_copy_is_no_news_of_steps_that_were_read_all_at_once(
+    agent: Store, replica: Replica[Entry], database: Path, tmp_path: Path
+) -> None:
+    _write(agent)
+    _back_up(database, tmp_path / "older")
+    _write(agent, numbered(1))
+    _back_up(database, tmp_path / "later")
+    _write(agent)
+    replica.follow(0)
+    for copy in ("older", "later"):
+        _back_up(tmp_path / copy, database)
+        assert replica.follow(0) == []
+    assert ids_of(replica, "alice") == set() and "lost what it had" in str(replica.problem)
+    _write(agent)
+    assert replica.follow(0) == [] and replica.problem is None
+    observe(agent, numbered(2))
+    assert replica.follow(0) == [Change("s2", "alice", entry_of(numbered(2)), None)]
+
+
+def test_a_revoked_token_is_written_again_as_often_as_it_is_lost(
+    agent: Store, store: Wrapped, database: Path, tmp_path: Path
+) -> None:
+    replica = Replica(store, Entry, lambda call: call())
+    _write(agent)
+    _back_up(database, tmp_path / "copy")
+    agent.revoke({"token": FAR})
+    replica.follow(0)
+    for _ in range(3):
+        _back_up(tmp_path / "copy", database)
+        replica.follow(0)
+        assert "token" in agent.snapshot().revoked
+        replica.follow(0)  # and reads it
+
+
 def test_a_revoked_token_is_written_again_until_it_was_read(
     agent: Store, replica: Replica[Entry], database: Path, tmp_path: Path
 ) -> None:

@@ -101,6 +101,29 @@ def test_steps_that_came_at_once_are_all_known(agent: Store, replica: Replica[En
     assert replica.trail.revision("alice") == other.trail.revision("alice") != between
 
 
+def test_what_was_otherwise_between_two_steps_is_told_to_who_saw_it_so(
+    agent: Store, replica: Replica[Entry]
+) -> None:
+    observe(agent, numbered(1, clients=1))
+    beat(agent, "quiet", logged_in_users=1)
+    other = Replica(replica._store, Entry)
+    replica.follow(0)
+    other.follow(0)
+    observe(agent, numbered(1, clients=2), numbered(2))
+    beat(agent, "quiet", logged_in_users=2)
+    other.follow(0)
+    topics = "alice", Everything.SERVERS
+    between = {topic: other.trail.revision(topic) for topic in topics}
+    observe(agent, numbered(1, clients=1))
+    beat(agent, "quiet", logged_in_users=1)
+    assert replica.follow(0) == []
+    assert missed(replica, "alice", between["alice"]) == Missed(["s2"], ["s1"])
+    assert missed(replica, Everything.SERVERS, between[Everything.SERVERS]) == Missed([], ["quiet"])
+    observe(agent, numbered(1, clients=1), numbered(3))
+    replica.follow(0)
+    assert missed(replica, "alice", replica.trail.revision("alice")) == NOTHING
+
+
 @pytest.mark.parametrize("revision", ["", "0", "no such", "é\0", "f" * 256])
 def test_what_is_no_revision_is_not_known(
     agent: Store, replica: Replica[Entry], revision: str
