@@ -105,7 +105,7 @@ class Trail:
     @property
     def takes_several(self) -> bool:
         """Whether what is taken over comes of several steps. What it leaves as it was may have been
-        something else in between, which another process has told of."""
+        something else in between, which another process has told of; whose it was is not asked."""
         return len(self._steps) > 1
 
     def noted(self, change: Change[E]) -> Change[E]:

@@ -34,6 +34,9 @@ from tests.replica.stores import FAR, remove_database
 _NUMBERS = st.integers(0, 5)
 _LOGINS = st.sampled_from(["alice", "bob"])
 _OBSERVED = st.dictionaries(_NUMBERS, st.tuples(_LOGINS, st.integers(0, 2)), max_size=6)
+_SEVERAL = st.lists(
+    st.dictionaries(_NUMBERS, st.integers(0, 2), max_size=6), min_size=2, max_size=3
+)
 _CLIENTS: list[tuple[Topic, Filters]] = [
     ("alice", ()),
     ("alice", IDLE),
@@ -246,9 +249,40 @@ class Resuming(RuleBasedStateMachine):
         for client in self.clients:
             client.connect(self.workers[worker])
 
+    @rule(several=_SEVERAL, worker=_WORKER)
+    def go_to_the_other(self, several: list[dict[int, int]], worker: int) -> None:
+        """All are told of the first of several steps, and go to the worker that reads them in one
+        go. Whose a session is changes too seldom to matter between two readings."""
+        self.settle()
+        for client in self.clients:
+            client.connect(self.workers[worker])
+        for observed in several:
+            self.observe("a", {number: ("alice", clients) for number, clients in observed.items()})
+            if observed is several[0]:
+                self.follow(worker)
+                self.settle_clients()
+                for client in self.clients:
+                    client.bookmark()
+                    client.close()
+        self.follow(1 - worker)
+        for client in self.clients:
+            client.connect(self.workers[1 - worker])
+
     @rule(client=_CLIENT)
     def close(self, client: int) -> None:
         self.clients[client].close()
+
+    def settle_clients(self) -> None:
+        """Let clients that are connected have all that their workers know."""
+        for client in self.clients:
+            while client.ids is not None:
+                client.go_on()
+            client.is_full = False
+        for worker in self.workers:
+            while worker.bus.tell():
+                pass
+        for client in self.clients:
+            client.read(ENOUGH)
 
     @rule()
     def settle(self) -> None:
@@ -261,14 +295,8 @@ class Resuming(RuleBasedStateMachine):
         for number, client in enumerate(self.clients):
             if client.worker is None:
                 client.connect(self.workers[number % 2])
-            while client.ids is not None:
-                client.go_on()
-            client.is_full = False
-        for worker in self.workers:
-            while worker.bus.tell():
-                pass
+        self.settle_clients()
         for client in self.clients:
-            client.read(ENOUGH)
             there = [
                 FramedEntry(record.id, record.login, (record.text or "").encode())
                 for record in snapshot.records

@@ -209,6 +209,11 @@ class Reader(Process):
         """Whether it says that it may be wrong."""
         return self.replica.problem is not None
 
+    @property
+    def has_paid(self) -> bool:
+        """Whether it could write again what the store has lost."""
+        return self.replica._owed._error is None
+
     def check(self, topic: Topic = Everything.SESSIONS) -> None:
         # What was confirmed in the middle of its turn it need not have seen
         if self.replica.loaded and not self.warns and not self.is_late:

@@ -103,7 +103,7 @@ class World:
             raise Violation(f"{process.name}: {unexpected[0]}")
         # What befell the store in the middle of its turn it need not have seen
         knows = process.is_alive and not process.is_late
-        if isinstance(process, Reader) and knows and not process.warns:
+        if isinstance(process, Reader) and knows and not process.warns and process.has_paid:
             for token in [each for each, who in self._fragile.items() if process.name in who]:
                 del self._fragile[token]
                 self.truth.revoked[token] = self._until[token]
