@@ -15,6 +15,9 @@ from fastx_list.text import printable
 COUNTED_SECONDS = 5.0
 RETRY_SECONDS = 1.0  # between attempts to read a store that could not be read, or had lost it
 MAX_NAMED = 3  # servers in a message
+# In the JSON of a server whose agent has begun, and has not looked since; in no text, where quotes
+# are escaped
+_NEVER_LOOKED = '"lastLook":null'
 
 
 class Refill:
@@ -93,9 +96,12 @@ def may_be_old(
     known: Mapping[str, Entry], snapshot: Changes, renewed: Mapping[str, float], right_at: float
 ) -> bool:
     """Whether ``snapshot`` says something else of the sessions of a server than is ``known``, and
-    its agent has not written since that was right: an older store may have been restored."""
+    its agent has not written since that was right, or only what it has read there itself: an older
+    store may have been restored."""
     silent = {
-        server.id for server in snapshot.servers if renewed.get(server.id, -math.inf) <= right_at
+        server.id
+        for server in snapshot.servers
+        if renewed.get(server.id, -math.inf) <= right_at or _NEVER_LOOKED in str(server.text)
     }
     if not silent:
         return False

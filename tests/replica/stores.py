@@ -101,11 +101,16 @@ def remove_database(database: Path) -> None:
 
 
 def make_server(server_id: str = "server", **facts: Any) -> Entry:
-    return Entry(server_id, "", encode_server(Server(server_id, "host", **facts)).encode())
+    return Entry(server_id, "", encode_server(_server(server_id, **facts)).encode())
+
+
+def _server(server_id: str, **facts: Any) -> Server:
+    """Return one whose agent has looked."""
+    return Server(server_id, "host", **{"last_look": 1, **facts})
 
 
 def beat(store: Store, server_id: str = "server", **facts: Any) -> None:
-    store.heartbeat(Server(server_id, "host", **facts), Lease("agent", "1", "host", 3600))
+    store.heartbeat(_server(server_id, **facts), Lease("agent", "1", "host", 3600))
 
 
 def by_id(changes: Iterable[Change[Entry]]) -> list[Change[Entry]]:

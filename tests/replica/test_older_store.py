@@ -62,6 +62,18 @@ def test_what_an_older_store_says_of_sessions_is_not_believed_until_their_agent_
 
 
 @pytest.mark.usefixtures("restored")
+def test_what_an_older_store_says_is_not_believed_of_an_agent_that_has_only_read_it(
+    agent: Store, replica: Replica[Entry]
+) -> None:
+    replica.follow(0)
+    _write(agent, numbered(1), numbered(2))
+    beat(agent, last_look=None)
+    assert replica.follow(0) == [] and ids_of(replica, "alice") == {"s1", "s3"}
+    _write(agent, numbered(1))
+    assert replica.follow(0) == [Change("s3", "alice", None, entry_of(numbered(3)))]
+
+
+@pytest.mark.usefixtures("restored")
 def test_an_older_store_is_not_believed_if_one_that_is_older_still_takes_its_place(
     agent: Store, replica: Replica[Entry], database: Path, tmp_path: Path
 ) -> None:

@@ -177,6 +177,14 @@ FAULTS = (
         1000015792,
     ),
     Fault(
+        "an agent that has not looked is believed what it read in an older store",
+        "replica.doubt",
+        "may_be_old",
+        "or _NEVER_LOOKED in str(server.text)",
+        "",
+        1200083649,
+    ),
+    Fault(
         "a revoked token that is lost twice is written again too late",
         "replica.owed",
         "Owed.add",
