@@ -18,21 +18,26 @@ SEND_RATE = 16 * 1024  # bytes a second
 
 
 class Client:
-    """A client's connection as gunicorn uses it. Where it would block, others are served."""
+    """A client's connection as gunicorn uses it, for one request. Where it would block, others are
+    served."""
 
     __slots__ = (
         "_early",
         "_left",
         "_out",
-        "_sock",
+        "_response",
         "_worker",
         "arriving",
+        "body",
         "deadline",
         "family",
         "given_up",
+        "is_watched",
         "local_uid",
+        "may_stay",
         "peer",
-        "reader",
+        "sock",
+        "stays",
     )
 
     def __init__(self, worker: Worker, sock: socket.socket, peer: object) -> None:
@@ -45,12 +50,17 @@ class Client:
         self.arriving = True
         # Whether it was waited for in vain
         self.given_up = False
-        # gunicorn's reader of its body; its length is that of what was not read
-        self.reader: Any = None
+        # Whether its connection may be kept for a next request, and whether it is
+        self.may_stay = self.stays = False
+        # Whether the worker's epoll knows its socket
+        self.is_watched = False
+        # Its body, and the response that ends with the connection kept, as gunicorn has them
+        self.body: Any = None
+        self._response: Any = None
         # Until when it is waited for, by the worker's patience
         self.deadline = worker.patience.now() + ARRIVAL_SECONDS
         # What it stands for
-        self._sock = sock
+        self.sock = sock
         # Lets others be served where this would wait
         self._worker = worker
         # How many bytes it may still send
@@ -61,12 +71,16 @@ class Client:
         self._out: list[bytes | memoryview] = []
 
     def fileno(self) -> int:
-        return self._sock.fileno()
+        return self.sock.fileno()
 
     def take_in(self) -> bool:
         """Read what has come already; return whether that is anything."""
         with suppress(OSError):  # who reads next meets it again
-            self._early = self._sock.recv(EARLY_BYTES, socket.MSG_DONTWAIT)
+            self._early = self.sock.recv(EARLY_BYTES, socket.MSG_DONTWAIT)
+        return bool(self._early)
+
+    def has_begun(self) -> bool:
+        """Return whether that was anything."""
         return bool(self._early)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
@@ -78,7 +92,7 @@ class Client:
             return data
         while True:
             try:
-                data = self._sock.recv(size, flags | socket.MSG_DONTWAIT)
+                data = self.sock.recv(size, flags | socket.MSG_DONTWAIT)
             except BlockingIOError:
                 if flags & socket.MSG_DONTWAIT:
                     raise
@@ -91,7 +105,7 @@ class Client:
 
     def send(self, data: bytes) -> int:
         """Send what is no answer yet: 100 Continue."""
-        return self._sock.send(data, socket.MSG_DONTWAIT)
+        return self.sock.send(data, socket.MSG_DONTWAIT)
 
     def sendall(self, data: bytes) -> None:
         """Keep ``data`` for the end, where head and body of an answer go out in one piece."""
@@ -99,34 +113,65 @@ class Client:
 
     def _flush(self) -> None:
         out, self._out, self.arriving = self._out, [], False
+        stays, self.stays = self.stays, False
         rest = sum(map(len, out))
         self.deadline = self._worker.patience.now() + SEND_SECONDS + rest / SEND_RATE
         while rest:
             try:
-                sent = self._sock.sendmsg(out, [], socket.MSG_DONTWAIT)
+                sent = self.sock.sendmsg(out, [], socket.MSG_DONTWAIT)
             except BlockingIOError:
                 self._worker.wait_for(self, EPOLLOUT, MAX_REQUEST_BYTES + rest)
                 continue
             rest -= sent
             if rest:
                 out = [memoryview(b"".join(out))[sent:]]
+        self.stays = stays
+
+    def may_answer(self, response: Any) -> bool:
+        """Return whether a next request can be told from the one that is answered with gunicorn's
+        ``response``, and the answers as well."""
+        self._response = response
+        return (
+            response.req.version == (1, 1)
+            and response.req.method in ("GET", "POST")  # HEAD has a length and no body
+            and (response.response_length is not None or response.status_code == 304)
+            and self._has_ended()
+        )
+
+    def _has_ended(self) -> bool:
+        """Return whether the request has been read to its end, and nothing that came with it is
+        left. Of chunks nobody knows; proxies as a rule send none."""
+        reader = self.body.reader
+        return getattr(reader, "length", None) == 0 and not reader.unreader.buf.getvalue()
+
+    def is_answered(self) -> bool:
+        """Return whether it was answered with the connection kept, and with as many bytes as the
+        head said."""
+        response = self._response
+        return (
+            response is not None
+            and not response.must_close
+            and response.sent == (response.response_length or 0)
+        )
 
     def shutdown(self, how: int) -> None:
         """Send the answer, and say that it was all. gunicorn then waits for the peer to hang up,
         unless that is for nothing."""
         self._flush()
-        if self.given_up or self._is_read():
+        if self.stays or self.given_up or self._is_read():
             raise OSError("there is nothing to wait for")
-        self._sock.shutdown(how)
+        self.sock.shutdown(how)
 
     def _is_read(self) -> bool:
         """Return whether the request has been read to its end. Bytes that nobody reads can cost the
         peer the end of its answer on TCP (RFC 9112 section 9.6). A proxy that cannot send them on a
         Unix socket may not read the answer."""
-        if getattr(self.reader, "length", None) != 0:  # as long as a body's end is not known
+        if (
+            getattr(getattr(self.body, "reader", None), "length", None) != 0
+        ):  # as long as a body's end is not known
             return False
         try:
-            return not self._sock.recv(1, socket.MSG_DONTWAIT)
+            return not self.sock.recv(1, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return True
 
@@ -139,12 +184,17 @@ class Client:
         return 0.0  # as it never blocks
 
     def close(self) -> None:
+        """Send what is left of the answer, and end the connection unless it stays."""
+        if self.fileno() == -1:
+            return
         try:
             self._flush()
+            if self.stays:
+                return
             if self.family == socket.AF_UNIX:
                 # Unread bytes would make the end look like an error
-                self._sock.recv(MAX_REQUEST_BYTES, socket.MSG_DONTWAIT)
+                self.sock.recv(MAX_REQUEST_BYTES, socket.MSG_DONTWAIT)
         except OSError:
             pass
         self._worker.forget(self)
-        self._sock.close()
+        self.sock.close()

@@ -3,6 +3,9 @@
 A request computes for well under a millisecond, so one after the other is the quickest way to
 answer them. What takes long is the network. So gunicorn's own code handles each connection in a
 greenlet, and where it would wait for the client, others have their turn instead.
+
+A proxy may ask again over the same connection. Of that the worker has no more than the socket while
+nothing comes; whatever there is of a request ends with its answer.
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ import errno
 import gc
 import os
 import resource
+import socket
 import time
 from collections import deque
 from contextlib import suppress
 from math import inf
 from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLONESHOT, epoll
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from greenlet import getcurrent, greenlet
 from gunicorn.workers.sync import SyncWorker
@@ -28,13 +32,40 @@ from fastx_list.api.serving import refuse, settle
 from fastx_list.endpoint import peer_uid
 from fastx_list.errors import ApiError, RequestTimeout
 from fastx_list.replica.many import kept_at_once
+from fastx_list.values import UNIX
 from fastx_list.web.client import Client
 from fastx_list.web.turns import Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 SPARE_FILES = 64  # that are no connections
 STOP_SECONDS = 1.0  # for requests that are on their way when the worker has to end
 TURN_SECONDS = 0.5  # at the latest it is seen who is too late, and whether to go on
 AT_ONCE = 16  # new clients, or of those that were waited for, before others have their turn
+
+
+class Idle(NamedTuple):
+    """A connection on which nothing is asked now."""
+
+    listener: Any
+    sock: socket.socket
+    peer: object  # what accept said of it
+
+
+class Name(NamedTuple):
+    """A listener, as far as it is asked what it is called."""
+
+    name: object
+
+    def getsockname(self) -> object:
+        return self.name
+
+
+# Whose request it is, as gunicorn is told: the listener, the client, and what accept said of it
+Came: TypeAlias = "tuple[Any, Client, object]"
 
 
 class Worker(SyncWorker):  # type: ignore[misc]
@@ -43,6 +74,9 @@ class Worker(SyncWorker):  # type: ignore[misc]
     def run(self) -> None:
         """Serve until the worker has to end, and then who is here already, but not for long."""
         settle(self.cfg)
+        # Whom requests are for
+        self._application: Any = self.wsgi
+        self.wsgi: Any = self._ask
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         # How many clients may be waited for
         self._max_waiting = max(1, files - SPARE_FILES - AT_ONCE)
@@ -57,6 +91,8 @@ class Worker(SyncWorker):  # type: ignore[misc]
         self._idle: list[Turn] = []
         # What tells whose socket is ready; a greenlet that waits goes on with the hub
         self._epoll = epoll()
+        # The connections that are kept, by descriptor, the longest idle first
+        self._kept: dict[int, Idle] = {}
         self._hub = getcurrent()
         # When it was last seen who is ready
         self._polled = time.monotonic()
@@ -65,11 +101,17 @@ class Worker(SyncWorker):  # type: ignore[misc]
         # Whether there is more to read of the store than was read at a time
         self._is_behind = False
         self._listeners = {listener.fileno(): listener for listener in self.sockets}
-        # The one of them that is for users of this machine
+        # The one of them that is for users of this machine, and those that are for proxies
         service = self._service()
         local = None if service is None else str(service.settings.local_socket)
-        names = {listener.getsockname(): listener for listener in self.sockets}
-        self._local = names.get(local)
+        # Their names as gunicorn asks for them, for each request
+        self._names = {each: Name(each.getsockname()) for each in self.sockets}
+        of_local = [each for each, name in self._names.items() if name.getsockname() == local]
+        self._local = of_local[0] if of_local else None
+        self._of_proxies: set[Any] = set()
+        if service is not None and UNIX in service.settings.trusted_proxies:
+            unix = {each for each in self.sockets if each.sock.family == socket.AF_UNIX}
+            self._of_proxies = unix - {self._local}
         with kept_at_once():
             self._read_store()
         gc.freeze()  # what stays for long, so that Python's collector need not walk over it
@@ -84,6 +126,8 @@ class Worker(SyncWorker):  # type: ignore[misc]
         self._stop()
 
     def _stop(self) -> None:
+        self.alive = False  # also where only the master has ended: nobody stays
+        self._let_go()
         now = self.patience.now()
         for client in self._waiting:
             if client.arriving:
@@ -91,18 +135,27 @@ class Worker(SyncWorker):  # type: ignore[misc]
         end = time.monotonic() + self.cfg.graceful_timeout - STOP_SECONDS
         while (self._waiting or self._working) and time.monotonic() < end:
             self._serve()
+            self._let_go()  # also those whose answers had begun before
+
+    def _let_go(self) -> None:
+        for fd in list(self._kept):
+            self._begin(self._take_up(fd, is_last=True))
 
     def _serve(self) -> None:
         is_busy = self._working or self._is_behind
         ready = self._epoll.poll(0 if is_busy else TURN_SECONDS, AT_ONCE)
         self._polled = time.monotonic()
+        came: list[Came] = []
         for fd, _ in ready:
-            if fd in self._listeners:
-                self._accept(self._listeners[fd])
+            if fd in self._kept:
+                came += self._take_up(fd)
+            elif fd in self._listeners:
+                came += self._accept(self._listeners[fd])
             elif fd == self.PIPE[0]:
                 os.read(fd, 4096)  # a signal has come
             else:
                 self._go_on(fd)
+        self._begin(came)
         if self._working:
             self._working.popleft().switch()
         if self._is_behind:
@@ -128,12 +181,15 @@ class Worker(SyncWorker):  # type: ignore[misc]
     def _see_who_is_ready(self) -> None:
         """Go on with all of them, before anybody is said to have sent nothing, or to read nothing:
         it may be this worker that was late."""
-        ready = self._epoll.poll(0, len(self._waiting) + SPARE_FILES)
+        ready = self._epoll.poll(0, len(self._waiting) + len(self._kept) + SPARE_FILES)
         self._polled = time.monotonic()
         for fd, _ in ready:
             self._go_on(fd)
 
     def _make_room(self) -> None:
+        if self._kept:
+            self._begin(self._take_up(next(iter(self._kept)), is_last=True))
+            return
         self._see_who_is_ready()
         if self._waiting:
             self._give_up(self._waiting.first_to_go())
@@ -149,11 +205,11 @@ class Worker(SyncWorker):  # type: ignore[misc]
             self._is_behind = service.replica.is_behind and service.replica.pause <= 0
 
     def _service(self) -> Services | None:
-        found: Services | None = getattr(self.wsgi, "extensions", {}).get(EXTENSION)
+        found: Services | None = getattr(self._application, "extensions", {}).get(EXTENSION)
         return found
 
-    def _accept(self, listener: Any) -> None:
-        came: list[tuple[Client, object]] = []
+    def _accept(self, listener: Any) -> list[Came]:
+        came: list[Came] = []
         while self.alive and len(came) < AT_ONCE:
             try:
                 sock, peer = listener.accept()
@@ -163,20 +219,52 @@ class Worker(SyncWorker):  # type: ignore[misc]
                 if error.errno != errno.EAGAIN:
                     self._make_room()  # there is no file left
                 break
-            client = Client(self, sock, peer)
-            if listener is self._local:
-                client.local_uid = client.peer = peer_uid(sock)
-            came.append((client, peer))
+            came.append((listener, self._client(listener, sock, peer), peer))
         counters.add("connections", len(came))
-        # First of all, so that one look at the store will do for all that have begun by now
-        begun = [client.take_in() for client, _ in came]
+        counters.add("openConnections", len(came))
+        for _, client, _ in came:
+            client.take_in()
+        return came
+
+    def _client(self, listener: Any, sock: socket.socket, peer: object) -> Client:
+        client = Client(self, sock, peer)
+        if listener is self._local:
+            client.local_uid = client.peer = peer_uid(sock)
+        client.may_stay = listener in self._of_proxies
+        return client
+
+    def _take_up(self, fd: int, is_last: bool = False) -> list[Came]:
+        """Return who asks on a connection that was kept, and for the last time if it ``is_last``.
+        If nobody does, close it."""
+        listener, sock, peer = self._kept.pop(fd)
+        client = self._client(listener, sock, peer)
+        client.is_watched = True
+        client.may_stay = not is_last
+        if not client.take_in():
+            client.may_stay = False
+            # What the proxy has sent by now is there. What it sends later fails at once, so it
+            # knows that nobody has seen that, and asks elsewhere: no request gets lost between.
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RD)
+            if not client.take_in():
+                client.close()
+                return []
+        return [(listener, client, peer)]
+
+    def _begin(self, came: list[Came]) -> None:
+        """Handle requests. What has come of them is read already, so that one look at the store
+        will do for all that have begun by now."""
         now = time.monotonic()
-        for (client, peer), has_begun in zip(came, begun, strict=True):
+        for listener, client, peer in came:
             turn = self._idle.pop() if self._idle else Turn(self._handle_each, self._let_others)
-            turn.began = now if has_begun else inf
+            turn.began = now if client.has_begun() else inf
             turn.switch(listener, client, peer)
-            while len(self._waiting) > self._max_waiting or self._waiting.size > MAX_HELD_BYTES:
+            while self._is_full():
                 self._make_room()
+
+    def _is_full(self) -> bool:
+        held = len(self._waiting) + len(self._kept)
+        return held > self._max_waiting or self._waiting.size > MAX_HELD_BYTES
 
     def _handle_each(self, *connection: Any) -> None:
         self._handle(*connection)
@@ -185,11 +273,14 @@ class Worker(SyncWorker):  # type: ignore[misc]
             self._handle(*self._hub.switch())
 
     def _handle(self, listener: Any, client: Client, peer: Any) -> None:
-        counters.add("openConnections")
-        try:
-            self.handle(listener, client, peer)
-        finally:
-            counters.add("openConnections", -1)
+        self.handle(listener, client, peer)
+        if client.stays:
+            fd = client.fileno()
+            if self._greenlets.pop(fd, None):
+                self._epoll.modify(fd, EPOLLIN)
+            elif not client.is_watched:
+                self._epoll.register(fd, EPOLLIN)
+            self._kept[fd] = Idle(listener, client.sock, peer)
 
     def _let_others(self) -> None:
         self._working.append(getcurrent())
@@ -199,11 +290,10 @@ class Worker(SyncWorker):  # type: ignore[misc]
         """Let others be served until ``client`` is ready for ``event``; it holds up to ``size``
         bytes meanwhile. Raises what ends it if it is too late, or others need the room."""
         fd, turn = client.fileno(), cast(Turn, getcurrent())
-        if fd in self._greenlets:
-            self._epoll.modify(fd, event | EPOLLONESHOT)
-        else:
-            self._greenlets[fd] = turn
-            self._epoll.register(fd, event | EPOLLONESHOT)
+        watch = self._epoll.modify if client.is_watched else self._epoll.register
+        watch(fd, event | EPOLLONESHOT)
+        client.is_watched = True
+        self._greenlets[fd] = turn
         self._waiting.add(client, client.peer, size)
         try:
             self._hub.switch()
@@ -220,10 +310,22 @@ class Worker(SyncWorker):  # type: ignore[misc]
     def forget(self, client: Client) -> None:
         """Wait no more for ``client``, which is about to be closed."""
         self._greenlets.pop(client.fileno(), None)
+        counters.add("openConnections", -1)
 
     def handle_request(self, listener: Any, req: Any, client: Client, addr: Any) -> None:
-        client.reader = req.body.reader
-        super().handle_request(listener, req, client, addr)
+        client.body = req.body
+        super().handle_request(self._names[listener], req, client, addr)
+        client.stays = client.is_answered()
+
+    def _ask(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Ask the application. gunicorn has settled that the connection ends with the answer; what
+        else holds is known now, before the head is sent."""
+        body: Iterable[bytes] = self._application(environ, start_response)
+        client: Client = environ["gunicorn.socket"]
+        if client.may_stay and self.alive and environ.get("HTTP_CONNECTION") == "keep-alive":
+            response = cast(Any, start_response).__self__
+            response.must_close = not client.may_answer(response)
+        return body
 
     def handle_error(self, req: Any, client: Client, addr: Any, exc: BaseException) -> None:
         """Answer with an error, ours or gunicorn's."""

@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import json
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 import pytest
@@ -14,11 +14,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.extensions import Extension
 
+from fastx_list.config import load
+from fastx_list.tokens import Tokens
 from tests.support import Answer, wait_for
 from tests.system.feed import Feed
 from tests.system.nginx import HOST
 from tests.system.nginx_site import Site
 
+JSON = {"Content-Type": "application/json"}
 T = TypeVar("T")
 
 
@@ -75,17 +78,24 @@ def refusal(site: Site, token: str, url: str = "", **options: Any) -> Answer:
     return answer
 
 
+def _is_list(body: bytes) -> bool:
+    return isinstance(json.loads(body), list)
+
+
 class Traffic:
     """Clients that ask for the list all the time, each over new connections or over one for as long
-    as that lasts."""
+    as that lasts; one of them also with a POST, sets params of ``session``, and changes codes for
+    tokens."""
 
-    def __init__(self, site: Site, token: str) -> None:
-        self._site, self._path = site, f"/api/list/{token}"
+    def __init__(self, site: Site, token: str, session: str = "") -> None:
+        self._site, self._token, self._session = site, token, session
+        self._codes = Tokens(load(site.service.environ))
         self.failures: list[str] = []
         self.answered = 0
         self._over = threading.Event()
         self._threads = [
-            threading.Thread(target=self._ask, args=(kept,)) for kept in (False, False, True)
+            threading.Thread(target=self._ask, args=(kept, posts))
+            for kept, posts in ((False, False), (True, False), (False, True))
         ]
 
     def __enter__(self) -> Traffic:
@@ -103,14 +113,27 @@ class Traffic:
             HOST, self._site.port, context=self._site.tls, timeout=60
         )
 
-    def _ask(self, kept: bool) -> None:
-        connection, used = self._connect(), False
+    def _questions(self, posts: bool) -> Iterator[tuple[str, dict[str, Any] | None]]:
         while not self._over.is_set():
+            yield f"/api/list/{self._token}", None
+            if posts:
+                yield "/api/list", {"token": self._token}
+                yield "/code", {"code": self._codes.issue_code("alice", 60)}
+            if posts and self._session:
+                params = {"id": self._session, "params": {"way": str(self.answered)}}
+                yield f"/api/params/{self._token}", params
+
+    def _ask(self, kept: bool, posts: bool) -> None:
+        connection, used = self._connect(), False
+        for path, question in self._questions(posts):
             try:
-                connection.request("GET", self._path)
+                if question is None:
+                    connection.request("GET", path)
+                else:
+                    connection.request("POST", path, json.dumps(question), JSON)
                 response = connection.getresponse()
                 body = response.read()
-                if response.status != 200 or not isinstance(json.loads(body), list):
+                if response.status != 200 or (question is None and not _is_list(body)):
                     self.failures.append(f"{response.status} {body[:200]!r}")
                 self.answered += 1
                 used = True

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingUnixStreamServer
+from typing import ClassVar
 
 import pytest
 
@@ -51,7 +55,7 @@ def test_services_restart_under_traffic(site: Site, token: Token, job: Path, way
     for name in ("list", "live"):
         with ExitStack() as stack:
             client = stack.enter_context(Client(site, mine)) if name == "live" else None
-            traffic = stack.enter_context(Traffic(site, mine))
+            traffic = stack.enter_context(Traffic(site, mine, known if name == "list" else ""))
             traffic.more()
             before = site.workers(name)
             if way == "restart":
@@ -134,3 +138,70 @@ def test_a_dead_list_is_said_in_json(site: Site, token: Token) -> None:
             with follow(site, mine):
                 pass
     assert site.ask(f"/api/list/{mine}").status == 200
+
+
+class Ending(BaseHTTPRequestHandler):
+    """Answers the first request of a connection, and ends it without a word at the second, or at
+    the first of one to ``/code``."""
+
+    protocol_version = "HTTP/1.1"
+    seen: ClassVar[list[str]] = []
+    count = 0
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.seen.append(f"{self.command} {self.path} {self.headers['Connection']}")
+        self.count += 1
+        if self.count > 1 or self.path == "/code":
+            self.close_connection = True
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"[]")
+
+    do_POST = do_GET
+
+    def address_string(self) -> str:
+        return ""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def ending(site: Site) -> Iterator[list[str]]:
+    """Put such a server in place of the list; yields what it is asked."""
+    path = site.place / "ending.sock"
+    Ending.seen = []
+    with ThreadingUnixStreamServer(str(path), Ending) as server:
+        server.daemon_threads = True
+        path.chmod(0o666)
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            site.reload(**{"/run/fastx-list/list.sock": str(path)})
+            yield Ending.seen
+        finally:
+            site.reload()
+            server.shutdown()
+    path.unlink()
+
+
+@pytest.mark.parametrize("path", ["/api/list", "/api/params"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_may_be_sent_twice_is_when_its_connection_ends(
+    site: Site, path: str, method: str
+) -> None:
+    body = b"{}" if method == "POST" else None
+    with ending(site) as seen:
+        for _ in range(6):  # so that each process of nginx has a connection
+            assert site.ask(path, method, body, JSON).status == 200
+    assert len(seen) > 6 and set(seen) == {f"{method} {path} keep-alive"}
+
+
+def test_a_code_is_sent_once_and_over_a_connection_of_its_own(site: Site) -> None:
+    with ending(site) as seen:
+        for prefix, port in (("", site.port), ("/fastx", site.portal_port)):
+            assert site.ask(f"{prefix}/api/list", port=port).status == 200
+            assert site.ask(f"{prefix}/code", "POST", b"{}", JSON, port=port).status == 502
+    assert [each for each in seen if "code" in each] == ["POST /code close"] * 2
