@@ -166,9 +166,8 @@ class Client:
         """Return whether the request has been read to its end. Bytes that nobody reads can cost the
         peer the end of its answer on TCP (RFC 9112 section 9.6). A proxy that cannot send them on a
         Unix socket may not read the answer."""
-        if (
-            getattr(getattr(self.body, "reader", None), "length", None) != 0
-        ):  # as long as a body's end is not known
+        reader = getattr(self.body, "reader", None)
+        if getattr(reader, "length", None) != 0:  # as long as a body's end is not known
             return False
         try:
             return not self.sock.recv(1, socket.MSG_DONTWAIT)
