@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +29,15 @@ from fastx_list.agent.processes import MAX_YOUNG, TURNS
 from fastx_list.agent.start import SessionJson
 from fastx_list.config import Settings
 from tests.agent.scripted import Scripted, facts
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The clock of what is spent: ``now`` counts its seconds."""
+    clock = SimpleNamespace(now=0.0)
+    for name in ("thread_time", "perf_counter"):
+        monkeypatch.setattr(time, name, lambda: clock.now)
+    return clock
 
 
 class Holder:
@@ -87,28 +97,23 @@ def test_there_is_room_for_so_many_sessions_of_all_kinds_together() -> None:
     assert limits.has_room(5, 1) and limits.over == {5}
 
 
-def test_who_has_used_up_their_time_has_their_turn_in_the_next_look(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = 0.0
-    for clock in ("thread_time", "perf_counter"):
-        monkeypatch.setattr(time, clock, lambda: now)
+def test_who_has_used_up_their_time_has_their_turn_in_the_next_look(clock: SimpleNamespace) -> None:
     limits = Limits()
     limits.begin(is_first=True)
     for _ in range(2):  # the first look is not to miss anything
         with limits.spending(5):
-            now += 10
+            clock.now += 10
     limits.begin(is_first=False)
     with limits.spending(5):
-        now += LOGIN_SECONDS * 1.5
+        clock.now += LOGIN_SECONDS * 1.5
     with pytest.raises(Unanswered), limits.spending(5):
         raise AssertionError
     with limits.spending(6):
-        now += 0.001
+        clock.now += 0.001
     # Those who have many sessions have more.
     limits.count("a kind", Counter({5: round(LOGIN_SECONDS / SESSION_SECONDS)}))
     with limits.spending(5):
-        now += LOGIN_SECONDS
+        clock.now += LOGIN_SECONDS
     with pytest.raises(Unanswered), limits.spending(5):
         raise AssertionError
     limits.begin(is_first=False)
@@ -116,28 +121,23 @@ def test_who_has_used_up_their_time_has_their_turn_in_the_next_look(
         pass
 
 
-def test_who_takes_all_their_time_in_look_after_look_gets_less(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = 0.0
-    for clock in ("thread_time", "perf_counter"):
-        monkeypatch.setattr(time, clock, lambda: now)
+def test_who_takes_all_their_time_in_look_after_look_gets_less(clock: SimpleNamespace) -> None:
     limits = Limits()
     for _ in range(100):
         limits.begin(is_first=False)
         with suppress(Unanswered):
             while True:
                 with limits.spending(5):
-                    now += LOGIN_SECONDS / 8
+                    clock.now += LOGIN_SECONDS / 8
         with limits.spending(6):  # who takes little always has their turn
-            now += LOGIN_SECONDS * LASTING * 0.9
-    theirs = now - 100 * LOGIN_SECONDS * LASTING * 0.9
+            clock.now += LOGIN_SECONDS * LASTING * 0.9
+    theirs = clock.now - 100 * LOGIN_SECONDS * LASTING * 0.9
     assert theirs < 100 * LOGIN_SECONDS * (LASTING + 0.05)
     # Once is no reason to wait for long.
     limits = Limits()
     limits.begin(is_first=False)
     with limits.spending(5):
-        now += 1000 * LOGIN_SECONDS
+        clock.now += 1000 * LOGIN_SECONDS
     for _ in range(5):
         limits.begin(is_first=False)
     with limits.spending(5):
@@ -145,15 +145,12 @@ def test_who_takes_all_their_time_in_look_after_look_gets_less(
 
 
 def test_who_has_yet_to_make_up_for_earlier_looks_has_no_part_in_one_for_others(
-    monkeypatch: pytest.MonkeyPatch,
+    clock: SimpleNamespace,
 ) -> None:
-    now = 0.0
-    for clock in ("thread_time", "perf_counter"):
-        monkeypatch.setattr(time, clock, lambda: now)
     limits = Limits()
     limits.begin(is_first=False)
     with limits.spending(5):
-        now += 3 * LOGIN_SECONDS
+        clock.now += 3 * LOGIN_SECONDS
     limits.begin(is_first=False)  # in which there is no time for them
     for made_for in ({6}, {7}):
         limits.begin(is_first=False, made_for=made_for)

@@ -23,6 +23,18 @@ print("ready", flush=True)
 signal.pause()"""
 
 
+@pytest.fixture
+def inside(processes: Processes) -> subprocess.Popen[bytes]:
+    """A process that listens in a network of its own."""
+    needs_root()
+    unshare = program("unshare", "util-linux")
+    if subprocess.run([unshare, "--net", "true"], capture_output=True).returncode:
+        pytest.skip("namespaces may not be made here")
+    inside = processes.start([unshare, "--net", "/usr/bin/python3", "-c", LISTENS], "inside")
+    wait_for("its socket", lambda: "ready" in processes.log("inside"))
+    return inside
+
+
 def setns(descriptor: int, kind: int) -> None:
     """Enter a namespace, setns(2), as ``os.setns`` of Python 3.12 does."""
     if ctypes.CDLL(None, use_errno=True).setns(descriptor, kind):
@@ -30,12 +42,8 @@ def setns(descriptor: int, kind: int) -> None:
 
 
 def test_the_kernel_tells_of_another_namespace_and_we_stay_in_ours(
-    processes: Processes, monkeypatch: pytest.MonkeyPatch
+    inside: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needs_root()
-    unshare = program("unshare", "util-linux")
-    if subprocess.run([unshare, "--net", "true"], capture_output=True).returncode:
-        pytest.skip("namespaces may not be made here")
     if not hasattr(os, "setns"):
         monkeypatch.setattr(os, "setns", setns, raising=False)
 
@@ -43,8 +51,6 @@ def test_the_kernel_tells_of_another_namespace_and_we_stay_in_ours(
         raise DiagError("refused")
 
     monkeypatch.setattr(sockets, "ProcNet", refuse)
-    inside = processes.start([unshare, "--net", "/usr/bin/python3", "-c", LISTENS], "inside")
-    wait_for("its socket", lambda: "ready" in processes.log("inside"))
     ours = Path("/proc/thread-self/ns/net").readlink()
     assert list(Sockets(inside.pid).listening_paths()) == ["\0fastx-list/inside"]
     assert Path("/proc/thread-self/ns/net").readlink() == ours
@@ -53,15 +59,9 @@ def test_the_kernel_tells_of_another_namespace_and_we_stay_in_ours(
 
 
 def test_what_is_told_of_our_network_makes_for_no_look_at_another_ones_connections(
-    processes: Processes, monkeypatch: pytest.MonkeyPatch
+    inside: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To read them takes long, and one login may have very many networks."""
-    needs_root()
-    unshare = program("unshare", "util-linux")
-    if subprocess.run([unshare, "--net", "true"], capture_output=True).returncode:
-        pytest.skip("namespaces may not be made here")
-    inside = processes.start([unshare, "--net", "/usr/bin/python3", "-c", LISTENS], "inside")
-    wait_for("its socket", lambda: "ready" in processes.log("inside"))
     machine = Machine()
 
     def look() -> list[object]:

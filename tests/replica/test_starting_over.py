@@ -195,6 +195,15 @@ def test_what_a_store_has_lost_stays_until_its_servers_are_back(
     assert ids_of(replica, "alice") == {"s1", "s3"}
 
 
+def _lose(agent: Store, replica: Replica[Entry], database: Path) -> None:
+    """Let the replica know session 1, and then find that the store has lost it."""
+    observe(agent, numbered(1))
+    beat(agent)
+    replica.refresh()
+    remove_database(database)
+    replica.refresh()
+
+
 def test_servers_that_a_store_loses_once_more_get_their_time_anew(
     agent: Store, replica: Replica[Entry], database: Path, clock: SimpleNamespace
 ) -> None:
@@ -220,11 +229,7 @@ def test_servers_get_their_time_anew_after_the_store_could_not_be_read(
     agent: Store, replica: Replica[Entry], store: Wrapped, database: Path, clock: SimpleNamespace
 ) -> None:
     """Agents cannot write either for as long as it cannot be read."""
-    observe(agent, numbered(1))
-    beat(agent)
-    replica.refresh()
-    remove_database(database)
-    replica.refresh()
+    _lose(agent, replica, database)
     store.failing = "no such disk"
     for _ in range(3):
         clock.now += REFILL_SECONDS
@@ -244,11 +249,7 @@ def test_servers_get_their_time_anew_after_the_store_could_not_be_read(
 def test_a_time_in_which_nobody_ran_gives_no_server_up(
     agent: Store, replica: Replica[Entry], database: Path, clock: SimpleNamespace
 ) -> None:
-    observe(agent, numbered(1))
-    beat(agent)
-    replica.refresh()
-    remove_database(database)
-    replica.refresh()
+    _lose(agent, replica, database)
     clock.now += 60
     replica.refresh()
     assert ids_of(replica, "alice") == {"s1"} and replica.problem is not None
