@@ -192,8 +192,9 @@ class Agent:
         self._facts: dict[str, Facts] = {}
         # What is known of the sessions, by their ids; None until the store has been read.
         self._known: dict[str, Known] | None = None
-        # From when a store without us is written though not all has been seen.
-        self._writes_from = 0.0
+        # For how many seconds a store without us is not written while not all has been seen, and
+        # when they are over.
+        self._waits = self._writes_from = 0.0
         # The host's name, and when it was booted, as what is known has it.
         self._hostname, self._booted = "", clock.booted
         # Whether what was seen is in what is known, and nothing of it is left to decide.
@@ -211,6 +212,7 @@ class Agent:
     def run(self, looker: Looker, occasions: Occasions | None = None) -> None:
         """Look at every interval, through ``looker``, until that is stopped; and sooner for
         ``occasions``."""
+        self._waits = REFILL_SECONDS
         with suppress(Stopped):
             while True:
                 if occasions is not None:
@@ -294,7 +296,7 @@ class Agent:
             if recalled is None:
                 return
             self._known = {name: Known(None, session) for name, session in recalled.items()}
-            self._writes_from = time.monotonic() + REFILL_SECONDS
+            self._writes_from = time.monotonic() + self._waits
         # A store that has nothing of us may be one that has lost it, and of what runs not all was
         # seen yet: to leave that out would end it for readers, who wait for us, but not for longer
         has_seen_all = self._seen is not None and self._seen.all_answered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from fastx_list.replica.view import Entry
 from fastx_list.store import REFILL_SECONDS, Changes, Followed, StoreError
@@ -13,6 +13,8 @@ from fastx_list.text import printable
 # Of the time that servers have to come back so many seconds count between two looks, unless a pause
 # is longer: it may be that nobody ran, agents as little as we
 COUNTED_SECONDS = 5.0
+# That an agent which has begun has for its first look, before what it only read is believed
+FIRST_LOOK_SECONDS = 30.0
 RETRY_SECONDS = 1.0  # between attempts to read a store that could not be read, or had lost it
 MAX_NAMED = 3  # servers in a message
 # In the JSON of a server whose agent has begun, and has not looked since; in no text, where quotes
@@ -40,14 +42,15 @@ class Refill:
         servers: Set[str],
         sessions: Mapping[str, Entry],
         right_at: float,
+        told: Callable[[str], str],
         took: float,
     ) -> float | None:
         """Return for how many seconds the ``store`` is better not read again, as its agents have
         not written all; ``None`` if they have, or if their time is over.
 
         ``snapshot`` is what it says, which ``took`` so many seconds to read. Known are these
-        ``servers`` and ``sessions``, which it said last at ``right_at``. Raises
-        :class:`StoreError` if agents cannot write.
+        ``servers`` and ``sessions``, which it said last at ``right_at``, each as it is ``told``.
+        Raises :class:`StoreError` if agents cannot write.
         """
         now, there = time.monotonic(), {server.id for server in snapshot.servers}
         self.since += max(0.0, now - self._looked - took - self._counts)
@@ -56,7 +59,8 @@ class Refill:
             self.since = now
         self._back = servers & there
         is_missing = not servers <= there
-        is_old = may_be_old(sessions, snapshot, store.renewed, right_at)
+        is_soon = now - self.since < FIRST_LOOK_SECONDS
+        is_old = may_be_old(sessions, snapshot, store.renewed, right_at, told, is_soon)
         if is_missing or is_old:
             self._see_whether_agents_can_write(store)
         left = self.since + REFILL_SECONDS - now - took  # as the last reading takes time
@@ -93,22 +97,28 @@ def is_silent(servers: Sequence[str]) -> str:
 
 
 def may_be_old(
-    known: Mapping[str, Entry], snapshot: Changes, renewed: Mapping[str, float], right_at: float
+    known: Mapping[str, Entry],
+    snapshot: Changes,
+    renewed: Mapping[str, float],
+    right_at: float,
+    told: Callable[[str], str],
+    is_soon: bool,
 ) -> bool:
     """Whether ``snapshot`` says something else of the sessions of a server than is ``known``, and
-    its agent has not written since that was right, or only what it has read there itself: an older
-    store may have been restored."""
+    its agent has not written since that was right, or, if it ``is_soon``, only what it has read
+    there itself: an older store may have been restored."""
     silent = {
         server.id
         for server in snapshot.servers
-        if renewed.get(server.id, -math.inf) <= right_at or _NEVER_LOOKED in str(server.text)
+        if renewed.get(server.id, -math.inf) <= right_at
+        or (is_soon and _NEVER_LOOKED in str(server.text))
     }
     if not silent:
         return False
     same = set[str]()
     for record in snapshot.records:
         entry = known.get(record.id)
-        if entry is not None and record.text is not None and entry.text == record.text.encode():
+        if entry is not None and record.text and entry.text == told(record.text).encode():
             same.add(record.id)
         elif record.server_id in silent:
             return True

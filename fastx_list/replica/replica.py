@@ -270,7 +270,7 @@ class Replica(Generic[E]):
         self._owed.add({jti: end for jti, end in lost.items() if end >= snapshot.kept_from})
         if self._refill is not None:
             copy = self._servers.entries.keys(), self._sessions.entries, self.right_at
-            pause = self._refill.pause(self._store, snapshot, *copy, took)
+            pause = self._refill.pause(self._store, snapshot, *copy, self._told, took)
             if pause is not None:
                 self._pause = pause
                 raise StoreError(

@@ -186,13 +186,14 @@ class Worker(SyncWorker):  # type: ignore[misc]
         for fd, _ in ready:
             self._go_on(fd)
 
-    def _make_room(self) -> None:
-        if self._kept:
-            self._begin(self._take_up(next(iter(self._kept)), is_last=True))
-            return
+    def _make_room(self) -> list[Came]:
+        """Let one connection go; return who has asked on it meanwhile, if it was kept."""
+        if self._kept and self._waiting.size <= MAX_HELD_BYTES:  # it holds none of these
+            return self._take_up(next(iter(self._kept)), is_last=True)
         self._see_who_is_ready()
         if self._waiting:
             self._give_up(self._waiting.first_to_go())
+        return []
 
     def _read_store(self) -> None:
         """Keep the copy of the store up to date, also while nobody asks: a worker that had none
@@ -209,7 +210,7 @@ class Worker(SyncWorker):  # type: ignore[misc]
         return found
 
     def _accept(self, listener: Any) -> list[Came]:
-        came: list[Came] = []
+        came, again = list[Came](), list[Came]()
         while self.alive and len(came) < AT_ONCE:
             try:
                 sock, peer = listener.accept()
@@ -217,14 +218,14 @@ class Worker(SyncWorker):  # type: ignore[misc]
                 if error.errno == errno.ECONNABORTED:
                     continue
                 if error.errno != errno.EAGAIN:
-                    self._make_room()  # there is no file left
+                    again = self._make_room()  # there is no file left
                 break
             came.append((listener, self._client(listener, sock, peer), peer))
         counters.add("connections", len(came))
         counters.add("openConnections", len(came))
         for _, client, _ in came:
             client.take_in()
-        return came
+        return came + again
 
     def _client(self, listener: Any, sock: socket.socket, peer: object) -> Client:
         client = Client(self, sock, peer)
@@ -254,13 +255,14 @@ class Worker(SyncWorker):  # type: ignore[misc]
     def _begin(self, came: list[Came]) -> None:
         """Handle requests. What has come of them is read already, so that one look at the store
         will do for all that have begun by now."""
-        now = time.monotonic()
-        for listener, client, peer in came:
+        now, to_begin = time.monotonic(), deque(came)
+        while to_begin:
+            listener, client, peer = to_begin.popleft()
             turn = self._idle.pop() if self._idle else Turn(self._handle_each, self._let_others)
             turn.began = now if client.has_begun() else inf
             turn.switch(listener, client, peer)
             while self._is_full():
-                self._make_room()
+                to_begin += self._make_room()
 
     def _is_full(self) -> bool:
         held = len(self._waiting) + len(self._kept)

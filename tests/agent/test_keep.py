@@ -107,7 +107,14 @@ def test_an_agent_that_has_not_seen_all_is_not_back_in_an_empty_store_while_it_i
 ) -> None:
     broken = Scripted(facts("y"))
     broken.broken = True
-    agent = Agent(settings, store, {"source": Scripted(facts("x")), "broken": broken})
+    sources = {"source": Scripted(facts("x")), "broken": broken}
+    Agent(settings, store, sources).scan()
+    assert len(listed(store)) == 1  # who looks but once does not wait
+    store.close()
+    for ending in ("", "-wal", "-shm"):
+        Path(settings.store.removeprefix("sqlite://") + ending).unlink(missing_ok=True)
+    agent = Agent(settings, store, sources)
+    agent._waits = REFILL_SECONDS  # as who looks again and again
     began = time.monotonic()
     agent.scan()
     monkeypatch.setattr(time, "monotonic", lambda: began + REFILL_SECONDS - 1)

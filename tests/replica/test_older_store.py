@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from fastx_list.model.session import Session
+from fastx_list.replica.doubt import FIRST_LOOK_SECONDS
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Change
 from fastx_list.replica.view import Entry
@@ -71,6 +72,32 @@ def test_what_an_older_store_says_is_not_believed_of_an_agent_that_has_only_read
     assert replica.follow(0) == [] and ids_of(replica, "alice") == {"s1", "s3"}
     _write(agent, numbered(1))
     assert replica.follow(0) == [Change("s3", "alice", None, entry_of(numbered(3)))]
+
+
+@pytest.mark.usefixtures("restored")
+def test_an_agent_whose_first_look_hangs_keeps_nobody_in_doubt_for_long(
+    agent: Store, replica: Replica[Entry], clock: SimpleNamespace
+) -> None:
+    while ids_of(replica, "alice") != {"s1", "s2"}:
+        beat(agent, last_look=None)
+        replica.refresh()
+        clock.now += 1.1
+    assert FIRST_LOOK_SECONDS <= clock.now - 1000 < 1.5 * FIRST_LOOK_SECONDS
+    assert replica.problem is None
+
+
+def test_an_older_store_that_says_the_same_is_no_reason_for_doubt(
+    agent: Store, store: Wrapped, database: Path, tmp_path: Path
+) -> None:
+    replica = Replica(store, Entry, hides_ours=True)
+    _write(agent, numbered(1))
+    _back_up(database, tmp_path / "copy")
+    _write(agent, numbered(1), numbered(2))
+    replica.follow(0)
+    _write(agent, numbered(1))
+    replica.follow(0)
+    _back_up(tmp_path / "copy", database)
+    assert replica.follow(0) == [] and replica.problem is None
 
 
 @pytest.mark.usefixtures("restored")

@@ -180,8 +180,8 @@ FAULTS = (
         "an agent that has not looked is believed what it read in an older store",
         "replica.doubt",
         "may_be_old",
-        "or _NEVER_LOOKED in str(server.text)",
-        "",
+        "is_soon and _NEVER_LOOKED in str(server.text)",
+        "False",
         1200083649,
     ),
     Fault(
