@@ -49,7 +49,7 @@ def test_params_of_a_session_that_the_store_has_lost_can_be_set_again_soon(
     client: FlaskClient, token: Issue, store: Store, observe: Observe, settings: Settings
 ) -> None:
     url, body = f"/api/params/{token('alice')}", {"id": "a", "params": {"name": "Thesis"}}
-    server, lease = Server("here", "here.example"), Lease("here", "1", "here", 3600)
+    server, lease = Server("here", "here.example", last_look=1), Lease("here", "1", "here", 3600)
     store.heartbeat(server, lease)
     assert content(client.get(f"/api/list/{token('alice')}"))
     remove_database(Path(settings.store.removeprefix("sqlite://")))
