@@ -54,7 +54,7 @@ def test_who_connects_while_a_lost_store_is_written_again_is_told_the_new_state_
     path = tmp_path / "sessions.db"
     agent, store = (open_store(f"sqlite:///{path}") for _ in range(2))
     agent.observe("here", {"s1": session("s1", clients=0)}, make_lease())
-    agent.heartbeat(make_server("here"), make_lease())
+    agent.heartbeat(make_server("here", last_look=1), make_lease())
     replica = Replica(store, FramedEntry)
     live = Live(cast(Any, None), replica)
     live._follow()
@@ -67,7 +67,7 @@ def test_who_connects_while_a_lost_store_is_written_again_is_told_the_new_state_
     gevent.sleep(0)
     assert theirs.recv(1 << 16) == b"answer"
     agent.observe("here", {"s1": session("s1", clients=1)}, make_lease())
-    agent.heartbeat(make_server("here"), make_lease())
+    agent.heartbeat(make_server("here", last_look=1), make_lease())
     while replica.is_read_anew:
         live._follow()
     serving.get(timeout=10)
