@@ -183,7 +183,9 @@ def test_watch_and_events_go_on_while_nobody_answers_and_tell_nothing_twice(
     wait_for("what was missed", lambda: began() == ["b", "d"])
     observe(session("f", "bob"))
     wait_for("what happens", lambda: began() == ["b", "d", "f"])
-    assert listing.processes.log("events").count("Warning") == 1
+    # The list may first hang up, and then be gone
+    told_of = [line for line in listing.processes.log("events").splitlines() if line[0] == "W"]
+    assert len(set(told_of)) == len(told_of)
 
 
 @pytest.mark.parametrize(
