@@ -77,10 +77,10 @@ class Client:
         """Read what has come already; return whether that is anything."""
         with suppress(OSError):  # who reads next meets it again
             self._early = self.sock.recv(EARLY_BYTES, socket.MSG_DONTWAIT)
-        return bool(self._early)
+        return self.has_begun()
 
     def has_begun(self) -> bool:
-        """Return whether that was anything."""
+        """Return whether anything is read already, and not taken yet."""
         return bool(self._early)
 
     def recv(self, size: int, flags: int = 0) -> bytes:

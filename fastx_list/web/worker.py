@@ -106,8 +106,7 @@ class Worker(SyncWorker):  # type: ignore[misc]
         local = None if service is None else str(service.settings.local_socket)
         # Their names as gunicorn asks for them, for each request
         self._names = {each: Name(each.getsockname()) for each in self.sockets}
-        of_local = [each for each, name in self._names.items() if name.getsockname() == local]
-        self._local = of_local[0] if of_local else None
+        self._local = next((each for each, its in self._names.items() if its.name == local), None)
         self._of_proxies: set[Any] = set()
         if service is not None and UNIX in service.settings.trusted_proxies:
             unix = {each for each in self.sockets if each.sock.family == socket.AF_UNIX}

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from fastx_list.agent.keep import Agent
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.merge import session_id
 from fastx_list.config import Settings
-from fastx_list.store import Store
+from fastx_list.store import REFILL_SECONDS, Store
 from tests.agent.scripted import Scripted, facts, listed, only
+from tests.replica.stores import remove_database
 
 
 def test_an_id_is_the_same_after_a_restart_and_another_on_another_server(
@@ -183,6 +185,32 @@ def test_a_source_that_fails_at_the_first_look_ends_nothing(
     source.facts = []
     agent.scan()
     assert not listed(store)
+
+
+def test_an_agent_that_has_not_seen_all_is_not_back_in_an_empty_store_while_it_is_waited_for(
+    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Scripted(facts("y"))
+    broken.broken = True
+    sources = {"source": Scripted(facts("x")), "broken": broken}
+    Agent(settings, store, sources).scan()
+    assert len(listed(store)) == 1  # who looks but once does not wait
+    store.close()
+    remove_database(Path(settings.store.removeprefix("sqlite://")))
+    agent = Agent(settings, store, sources)
+    agent._waits = REFILL_SECONDS  # as who looks again and again
+    began = time.monotonic()
+    agent.scan()
+    monkeypatch.setattr(time, "monotonic", lambda: began + REFILL_SECONDS - 1)
+    agent.scan()
+    assert list(store.snapshot().servers) == [] and not listed(store)
+    monkeypatch.setattr(time, "monotonic", lambda: began + 2 * REFILL_SECONDS)
+    agent.scan()
+    [server] = store.snapshot().servers
+    assert "the source broken failed" in str(server.text) and len(listed(store)) == 1
+    broken.broken = False
+    agent.scan()
+    assert len(listed(store)) == 2
 
 
 def test_a_source_that_goes_on_failing_ends_nothing_and_is_a_problem(

@@ -19,8 +19,9 @@ from fastx_list.agent.look import Looker
 from fastx_list.agent.merge import session_id
 from fastx_list.config import Settings, load
 from fastx_list.model.session import complete
-from fastx_list.store import AT_ONCE, REFILL_SECONDS, Store, StoreError, open_store
+from fastx_list.store import AT_ONCE, Store, StoreError, open_store
 from tests.agent.scripted import Scripted, facts, listed, only
+from tests.replica.stores import remove_database
 from tests.support import wait_for
 
 
@@ -70,8 +71,7 @@ def test_a_server_is_back_with_its_sessions_in_a_store_that_was_made_anew(
         return heartbeat(*arguments)
 
     monkeypatch.setattr(store, "heartbeat", look_and_beat)
-    for ending in ("", "-wal", "-shm"):
-        Path(settings.store.removeprefix("sqlite://") + ending).unlink(missing_ok=True)
+    remove_database(Path(settings.store.removeprefix("sqlite://")))
     agent.scan()
     assert [server.id for server in store.snapshot().servers] == ["here"]
     assert only(store).login == "alice"
@@ -88,8 +88,7 @@ def test_a_server_is_not_back_without_the_sessions_that_a_store_lost_in_the_midd
 
     def observe_in_vain(*arguments: Any) -> str:
         edition = observe(*arguments)
-        for ending in ("", "-wal", "-shm"):
-            Path(settings.store.removeprefix("sqlite://") + ending).unlink(missing_ok=True)
+        remove_database(Path(settings.store.removeprefix("sqlite://")))
         return edition
 
     source.facts.append(facts("y"))
@@ -99,33 +98,6 @@ def test_a_server_is_not_back_without_the_sessions_that_a_store_lost_in_the_midd
     assert list(store.snapshot().servers) == [] and agent.problem is None
     agent.scan()
     assert [server.id for server in store.snapshot().servers] == ["here"]
-    assert len(listed(store)) == 2
-
-
-def test_an_agent_that_has_not_seen_all_is_not_back_in_an_empty_store_while_it_is_waited_for(
-    settings: Settings, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    broken = Scripted(facts("y"))
-    broken.broken = True
-    sources = {"source": Scripted(facts("x")), "broken": broken}
-    Agent(settings, store, sources).scan()
-    assert len(listed(store)) == 1  # who looks but once does not wait
-    store.close()
-    for ending in ("", "-wal", "-shm"):
-        Path(settings.store.removeprefix("sqlite://") + ending).unlink(missing_ok=True)
-    agent = Agent(settings, store, sources)
-    agent._waits = REFILL_SECONDS  # as who looks again and again
-    began = time.monotonic()
-    agent.scan()
-    monkeypatch.setattr(time, "monotonic", lambda: began + REFILL_SECONDS - 1)
-    agent.scan()
-    assert list(store.snapshot().servers) == [] and not listed(store)
-    monkeypatch.setattr(time, "monotonic", lambda: began + 2 * REFILL_SECONDS)
-    agent.scan()
-    [server] = store.snapshot().servers
-    assert "the source broken failed" in str(server.text) and len(listed(store)) == 1
-    broken.broken = False
-    agent.scan()
     assert len(listed(store)) == 2
 
 

@@ -137,38 +137,24 @@ def test_servers_are_waited_for_while_the_store_takes_no_writes(
         clock.now += REFILL_SECONDS / 2
 
 
+@pytest.mark.parametrize("is_read_at_once", [False, True])
 def test_a_later_copy_that_takes_the_place_of_an_older_one_is_no_news(
-    agent: Store, replica: Replica[Entry], database: Path, tmp_path: Path
+    agent: Store, replica: Replica[Entry], database: Path, tmp_path: Path, is_read_at_once: bool
 ) -> None:
-    """Though all that it has came after what the older one has."""
+    """Though all that it has came after what the older one has, in steps that the replica was told
+    of or came past."""
     _write(agent)
     _back_up(database, tmp_path / "older")
     _write(agent, numbered(1))
     _back_up(database, tmp_path / "later")
-    replica.follow(0)
+    if not is_read_at_once:
+        replica.follow(0)
     _write(agent)
     replica.follow(0)
     _back_up(tmp_path / "older", database)
     assert replica.follow(0) == [] and replica.problem is None
     _back_up(tmp_path / "later", database)
     assert replica.follow(0) == []
-    assert ids_of(replica, "alice") == set() and "lost what it had" in str(replica.problem)
-    _write(agent)
-    assert replica.follow(0) == [] and replica.problem is None
-
-
-def test_a_later_copy_is_no_news_of_steps_that_were_read_all_at_once(
-    agent: Store, replica: Replica[Entry], database: Path, tmp_path: Path
-) -> None:
-    _write(agent)
-    _back_up(database, tmp_path / "older")
-    _write(agent, numbered(1))
-    _back_up(database, tmp_path / "later")
-    _write(agent)
-    replica.follow(0)
-    for copy in ("older", "later"):
-        _back_up(tmp_path / copy, database)
-        assert replica.follow(0) == []
     assert ids_of(replica, "alice") == set() and "lost what it had" in str(replica.problem)
     _write(agent)
     assert replica.follow(0) == [] and replica.problem is None
