@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 from itertools import count
 
+import pytest
 from playwright.sync_api import Error, expect
 
 from fastx_list.live.sidecar import AT_ONCE
@@ -225,3 +226,18 @@ def test_a_browser_inflates_a_long_snapshot(tab: Tab, alice: User) -> None:
     url = f"{alice.service.live_url}?token={alice.token()}"
     extensions = tab.page.evaluate(LONG % (2 * AT_ONCE), url)
     assert extensions == "permessage-deflate; client_no_context_takeover"
+
+
+@pytest.mark.parametrize("script", ["page.js", "words.js"])
+def test_a_page_without_one_of_its_scripts_says_so_and_can_be_loaded_again(
+    tab: Tab, alice: User, script: str
+) -> None:
+    alice.has(TWO)
+    tab.page.route(re.compile(f"/static/{script}"), lambda route: route.abort())
+    tab.page.goto(f"{alice.service.url}/#token={alice.token()}")
+    expect(tab.connection).to_have_text("failed to load")
+    tab.page.unroute_all()
+    tab.reload.click()
+    expect(tab.connection).to_have_text("live")
+    tab.shows("ends meanwhile", "stays")
+    expect(tab.reload).to_be_hidden()
