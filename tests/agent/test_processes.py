@@ -18,9 +18,8 @@ class Proc:
     """What proc(5) shows: the names, parents and starts of processes, all of them user 7's."""
 
     def __init__(self, **names: str) -> None:
-        self.stats = {
-            int(pid[1:]): Stat(name, "S", 1, 100 * int(pid[1:])) for pid, name in names.items()
-        }
+        # In the first ten seconds of this machine: none of them is young, however new it is
+        self.stats = {int(pid[1:]): Stat(name, "S", 1, int(pid[1:])) for pid, name in names.items()}
         self.listed = list(self.stats)
         self.asked: list[int] = []
 
@@ -61,7 +60,7 @@ def test_who_has_which_name_user_and_parent_is_as_of_the_last_look(
         *(2, 3, 4)
     ]
     same = processes.by_name.of("Xvnc")
-    made.stats[2] = Stat("sleep", "S", 3, 200)
+    made.stats[2] = Stat("sleep", "S", 3, 2)
     del made.stats[4]
     made.listed.remove(4)
     for _ in range(TURNS):
@@ -87,7 +86,7 @@ def test_of_who_has_begun_to_wait_at_a_socket_old_processes_are_looked_at_at_onc
     made, processes = proc(**{f"p{pid}": "sh" for pid in range(2, 60)}), Processes()
     processes.look()
     for pid in made.stats:
-        made.stats[pid] = Stat("Xvnc", "S", 1, 100 * pid)
+        made.stats[pid] = Stat("Xvnc", "S", 1, pid)
     processes.look({8})
     assert len(processes.by_name.of("Xvnc")) < 10
     processes.look({7})
@@ -128,7 +127,7 @@ def test_a_process_that_was_counted_before_it_was_listed_is_found_at_the_next_lo
     monkeypatch.setattr(processes_module, "TURN_SECONDS", 3600.0)
     monkeypatch.setattr(pids_module, "count", lambda: Count(2, 8))
     processes.look()
-    made.stats[8] = Stat("worker", "S", 1, 800)
+    made.stats[8] = Stat("worker", "S", 1, 8)
     made.listed.append(8)
     processes.look()
     assert 8 in processes.by_pid
@@ -139,7 +138,7 @@ def test_what_has_begun_since_the_look_can_be_asked_for_and_is_found_by_the_next
 ) -> None:
     made, processes = proc(p1="init"), Processes()
     processes.look()
-    made.stats[2] = Stat("xrdp", "S", 1, 200)
+    made.stats[2] = Stat("xrdp", "S", 1, 2)
     made.listed += [2, 3]  # the second has ended meanwhile
     assert pids(processes.newer()) == [2] and list(processes.by_pid) == [1]
     processes.look()
