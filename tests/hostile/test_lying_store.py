@@ -31,7 +31,10 @@ from tests.redis_server import RedisServer, redis_server
 from tests.store.common import Raw, be_patient
 
 # Commands leave it to the end of their process to close a store
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("unmeasured"),  # the same again and again
+]
 
 LEASE = Lease("other", "1", "other.example", 3600)
 RUBBISH = [

@@ -200,7 +200,7 @@ def test_the_list_answers_as_the_document_says(
             "--seed",
             "1",
             "--max-examples",
-            "20",
+            "10",
             "--generation-database",
             "none",
             "--suppress-health-check",
