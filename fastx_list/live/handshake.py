@@ -23,6 +23,7 @@ from fastx_list.api.authentication import authenticate
 from fastx_list.api.counters import count
 from fastx_list.api.parameters import load_pairs
 from fastx_list.api.protocol import WEBSOCKET_VERSION
+from fastx_list.api.revisions import list_tag, step_of
 from fastx_list.api.services import Services, services
 from fastx_list.errors import (
     Forbidden,
@@ -138,11 +139,14 @@ def decide(
         raise Unavailable(
             "this sidecar has as many connections as it may have open files; try again soon"
         )
+    topic, filters, revision = listing.topic(claims), asked["filter"], asked["since"]
+    tag = list_tag(topic, filters, service.settings.hides_ours)
+    since = None if revision is None else step_of(revision, tag)
     return Admitted(
         claims,
-        asked["filter"],
-        listing.topic(claims),
-        Asked(asked["snapshot"], asked["since"], asked["bookmarks"]),
+        filters,
+        topic,
+        Asked(asked["snapshot"], asked["bookmarks"], revision is not None, since, tag),
         agree(environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "")),
     )
 

@@ -76,8 +76,9 @@ class Live:
         self._snapshots: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
         # Whether a change may not have come to those it is for
         self._may_have_missed = False
-        # Of those who want bookmarks: the last one, and when the next one is due
-        self._bookmarks: dict[Connection, tuple[str | None, float]] = {}
+        # Of those who want bookmarks: what theirs end with, the step of the last one, and when the
+        # next one is due
+        self._bookmarks: dict[Connection, tuple[str, str | None, float]] = {}
 
     def start(self) -> None:
         """Begin to follow the store, once per process; to be called after the last fork."""
@@ -131,7 +132,7 @@ class Live:
         if connection not in self.connections:
             return  # it has gone while it waited
         replica, topic = self._replica, connection.topic
-        revision = replica.trail.revision(topic)  # first, so that what is sent is at least as new
+        step = replica.trail.revision(topic)  # first, so that what is sent is at least as new
         first, ids = start(connection, topic, asked, self.bus, replica)
         told += first
         together = None
@@ -156,8 +157,8 @@ class Live:
                     return
         connection.deflates = deflate is not None
         if asked.bookmarks and connection in self.connections:
-            self._bookmarks[connection] = None, 0.0
-            self._bookmark(connection, revision)
+            self._bookmarks[connection] = asked.tag, None, 0.0
+            self._bookmark(connection, step)
 
     def _connect(
         self, sock: socket.socket, claims: Claims, filters: Filters, topic: Topic, inflates: bool
@@ -245,16 +246,16 @@ class Live:
             if number % AT_ONCE == 0:
                 let_others()
 
-    def _bookmark(self, connection: Connection, revision: str | None) -> None:
-        """Say that it has been told all up to ``revision``, if that is due, and known."""
-        last, due = self._bookmarks.get(connection, (None, math.inf))
+    def _bookmark(self, connection: Connection, step: str | None) -> None:
+        """Say that it has been told all up to ``step``, if that is due, and known."""
+        tag, last, due = self._bookmarks.get(connection, ("", None, math.inf))
         now = time.monotonic()
         # Two that wait in the mailbox would be one, and stand where the first does
-        if now < due or revision in (None, last) or None in connection.mailbox:
+        if now < due or step is None or step == last or None in connection.mailbox:
             return
         if not self._may_have_missed:
-            connection.tell(News([mark(revision)]))
-            self._bookmarks[connection] = revision, now + BOOKMARK_SECONDS
+            connection.tell(News([mark(step + tag)]))
+            self._bookmarks[connection] = tag, step, now + BOOKMARK_SECONDS
 
     def _tend(self) -> None:
         settings, tokens = self._service.settings, self._service.tokens

@@ -16,8 +16,12 @@ class Asked(NamedTuple):
     """What a WebSocket asks for; see :class:`fastx_list.model.query.LiveQuerySchema`."""
 
     snapshot: bool = True
-    since: str | None = None
     bookmarks: bool = False
+    # Whether it comes back, and as of which step it knows this list; None if nobody can tell
+    resumes: bool = False
+    since: str | None = None
+    # What the revisions of this list end with
+    tag: str = ""
 
 
 class First(NamedTuple):
@@ -46,7 +50,7 @@ def start(
         missed = replica.trail.missed(topic, asked.since, entries)
     if missed is None or (filters and len(missed.changed) > MAX_COMPARED):
         ids = list(entries) if asked.snapshot else []
-        return First([] if asked.since is None else [mark(None)], ids)
+        return First([mark(None)] if asked.resumes else [], ids)
     # All at once, for who hears of one of them anew in between has to have heard that
     gone = missed.ended + [name for name in missed.changed if not passes(entries[name], filters)]
     return First([Told(name, session_frame(name, None), True) for name in gone], missed.changed)

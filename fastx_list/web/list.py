@@ -11,6 +11,7 @@ from werkzeug.http import parse_etags
 from fastx_list.api.addresses import SESSIONS, Listing, with_token
 from fastx_list.api.authentication import authenticate
 from fastx_list.api.parameters import read_query
+from fastx_list.api.revisions import list_tag
 from fastx_list.api.services import STALE, Services, services
 from fastx_list.model.query import Query
 from fastx_list.replica.topics import Topic
@@ -47,11 +48,12 @@ def answer(
     """
     if service.replica.takes_long(topic, query):
         in_parts(topic, service.replica.prepare(topic, query))
-    revision = service.replica.trail.revision(topic)  # first, so that the page is at least as new
-    page = service.replica.page(topic, query)
+    step = service.replica.trail.revision(topic)  # first, so that the page is at least as new
+    page, settings = service.replica.page(topic, query), service.settings
+    etag = f"{page.etag}-result" if settings.envelope else page.etag
     headers = [
-        ("ETag", f'"{page.etag}"'),
-        ("X-Revision", revision),
+        ("ETag", f'"{etag}"'),
+        ("X-Revision", step + list_tag(topic, query.filters, settings.hides_ours)),
         ("Cache-Control", "private, no-cache"),
         ("X-Total-Count", str(page.total)),
     ]
@@ -59,10 +61,9 @@ def answer(
         headers.append(("Warning", f'110 - "{STALE}"'))  # RFC 7234 section 5.5.1
     # As a rule it is what we sent, word for word
     if condition is not None and (
-        condition == headers[0][1]
-        or parse_etags(_CODING.sub('"', condition)).contains_weak(page.etag)
+        condition == headers[0][1] or parse_etags(_CODING.sub('"', condition)).contains_weak(etag)
     ):
         return b"", 304, headers
     headers.append(("Content-Type", "application/json"))
-    body = b'{"result":%s}' % page.body if service.settings.envelope else page.body
+    body = b'{"result":%s}' % page.body if settings.envelope else page.body
     return body, 200, headers

@@ -44,7 +44,7 @@ def told(connection: ClientConnection) -> list[tuple[str, Any]]:
                 return found
         else:
             assert message.keys() == {"id", "data"}
-            found.append((message["id"], message["data"] and message["data"]["clients"]))
+            found.append((message["id"], message["data"] and message["data"].get("clients")))
 
 
 class Returning:

@@ -80,7 +80,7 @@ class Client:
         if self.revision is None:
             self.sessions.clear()
         self.worker = worker
-        asked = Asked(True, self.revision, True)
+        asked = Asked(True, True, self.revision is not None, self.revision)
         self.first = worker.replica.trail.revision(self.topic)
         told, self.ids = start(self, self.topic, asked, worker.bus, worker.replica)
         self.tell(News(told))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
 from tests.conftest import session
 from tests.live.clients import BOOKMARKS, Observe, Returning, first_id, follow, refused, take, told
-from tests.support import Service, fetch, wait_for
+from tests.support import Service, end, fetch, wait_for
 
 
 @pytest.fixture
@@ -113,3 +114,48 @@ def test_the_list_says_from_where_to_go_on(live: Service, alice: str, observe: O
     with follow(live, alice, f"&since={revision}") as connection:
         name, data = take(connection)
         assert name == "b" and data is not None and data["clients"] == 1
+
+
+@pytest.mark.parametrize(
+    ("login", "address"),
+    [
+        ("bob", "/api/list?bookmarks=1"),
+        ("alice", "/api/list?bookmarks=1&filter=clients%3D%3D0,1"),
+        ("root", "/api/admin/session?bookmarks=1"),
+        ("root", "/api/admin/server?bookmarks=1"),
+    ],
+)
+def test_a_revision_of_another_list_is_an_unknown_one(
+    live: Service, alice: str, observe: Observe, login: str, address: str
+) -> None:
+    observe(session("a", clients=0), session("b", "bob", clients=0), session("c", "bob", clients=0))
+    wait_for("the snapshot", lambda: first_id(live, alice))
+    with follow(live, alice, BOOKMARKS) as connection:
+        revision = revision_of(told(connection))
+    token = live.token(login, admin=login == "root")
+    address = f"ws://127.0.0.1:{live.live_port}{address}&token={token}"
+    with connect(address) as connection:
+        everything = told(connection)
+    with connect(f"{address}&since={revision}") as connection:
+        assert told(connection) == [("revision", None), *everything]
+    with connect(f"{address}&since={revision_of(everything)}") as connection:
+        assert told(connection) == everything[-1:]
+
+
+def test_who_comes_back_to_other_members_gets_the_list(
+    live: Service, alice: str, observe: Observe
+) -> None:
+    observe(session("a", clients=0))
+    wait_for("the snapshot", lambda: first_id(live, alice))
+    with follow(live, alice, BOOKMARKS) as connection:
+        revision = revision_of(told(connection))
+    end(live.running["live"])
+    live.environ["FASTX_LIST_PUBLISHED_ONLY"] = "true"
+    live.start_live()
+    with follow(live, alice, f"{BOOKMARKS}&since={revision}") as connection:
+        assert told(connection)[:-1] == [("revision", None), ("a", 0)]
+    end(live.running["live"])
+    del live.environ["FASTX_LIST_PUBLISHED_ONLY"]
+    live.start_live()
+    with follow(live, alice, f"{BOOKMARKS}&since={revision}") as connection:
+        assert told(connection) == [("revision", revision)]

@@ -56,12 +56,18 @@ def test_nothing_in_between_keeps_a_list(client: FlaskClient, token: Issue) -> N
     assert client.get("/api/list/x").headers["Cache-Control"] == "no-store"
 
 
-def test_an_envelope_can_be_had(environ: dict[str, str], token: Issue) -> None:
+def test_an_envelope_can_be_had_and_is_another_answer(
+    client: FlaskClient, environ: dict[str, str], token: Issue
+) -> None:
+    url = f"/api/list/{token('bob')}"
+    bare = client.get(url).headers["ETag"]
     app = create_app({**environ, "FASTX_LIST_RESULT_ENVELOPE": "true"})
-    answer = app.test_client().get(f"/api/list/{token('bob')}")
+    answer = app.test_client().get(url, headers={"If-None-Match": bare})
     assert [member["id"] for member in content(answer)["result"]] == ["d"] and content(
         answer
     ).keys() == {"result"}
+    tag = {"If-None-Match": answer.headers["ETag"]}
+    assert app.test_client().get(url, headers=tag).status_code == 304
     app.extensions["fastx-list"].store.close()
 
 
