@@ -12,12 +12,12 @@ import socket
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
-from email.message import Message
 from pathlib import Path
 from urllib.parse import unquote
 
 from tests.support import Answer, Processes, Service, end, program, wait_for
 from tests.system.nginx import HOST, Nginx
+from tests.system.refused import send
 from tests.system.units import SERVICES, UNITS, command_of, confined
 
 
@@ -166,15 +166,7 @@ class Site(Nginx):
 
     def send(self, data: bytes, *, port: int = 0, tls: bool = True) -> Answer:
         """Send these very bytes, and return the answer to them: status 0 if there is none."""
-        with socket.create_connection((HOST, port or self.port), timeout=60) as plain:
-            with self.tls.wrap_socket(plain, server_hostname=HOST) if tls else plain as connection:
-                response = http.client.HTTPResponse(connection)
-                try:
-                    connection.sendall(data)
-                    response.begin()
-                    return Answer(response.status, response.headers, response.read())
-                except (http.client.BadStatusLine, OSError):
-                    return Answer(0, Message(), b"")
+        return send(data, port or self.port, self.tls if tls else None)
 
     def curl(self, *arguments: str) -> str:
         command = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +19,46 @@ from fastx_list.store import open_store
 from tests.conftest import session
 from tests.support import Answer, needs_root, wait_for
 from tests.system.nginx_site import traces
-from tests.system.proxies import HOST, STARTED, Proxy, proxies
+from tests.system.proxies import FILES, HOST, STARTED, Proxy, proxies
+from tests.system.refused import REFUSED, has_one_form, send
 
+# What these refuse before their files are asked how, and so in words of their own
+OWN_WORDS = {
+    "apache2": set[str](),
+    "haproxy": {
+        "no request line",
+        "no version",
+        "a byte that is not ASCII",
+        "two Hosts",
+        "an unknown transfer coding",
+        "two lengths",
+        "a length that is no number",
+        "a chunk without a length",
+        "a chunk without its end",
+        "too long a request line",
+        "too long a header",
+        "too many headers",
+        "a header without a colon",
+        "a blank in a header's name",
+        "a handshake without a key",
+    },
+    "caddy": {
+        "no request line",
+        "no version",
+        "a version that is none",
+        "a malformed percent encoding",
+        "no Host",
+        "two Hosts",
+        "a malformed Host",
+        "an unknown expectation",
+        "an unknown transfer coding",
+        "two lengths",
+        "a length that is no number",
+        "a header without a colon",
+        "a blank in a header's name",
+        "a NUL in a header",
+    },
+}
 JSON = {"Content-Type": "application/json"}
 Observe = Callable[..., None]
 
@@ -124,6 +163,26 @@ def test_errors_are_the_apis_and_say_nothing_of_guesses(proxy: Proxy, token: str
         assert long.status == 413 and error(long)["name"] == "PayloadTooLarge"
     compressed = proxy.ask(f"/api/list/{token}", "POST", b"x", {**JSON, "Content-Encoding": "gzip"})
     assert compressed.status == 415 and error(compressed)["name"] == "UnsupportedMediaType"
+
+
+@pytest.mark.parametrize("wrong", REFUSED)
+def test_a_refusal_has_the_one_form_or_the_guide_says_otherwise(
+    proxy: Proxy, token: str, wrong: str
+) -> None:
+    answer = send(REFUSED[wrong].replace(b"TOKEN", token.encode()), proxy.port, proxy.tls)
+    if answer.status != 200 and not has_one_form(answer):
+        assert wrong in OWN_WORDS[proxy.name], (answer.status, answer.body)
+        assert answer.headers["Content-Type"] != "application/json"
+        assert str(answer.status) in said_of(proxy.name)
+    assert 400 <= answer.status < 500 or answer.status in (501, 505) or answer.json == []
+    assert proxy.ask(f"/api/list/{token}").status == 200
+
+
+def said_of(name: str) -> str:
+    """Return what the guide says of refusals in a proxy's own words."""
+    guide = (FILES.parent / "install.md").read_text(encoding="utf-8")
+    said = re.search(rf"^- {name}: .*(?:\n  .*)*", guide, re.IGNORECASE | re.MULTILINE)
+    return said[0] if said else ""
 
 
 def test_plain_http_leads_to_https(proxy: Proxy) -> None:

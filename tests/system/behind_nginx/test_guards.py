@@ -19,6 +19,7 @@ from tests.system.behind_nginx.common import JSON, Token, is_error
 from tests.system.nginx import HOST
 from tests.system.nginx_site import Site
 from tests.system.proxies import FILES
+from tests.system.refused import REFUSED, has_one_form
 from tests.system.traffic import follow, refusal
 
 
@@ -93,6 +94,14 @@ def test_what_nginx_itself_refuses_has_the_one_form_of_an_error(site: Site, toke
         "--http2", "-w", "\n%{http_code}", "-H", f"X-A: {'x' * 9000}", f"{site.url}{api}"
     )
     assert said.endswith("\n431") and json.loads(said[:-4])["error"]["name"] == "ValidationError"
+
+
+@pytest.mark.parametrize("wrong", REFUSED)
+def test_a_refusal_has_the_one_form_of_an_error_whatever_is_wrong(
+    site: Site, token: Token, wrong: str
+) -> None:
+    answer = site.send(REFUSED[wrong].replace(b"TOKEN", token().encode()))
+    assert answer.json == [] if answer.status == 200 else has_one_form(answer), answer
 
 
 def test_no_log_holds_a_token_however_it_is_sent(site: Site, token: Token) -> None:
