@@ -89,6 +89,7 @@ def _create(
 
     from fastx_list import config, redaction
     from fastx_list.api import error_response
+    from fastx_list.api.addresses import bare_options
     from fastx_list.api.request import ApiRequest
     from fastx_list.api.services import EXTENSION, Services
     from fastx_list.replica.replica import Replica
@@ -116,4 +117,5 @@ def _create(
     service = Services(settings, store, replica, tokens, follows, tells)
     app.extensions[EXTENSION] = service
     error_response.register(app)
+    app.after_request(bare_options)
     return app, service, replica

@@ -51,6 +51,9 @@ ERRORS = {
     ),
     414: ErrorKind("ValidationError", "an address of over 8 KiB: longer questions go into a body"),
     415: ErrorKind("UnsupportedMediaType", "a body with a Content-Encoding"),
+    417: ErrorKind(
+        "ValidationError", "a header Expect that is not 100-continue", "Expect: takes 100-continue"
+    ),
     426: ErrorKind("UpgradeRequired", "a WebSocket handshake of a version that is not 13"),
     429: ErrorKind("TooManyRequests", "too many WebSockets of one login"),
     431: ErrorKind("ValidationError", "a header of over 8 KiB"),

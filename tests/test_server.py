@@ -190,6 +190,7 @@ def test_what_gevent_patches_is_not_imported_with_the_settings(role: str) -> Non
         (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", b"400"),
         (b"nonsense\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nBad Header\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nExpect: foo\r\n\r\n", b"417"),
     ],
 )
 def test_what_the_server_itself_refuses_has_the_one_form_of_an_error(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from flask import Blueprint
+from flask import Blueprint, Response, request
 from flask.typing import RouteCallable
 
 from fastx_list.replica.topics import Everything, Topic
@@ -73,3 +73,11 @@ def with_token(blueprint: Blueprint, address: str, *methods: str) -> Callable[[R
         return blueprint.route(address, methods=methods, defaults={"token": None})(function)
 
     return decorate
+
+
+def bare_options(response: Response) -> Response:
+    """Let the answer to ``OPTIONS`` name the methods of an address and be nothing else, where Flask
+    makes it an empty page."""
+    if request.method == "OPTIONS" and response.status_code == 200:
+        response.headers.pop("Content-Type", None)
+    return response

@@ -21,7 +21,7 @@ from gunicorn.errors import AppImportError
 
 from fastx_list import redaction
 from fastx_list.api.counters import WORKERS, counters
-from fastx_list.errors import ApiError, error_body
+from fastx_list.errors import ERRORS, ApiError, error_body
 from fastx_list.settings_file import value_of
 
 if TYPE_CHECKING:
@@ -144,7 +144,8 @@ def refuse(sock: Any, error: ApiError) -> None:
 
 
 def _gunicorn_refuses(sock: Any, status: int, reason: str, message: str) -> None:
-    _write_error(sock, status, reason, _what_is_wrong(message) or reason)
+    ours = ERRORS[status].message if status in ERRORS else ""
+    _write_error(sock, status, reason, ours or _what_is_wrong(message) or reason)
 
 
 def _without_the_request(record: logging.LogRecord) -> bool:

@@ -8,7 +8,7 @@ from marshmallow import Schema
 
 from fastx_list.web.schemas import SECURITY_SCHEMES, Document, as_text, json_schema
 
-OF_EVERY_CALL = (400, 401, 408, 414, 431, 500, 503)
+OF_EVERY_CALL = (400, 401, 408, 414, 417, 431, 500, 503)
 
 HEADERS: dict[str, Document] = {
     "ETag": {

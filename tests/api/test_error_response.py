@@ -22,6 +22,17 @@ def test_a_wrong_method_is_told_the_right_ones(client: FlaskClient, token: Issue
     assert {"GET", "POST"} <= set(answer.headers["Allow"].split(", "))
 
 
+@pytest.mark.parametrize("path", ["/api/list", "/api/list/x", "/api/params/x", "/health", "/"])
+def test_options_say_which_methods_are_taken_and_nothing_else(
+    client: FlaskClient, path: str
+) -> None:
+    answer = client.options(path)
+    assert answer.status_code == 200 and answer.data == b""
+    assert "Content-Type" not in answer.headers and answer.headers["Content-Length"] == "0"
+    taken = set(answer.headers["Allow"].split(", "))
+    assert "OPTIONS" in taken and taken & {"GET", "POST"}
+
+
 def test_an_overlong_body_is_refused(client: FlaskClient, token: Issue) -> None:
     url = f"/api/list/{token('alice')}"
     long = "x" * 70_000

@@ -46,6 +46,17 @@ def test_what_gunicorn_refuses_is_not_repeated(
     assert error["message"].startswith(said) and "secret" not in error["message"]
 
 
+def test_what_gunicorn_refuses_is_said_in_our_words_where_there_are_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prepare(monkeypatch)
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        gunicorn.util.write_error(ours, 417, "Expectation Failed", "Unable to comply: 'secret'")
+        error = json.loads(peer.recv(65536).partition(b"\r\n\r\n")[2])["error"]
+    assert error == {"name": "ValidationError", "message": "Expect: takes 100-continue"}
+
+
 @pytest.mark.parametrize("ip", ["127.0.0.1", "::1"])
 def test_what_gunicorn_refuses_is_not_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ip: str
