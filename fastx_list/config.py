@@ -273,6 +273,9 @@ class Settings:
 _DECLARED: dict[str, Declared] = {each.name.upper(): each.metadata[""] for each in fields(Settings)}
 
 
+# Which `COMPAT=fastx` brings: to have one without the other, the other two are there
+_OF_COMPAT = ("RESULT_ENVELOPE", "PUBLISHED_ONLY")
+
 # Which `up` sets for what it starts
 _OF_A_PROCESS = ("list_port", "live_port")
 
@@ -328,6 +331,11 @@ def read(found: Sources) -> tuple[Settings | None, list[str]]:
                 take(value)
         except ValueError as error:
             errors.append(f"{_where(found, name)}{name} takes {error}")
+    if taken.get("compat") == "fastx":
+        for name in _OF_COMPAT:
+            if taken.get(name.lower()) is False:
+                where = _where(found, PREFIX + name)
+                errors.append(f"{where}{PREFIX}{name} takes true beside {PREFIX}COMPAT=fastx")
     return (None, errors) if errors else (Settings(**taken), [])
 
 

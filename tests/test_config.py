@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastx_list.command.settings import file, table
-from fastx_list.config import ConfigError, Settings, load
+from fastx_list.config import ConfigError, Settings, SettingsError, load
 from tests.support import ordinary_user
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "settings.md"
@@ -45,6 +45,16 @@ def test_compatibility_with_fastx_brings_the_envelope() -> None:
     assert load({"FASTX_LIST_RESULT_ENVELOPE": "true"}).envelope
     with pytest.raises(ConfigError, match="FASTX_LIST_COMPAT takes fastx, not 'x2go'"):
         load({"FASTX_LIST_COMPAT": "x2go"})
+
+
+@pytest.mark.parametrize("name", ["RESULT_ENVELOPE", "PUBLISHED_ONLY"])
+def test_what_compatibility_brings_cannot_be_refused_beside_it(name: str) -> None:
+    setting = f"FASTX_LIST_{name}"
+    assert load({setting: "false"}) == load({})
+    assert load({setting: "true", "FASTX_LIST_COMPAT": "fastx"}).compat == "fastx"
+    with pytest.raises(SettingsError) as caught:
+        load({setting: "no", "FASTX_LIST_COMPAT": "fastx"})
+    assert str(caught.value) == f"{setting} takes true beside FASTX_LIST_COMPAT=fastx"
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

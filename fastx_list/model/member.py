@@ -12,9 +12,9 @@ from dataclasses import MISSING, dataclass
 from dataclasses import fields as attributes_of
 from functools import lru_cache
 from types import NoneType
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, NamedTuple, get_args, get_origin, get_type_hints
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from fastx_list.model.json import to_json
 
@@ -112,23 +112,52 @@ def writing_schema(owner: type, order: Sequence[str] = ()) -> type[Schema]:
     return Schema.from_dict({name: written[name] for name in names})
 
 
+class _Said(Schema):
+    """What a launcher says, in which a member may stand under either of its names."""
+
+    twice: ClassVar[Sequence[Declared]] = ()  # the members that have two
+
+    @post_load
+    def _as_one(self, said: dict[str, Any], **_: Any) -> dict[str, Any]:
+        for each in self.twice:
+            name, also = each.member.name, each.member.also
+            if also in said:
+                value = said.pop(also)
+                first = said.setdefault(each.attribute, value)
+                if value != first:
+                    raise ValidationError(
+                        f"says {to_json(value)} where {name}, the same member, says"
+                        f" {to_json(first)}",
+                        also,
+                    )
+        return said
+
+
 def reading_schema(owner: type) -> type[Schema]:
     """Return the schema of what a launcher may say: the members of ``owner``, by attribute.
 
     Unknown members are refused rather than ignored, since a misspelt one would otherwise silently
     be missing.
     """
-    return Schema.from_dict(
-        {
-            each.member.name: _field(
-                each,
-                "",
-                [check for check in (each.member.form, each.member.limits) if check],
-                required=each.required,
-                error_messages={"invalid": each.member.takes} if each.member.takes else {},
-            )
-            for each in declared(owner)
-        }
+    members = declared(owner)
+
+    class Said(_Said):
+        twice = tuple(each for each in members if each.member.also)
+
+    read = {each.member.name: _read(each) for each in members}
+    also = {
+        each.member.also: _read(each._replace(attribute=each.member.also)) for each in Said.twice
+    }
+    return Said.from_dict({**read, **also})
+
+
+def _read(each: Declared) -> fields.Field[Any]:
+    return _field(
+        each,
+        "",
+        [check for check in (each.member.form, each.member.limits) if check],
+        required=each.required,
+        error_messages={"invalid": each.member.takes} if each.member.takes else {},
     )
 
 

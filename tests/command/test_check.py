@@ -40,6 +40,17 @@ def test_it_says_all_that_is_wrong_one_line_each(
     }
 
 
+def test_it_names_what_contradicts_another_setting(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "fastx-list.conf"
+    file.write_text("FASTX_LIST_COMPAT=fastx\nFASTX_LIST_RESULT_ENVELOPE=false\n")
+    done = command("check", FASTX_LIST_CONFIG=str(file))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"Error: {file}, line 2: FASTX_LIST_RESULT_ENVELOPE takes true beside"
+        " FASTX_LIST_COMPAT=fastx\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [

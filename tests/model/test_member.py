@@ -102,7 +102,7 @@ def test_readers_are_told_what_they_can_rely_on() -> None:
         ({"powerInWatts": "40"}, "powerInWatts"),
         ({"powerInWatts": 40.5}, "powerInWatts"),
         ({"powerInWatts": 40, "colour": 1}, "colour"),
-        ({"powerInWatts": 40, "color": "red"}, "color"),
+        ({"powerInWatts": 40, "colour": "red", "color": "blue"}, "color"),
         ({"powerInWatts": 40, "spots": [1, 2, 3]}, "spots"),
         ({"powerInWatts": 40, "socket": 1}, "socket"),
     ],

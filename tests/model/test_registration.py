@@ -143,17 +143,7 @@ def test_a_session_file_is_refused_with(name: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "id",
-        "hostname",
-        "serverId",
-        "lastConnect",
-        "lastDisconnect",
-        "disconnectTImeout",
-        "Login",
-        "server_pid",
-        "note",
-    ],
+    ["id", "hostname", "serverId", "lastConnect", "lastDisconnect", "Login", "server_pid", "note"],
 )
 def test_a_session_file_is_refused_with_a_member_that_is_not_the_launchers_to_say(
     name: str,
@@ -161,6 +151,35 @@ def test_a_session_file_is_refused_with_a_member_that_is_not_the_launchers_to_sa
     with pytest.raises(ValidationError) as caught:
         load_file(**{name: "x"})
     assert list(caught.value.messages_dict) == [name]
+
+
+BOTH = [{"disconnectTImeout": 30}, {"disconnectTimeout": 30.0, "disconnectTImeout": 30}]
+
+
+@pytest.mark.parametrize("members", BOTH, ids=["one", "both"])
+def test_the_published_spelling_is_taken_as_well(members: dict[str, Any]) -> None:
+    assert load_said({"login": "alice", **members}) == Said(login="alice", disconnect_timeout=30)
+    assert load_start(members) == Start(disconnect_timeout=30)
+
+
+@pytest.mark.parametrize(("one", "other"), [(30, 31), (0, None), (None, 0)])
+def test_two_spellings_of_a_member_say_the_same(one: object, other: object) -> None:
+    members = {"disconnectTimeout": one, "disconnectTImeout": other}
+    for load, more in ((load_said, {"login": "alice"}), (load_start, {})):
+        with pytest.raises(ValidationError) as caught:
+            load({**members, **more})
+        assert caught.value.messages_dict == {
+            "disconnectTImeout": [
+                f"says {json.dumps(other)} where disconnectTimeout, the same member, says"
+                f" {json.dumps(one)}"
+            ]
+        }
+
+
+def test_what_is_wrong_in_the_published_spelling_is_named_by_it() -> None:
+    with pytest.raises(ValidationError) as caught:
+        load_start({"disconnectTImeout": "soon"})
+    assert caught.value.messages_dict == {"disconnectTImeout": ["takes a whole number of minutes"]}
 
 
 # What sessions start with, as session.json says it

@@ -112,3 +112,8 @@ def test_what_fails_is_an_error_as_fastx_has_it(listing: Service, login: str) ->
         assert answer.status == 401 and failed(answer) == "AuthError"
     assert failed(fetch(f"{listing.url}/api/list/x")) == "AuthError"
     assert failed(fetch(f"{listing.url}/api/start/x")) == "NotFound"
+
+
+def test_what_fastx_does_not_have_is_not_wrapped(listing: Service) -> None:
+    assert fetch(f"{listing.url}/health").json == {"status": "ok"}
+    assert "paths" in fetch(f"{listing.url}/api/openapi.json").json
