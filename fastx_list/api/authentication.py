@@ -10,7 +10,8 @@ from flask.globals import request_ctx
 from fastx_list.api.local import claims_of_peer
 from fastx_list.api.request import ApiRequest
 from fastx_list.api.services import Services
-from fastx_list.errors import AuthError, Forbidden
+from fastx_list.errors import AuthError, Forbidden, ValidationError
+from fastx_list.model.spelling import SEPARATOR
 from fastx_list.tokens import Claims
 
 
@@ -46,8 +47,11 @@ def find_token(request: Request) -> str | None:
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and credentials.strip():
         return credentials.strip()
-    token = request.headers.get("X-FASTX-TOKEN") or request.args.get("token")
+    token = request.headers.get("X-FASTX-TOKEN")
+    if not token and ";" in (token := request.args.get("token", "")):
+        raise ValidationError(f"parameters: {SEPARATOR}")
     # What else asks has no body, and may say that it has one which never comes
     if not token and request.method == "POST":
-        token = str(dict(cast(ApiRequest, request).body_pairs).get("token") or "")
+        pairs = cast(ApiRequest, request).body_pairs
+        token = next((str(value) for name, value in pairs if name == "token" and value), "")
     return token or None

@@ -11,7 +11,7 @@ from marshmallow import Schema
 from marshmallow import ValidationError as SchemaError
 from webargs.flaskparser import FlaskParser
 
-from fastx_list.api.request import ApiRequest, json_object, pairs_of
+from fastx_list.api.request import ApiRequest, Pair, json_object, pairs_of
 from fastx_list.errors import ValidationError
 from fastx_list.model.query import Query, QuerySchema, describe
 from fastx_list.model.spelling import asked_for
@@ -38,7 +38,7 @@ def load_parameters(request: Request, schema: Schema) -> dict[str, Any]:
     """Return the parameters of the query string and the body: the body wins, filters of both
     hold."""
     names = frozenset(schema.fields)
-    merged = asked_for(request.args.items(multi=True), names)
+    merged = asked_for(cast(ApiRequest, request).query_pairs, names)
     if request.method == "POST":
         body = asked_for(cast(ApiRequest, request).body_pairs, names)
         filters = merged.get("filter", []) + body.get("filter", [])
@@ -63,10 +63,12 @@ def read_query(request: Request) -> Query:
 def read_past_query(request: Request, schema: QuerySchema, kind: type[Q]) -> Q:
     """Return what a request for the history, or for events, asks, which ``schema`` makes a ``kind``
     of; raises :class:`ValidationError`."""
-    return _with_body(request, schema, cast(Q, load_pairs(schema, request.args.items(multi=True))))
+    return _with_body(
+        request, schema, cast(Q, load_pairs(schema, cast(ApiRequest, request).query_pairs))
+    )
 
 
-def load_pairs(schema: Schema, pairs: Iterable[tuple[str, str]]) -> Any:
+def load_pairs(schema: Schema, pairs: Iterable[Pair]) -> Any:
     """Return what ``schema`` makes of ``pairs`` of a query string; raises
     :class:`ValidationError`."""
     try:

@@ -6,8 +6,8 @@ import codecs
 import re
 from collections.abc import Iterable, Mapping
 from io import BytesIO
-from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote_plus
 
 from flask import Request
 from werkzeug.datastructures import Headers, MultiDict
@@ -16,7 +16,8 @@ from werkzeug.http import parse_options_header
 from werkzeug.utils import cached_property
 
 from fastx_list.errors import ApiError, PayloadTooLarge, UnsupportedMediaType, ValidationError
-from fastx_list.model.json import from_json
+from fastx_list.model.json import DuplicateName, from_json
+from fastx_list.model.spelling import MAX_SHOWN
 from fastx_list.text import printable
 
 if TYPE_CHECKING:
@@ -26,8 +27,13 @@ FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 # Other encodings of Python's, such as idna, are none of texts in forms
 _CHARSET = re.compile(r"utf-8|ascii|iso8859-\d+|cp125\d|koi8-[ru]")
-# What CGI.pm and others put between parameters. An "&" could not be meant: it is none in a value
-_SEMICOLON = re.compile(r";(sortBy|sortReverse|start|limit|filter|snapshot|token)(\[\d*\])?=")
+# Control characters, as texts in UTF-16 have them, and bytes that are not UTF-8
+_NO_NAME = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff]")
+_ODD = re.compile("%(?:[0189A-Fa-f]|7[Ff])")  # what may become one of them
+_PLAIN_CODINGS = ("", "7bit", "8bit", "binary")
+
+# A name and its value; None stands for an empty one, which is as if it were absent
+Pair: TypeAlias = "tuple[str, str | None]"
 
 
 class _Body:
@@ -57,6 +63,12 @@ class _Parts(MultiPartParser):
         self.charsets: list[str] = []
 
     def get_part_charset(self, headers: Headers) -> str:
+        for coding in headers.getlist("content-transfer-encoding"):
+            if coding.strip().lower() not in _PLAIN_CODINGS:
+                raise ValidationError(
+                    f"Content-Transfer-Encoding: {printable(coding[:40])} is not taken; send the"
+                    " field as it is"
+                )
         _, options = parse_options_header(headers.get("content-type"))
         self.charsets.append(_charset(options, self._charset))
         return "latin-1"
@@ -89,6 +101,11 @@ class _StrictForm(FormDataParser):
             raise ValidationError(
                 "Content-Type: the body is JSON; send it with Content-Type: application/json"
             )
+        body = body.removesuffix(b"\n").removesuffix(b"\r")  # as many an editor ends a file
+        if b"\n" in body or b"\r" in body:
+            raise ValidationError(
+                "body: a form takes & between its fields, and a line break in a value as %0A"
+            )
         pairs = pairs_of(body, _charset(options))
         return stream, self.cls(pairs), self.cls()
 
@@ -99,13 +116,18 @@ class _StrictForm(FormDataParser):
         if not boundary:
             raise ValueError("it names no boundary")
         parts = _Parts(_charset(options))
-        fields: Any = parts.parse(stream, boundary, content_length)[0]
+        fields: Any
+        files: Any
+        fields, files = parts.parse(stream, boundary, content_length)
+        names = [name for name, _ in (*fields, *files)]
+        if None in names:
+            raise ValidationError("body: each part of a form takes a name")
+        _check_names(names)
         pairs = [
-            (name, value.encode("latin-1").decode(charset, "surrogateescape"))
+            (name, value.encode("latin-1").decode(charset, "surrogateescape") or None)
             for (name, value), charset in zip(fields, parts.charsets, strict=True)
-            if value
         ]
-        return stream, self.cls(pairs), self.cls()
+        return stream, self.cls(pairs), self.cls(files)
 
 
 def _charset(options: Mapping[str, str], default: str = "utf-8") -> str:
@@ -120,7 +142,7 @@ def _charset(options: Mapping[str, str], default: str = "utf-8") -> str:
 
 
 def _no_file(*args: Any, **kwargs: Any) -> IO[bytes]:
-    # A file in a form is ignored, and no longer than a body: it needs none on disk
+    # What is in a file nobody reads, and it is no longer than a body: it needs none on disk
     return BytesIO()
 
 
@@ -148,10 +170,17 @@ class ApiRequest(Request):
         return BytesIO(body)
 
     @cached_property
+    def query_pairs(self) -> list[Pair]:
+        """The names and values in the query string."""
+        return pairs_of(self.query_string)
+
+    @cached_property
     def args(self) -> MultiDict[str, str]:
-        """The pairs of the query string; werkzeug's own takes bytes that are not UTF-8 for a
+        """Those of them that are not empty; werkzeug's own takes bytes that are not UTF-8 for a
         mistake of the server."""
-        return self.parameter_storage_class(pairs_of(self.query_string))
+        return self.parameter_storage_class(
+            [(name, value) for name, value in self.query_pairs if value]
+        )
 
     @property
     def has_body(self) -> bool:
@@ -160,24 +189,49 @@ class ApiRequest(Request):
 
     @cached_property
     def body_pairs(self) -> list[tuple[str, Any]]:
-        """The names and values in the body of a POST, which is a form, a JSON object or empty."""
+        """The names and values in the body of a POST, which is a form, a JSON object or empty. The
+        value of a file is bytes."""
         if self.mimetype in FORMS:
-            return list(self.form.items(multi=True))
+            return [*self.form.items(multi=True), *((name, b"") for name in self.files)]
         body = self.get_data()
         return list(json_object(self.mimetype, body).items()) if body else []
 
 
-def pairs_of(text: bytes, charset: str = "utf-8") -> list[tuple[str, str]]:
-    """Return the names and values in a query string or a urlencoded form: those that are not empty,
-    which is as if they were absent. Bytes that are no text become surrogates."""
+def pairs_of(text: bytes, charset: str = "utf-8") -> list[Pair]:
+    """Return the names and values in a query string or a urlencoded form. Bytes that are no text
+    become surrogates.
+
+    What CGI.pm and others separate by a ``;`` is a part of a value. Each name there is also one
+    with the ``;`` before it, and without a value, so that nobody overlooks it.
+    """
     plain = text.decode(charset, "surrogateescape")
-    if ";" in plain and _SEMICOLON.search(plain):
-        raise ValidationError("parameters: takes & between them, and not ;")
-    if "%" in plain or "+" in plain:
-        return parse_qsl(plain, encoding=charset, errors="surrogateescape")
-    # The same, where nothing is encoded
     parts = [part.partition("=") for part in plain.split("&")]
-    return [(name, value) for name, _, value in parts if value]
+    if "%" in plain or "+" in plain:
+        pairs = [
+            (_decoded(name, charset), _decoded(value, charset) or None) for name, _, value in parts
+        ]
+    else:
+        pairs = [(name, value or None) for name, _, value in parts]
+    if not plain.isprintable() or _ODD.search(plain):
+        _check_names(name for name, _ in pairs)
+    return _behind_semicolons(plain, charset) + pairs if ";" in plain else pairs
+
+
+def _decoded(text: str, charset: str) -> str:
+    is_encoded = "%" in text or "+" in text
+    return unquote_plus(text, charset, "surrogateescape") if is_encoded else text
+
+
+def _behind_semicolons(plain: str, charset: str) -> list[Pair]:
+    pieces = [piece for part in plain.split("&") for piece in part.split(";")[1:]]
+    said = (_decoded(piece, charset).partition("=") for piece in pieces)
+    return [(f";{name}", None) for name, equals, _ in said if equals]
+
+
+def _check_names(names: Iterable[str]) -> None:
+    for name in names:
+        if not name.isprintable() and _NO_NAME.search(name):
+            raise ValidationError("parameters: takes names in UTF-8, without control characters")
 
 
 def json_object(mimetype: str, body: bytes, takes: Iterable[str] = FORMS) -> dict[str, Any]:
@@ -186,7 +240,11 @@ def json_object(mimetype: str, body: bytes, takes: Iterable[str] = FORMS) -> dic
     if mimetype != "application/json":
         raise ValidationError("Content-Type: takes " + " or ".join(["application/json", *takes]))
     try:
-        value = from_json(body)
+        value = from_json(body, unique=True)
+    except DuplicateName as error:
+        raise ValidationError(
+            f"body: it has {printable(error.name[:MAX_SHOWN])} more than once in one JSON object"
+        ) from None
     except (ValueError, RecursionError):
         raise ValidationError("body: it is not well-formed JSON in UTF-8") from None
     if not isinstance(value, dict):

