@@ -144,9 +144,9 @@ def split_values(text: str) -> frozenset[str]:
 
 def numbers(texts: Iterable[str]) -> tuple[frozenset[int], frozenset[float]]:
     """Return the numbers among ``texts``, as JSON writes them: the whole ones exactly, and all as
-    floating-point numbers."""
+    floating-point numbers. In a query string that was not encoded a plus is a blank."""
     whole, floating = set(), set()
-    for text in texts:
+    for text in (each.replace(" ", "+") for each in texts):
         found = _NUMBER.fullmatch(text)
         if found is None:
             continue

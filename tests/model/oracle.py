@@ -121,8 +121,8 @@ def passes(session: Members, name: str, values: list[str]) -> bool:
         if (
             isinstance(value, (int, float))
             and not isinstance(value, bool)
-            and is_number(wanted)
-            and same(value, wanted)
+            and is_number(wanted.replace(" ", "+"))
+            and same(value, wanted.replace(" ", "+"))
         ):
             return True
     return False

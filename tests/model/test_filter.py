@@ -34,6 +34,8 @@ from tests.model.asking import listed, session
         # Numbers compare by value, however either is written
         (1e21, "1e21"),
         (1e21, "1e+21"),
+        (1e21, "1e 21"),  # as + comes out of a query string
+        (10**21, "1E 21"),
         (1e21, "1E21"),
         (1e21, "1" + 21 * "0"),
         (10**21, "1e21"),
@@ -75,6 +77,9 @@ def test_a_filter_finds_the_text_of_a_value(value: Any, wanted: str) -> None:
         (1, "1."),
         (1, ".1e1"),
         (1, "1e"),
+        (1e21, "1e  21"),
+        (11, "1 1"),
+        (11, "1e 1 "),
         (1, "0x1"),
         (10, "1_0"),
         (9007199254740992, "9007199254740993"),  # which are one as floating-point numbers
