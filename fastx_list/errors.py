@@ -62,7 +62,11 @@ ERRORS = {
         "a mistake of ours; our log says more",
         "the server made a mistake; its log says more",
     ),
-    501: ErrorKind("ValidationError", "a Transfer-Encoding that is not chunked"),
+    501: ErrorKind(
+        "ValidationError",
+        "a Transfer-Encoding that is not chunked",
+        "Transfer-Encoding: takes chunked, and nothing besides",
+    ),
     503: ErrorKind("Unavailable", "the list cannot be read or a change not be kept, for now"),
 }
 
@@ -121,6 +125,10 @@ class UpgradeRequired(ApiError, status=426):
 
 class TooManyRequests(ApiError, status=429):
     """A login has too many WebSockets."""
+
+
+class NotImplementedCoding(ApiError, status=501):
+    """A body is transferred in another coding than in chunks."""
 
 
 class Unavailable(ApiError, status=503):

@@ -15,7 +15,13 @@ from werkzeug.formparser import FormDataParser, MultiPartParser
 from werkzeug.http import parse_options_header
 from werkzeug.utils import cached_property
 
-from fastx_list.errors import ApiError, PayloadTooLarge, UnsupportedMediaType, ValidationError
+from fastx_list.errors import (
+    ApiError,
+    NotImplementedCoding,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    ValidationError,
+)
 from fastx_list.model.json import DuplicateName, from_json
 from fastx_list.model.spelling import MAX_SHOWN
 from fastx_list.text import printable
@@ -163,6 +169,9 @@ class ApiRequest(Request):
             raise UnsupportedMediaType(
                 f"Content-Encoding: {printable(coding[:40])} is not taken; send the body as it is"
             )
+        # Gunicorn takes the chunks apart, and leaves what is in them as it is
+        if self.headers.get("Transfer-Encoding", "chunked").strip().lower() != "chunked":
+            raise NotImplementedCoding()
         body = super().stream.read()
         cut = self.content_length is None and len(body) == self.max_content_length
         if cut and self.environ["wsgi.input"].read(1):

@@ -21,13 +21,14 @@ from gunicorn.errors import AppImportError
 
 from fastx_list import redaction
 from fastx_list.api.counters import WORKERS, counters
-from fastx_list.errors import ERRORS, ApiError, error_body
+from fastx_list.errors import ERRORS, ApiError, NotImplementedCoding, error_body
 from fastx_list.settings_file import value_of
 
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
+_WRONG_CODING = "Invalid HTTP Header: 'TRANSFER-ENCODING'"
 CANNOT_START = 4  # gunicorn's status where the application cannot be loaded
 
 # One would leave the rest of the machine idle; each more takes memory for a copy of the list
@@ -144,8 +145,13 @@ def refuse(sock: Any, error: ApiError) -> None:
 
 
 def _gunicorn_refuses(sock: Any, status: int, reason: str, message: str) -> None:
-    ours = ERRORS[status].message if status in ERRORS else ""
-    _write_error(sock, status, reason, ours or _what_is_wrong(message) or reason)
+    if message == _WRONG_CODING:  # which it knows, and still does not take
+        status = NotImplementedCoding.status
+    if status == NotImplementedCoding.status:
+        refuse(sock, NotImplementedCoding())
+    else:
+        ours = ERRORS[status].message if status in ERRORS else ""
+        _write_error(sock, status, reason, ours or _what_is_wrong(message) or reason)
 
 
 def _without_the_request(record: logging.LogRecord) -> bool:

@@ -195,6 +195,17 @@ def test_a_body_full_of_names_is_looked_through_soon(asked: FlaskClient, url: st
     assert "5999" in refused(asked.post(url, data=body, content_type="application/json"))
 
 
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip,chunked", "identity, chunked", "x"])
+def test_a_body_in_another_coding_than_in_chunks(asked: FlaskClient, url: str, coding: str) -> None:
+    for there in (url, url.replace("/list/", "/params/")):
+        for body in ({"data": {"limit": 1}}, {"json": {"limit": 1}}):
+            answer = asked.post(there, headers={"Transfer-Encoding": coding}, **body)
+            message = error(answer, 501, "ValidationError")
+            assert message.startswith("Transfer-Encoding: takes chunked")
+    environ = {"HTTP_TRANSFER_ENCODING": "Chunked", "wsgi.input_terminated": True}
+    assert ids(asked.post(url, json={"limit": 1}, environ_overrides=environ)) == ["a"]
+
+
 def part(disposition: str, *more: str, value: str = "clients==0") -> bytes:
     head = "\r\n".join((f"--b\r\nContent-Disposition: form-data{disposition}", *more))
     return f"{head}\r\n\r\n{value}\r\n--b--\r\n".encode()

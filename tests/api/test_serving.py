@@ -7,6 +7,7 @@ import socket
 import gunicorn.util
 import pytest
 from gunicorn.config import Config
+from gunicorn.http.errors import InvalidHeader, UnsupportedTransferCoding
 
 from fastx_list.api import serving
 from fastx_list.errors import RequestTimeout
@@ -55,6 +56,22 @@ def test_what_gunicorn_refuses_is_said_in_our_words_where_there_are_any(
         gunicorn.util.write_error(ours, 417, "Expectation Failed", "Unable to comply: 'secret'")
         error = json.loads(peer.recv(65536).partition(b"\r\n\r\n")[2])["error"]
     assert error == {"name": "ValidationError", "message": "Expect: takes 100-continue"}
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(400, InvalidHeader("TRANSFER-ENCODING")), (501, UnsupportedTransferCoding("x, chunked"))],
+)
+def test_a_coding_that_is_not_chunked_has_one_status(
+    monkeypatch: pytest.MonkeyPatch, status: int, error: Exception
+) -> None:
+    prepare(monkeypatch)
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        gunicorn.util.write_error(ours, status, "Bad Request", str(error))
+        head, _, body = peer.recv(65536).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 501 Not Implemented\r\n")
+    assert json.loads(body)["error"]["message"].startswith("Transfer-Encoding: takes chunked")
 
 
 @pytest.mark.parametrize("ip", ["127.0.0.1", "::1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 
@@ -57,6 +58,21 @@ def test_a_malformed_form_is_no_empty_form(list_: Service) -> None:
         for framed in (chunks, length):
             answer = ask(list_.list_port, head.encode() + framed)
             assert error(answer) == (400, "ValidationError"), framed
+
+
+@pytest.mark.parametrize(
+    "coding",
+    ["gzip", "deflate", "identity", "x", "gzip, chunked", "x, chunked", "chunked, chunked"],
+)
+def test_a_transfer_encoding_other_than_chunked_has_one_status(list_: Service, coding: str) -> None:
+    """What is in such chunks would be read as it is, and mean nothing."""
+    head = f"POST /api/list/{list_.token('alice')} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n"
+    form = gzip.compress(b"limit=0", mtime=0)
+    body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(form), form)
+    for codings in (coding, coding.replace(", ", "\r\nTransfer-Encoding: ")):
+        request = f"{head}Transfer-Encoding: {codings}\r\n\r\n".encode() + body
+        answer = ask(list_.list_port, request)
+        assert error(answer) == (501, "ValidationError"), codings
 
 
 @pytest.mark.parametrize("chunk", [b"x", b"x" * 8000])
