@@ -24,6 +24,7 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
 
     Raises :class:`fastx_list.config.ConfigError` for a setting that cannot be used.
     """
+    from werkzeug.exceptions import MethodNotAllowed, NotFound
     from werkzeug.routing import WebsocketMismatch
 
     from fastx_list.api import elsewhere, health, metrics
@@ -37,7 +38,8 @@ def create_app(environ: Mapping[str, str] | None = None) -> Flask:
     app, service, _ = _create("list", environ, Entry, in_a_thread)
     for module in (list, params, code, admin, history, events, page, docs, health, metrics):
         app.register_blueprint(module.blueprint)
-    app.register_error_handler(WebsocketMismatch, elsewhere.is_live)
+    for error in (WebsocketMismatch, NotFound, MethodNotAllowed):
+        app.register_error_handler(error, elsewhere.is_live)
     count_requests(app)
     cors.allow(app, service.settings.allowed_origins)
     # The short cut first, which is not concerned with who has passed the request on

@@ -6,11 +6,11 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from flask import Response, request
+from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.routing import WebsocketMismatch
 
 from fastx_list.api.addresses import LISTINGS, SESSIONS
-from fastx_list.api.error_response import error_response
+from fastx_list.api.error_response import error_response, http_error
 from fastx_list.api.services import services
 
 _WRONG = {
@@ -30,30 +30,49 @@ def host_of_request() -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def is_live(error: WebsocketMismatch) -> Response:
+def is_live(error: HTTPException) -> Response:
     """Answer a WebSocket's handshake with the list."""
+    if not _is_handshake():
+        return http_error(error)
     there = _address("ws", services().settings.live_port)
-    return error_response(400, f"this address takes no WebSockets; the sidecar does, {there}")
+    what = f"this address takes no WebSockets; the sidecar does, {there}"
+    return _with_methods(error_response(error.code or 400, what), error)
 
 
 def is_list(error: HTTPException) -> Response:
-    """Answer what is no WebSocket's handshake with the sidecar, and finds nothing there."""
+    """Answer with the sidecar what finds nothing there."""
     status = error.code or 400
-    there = _address("http", services().settings.list_port)
-    response = error_response(
-        status, f"{_WRONG[status]}; the list over HTTP is another process, {there}"
-    )
+    if _is_handshake():
+        wrong = "this address takes no WebSockets" if status == 400 else _WRONG[status]
+        what = f"{wrong}; a WebSocket is a GET of {_listing()}?token=…"
+    else:
+        there = _address("http", services().settings.list_port)
+        what = f"{_WRONG[status]}; the list over HTTP is another process, {there}"
+    return _with_methods(error_response(status, what), error)
+
+
+def _is_handshake() -> bool:
+    adapter = request_ctx.url_adapter
+    return adapter is not None and adapter.websocket
+
+
+def _with_methods(response: Response, error: HTTPException) -> Response:
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(error.valid_methods or ())
     return response
 
 
 def _address(scheme: str, port: int | None) -> str:
-    """Return where what was asked for is at the other ``port`` of this host, in words. What follows
-    the address, which may be a token, is not repeated."""
+    """Return where what was asked for is at the other ``port`` of this host, in words."""
     host = host_of_request()
     if not port or not host:
         return "at a port of its own"
     scheme += "s" if request.is_secure else ""
+    return f"at {scheme}://{host}:{port}{_listing()}"
+
+
+def _listing() -> str:
+    """Return the address of a list that was asked for, or nearly. What follows it, which may be a
+    token, is not repeated."""
     under = (each for each in LISTINGS if f"{request.path}/".startswith(f"{each}/"))
-    return f"at {scheme}://{host}:{port}{next(under, SESSIONS.address)}"
+    return next(under, SESSIONS.address)

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 def register(app: Flask) -> None:
     """Make every error of ``app`` leave in the one form."""
     app.register_error_handler(ApiError, _api_error)
-    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, _unexpected)
 
 
@@ -50,7 +50,8 @@ def _api_error(error: ApiError) -> Response:
     return response
 
 
-def _http_error(error: HTTPException) -> Response:
+def http_error(error: HTTPException) -> Response:
+    """Return the response to what Flask refuses."""
     status = error.code or 500
     ours = ERRORS[status].message if status in ERRORS else ""
     response = error_response(status, ours or error.description or "")

@@ -16,6 +16,7 @@ from flask import Blueprint, Request, current_app, g
 from flask.globals import request_ctx
 from gevent.monkey import is_module_patched
 from greenlet import GreenletExit
+from werkzeug.exceptions import MethodNotAllowed
 from wsproto.utilities import generate_accept_token
 
 from fastx_list.api.addresses import IN_PATH, LISTINGS, Listing
@@ -102,6 +103,11 @@ def admit() -> None:
 
 def check(environ: WSGIEnvironment, allowed: Collection[str]) -> None:
     """Raise what is wrong with a handshake, or with the page that it comes from, whoever asks."""
+    if environ["REQUEST_METHOD"] != "GET":  # RFC 6455 section 4.1
+        raise MethodNotAllowed(["GET"])
+    # It would be taken for frames
+    if environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ:
+        raise ValidationError("body: a WebSocket's handshake has none")
     if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != WEBSOCKET_VERSION:
         raise UpgradeRequired(f"Sec-WebSocket-Version: takes {WEBSOCKET_VERSION}")
     try:

@@ -73,6 +73,38 @@ def test_a_request_is_told_by_the_sidecar_where_the_list_is(of: Ask, token: Issu
         assert "http://localhost:8000/api/admin/server" in error(answer, 400, "ValidationError")
 
 
+def test_a_handshake_at_a_wrong_address_is_told_where_the_right_one_is(
+    of: Ask, token: Issue
+) -> None:
+    there = "this address takes no WebSockets; the sidecar does, at ws://localhost:8001"
+    good, live_port = token("alice"), {"LIVE_PORT": "8001"}
+    client = of(live=False, **live_port)
+    for path in ("/ws", f"/ws/{good}", "/api/lists"):
+        message = error(client.get(path, headers=HANDSHAKE), 404, "NotFound")
+        assert message == f"{there}/api/list"
+    for path in (f"/api/params/{good}", "/api/params"):
+        answer = client.get(path, headers=HANDSHAKE)
+        assert error(answer, 405, "MethodNotAllowed") == f"{there}/api/list"
+        assert "POST" in answer.headers["Allow"]
+    assert "WebSocket" not in error(client.get("/ws"), 404, "NotFound")
+    answer = client.get("/api/params")
+    assert "WebSocket" not in error(answer, 405, "MethodNotAllowed")
+    assert "POST" in answer.headers["Allow"]
+
+    client, where = of(live=True, LIST_PORT="8000"), "a WebSocket is a GET of /api/list?token=…"
+    for path in ("/ws", f"/api/params/{good}", "/"):
+        message = error(client.get(path, headers=HANDSHAKE), 404, "NotFound")
+        assert message == f"there is nothing at this address; {where}"
+    message = error(client.get(f"/api/admin/server/{good}/x", headers=HANDSHAKE), 404, "NotFound")
+    assert message.endswith("a WebSocket is a GET of /api/admin/server?token=…")
+    message = error(client.get("/health", headers=HANDSHAKE), 400, "ValidationError")
+    assert message == f"this address takes no WebSockets; {where}"
+    for method in ("POST", "PUT"):
+        answer = client.open(f"/api/list/{good}", method=method, headers=HANDSHAKE)
+        message = error(answer, 405, "MethodNotAllowed")
+        assert message == f"this address does not take that method; {where}"
+
+
 def test_where_it_is_not_known_it_is_said_that_there_is_another(of: Ask) -> None:
     answer = of(live=False).get("/api/list", headers=HANDSHAKE)
     assert error(answer, 400, "ValidationError").endswith("the sidecar does, at a port of its own")

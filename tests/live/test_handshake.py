@@ -125,21 +125,27 @@ def test_a_list_of_filters_is_taken_as_libraries_spell_it(
         assert take(connection)[0] == "c"
 
 
-def test_a_body_that_never_comes_is_not_waited_for(
-    live: Service, alice: str, observe: Observe
-) -> None:
-    observe(session("a"))
+def test_a_body_is_refused_and_not_waited_for(live: Service, alice: str) -> None:
+    """What came of it would be taken for frames."""
     for header in ({"Content-Length": "10"}, {"Transfer-Encoding": "chunked"}):
         for kind in (
             "application/x-www-form-urlencoded",
             "multipart/form-data; boundary=b",
             "application/json",
         ):
-            request = upgrade(live, "", **header, **{"Content-Type": kind})
-            assert "there is none" in raw_answer(live, request)[1]
-            with socket.create_connection(("127.0.0.1", live.live_port), timeout=20) as connection:
-                connection.sendall(request.replace(b"?token=", f"?token={alice}".encode()))
-                assert connection.recv(65536).startswith(b"HTTP/1.1 101")
+            for token in ("", alice):
+                request = upgrade(live, token, **header, **{"Content-Type": kind})
+                head, message = raw_answer(live, request)
+                assert head.startswith("HTTP/1.1 400") and message.startswith("body: ")
+    head = head_of_answer(live, upgrade(live, alice, **{"Content-Length": "0"}))
+    assert head.startswith("HTTP/1.1 101")
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "POST", "DELETE"])
+def test_a_handshake_is_a_get(live: Service, alice: str, method: str) -> None:
+    request = upgrade(live, alice).replace(b"GET", method.encode(), 1)
+    head = head_of_answer(live, request)
+    assert head.startswith("HTTP/1.1 405") and "GET" in head.partition("\r\nAllow: ")[2]
 
 
 @pytest.mark.parametrize(
