@@ -24,7 +24,7 @@ def post_worker_init(worker):
     server.post_worker_init(worker)
     del worker.wsgi.wsgi_app  # the method of Flask's class comes back
 """
-METHODS = ("GET", "GET", "GET", "GET", "HEAD", "POST")
+METHODS = (*["GET"] * 8, "HEAD", "POST")
 ADDRESSES = ("/api/list", "/api/admin/session", "/api/admin/server", "/api/params", "/health")
 IN_PATH = ("", "", "/", "/{good}", "/{admin}", "/{good}/", "/{late}", "/x", "//{good}", "/%2F")
 QUERIES = (
@@ -32,7 +32,7 @@ QUERIES = (
     *["token={late}", "token=x", "Token={good}", "token={good};filter=x", "snapshot=0"],
     *["snapshot=perhaps", "filter=clients==0", "filter[]=clients%3D%3D0", "filter=x", "_=17"],
     *["since=x", "Filter=login==alice", "filter=name==%EB", "limit=1", "a=%FF&&=", "since="],
-    *["_=1;%66ilter[]=x", "filter%3Dclients%3D%3D0", "%EB=1", "filters", "bookmark=1", "token"],
+    *["_=1;%66ilter[]=x", "filter%3Dclients%3D%3D0", "%EB=1", "filters", "bookmark=1", "filter&_"],
 )
 HEADERS = (
     *[("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits"), ("Host", "é")],
