@@ -231,6 +231,11 @@ class Replica(Generic[E]):
         if self._begun is not None:
             if time.monotonic() - self._begun < REFILL_SECONDS:
                 return "the store has just been begun, and agents may not have written it yet"
+            try:
+                self._store.end_leases()
+            except StoreError as error:  # nor can agents write it: their time begins once they can
+                self._begun = time.monotonic()
+                return f"the store has just been begun, and agents cannot write it: {error}"
             self._begun = None
         return None
 

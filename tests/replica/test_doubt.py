@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -71,6 +72,29 @@ def test_who_finds_a_new_store_does_not_know_who_is_missing_yet(
     clock.now += REFILL_SECONDS - 4.1
     replica.refresh()
     assert ids_of(replica, "alice") == {"s1"} and "just been begun" in str(replica.problem)
+    clock.now += 0.1
+    replica.refresh()
+    assert replica.problem is None
+
+
+def test_while_nobody_can_write_a_new_store_nobody_knows_who_is_missing(
+    doubtful: Doubtful,
+    replica: Replica[Entry],
+    clock: SimpleNamespace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a Redis that is empty and cannot save refuses all writes."""
+    doubtful.age = 0.0
+    replica.refresh()
+    with monkeypatch.context() as patched:
+        patched.setattr(doubtful, "end_leases", Mock(side_effect=StoreError("it cannot save")))
+        for _ in range(3):
+            clock.now += REFILL_SECONDS
+            replica.refresh()
+            assert str(replica.problem).endswith("agents cannot write it: it cannot save")
+    clock.now += REFILL_SECONDS - 0.1
+    replica.refresh()
+    assert "may not have written it yet" in str(replica.problem)
     clock.now += 0.1
     replica.refresh()
     assert replica.problem is None
