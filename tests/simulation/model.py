@@ -55,6 +55,7 @@ class Session:
     version: int = 1  # counts its changes
     has_ended: bool = False
     params: set[int] = field(default_factory=lambda: {0})  # the values that the param may have
+    is_being_set: bool = False  # the param, just now
 
     @property
     def login(self) -> str:

@@ -170,9 +170,11 @@ class World:
 
     def set_param(self, number: int, worker: int) -> None:
         session, process = self._pick(number), self.workers[worker]
-        if session is None or not process.runs or process.is_busy:
+        # Who sets one in the middle of setting one may come after that, with the lower number
+        if session is None or not process.runs or process.is_busy or session.is_being_set:
             return
         self._number += 1
+        session.is_being_set = True
         value, restores = self._number, self.truth.restores
         before = set(session.params)
         session.params.add(value)
@@ -187,6 +189,7 @@ class World:
                 session.params = before
             elif answer != session.id:
                 session.params = {value}
+        session.is_being_set = False
 
     def revoke(self, worker: int) -> None:
         process = self.workers[worker]
