@@ -61,22 +61,39 @@ def machine() -> str:
     """
     try:
         name = Path("/etc/machine-id").read_bytes().strip()
+        # While there is a file in /run, it is the id of this boot alone
+        is_of_this_boot = is_there(Path("/run/machine-id"))
     except OSError:
-        name = b""
-    # While there is a file in /run, it is the id of this boot alone
-    if not re.fullmatch(rb"[0-9a-f]{32}", name) or Path("/run/machine-id").exists():
+        return ANY_MACHINE
+    if is_of_this_boot or not re.fullmatch(rb"[0-9a-f]{32}", name):
         return ANY_MACHINE
     return hmac.new(name, b"fastx-list", "sha256").hexdigest()[:16]
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is anything at ``path``.
+
+    Raises ``OSError`` if that cannot be known: some releases of Python take that for a no in
+    ``Path.exists``.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def make_directory(path: Path) -> None:
     """Make a directory for our files, closed to other users, if there is none. Raises
     ``OSError``."""
     with working_as(_in_whose_hands(path, _way(path))):
-        missing = [each for each in path.parents if not each.exists()]
+        missing = [each for each in path.parents if not is_there(each)]
         for each in reversed(missing):
             each.mkdir(mode=0o755, exist_ok=True)  # whatever the umask
-        path.mkdir(mode=0o700, exist_ok=True)
+        try:
+            path.mkdir(mode=0o700, exist_ok=True)
+        except FileExistsError:  # it is a file
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)) from None
 
 
 def owner_of(directory: Path) -> Owner | None:

@@ -15,13 +15,14 @@ from fastx_list import config, redaction
 from fastx_list.agent.rights import missing, rights
 from fastx_list.command import backup, events, history, listing, signed_in, terminal
 from fastx_list.command.check import check
-from fastx_list.command.findings import MARKS, status_of
+from fastx_list.command.findings import MARKS, status_of, unseen
 from fastx_list.command.stop import on_stop, say_ready
 from fastx_list.command.token_list import list_tokens
 from fastx_list.config import ConfigError, Settings, SettingsError
 from fastx_list.errors import AuthError
 from fastx_list.model.event import What
 from fastx_list.model.json import to_json
+from fastx_list.state import is_there
 from fastx_list.store import StoreError, address, open_store
 from fastx_list.text import amount, printable, seconds_in
 from fastx_list.tokens import Claims, Tokens
@@ -212,7 +213,11 @@ def code(login: str, ttl: int, admin: bool) -> None:
 def _note_issued(settings: Settings, claims: Claims) -> None:
     """Add the event that a token was issued, which is good also where there is no store yet."""
     where = address.parse(settings.store)
-    if isinstance(where, Path) and not where.exists():
+    try:
+        if isinstance(where, Path) and not is_there(where):
+            return
+    except OSError as error:
+        log.warning("no event says that a token was issued: %s", unseen(Path(where), error))
         return
     more = {"token": claims.jti, "expires": claims.expires, "admin": claims.admin}
     try:

@@ -20,9 +20,9 @@ from fastx_list.agent.sources import load_sources
 from fastx_list.agent.unclaimed import find_unclaimed
 from fastx_list.agent.xserver import XServers
 from fastx_list.command import doctor_serving, doctor_store
-from fastx_list.command.findings import Finding, failure, note, ok, warning
+from fastx_list.command.findings import Finding, failure, note, ok, unseen, warning
 from fastx_list.config import PREFIX, ConfigError, Settings, set_by
-from fastx_list.state import owner_of
+from fastx_list.state import is_there, owner_of
 from fastx_list.text import amount
 from fastx_list.tokens import read_secret
 from fastx_list.values import Environment
@@ -44,11 +44,9 @@ def examine(environ: Environment | None = None) -> Iterator[Finding]:
     if settings is None:
         return
     yield from _machine(settings)
-    if not may_look_into(settings.state_dir):
-        yield failure(
-            f"state directory: {settings.state_dir} may not be looked into by"
-            f" {login_of(os.geteuid())}; run this as its owner, or set {PREFIX}STATE_DIR"
-        )
+    problem = _closed(settings.state_dir)
+    if problem is not None:
+        yield failure(f"state directory: {problem}, or set {PREFIX}STATE_DIR")
         return
     yield from _state_dir(settings)
     yield from _secret(settings)
@@ -60,7 +58,7 @@ def examine(environ: Environment | None = None) -> Iterator[Finding]:
 def _state_dir(settings: Settings) -> Iterator[Finding]:
     directory = settings.state_dir
     try:
-        if directory.exists():
+        if is_there(directory):
             owner_of(directory)
             if os.statvfs(directory).f_flag & os.ST_RDONLY:
                 yield failure(
@@ -71,13 +69,23 @@ def _state_dir(settings: Settings) -> Iterator[Finding]:
         yield failure(f"state directory: {error}")
 
 
-def may_look_into(directory: Path) -> bool:
-    """Whether this user may read what is in ``directory``, should it be there."""
+def _closed(directory: Path) -> str | None:
+    """Return why this user cannot read what is in ``directory``, and what to do; ``None`` if they
+    can, or it is not there."""
     try:
-        os.stat(directory)
+        status = os.stat(directory)
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        pass
     except OSError as error:
-        return isinstance(error, FileNotFoundError)
-    return os.access(directory, os.R_OK | os.X_OK, effective_ids=True)
+        return f"{unseen(directory, error)}; mend that"
+    else:
+        if not stat.S_ISDIR(status.st_mode):
+            return f"{directory} is no directory; put one there"
+        if os.access(directory, os.R_OK | os.X_OK, effective_ids=True):
+            return None
+    return f"{directory} may not be looked into by {login_of(os.geteuid())}; run this as its owner"
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:
@@ -138,29 +146,35 @@ def _source(name: str, source: Source, machine: Machine) -> Finding | None:
 def _secret(settings: Settings) -> Iterator[Finding]:
     if settings.secret_key:
         yield ok(f"secret: given by {PREFIX}SECRET_KEY")
-    elif not settings.secret_file.exists():
-        yield note(f"secret: {settings.secret_file} will be made on first use")
-    else:
-        try:
-            read_secret(settings.secret_file)
-            yield ok(f"secret: {settings.secret_file} is closed to other users and long enough")
-        except ConfigError as error:
-            yield failure(f"secret: {error}")
+        return
+    try:
+        if not is_there(settings.secret_file):
+            yield note(f"secret: {settings.secret_file} will be made on first use")
+            return
+        read_secret(settings.secret_file)
+        yield ok(f"secret: {settings.secret_file} is closed to other users and long enough")
+    except ConfigError as error:
+        yield failure(f"secret: {error}")
+    except OSError as error:
+        yield failure(f"secret: {unseen(settings.secret_file, error)}")
 
 
 def _spool(settings: Settings) -> Iterator[Finding]:
-    if not settings.spool.is_dir():
+    problem = _closed(settings.spool)
+    if problem is not None:
+        yield warning(f"spool: {problem}")
+        return
+    try:
+        mode = os.stat(settings.spool).st_mode
+    except FileNotFoundError:
         yield note(
             f"spool: {settings.spool} is not there; launchers that register sessions need it"
         )
         return
-    mode = settings.spool.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         yield warning(
             f"spool: in {settings.spool} anybody can remove anybody's files; mend with: chmod +t"
             f" {settings.spool}"
         )
-    elif not may_look_into(settings.spool):
-        yield warning(f"spool: {settings.spool} cannot be read by {login_of(os.geteuid())}")
     else:
         yield ok(f"spool: {settings.spool} can be read")

@@ -9,15 +9,16 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from fastx_list import tokens
 from fastx_list.api.addresses import HEALTH, READY
-from fastx_list.command.findings import Finding, differences, failure, note, ok, warning
+from fastx_list.command.findings import Finding, differences, failure, note, ok, unseen, warning
 from fastx_list.config import Settings
 from fastx_list.model.json import from_json
-from fastx_list.state import read_file
+from fastx_list.state import is_there, read_file
 from fastx_list.text import amount
 
 SECONDS = 5.0  # for each answer
@@ -57,8 +58,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
         _Service("sidecar", "fastx-list-live", SOCKETS / "live.sock", settings.live_port, 8001),
     ):
         yield from _service(service, settings)
-    if (SOCKETS / "list.sock").exists():
-        yield _local(settings.local_socket)
+    with suppress(OSError):  # of which the list's line says more
+        if is_there(SOCKETS / "list.sock"):
+            yield _local(settings.local_socket)
     try:
         site = read_file(NGINX)[0].decode("utf-8", "replace")
     except FileNotFoundError:
@@ -70,10 +72,15 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _service(service: _Service, settings: Settings) -> Iterator[Finding]:
+    try:
+        has_socket = is_there(service.socket)
+    except OSError as error:
+        yield note(f"{service.name}: {unseen(service.socket, error)}; so it was not asked")
+        return
     port = service.port or service.usual_port
     where = f"127.0.0.1:{port}"
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
-    if service.socket.exists():
+    if has_socket:
         where, connection = str(service.socket), _Unix(service.socket)
     try:
         status, health = _ask(connection, f"{HEALTH}?more")
@@ -84,7 +91,7 @@ def _service(service: _Service, settings: Settings) -> Iterator[Finding]:
         yield note(f"{service.name}: {where} may not be opened by you, so it was not asked")
         return
     except (OSError, http.client.HTTPException, ValueError) as error:
-        if not service.socket.exists() and service.port is None:
+        if not has_socket and service.port is None:
             yield note(f"{service.name}: none is at {service.socket} or {where}")
             return
         reason = getattr(error, "strerror", None) or error

@@ -9,9 +9,10 @@ from typing import Any
 
 from fastx_list.agent import identity
 from fastx_list.agent.rights import missing
-from fastx_list.command.findings import Finding, differences, failure, note, ok, warning
+from fastx_list.command.findings import Finding, differences, failure, note, ok, unseen, warning
 from fastx_list.config import PREFIX, Settings, fingerprint
 from fastx_list.model.json import from_json
+from fastx_list.state import is_there
 from fastx_list.store import Held, ServerRecord, StoreError, address, open_store
 from fastx_list.store.sqlite_harm import aside
 from fastx_list.text import amount
@@ -25,10 +26,14 @@ def examine(settings: Settings, is_service: bool) -> Iterator[Finding]:
     sessions."""
     where = address.parse(settings.store)
     if isinstance(where, Path):
-        if not where.exists():
-            yield failure(f"agent: none has run yet: there is no store at {where}; {START}")
+        try:
+            if not is_there(where):
+                yield failure(f"agent: none has run yet: there is no store at {where}; {START}")
+                return
+            yield from _file(where)
+        except OSError as error:
+            yield failure(f"store: {unseen(where, error)}")
             return
-        yield from _file(where)
     try:
         store = open_store(settings.store, create=False, keep=settings.keep)
         try:

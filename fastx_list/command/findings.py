@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from pathlib import Path
 from typing import NamedTuple
 
 from fastx_list.text import version
@@ -42,6 +43,11 @@ def warning(text: str) -> Finding:
 
 def failure(text: str) -> Finding:
     return Finding(Level.failure, text)
+
+
+def unseen(path: Path, error: OSError) -> str:
+    """Return what to say of ``path`` if nobody can tell whether anything is there."""
+    return f"{path} cannot be looked at: {error.strerror or error}"
 
 
 def differences(

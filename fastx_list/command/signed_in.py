@@ -20,7 +20,7 @@ import jwt
 from fastx_list.api.addresses import SESSIONS
 from fastx_list.client import Client, Refused
 from fastx_list.model.json import from_json, to_json
-from fastx_list.state import StateError, read_file, read_own, remove, replace, write_new
+from fastx_list.state import StateError, is_there, read_file, read_own, remove, replace, write_new
 from fastx_list.text import printable
 from fastx_list.values import path
 
@@ -56,7 +56,7 @@ def login(url: str) -> None:
         raise click.ClickException(f"no answer from {url}: {why}; is the address right?") from None
     file = _file()
     try:
-        keep = replace if file.parent.exists() else write_new
+        keep = replace if is_there(file.parent) else write_new
         keep(file, to_json({"url": url, "token": token}))
     except OSError as error:
         raise click.ClickException(f"{file} cannot be written: {error.strerror or error}") from None

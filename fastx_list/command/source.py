@@ -38,6 +38,7 @@ from fastx_list.replica.past import NOT_ALL_KEPT, TooMany, events_page, past_pag
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Everything
 from fastx_list.replica.view import Entry
+from fastx_list.state import is_there
 from fastx_list.store import StoreError, address, open_store
 from fastx_list.store.division import finish
 from fastx_list.text import printable
@@ -244,11 +245,12 @@ def source_of(url: str | None, token_file: str | None, for_programs: bool = Fals
             raise click.UsageError(f"a token goes over https, and not to {url}")
         return _Service(url, token)
     local = Path(os.environ.get(f"{PREFIX}LOCAL_SOCKET") or Settings.local_socket)
-    if _settings_are_closed() and local.exists():
+    if _settings_are_closed() and _is_there(local, else_take=True):
         return _Service(f"unix:{local}", None)
     settings = config.load()
     where = address.parse(settings.store)
-    if isinstance(where, Path) and not where.exists() and local.exists():
+    is_ours = not isinstance(where, Path) or _is_there(where, else_take=False)
+    if not is_ours and _is_there(local, else_take=True):
         return _Service(f"unix:{local}", None)
     return _Store(settings, for_programs)
 
@@ -259,11 +261,22 @@ def warn(found: Found) -> None:
         click.echo(f"Warning: {found.warning}", err=True)
 
 
+def _is_there(path: Path, else_take: bool) -> bool:
+    """Return whether anything is at ``path``; what cannot be looked at is taken for what the caller
+    says, and asking it tells why that does not work."""
+    try:
+        return is_there(path)
+    except OSError:
+        return else_take
+
+
 def _settings_are_closed() -> bool:
     is_usual = not any(
         os.environ.get(name) for name in (settings_file.VARIABLE, f"{PREFIX}STATE_DIR")
     )
-    return is_usual and settings_file.FILE.exists() and not os.access(settings_file.FILE, os.R_OK)
+    if not is_usual or not _is_there(settings_file.FILE, else_take=True):
+        return False
+    return not os.access(settings_file.FILE, os.R_OK)
 
 
 def _are_items(content: object) -> bool:

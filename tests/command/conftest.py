@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +12,7 @@ from fastx_list.command.doctor import examine
 from fastx_list.command.findings import Level
 from tests.support import Service
 
+GAMES = 5  # a user who has no rights beyond their own
 Command = Callable[..., subprocess.CompletedProcess[str]]
 Said = Callable[[], dict[Level, str]]
 
@@ -23,6 +27,14 @@ def command(service: Service) -> Callable[..., subprocess.CompletedProcess[str]]
         return service.run(*arguments, check=False)
 
     return run
+
+
+@pytest.fixture
+def public_dir() -> Iterator[Path]:
+    """A directory that every user may pass through, unlike those of tmp_path."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +16,6 @@ from tests.support import Service, fetch, needs_root, wait_for
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "backup"
-
-
-@pytest.fixture
-def public_dir() -> Iterator[Path]:
-    """A directory that every user may pass through, unlike those of tmp_path."""
-    with tempfile.TemporaryDirectory() as name:
-        os.chmod(name, 0o755)
-        yield Path(name)
 
 
 def _start(service: Service) -> tuple[str, str]:

@@ -119,3 +119,14 @@ def test_agent_once_fails_if_it_cannot_write(command: Command, service: Service)
     (service.state / "sessions.db").mkdir()
     done = command("agent", "--once")
     assert done.returncode == 1 and "sessions.db" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_store_that_cannot_be_looked_at_keeps_no_command_from_its_work(command: Command) -> None:
+    store = f"sqlite:////tmp/{'x' * 300}/sessions.db"  # longer than a name may be
+    done = command("token", "issue", "alice", FASTX_LIST_STORE=store)
+    assert done.returncode == 0 and done.stdout.count(".") == 2
+    assert "cannot be looked at: File name too long" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = command("ls")
+    assert done.returncode == 1 and "File name too long" in done.stderr
+    assert "Traceback" not in done.stderr

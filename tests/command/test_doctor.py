@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import sqlite3
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,11 +18,12 @@ from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process
 from fastx_list.agent.sources.xrdp import Xrdp
 from fastx_list.agent.xserver import XServers
+from fastx_list.command import doctor_serving
 from fastx_list.command.findings import Level
 from fastx_list.config import Settings
 from fastx_list.model.server import Server
 from fastx_list.store import Lease, ServerTaken, Store
-from tests.command.conftest import Said
+from tests.command.conftest import GAMES, Said
 from tests.support import Service, needs_root
 
 
@@ -163,13 +166,72 @@ def test_the_exit_status_is_for_monitoring(service: Service) -> None:
     assert "!! settings: FASTX_LIST_SCAN_INTERVAL takes" in said and status() == 2
 
 
-def test_as_another_user_it_says_what_would_help(said: Said) -> None:
-    needs_root()
-    os.seteuid(5)
+def _as_games(said: Said) -> dict[Level, str]:
+    os.seteuid(GAMES)
     try:
-        findings = said()
+        return said()
     finally:
         os.seteuid(0)
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE])
+def test_what_cannot_be_looked_at_is_named_beside_all_else(
+    said: Said, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: int
+) -> None:
+    """As on a disk that fails, or behind a mount whose server has forgotten it."""
+    bad = tmp_path / "bad"
+    environ["FASTX_LIST_SPOOL"] = str(bad / "spool")
+    environ["FASTX_LIST_STORE"] = f"sqlite:///{bad}/sessions.db"
+    monkeypatch.setattr(doctor_serving, "SOCKETS", bad)
+    real = os.stat
+
+    def stat(path: Any, **options: Any) -> os.stat_result:
+        if isinstance(path, (str, Path)) and str(path).startswith(str(bad)):
+            raise OSError(error, os.strerror(error), str(path))
+        return real(path, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    findings = said()
+    unseen = f"cannot be looked at: {os.strerror(error)}"
+    assert f"spool: {bad}/spool {unseen}" in findings[Level.warning]
+    assert f"store: {bad}/sessions.db {unseen}" in findings[Level.failure]
+    assert f"list: {bad}/list.sock {unseen}" in findings[Level.note]
+    assert "not there" not in "".join(findings.values())
+
+
+def test_what_lies_in_a_closed_directory_is_named_beside_all_else(
+    said: Said, environ: dict[str, str], public_dir: Path
+) -> None:
+    needs_root()
+    (public_dir / "state").mkdir()
+    os.chown(public_dir / "state", GAMES, GAMES)
+    (public_dir / "closed").mkdir(mode=0o700)
+    environ["FASTX_LIST_STATE_DIR"] = str(public_dir / "state")
+    environ["FASTX_LIST_SPOOL"] = str(public_dir / "closed" / "spool")
+    environ["FASTX_LIST_STORE"] = f"sqlite:///{public_dir}/closed/sessions.db"
+    findings = _as_games(said)
+    closed = public_dir / "closed"
+    assert f"spool: {closed}/spool may not be looked into by games" in findings[Level.warning]
+    assert (
+        f"store: {closed}/sessions.db cannot be looked at: Permission denied"
+        in (findings[Level.failure])
+    )
+
+
+def test_a_file_where_a_directory_should_be_is_called_one(
+    said: Said, environ: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    environ["FASTX_LIST_SPOOL"] = str(file)
+    assert f"spool: {file} is no directory" in said()[Level.warning]
+    environ["FASTX_LIST_STATE_DIR"] = str(file)
+    assert f"state directory: {file} is no directory" in said()[Level.failure]
+
+
+def test_as_another_user_it_says_what_would_help(said: Said) -> None:
+    needs_root()
+    findings = _as_games(said)
     assert "this report is games's" in findings[Level.note]
     assert "may not be looked into by games" in findings[Level.failure]
 
