@@ -145,7 +145,7 @@ def read_file(path: Path, limit: int = MAX_FILE_BYTES) -> tuple[bytes, os.stat_r
         if not stat.S_ISREG(status.st_mode):
             if stat.S_ISDIR(status.st_mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-            raise StateError("it is no regular file; remove it")
+            raise StateError("it is no regular file")
         if not os.path.samestat(status, way[-1].status):
             raise StateError("it was exchanged while it was opened; try again")
         data = os.read(file, min(status.st_size, limit) + 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from contextlib import closing
 from pathlib import Path
 
@@ -26,6 +28,7 @@ def backup(file: Path, force: bool) -> None:
 
     Everything may run meanwhile. The file is closed to other users. The secret is not in it.
     """
+    _check_place(file)
     with closing(open_store(config.load().store, create=False)) as store:
         found, counts = text.back_up(store)
     try:
@@ -57,6 +60,19 @@ def restore(file: Path) -> None:
     except OSError as error:
         raise click.ClickException(f"{file} cannot be read: {error.strerror or error}") from None
     click.echo(f"restored from {file}: {_amounts(counts)}", err=True)
+
+
+def _check_place(file: Path) -> None:
+    """Raise ``ClickException`` if something else than a regular file is there, such as a device,
+    which is not to become one."""
+    try:
+        mode = os.lstat(file).st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be written: {error.strerror or error}") from None
+    if not stat.S_ISREG(mode):
+        raise click.ClickException(f"{file} is no regular file; name another file")
 
 
 def _amounts(counts: text.Counts) -> str:

@@ -99,3 +99,24 @@ def test_root_makes_and_reads_a_backup_in_a_directory_of_the_services_user(
     assert command("backup", str(file)).returncode == 0
     assert (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode)) == (NOBODY, 0o600)
     assert command("restore", str(file)).returncode == 0
+
+
+def test_a_device_or_a_link_never_becomes_a_backup(command: Command, tmp_path: Path) -> None:
+    command("agent", "--once")
+    (tmp_path / "target").touch()
+    fifo, link = tmp_path / "fifo", tmp_path / "link"
+    os.mkfifo(fifo)
+    link.symlink_to(tmp_path / "target")
+    for place in (fifo, link):
+        before = place.lstat()
+        for more in ((), ("--force",)):
+            done = command("backup", *more, str(place))
+            assert done.returncode == 1, done.stderr
+            assert "is no regular file" in done.stderr and "--force" not in done.stderr
+            assert place.lstat().st_ino == before.st_ino
+
+
+def test_what_is_no_file_is_not_to_be_removed(command: Command) -> None:
+    done = command("restore", "/dev/null")
+    assert done.returncode == 1 and "no regular file" in done.stderr
+    assert "remove" not in done.stderr
