@@ -1,5 +1,6 @@
 """What of a store cannot be found out again, as text that any store takes back: one line of JSON
-for the file, and one for each session, each token that is revoked, and each session of the history.
+for the file, one for each session, each token that is revoked, and each session of the history, and
+a last one that says how many these are.
 
 Agents write anew what runs. What they cannot know is the params of sessions, what was known of
 those whose machine is away, revocations, and the history. So a restore never takes the place of
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any, NamedTuple
@@ -23,10 +25,12 @@ from fastx_list.store.division import divide
 from fastx_list.store.records import Records, past_of
 
 FORMAT = "fastx-list backup"
-VERSION = 1
+VERSION = 2
+FIRST_WITH_END = 2  # version that says how much there is, so that one that is cut off is known
 MAX_AGE = 2**40  # seconds
 MAX_PAST = 100_000  # sessions of the history that a backup holds, the last ones
 MAX_PAST_BYTES = 2**29  # of these, so that what is written can be restored
+_COUNTED = {"session": "sessions", "revoked": "revoked", "past": "past"}  # lines, in Counts
 _PAST = (
     *("began", "ended", "connected", "since", "clients", "started", "last_connect"),
     "last_disconnect",
@@ -47,9 +51,10 @@ class Counts(NamedTuple):
 
 def back_up(store: Store) -> tuple[str, Counts]:
     """Return a backup, and what is in it. Raises :class:`fastx_list.store.StoreError`."""
-    snapshot = store.snapshot()
-    sessions = {record.id: record.text for record in store.remembered()}
-    sessions.update((record.id, record.text) for record in snapshot.records)
+    # Before and after, as an agent may come back or be given up meanwhile
+    before, snapshot, after = store.remembered(), store.snapshot(), store.remembered()
+    known = (*before, *after, *snapshot.records)
+    sessions = {record.id: record.text for record in known}
     lines = [to_json({"format": FORMAT, "version": VERSION, "made": int(time.time() * 1000)})]
     lines += [f'{{"session":{text}}}' for text in sessions.values()]
     lines += [
@@ -65,7 +70,7 @@ def back_up(store: Store) -> tuple[str, Counts]:
         past += told
     past.reverse()
     counts = Counts(len(sessions), len(snapshot.revoked), len(past))
-    return "\n".join([*lines, *past]) + "\n", counts
+    return "\n".join([*lines, *past, to_json({"end": counts._asdict()})]) + "\n", counts
 
 
 def _past_line(ended: Ended) -> str:
@@ -85,11 +90,13 @@ def restore(store: Store, text: str) -> Counts:
     snapshot = store.snapshot()
     lacked = {jti: end for jti, end in revoked.items() if jti not in snapshot.revoked}
     store.revoke(lacked)  # first, since nothing else does harm if it is missing
-    running = {record.id: record for record in snapshot.records}
+    ran = {record.id for record in snapshot.records}
+    kept = store.remember([each for each in sessions if each.id not in ran])
+    # Read again: of those that have begun meanwhile none was kept in mind
+    running = {record.id: record for record in store.snapshot().records}
     given = sum(
         _add_params(store, running[each.id], each) for each in sessions if each.id in running
     )
-    kept = store.remember([each for each in sessions if each.id not in running])
     return Counts(given + kept, len(lacked), store.archive.add(past))
 
 
@@ -117,12 +124,20 @@ def _read(text: str) -> tuple[list[Record], dict[str, int], list[Ended]]:
     head = next((_object(line, number) for number, line in lines), {})
     if head.get("format") != FORMAT:
         raise BackupError("it is no backup of fastx-list")
-    if head.get("version") != VERSION:
+    version = head.get("version")
+    if type(version) is not int or version < 1:
+        raise BackupError("it is damaged in line 1: no fastx-list makes such a version")
+    if version > VERSION:
         raise BackupError("it was made by a newer fastx-list; install that")
     records, sessions, revoked = Records("the backup"), list[Record](), dict[str, int]()
     past = list[Ended]()
+    counted, end = Counter[str](), None
     for number, line in lines:
+        if end is not None:
+            raise BackupError(f"it is damaged in line {number}: there is more behind its end")
         found = _object(line, number)
+        end = found.get("end")
+        counted.update(_COUNTED.keys() & found.keys())
         session = found.get("session")
         if isinstance(session, dict):
             sessions += records.session(session.get("id"), to_json(session))
@@ -130,7 +145,24 @@ def _read(text: str) -> tuple[list[Record], dict[str, int], list[Ended]]:
             revoked.update(_revoked(records, found))
         elif isinstance(found.get("past"), dict):
             past += _ended(records, found["past"], found.get("age"), found.get("state"))
+    if version >= FIRST_WITH_END:
+        _check_end(end, counted)
     return sessions, revoked, past
+
+
+def _check_end(end: object, counted: Counter[str]) -> None:
+    """Raise :class:`BackupError` unless ``end`` says that there are as many lines of each kind as
+    were ``counted``."""
+    if end is None:
+        raise BackupError(
+            "its end is missing: it was cut off, as on a full disk; copy it again from where it is"
+            " whole, or restore an older one"
+        )
+    if end != {name: counted[member] for member, name in _COUNTED.items()}:
+        raise BackupError(
+            "it is damaged: lines of it are missing; copy it again from where it is whole, or"
+            " restore an older one"
+        )
 
 
 def _ended(records: Records, known: dict[str, Any], age: object, state: object) -> Iterator[Ended]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -74,7 +76,7 @@ def test_what_a_user_writes_into_params_ends_no_line_of_a_backup(store: Store) -
     store.set_params("s1-1", "alice", {told: told})
     store.revoke({"token": FAR})
     text, counts = back_up(store)
-    assert text.count("\n") == 3 and counts.sessions == 1
+    assert text.count("\n") == 4 and counts.sessions == 1
     store.set_params("s1-1", "alice", {told: None})
     assert restore(store, text).sessions == 1
     assert params_in(store) == {told: told}
@@ -124,7 +126,12 @@ def test_a_session_of_another_login_gets_no_params(store: Store) -> None:
         lambda text: "",
         lambda text: "{}\n",
         lambda text: "\x00" + text,
-        lambda text: text.replace('"version":1', '"version":2'),
+        lambda text: text.replace('"version":2', '"version":3'),
+        lambda text: text.replace('"version":2', '"version":0'),
+        lambda text: "".join(text.splitlines(keepends=True)[:-1]),
+        lambda text: "".join(text.splitlines(keepends=True)[:3]),
+        lambda text: "".join(text.splitlines(keepends=True)[0::2]),
+        lambda text: text + text.splitlines(keepends=True)[1],
         lambda text: text[: len(text) // 2],
         lambda text: text + "[" * 100_000,
     ],
@@ -140,6 +147,85 @@ def test_what_is_no_whole_backup_is_refused_before_anything_is_written(
         restore(store, harm(text))  # type: ignore[operator]
     store.heartbeat(make_server(), make_lease())
     assert store.snapshot().revision.number == before.number + 1
+
+
+@pytest.mark.parametrize("version", [0, 3])
+def test_only_a_later_version_is_called_newer(store: Store, version: int) -> None:
+    text, _ = back_up(store)
+    with pytest.raises(BackupError) as caught:
+        restore(store, text.replace('"version":2', f'"version":{version}'))
+    assert ("newer" in str(caught.value)) == (version == 3)
+
+
+def test_a_backup_that_was_cut_off_says_what_to_do(store: Store) -> None:
+    _fill(store)
+    text, _ = back_up(store)
+    with pytest.raises(BackupError, match="copy it again"):
+        restore(store, "".join(text.splitlines(keepends=True)[:-1]))
+
+
+def test_a_backup_of_before_there_was_an_end_is_restored(store: Store, other: Store) -> None:
+    _fill(store)
+    text, counts = back_up(store)
+    head, *lines, _ = text.splitlines(keepends=True)
+    older = "".join([head.replace('"version":2', '"version":1'), *lines])
+    assert restore(other, older) == counts
+    other.close()
+
+
+class _Meanwhile:
+    """A store in which something else is done right after a method was called first."""
+
+    def __init__(self, store: Store, method: str, act: Callable[[], object]) -> None:
+        self._store = store
+        self._method: str | None = method
+        self._act = act
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        def call(*arguments: Any) -> Any:
+            found = method(*arguments)
+            if name == self._method:
+                self._method = None
+                self._act()
+            return found
+
+        return call if callable(method) else method
+
+
+@pytest.mark.parametrize("method", ["snapshot", "remembered"])
+def test_sessions_of_an_agent_that_comes_back_meanwhile_are_in_a_backup(
+    store: Store, method: str
+) -> None:
+    _fill(store)
+
+    def come_back() -> None:
+        store.observe("s2", by_id(make_session(1, "s2")), make_lease("two"))
+
+    meanwhile = cast(Store, _Meanwhile(store, method, come_back))
+    text, counts = back_up(meanwhile)
+    assert counts.sessions == 3 and '"s2-1"' in text
+
+
+@pytest.mark.parametrize("method", ["snapshot", "remembered"])
+def test_sessions_whose_lease_ends_meanwhile_are_in_a_backup(store: Store, method: str) -> None:
+    store.observe("s2", by_id(make_session(1, "s2")), make_lease("two", seconds=SHORT))
+    meanwhile = cast(Store, _Meanwhile(store, method, lambda: until_it_ran_out(store, "s2-1")))
+    text, counts = back_up(meanwhile)
+    assert counts.sessions == 1 and '"s2-1"' in text
+
+
+def test_a_session_that_begins_during_a_restore_gets_its_params(store: Store, other: Store) -> None:
+    _fill(store)
+    text, _ = back_up(store)
+
+    def begin() -> None:
+        other.observe("s1", by_id(make_session(1, started=5), make_session(2)), make_lease())
+
+    counts = restore(cast(Store, _Meanwhile(other, "snapshot", begin)), text)
+    assert params_in(other) == {"name": "s1-1"} and counts.sessions == 2
+    other.close()
 
 
 def test_a_store_that_is_not_there_is_not_backed_up(opened: OpenStore, url: str) -> None:
