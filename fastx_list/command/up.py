@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 import click
 
@@ -24,12 +25,13 @@ from fastx_list.command.stop import Stop
 from fastx_list.config import PREFIX, ConfigError, Settings
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.view import Entry
-from fastx_list.store import open_store
+from fastx_list.store import StoreError, open_store
 from fastx_list.text import amount, printable
 from fastx_list.tokens import Tokens
 
 TOKEN_SECONDS = 8 * 3600
 START_SECONDS = 30.0
+LOOK_SECONDS = 5.0  # that the agent has for its first look
 STOP_SECONDS = 15.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -172,12 +174,12 @@ The same by hand (the WebSocket is at ws://{_shown(live_host)}:{live_port}/api/l
   TOKEN={token}
   curl {page}/api/list/$TOKEN
 """)
-    replica = Replica(open_store(settings.store, keep=settings.keep), Entry)
-    deadline = time.monotonic() + 5
-    replica.refresh()
-    while not replica.entries(login) and time.monotonic() < deadline:
-        replica.follow(0.5)  # the agent may not have looked yet
-    count = len(replica.entries(login))
+    try:
+        count = _count(settings, login)
+    except StoreError as error:  # which the agent may be about to mend
+        log.error("%s", error)
+        click.echo("So what runs is not known now. Ctrl-C stops.")
+        return
     if count:
         click.echo(f"{printable(login)} has {amount(count, 'session')} now. Ctrl-C stops.")
     else:
@@ -186,6 +188,18 @@ The same by hand (the WebSocket is at ws://{_shown(live_host)}:{live_port}/api/l
             " tigervncserver\n(Debian: apt install tigervnc-standalone-server). Or look at"
             " simulated ones: fastx-list up --demo"
         )
+
+
+def _count(settings: Settings, login: str) -> int:
+    """Return how many sessions ``login`` has, once the agent may be expected to have looked. Raises
+    :class:`StoreError`."""
+    with closing(open_store(settings.store, keep=settings.keep)) as store:
+        replica = Replica(store, Entry)
+        deadline = time.monotonic() + LOOK_SECONDS
+        replica.refresh()
+        while not replica.entries(login) and time.monotonic() < deadline:
+            replica.follow(0.5)
+        return len(replica.entries(login))
 
 
 def _keep_up(children: Sequence[_Child], stop: Stop) -> None:

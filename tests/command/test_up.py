@@ -111,3 +111,16 @@ def test_up_without_a_session_says_how_to_get_one(service: Service) -> None:
     wait_for("what to do", lambda: "fastx-list up --demo" in service.processes.log("up"))
     assert "nobody-at-all has no session on this machine now" in service.processes.log("up")
     end(up)
+
+
+def test_up_goes_on_beside_a_damaged_store_which_its_agent_mends(service: Service) -> None:
+    service.state.mkdir(mode=0o700)
+    (service.state / "sessions.db").write_bytes(b"no database at all\n" * 1000)
+    binds = ["--bind", f"127.0.0.1:{free_port()}", "--live-bind", f"127.0.0.1:{free_port()}"]
+    command = [sys.executable, "-m", "fastx_list", "up", *binds]
+    up = service.processes.start(command, "up", service.environ)
+    wait_for("what is wrong", lambda: "what runs is not known now" in service.processes.log("up"))
+    wait_for("a new store", lambda: list(service.state.glob("sessions.db.damaged-*")))
+    assert up.poll() is None
+    assert "Traceback" not in service.processes.log("up")
+    end(up)
