@@ -31,6 +31,7 @@ from fastx_list.state import (
     write_new,
 )
 from fastx_list.text import printable
+from fastx_list.values import Environment
 
 MAX_HOLDER_BYTES = 512
 
@@ -66,6 +67,32 @@ def find(settings: Settings) -> str | None:
         found = _name_in(path(settings))
         if found is not None and _is_ours(found[1]):
             return found[0]
+    return None
+
+
+def problem(settings: Settings) -> str | None:
+    """Return why this agent's random name is not known, for people; ``None`` if one can be read,
+    also one of another machine."""
+    file = path(settings)
+    try:
+        return None if _name_in(file) is not None else f"{file} is not there"
+    except (OSError, ValueError) as error:
+        return f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"
+
+
+def server_id_problem(settings: Settings, environ: Environment) -> str | None:
+    """Return why an agent with these settings would not start for its server id, for people."""
+    file = settings.server_id_file
+    if given(environ, "SERVER_ID") is not None:
+        return None
+    try:
+        read_server_id(file)
+    except FileNotFoundError:
+        return None  # it will be made
+    except ValueError as error:
+        return f"{file} takes {error}; remove it"
+    except OSError as error:
+        return f"{file} cannot be read: {error.strerror or error}"
     return None
 
 

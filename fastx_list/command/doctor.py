@@ -12,6 +12,7 @@ from pathlib import Path
 from fastx_list import config
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.facts import Source
+from fastx_list.agent.identity import server_id_problem
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import login_of
@@ -50,6 +51,9 @@ def examine(environ: Environment | None = None) -> Iterator[Finding]:
         return
     yield from _state_dir(settings)
     yield from _secret(settings)
+    problem = server_id_problem(settings, found.environ)
+    if problem is not None:
+        yield failure(f"agent: it does not start, as its server id is not known: {problem}")
     yield from doctor_store.examine(settings, is_service=os.geteuid() == 0 or bool(found.lines))
     yield from doctor_serving.examine(settings)
     yield from _spool(settings)

@@ -79,6 +79,11 @@ def _lease(settings: Settings, held: Held | None) -> Iterator[Finding]:
     mend = f"give each machine another {PREFIX}SERVER_ID"
     if held is None:
         yield failure(f"agent: none is running as {settings.server_id!r}; {START}")
+    elif (problem := identity.problem(settings)) is not None:
+        yield failure(
+            f"agent: {settings.server_id!r} is in use on {held.host}; whether by the agent of this"
+            f" machine is not known, as {problem}; if it is, {RESTART}, else {mend}"
+        )
     elif held.holder != identity.find(settings):
         yield failure(
             f"agent: {settings.server_id!r} is in use by another agent, on {held.host}; {mend}"

@@ -20,7 +20,7 @@ from fastx_list.agent.sources.xrdp import Xrdp
 from fastx_list.agent.xserver import XServers
 from fastx_list.command import doctor_serving
 from fastx_list.command.findings import Level
-from fastx_list.config import Settings
+from fastx_list.config import Settings, load
 from fastx_list.model.server import Server
 from fastx_list.store import Lease, ServerTaken, Store
 from tests.command.conftest import GAMES, Said
@@ -138,6 +138,37 @@ def test_it_says_who_keeps_the_list_up_to_date_and_whether_two_agents_have_one_n
     )
     identity.path(settings).write_text("0" * 32)
     assert "in use by another agent, on first.example" in said()[Level.failure]
+
+
+@pytest.mark.parametrize("text", [None, ""])
+def test_an_agent_whose_name_is_lost_is_called_no_other_one(
+    said: Said, settings: Settings, store: Store, text: str | None
+) -> None:
+    lease = Lease(identity.read(settings), "1", "first.example", 3600)
+    store.heartbeat(Server("here", "first.example"), lease)
+    file = identity.path(settings)
+    if text is None:
+        file.unlink()
+    else:
+        file.write_text(text)
+    failure = said()[Level.failure]
+    assert "in use by another agent" not in failure
+    assert f"is not known, as {file} " in failure and "systemctl restart" in failure
+
+
+def test_a_file_without_the_servers_id_keeps_the_agent_from_starting(
+    said: Said, environ: dict[str, str]
+) -> None:
+    del environ["FASTX_LIST_SERVER_ID"]
+    file = load(environ).server_id_file
+    file.parent.mkdir(mode=0o700)
+    file.touch(mode=0o600)
+    assert (
+        f"agent: it does not start, as its server id is not known: {file}"
+        in (said()[Level.failure])
+    )
+    file.unlink()
+    assert "does not start" not in said()[Level.failure]
 
 
 def test_the_exit_status_is_for_monitoring(service: Service) -> None:
