@@ -242,3 +242,52 @@ def test_a_database_that_is_damaged_while_all_runs_heals_and_revoked_tokens_stay
     assert "is now sessions.db.damaged-" in service.processes.log("agent")
     done = service.run("doctor", check=False)
     assert done.returncode == 1 and "was damaged and set aside" in done.stdout
+
+
+def test_an_error_of_a_disk_without_room_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite says no more than that when it can make no files beside the database."""
+    error, file = sqlite3.OperationalError("disk I/O error"), tmp_path / "sessions.db"
+    assert sqlite_harm.explain(error, file) == "disk I/O error"
+    fields = list(os.statvfs(tmp_path))
+    fields[4] = 0  # f_bavail
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(fields))
+    assert f"make room on the file system of {tmp_path}" in sqlite_harm.explain(error, file)
+
+
+def test_a_process_that_starts_on_a_full_disk_says_so(tmp_path: Path) -> None:
+    needs_root()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    code = (
+        "import os, sys\n"
+        "from fastx_list.store import StoreError, open_store\n"
+        "if os.fork() == 0:\n"
+        "    store = open_store(sys.argv[1])\n"
+        "    store.revoke({})\n"
+        "    store.snapshot()\n"
+        "    store.close()\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "try:\n"
+        "    with open(sys.argv[2], 'wb', 0) as file:\n"
+        "        while True:\n"
+        "            file.write(bytes(4096))\n"
+        "except OSError:\n"
+        "    pass\n"
+        "try:\n"
+        "    open_store(sys.argv[1], create=False).snapshot()\n"
+        "except StoreError as error:\n"
+        "    print(error)\n"
+    )
+    mount = f'mount -t tmpfs -o size=2m,mode=700 tmpfs {disk} && exec "$@"'
+    run = [sys.executable, "-c", code, address(disk / "sessions.db"), str(disk / "rest")]
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mount, "sh", *run],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"make room on the file system of {disk}" in done.stdout
