@@ -217,7 +217,7 @@ def _note_issued(settings: Settings, claims: Claims) -> None:
         if isinstance(where, Path) and not is_there(where):
             return
     except OSError as error:
-        log.warning("no event says that a token was issued: %s", unseen(Path(where), error))
+        log.warning("no event says that a token was issued: %s", unseen(str(where), error))
         return
     more = {"token": claims.jti, "expires": claims.expires, "admin": claims.admin}
     try:

@@ -45,15 +45,15 @@ def examine(environ: Environment | None = None) -> Iterator[Finding]:
     if settings is None:
         return
     yield from _machine(settings)
-    problem = _closed(settings.state_dir)
-    if problem is not None:
-        yield failure(f"state directory: {problem}, or set {PREFIX}STATE_DIR")
+    closed = _closed(settings.state_dir)
+    if closed is not None:
+        yield failure(f"state directory: {closed}, or set {PREFIX}STATE_DIR")
         return
     yield from _state_dir(settings)
     yield from _secret(settings)
-    problem = server_id_problem(settings, found.environ)
-    if problem is not None:
-        yield failure(f"agent: it does not start, as its server id is not known: {problem}")
+    unnamed = server_id_problem(settings, found.environ)
+    if unnamed is not None:
+        yield failure(f"agent: it does not start, as its server id is not known: {unnamed}")
     yield from doctor_store.examine(settings, is_service=os.geteuid() == 0 or bool(found.lines))
     yield from doctor_serving.examine(settings)
     yield from _spool(settings)

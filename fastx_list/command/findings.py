@@ -45,7 +45,7 @@ def failure(text: str) -> Finding:
     return Finding(Level.failure, text)
 
 
-def unseen(path: Path, error: OSError) -> str:
+def unseen(path: Path | str, error: OSError) -> str:
     """Return what to say of ``path`` if nobody can tell whether anything is there."""
     return f"{path} cannot be looked at: {error.strerror or error}"
 
