@@ -149,6 +149,11 @@ class Look:
             looked=Looked(round(time.time() * 1000), round(time.monotonic() - self._began, 3)),
         )
 
+    @property
+    def unseen(self) -> list[str]:
+        """The kinds of which nothing could be seen since the first look."""
+        return [name for name in self._sources if name not in self._facts]
+
     def _read_session_json(self) -> None:
         self._start = self._session_json.read(self.machine)
 

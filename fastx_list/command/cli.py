@@ -137,6 +137,11 @@ def agent(once: bool, verbose: bool) -> None:
             count = looking.scan()
             if looking.problem:
                 raise click.ClickException(looking.problem)
+            if looking.look.unseen:
+                raise click.ClickException(
+                    f"{' and '.join(looking.look.unseen)}: what is there cannot be seen, as the log"
+                    f" above says; else there are {amount(count, 'session')}"
+                )
             click.echo(f"{amount(count, 'session')} on this machine")
             return
         look = looking.look

@@ -114,6 +114,15 @@ def test_agent_once_looks_once(command: Command, service: Service) -> None:
     ] == ["alice"]
 
 
+def test_agent_once_fails_if_it_cannot_see_a_kind(command: Command, service: Service) -> None:
+    service.state.mkdir(mode=0o700)
+    (service.state / "spool").touch()
+    done = command("agent", "--once", FASTX_LIST_SOURCES="spool")
+    assert done.returncode == 1 and "0 sessions on this machine" not in done.stdout
+    assert "spool: what is there cannot be seen" in done.stderr
+    assert "Not a directory" in done.stderr
+
+
 def test_agent_once_fails_if_it_cannot_write(command: Command, service: Service) -> None:
     service.state.mkdir()
     (service.state / "sessions.db").mkdir()
