@@ -221,3 +221,12 @@ def test_a_running_agent_says_the_hosts_new_name_and_a_restarted_one_lists_nothi
     restarted = ["unshare", "--uts", *rename, "second.example", *program, "agent", "--once"]
     subprocess.run(restarted, env=service.environ, check=True)
     assert listed() == {renamed}
+
+
+def test_a_file_where_the_state_directory_should_be_is_called_no_directory(
+    settings: Settings,
+) -> None:
+    settings.state_dir.touch()
+    with pytest.raises(ConfigError, match="cannot be locked: Not a directory"):
+        with identity.only_one(settings):
+            pass
