@@ -58,7 +58,7 @@ class Refill:
         if self._back - there:  # those that have gone again are waited for from now on
             self.since = now
         self._back = servers & there
-        is_missing = not servers <= there
+        is_missing = not servers <= there or lacks_server(sessions, snapshot, there)
         is_soon = now - self.since < FIRST_LOOK_SECONDS
         is_old = may_be_old(sessions, snapshot, store.renewed, right_at, told, is_soon)
         if is_missing or is_old:
@@ -66,7 +66,8 @@ class Refill:
         left = self.since + REFILL_SECONDS - now - took  # as the last reading takes time
         if not (is_missing and left > 0) and not is_old:
             return None
-        pause = max(RETRY_SECONDS, 10 * took)
+        # Who was stopped meanwhile has not read for as long as that took
+        pause = min(max(RETRY_SECONDS, 10 * took), REFILL_SECONDS)
         self._counts = max(COUNTED_SECONDS, pause)
         return min(pause, left) if left > 0 else pause
 
@@ -94,6 +95,13 @@ def is_silent(servers: Sequence[str]) -> str:
         f"the agent of {named}{', …' if len(servers) > MAX_NAMED else ''} has written nothing for"
         " longer than its lease: it has stopped, or the store cannot be written"
     )
+
+
+def lacks_server(known: Mapping[str, Entry], snapshot: Changes, there: Set[str]) -> bool:
+    """Whether a session that is ``known``, and not in the ``snapshot``, is of a server that is not
+    ``there`` either: an agent writes its sessions before it says what its server is like."""
+    gone = known.keys() - {record.id for record in snapshot.records}
+    return any(known[name].members["serverId"] not in there for name in gone)
 
 
 def may_be_old(

@@ -75,6 +75,20 @@ def test_what_an_older_store_says_is_not_believed_of_an_agent_that_has_only_read
 
 
 @pytest.mark.usefixtures("restored")
+def test_who_was_stopped_while_reading_an_older_store_looks_again_soon(
+    agent: Store, store: Wrapped, replica: Replica[Entry], clock: SimpleNamespace
+) -> None:
+    store.reading_takes = lambda: setattr(clock, "now", clock.now + 3600)
+    replica.follow(0)
+    assert "lost what it had" in str(replica.problem)
+    _write(agent, numbered(1), numbered(3))
+    store.reading_takes = lambda: None
+    clock.now += REFILL_SECONDS
+    replica.refresh()
+    assert replica.problem is None
+
+
+@pytest.mark.usefixtures("restored")
 def test_an_agent_whose_first_look_hangs_keeps_nobody_in_doubt_for_long(
     agent: Store, replica: Replica[Entry], clock: SimpleNamespace
 ) -> None:

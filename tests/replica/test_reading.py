@@ -20,7 +20,7 @@ from fastx_list.store import (
     sqlite_order,
     sqlite_reader,
 )
-from tests.replica.stores import Wrapped, ids_of, numbered, observe
+from tests.replica.stores import Wrapped, beat, ids_of, numbered, observe
 
 PART = 10  # sessions
 MANY = 35
@@ -88,8 +88,10 @@ def test_what_is_lost_while_all_is_read_is_read_once_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     observe(agent, *map(numbered, range(MANY)))
+    beat(agent)
     replica.refresh()
     observe(agent, *map(numbered, range(1, MANY)))
+    beat(agent)
     check, checks = sqlite_order.check, 0
 
     def lose_at_the_third(*arguments: Any) -> None:

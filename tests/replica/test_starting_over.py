@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ import pytest
 from fastx_list.model.session import Session
 from fastx_list.replica.doubt import RETRY_SECONDS
 from fastx_list.replica.replica import Replica
-from fastx_list.replica.topics import Change
+from fastx_list.replica.topics import Change, Everything
 from fastx_list.replica.view import Entry
 from fastx_list.store import (
     KEEP_ENDS_SECONDS,
@@ -34,6 +35,7 @@ from tests.replica.stores import (
     entry_of,
     ids_of,
     listed,
+    make_server,
     numbered,
     observe,
     remove_database,
@@ -57,12 +59,14 @@ def test_starting_over_yields_exactly_the_differences(
 ) -> None:
     old = [numbered(1), numbered(2), numbered(3), numbered(4, "bob")]
     observe(agent, *old)
+    beat(agent)
     agent.revoke({"first": FAR})
     replica.follow(0)
     kept, changed, new = numbered(1), numbered(2, clients=9), numbered(5, "bob")
     observe(agent, kept, changed, new)
     agent.revoke({"second": FAR})
     _trim(agent, monkeypatch, kept, changed, new)
+    beat(agent)
     store.calls.clear()
     changes = replica.follow(0)
     assert store.calls == ["changes", "read_all"]
@@ -98,8 +102,10 @@ def test_a_store_that_was_removed_ends_its_sessions(
     agent: Store, replica: Replica[Entry], database: Path
 ) -> None:
     observe(agent, numbered(1), numbered(2))
+    beat(agent)
     replica.follow(0)
     remove_database(database)
+    beat(agent)
     assert by_id(replica.follow(0)) == [
         Change("s1", "alice", None, entry_of(numbered(1))),
         Change("s2", "alice", None, entry_of(numbered(2))),
@@ -112,6 +118,7 @@ def test_a_store_that_was_made_anew_while_it_could_not_be_read_is_read_from_the_
     agent: Store, store: Wrapped, replica: Replica[Entry], database: Path, clock: SimpleNamespace
 ) -> None:
     observe(agent, numbered(1), numbered(2))
+    beat(agent)
     replica.refresh()
     agent.close()
     store.close()
@@ -123,6 +130,7 @@ def test_a_store_that_was_made_anew_while_it_could_not_be_read_is_read_from_the_
     remove_database(database)
     for number in range(10):  # the new store's revisions overtake the one that the replica knows
         observe(agent, numbered(3), numbered(4, clients=number))
+    beat(agent)
     clock.now += RETRY_SECONDS
     replica.refresh()
     assert replica.problem is None
@@ -165,9 +173,13 @@ def test_a_snapshot_that_fails_after_the_history_was_left_is_taken_later(
 def test_what_a_store_has_lost_stays_until_its_servers_are_back(
     agent: Store, replica: Replica[Entry], database: Path, clock: SimpleNamespace
 ) -> None:
-    for server, number in (("one", 1), ("two", 2)):
-        agent.observe(server, {f"s{number}": numbered(number)})
-        beat(agent, server)
+    first, second, third = (
+        replace(numbered(number), server_id=server)
+        for number, server in ((1, "one"), (2, "two"), (3, "two"))
+    )
+    for each in (first, second):
+        agent.observe(each.server_id, {each.id: each})
+        beat(agent, each.server_id)
     replica.refresh()
     remove_database(database)
     for _ in range(2):
@@ -175,17 +187,17 @@ def test_what_a_store_has_lost_stays_until_its_servers_are_back(
         replica.refresh()
         assert ids_of(replica, "alice") == {"s1", "s2"}
         assert replica.problem is not None and "has lost" in replica.problem
-    agent.observe("one", {"s1": numbered(1)})
+    agent.observe("one", {"s1": first})
     beat(agent, "one")
     clock.now += 1
     replica.refresh()
     assert ids_of(replica, "alice") == {"s1", "s2"}
-    agent.observe("two", {"s3": numbered(3)})
+    agent.observe("two", {"s3": third})
     beat(agent, "two")
     clock.now += 1
     assert replica.follow(0) == [
-        Change("s2", "alice", None, entry_of(numbered(2))),
-        Change("s3", "alice", entry_of(numbered(3)), None),
+        Change("s2", "alice", None, entry_of(second)),
+        Change("s3", "alice", entry_of(third), None),
     ]
     assert replica.problem is None
     # Another loss has its own time.
@@ -193,6 +205,36 @@ def test_what_a_store_has_lost_stays_until_its_servers_are_back(
     remove_database(database)
     assert replica.follow(0) == []
     assert ids_of(replica, "alice") == {"s1", "s3"}
+
+
+def test_sessions_that_were_told_before_their_server_was_are_waited_for(
+    agent: Store, replica: Replica[Entry], database: Path, clock: SimpleNamespace
+) -> None:
+    """An agent writes them first."""
+    observe(agent, numbered(1))
+    replica.follow(0)
+    remove_database(database)
+    for _ in range(2):
+        assert replica.follow(0) == [] and ids_of(replica, "alice") == {"s1"}
+        assert "lost what it had" in str(replica.problem)
+        clock.now += RETRY_SECONDS
+    observe(agent, numbered(1))
+    beat(agent)
+    assert replica.follow(0) == [Change("server", Everything.SERVERS, make_server(), None)]
+    assert replica.problem is None
+
+
+def test_a_server_of_which_only_sessions_were_told_is_not_waited_for_for_ever(
+    agent: Store, replica: Replica[Entry], database: Path, clock: SimpleNamespace
+) -> None:
+    observe(agent, numbered(1))
+    replica.follow(0)
+    remove_database(database)
+    began = clock.now
+    while not replica.follow(0):
+        clock.now += RETRY_SECONDS
+    assert replica.problem is None and ids_of(replica, "alice") == set()
+    assert clock.now - began == REFILL_SECONDS
 
 
 def _lose(agent: Store, replica: Replica[Entry], database: Path) -> None:

@@ -193,6 +193,22 @@ FAULTS = (
         1000024370,
     ),
     Fault(
+        "a server is not waited for of which only sessions were told",
+        "replica.doubt",
+        "Refill.pause",
+        "or lacks_server(sessions, snapshot, there)",
+        "",
+        1300107480,
+    ),
+    Fault(
+        "a reader that was stopped while it read waits ten times as long",
+        "replica.doubt",
+        "Refill.pause",
+        "min(max(RETRY_SECONDS, 10 * took), REFILL_SECONDS)",
+        "max(RETRY_SECONDS, 10 * took)",
+        1300298341,
+    ),
+    Fault(
         "a worker does not read what it has written itself",
         "store.sqlite",
         "SqliteStore._write",
