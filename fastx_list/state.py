@@ -70,6 +70,12 @@ def machine() -> str:
     return hmac.new(name, b"fastx-list", "sha256").hexdigest()[:16]
 
 
+def machine_mark() -> str:
+    """Return what tells this machine's file from others' of that name, where several share a
+    directory; nothing if it has no name, whose file one that it gets later takes over."""
+    return "" if machine() == ANY_MACHINE else f"-{machine()}"
+
+
 def is_there(path: Path) -> bool:
     """Return whether there is anything at ``path``.
 

@@ -54,9 +54,10 @@ class First(NamedTuple):
 class Serving:
     """Tells which sessions have ended, since the processes that served them have."""
 
-    def __init__(self, path: Path | None) -> None:
-        """What was seen first is kept at ``path``, if there is one."""
-        self._path = path
+    def __init__(self, path: Path | None, earlier: Path | None = None) -> None:
+        """What was seen first is kept at ``path``, if there is one. While there is no file, what is
+        at ``earlier`` is taken over, where earlier releases kept it for all machines."""
+        self._path, self._earlier = path, earlier
         # By the files' names; None until what was kept has been read.
         self._first: dict[str, First] | None = None
         # The names of those that only a former agent has seen.
@@ -177,7 +178,7 @@ class Serving:
         if self._path is None:
             return {}
         try:
-            kept = json.loads(read_own(self._path, MAX_BYTES)[0])
+            kept = json.loads(self._read_kept(self._path))
             self.problem = None
             return {name: _checked(first) for name, first in kept.items()}
         except FileNotFoundError:
@@ -198,6 +199,16 @@ class Serving:
                 f"{self._path} cannot be read: {error.strerror}; its sessions stay as they were"
             )
             raise Unanswered(self.problem) from None
+
+    def _read_kept(self, path: Path) -> bytes:
+        try:
+            return read_own(path, MAX_BYTES)[0]
+        except FileNotFoundError:
+            if self._earlier is None or self._earlier == path:
+                raise
+            data = read_own(self._earlier, MAX_BYTES)[0]
+        self._is_stale = True  # another machine may write there
+        return data
 
     def _write(self, first: Mapping[str, First], is_new: bool) -> None:
         """Keep what was seen first: at once if a process ``is_new``, else now and then."""

@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
+from fastx_list import state
 from fastx_list.agent import process as process_module
 from fastx_list.agent import serving as serving_module
 from fastx_list.agent.door import Unanswered
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import NO_PROCESS, Process, identity_of
+from fastx_list.agent.sources import load_sources
 from fastx_list.agent.sources.spool import Spool
+from fastx_list.config import Settings
 from tests.support import wait_for
 
 
@@ -213,3 +216,41 @@ def test_one_that_cannot_be_read_now_is_asked_for_again(
             here.listed()
         assert "cannot be read: Input/output error" in str(here.machine.problems)
     assert here.listed() == 0 and here.machine.problems == {}
+
+
+def scanned(settings: Settings) -> int:
+    """Return how many sessions an agent lists that has just started."""
+    machine = Machine()
+    machine.look()
+    return len(list(load_sources(settings)["spool"].scan(machine)))
+
+
+def begin_a_session_of_this_process(settings: Settings) -> None:
+    settings.state_dir.mkdir()
+    settings.spool.mkdir(mode=0o755)
+    (settings.spool / "a.json").write_text(json.dumps({"login": "alice", "serverPid": os.getpid()}))
+
+
+def test_machines_that_share_a_state_directory_end_no_session_of_each_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_a_session_of_this_process(settings)
+    assert scanned(settings) == 1
+    with monkeypatch.context() as other:
+        other.setattr(state, "machine", lambda: "fedcba9876543210")
+        other.setattr(serving_module, "identity_of", lambda pid: NO_PROCESS)
+        wait_for("that one to know the file's date", lambda: scanned(settings) == 0)
+    assert scanned(settings) == 1
+
+
+def test_what_an_earlier_release_has_kept_is_taken_over_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_a_session_of_this_process(settings)
+    at = (settings.spool / "a.json").stat()
+    first = "spool:612e6a736f6e:alice:None", os.getpid(), "another process"
+    earlier = settings.state_dir / "spool-processes.json"
+    earlier.write_text(json.dumps({"a.json": [*first, at.st_ino, at.st_ctime_ns]}))
+    wait_for("the file's date to be known", lambda: scanned(settings) == 0)
+    earlier.write_text("{}")  # as that of another machine that is still one of that release
+    assert scanned(settings) == 0

@@ -22,6 +22,7 @@ from fastx_list.agent.sources.xpra import Xpra
 from fastx_list.agent.sources.xrdp import Xrdp
 from fastx_list.agent.xserver import XServers
 from fastx_list.config import PREFIX, Settings, SettingsError
+from fastx_list.state import machine_mark
 
 GROUP = "fastx_list.sources"
 SPOOL = "spool"
@@ -78,7 +79,12 @@ def load_sources(settings: Settings) -> dict[str, Source]:
     sources = ours(False) | _load(point for name, point in others.items() if name in wanted)
     sources |= ours(True)
     if SPOOL in wanted:
-        sources[SPOOL] = Spool(settings.spool, settings.state_dir / "spool-processes.json")
+        directory, name = settings.state_dir, "spool-processes"
+        sources[SPOOL] = Spool(
+            settings.spool,
+            directory / f"{name}{machine_mark()}.json",
+            earlier=directory / f"{name}.json",
+        )
     return sources
 
 

@@ -54,13 +54,15 @@ class _NotSaid(Exception):
 class Spool:
     """Reads the session files of ``directory``; one that has not changed is not read again."""
 
-    def __init__(self, directory: Path, kept: Path | None = None) -> None:
-        """What is to be known after a restart is kept at ``kept``."""
+    def __init__(
+        self, directory: Path, kept: Path | None = None, earlier: Path | None = None
+    ) -> None:
+        """What is to be known after a restart is kept at ``kept``, and was at ``earlier``."""
         self._directory = directory
         # A change there is told at once.
         self.directories = (directory,)
         # Which of the sessions have processes that serve them.
-        self._serving = Serving(kept)
+        self._serving = Serving(kept, earlier)
         # What was read, by name.
         self._files: dict[str, File] = {}
         # Whether they could be read at all.
