@@ -32,7 +32,7 @@ from fastx_list.web.schemas import (
     SECURITY_SCHEMES,
     VERSION,
     Document,
-    as_text,
+    form_of,
     items,
     json_schema,
 )
@@ -93,12 +93,7 @@ def _schemas(hides_ours: bool) -> dict[str, Document]:
             **query,
             "description": "what to list, in which order; the token may stand in it, too",
         },
-        "QueryForm": {
-            "type": "object",
-            "description": "the same as a form; the token may stand in it, too",
-            "properties": as_text(query),
-            "additionalProperties": True,
-        },
+        "QueryForm": form_of(query),
         "Params": {
             **json_schema(ParamsSchema),
             "description": "what to merge into the params of which session",

@@ -11,7 +11,7 @@ from fastx_list.api.request import FORMS
 from fastx_list.model.event import EventsSchema, What
 from fastx_list.model.history import HistorySchema
 from fastx_list.web.operations import HEADERS, OF_EVERY_CALL, errors_of, in_query, ref, success_of
-from fastx_list.web.schemas import Document, as_text, json_schema, past_item
+from fastx_list.web.schemas import Document, form_of, json_schema, past_item
 
 
 class PastCall(NamedTuple):
@@ -53,12 +53,7 @@ def past_schemas(session: Document) -> dict[str, Document]:
             **schema,
             "description": "what to tell of; the token may stand in it, too",
         }
-        found[f"{call.tag}Form"] = {
-            "type": "object",
-            "description": "the same as a form; the token may stand in it, too",
-            "properties": as_text(schema),
-            "additionalProperties": True,
-        }
+        found[f"{call.tag}Form"] = form_of(schema)
     return found
 
 

@@ -100,6 +100,17 @@ def json_schema(schema: type[Schema]) -> Document:
     return {**_converter().schema2jsonschema(schema), "additionalProperties": True}
 
 
+def form_of(query: Document) -> Document:
+    """Return the JSON Schema of a form that asks what JSON of the schema ``query`` does."""
+    return {
+        "type": "object",
+        "description": "the same as a form; the token may stand in it, too",
+        "properties": as_text(query),
+        "propertyNames": {"pattern": r"^[^\x00-\x1f\x7f]*$"},
+        "additionalProperties": True,
+    }
+
+
 def items(hides_ours: bool) -> dict[str, Document]:
     """Return, by name, the JSON Schemas of what is listed; with ``hides_ours`` without the members
     that are not published."""
