@@ -22,6 +22,19 @@ def prepare(monkeypatch: pytest.MonkeyPatch) -> None:
     logging.setLogRecordFactory(factory)
 
 
+def refusal(
+    monkeypatch: pytest.MonkeyPatch, status: int, reason: str, message: str
+) -> tuple[bytes, dict[str, str]]:
+    """Return the head and the error of what is answered where gunicorn refuses a request."""
+    prepare(monkeypatch)
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        gunicorn.util.write_error(ours, status, reason, message)
+        head, _, body = peer.recv(65536).partition(b"\r\n\r\n")
+    error: dict[str, str] = json.loads(body)["error"]
+    return head, error
+
+
 @pytest.mark.parametrize(
     ("message", "said"),
     [
@@ -37,12 +50,7 @@ def prepare(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_gunicorn_refuses_is_not_repeated(
     monkeypatch: pytest.MonkeyPatch, message: str, said: str
 ) -> None:
-    prepare(monkeypatch)
-    ours, peer = socket.socketpair()
-    with ours, peer:
-        gunicorn.util.write_error(ours, 400, "Bad Request", message)
-        head, _, body = peer.recv(65536).partition(b"\r\n\r\n")
-    error = json.loads(body)["error"]
+    head, error = refusal(monkeypatch, 400, "Bad Request", message)
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n") and error["name"] == "ValidationError"
     assert error["message"].startswith(said) and "secret" not in error["message"]
 
@@ -50,28 +58,21 @@ def test_what_gunicorn_refuses_is_not_repeated(
 def test_what_gunicorn_refuses_is_said_in_our_words_where_there_are_any(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    prepare(monkeypatch)
-    ours, peer = socket.socketpair()
-    with ours, peer:
-        gunicorn.util.write_error(ours, 417, "Expectation Failed", "Unable to comply: 'secret'")
-        error = json.loads(peer.recv(65536).partition(b"\r\n\r\n")[2])["error"]
+    said = "Unable to comply: 'secret'"
+    _, error = refusal(monkeypatch, 417, "Expectation Failed", said)
     assert error == {"name": "ValidationError", "message": "Expect: takes 100-continue"}
 
 
 @pytest.mark.parametrize(
-    ("status", "error"),
+    ("status", "raised"),
     [(400, InvalidHeader("TRANSFER-ENCODING")), (501, UnsupportedTransferCoding("x, chunked"))],
 )
 def test_a_coding_that_is_not_chunked_has_one_status(
-    monkeypatch: pytest.MonkeyPatch, status: int, error: Exception
+    monkeypatch: pytest.MonkeyPatch, status: int, raised: Exception
 ) -> None:
-    prepare(monkeypatch)
-    ours, peer = socket.socketpair()
-    with ours, peer:
-        gunicorn.util.write_error(ours, status, "Bad Request", str(error))
-        head, _, body = peer.recv(65536).partition(b"\r\n\r\n")
+    head, error = refusal(monkeypatch, status, "Bad Request", str(raised))
     assert head.startswith(b"HTTP/1.1 501 Not Implemented\r\n")
-    assert json.loads(body)["error"]["message"].startswith("Transfer-Encoding: takes chunked")
+    assert error["message"].startswith("Transfer-Encoding: takes chunked")
 
 
 @pytest.mark.parametrize("ip", ["127.0.0.1", "::1"])

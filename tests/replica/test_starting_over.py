@@ -207,13 +207,22 @@ def test_what_a_store_has_lost_stays_until_its_servers_are_back(
     assert ids_of(replica, "alice") == {"s1", "s3"}
 
 
+def _lose(agent: Store, replica: Replica[Entry], database: Path, has_server: bool = True) -> None:
+    """Let the replica know session 1, and its server if it ``has_server``, and then find that the
+    store has lost it."""
+    observe(agent, numbered(1))
+    if has_server:
+        beat(agent)
+    replica.refresh()
+    remove_database(database)
+    replica.refresh()
+
+
 def test_sessions_that_were_told_before_their_server_was_are_waited_for(
     agent: Store, replica: Replica[Entry], database: Path, clock: SimpleNamespace
 ) -> None:
     """An agent writes them first."""
-    observe(agent, numbered(1))
-    replica.follow(0)
-    remove_database(database)
+    _lose(agent, replica, database, has_server=False)
     for _ in range(2):
         assert replica.follow(0) == [] and ids_of(replica, "alice") == {"s1"}
         assert "lost what it had" in str(replica.problem)
@@ -227,23 +236,12 @@ def test_sessions_that_were_told_before_their_server_was_are_waited_for(
 def test_a_server_of_which_only_sessions_were_told_is_not_waited_for_for_ever(
     agent: Store, replica: Replica[Entry], database: Path, clock: SimpleNamespace
 ) -> None:
-    observe(agent, numbered(1))
-    replica.follow(0)
-    remove_database(database)
     began = clock.now
+    _lose(agent, replica, database, has_server=False)
     while not replica.follow(0):
         clock.now += RETRY_SECONDS
     assert replica.problem is None and ids_of(replica, "alice") == set()
     assert clock.now - began == REFILL_SECONDS
-
-
-def _lose(agent: Store, replica: Replica[Entry], database: Path) -> None:
-    """Let the replica know session 1, and then find that the store has lost it."""
-    observe(agent, numbered(1))
-    beat(agent)
-    replica.refresh()
-    remove_database(database)
-    replica.refresh()
 
 
 def test_servers_that_a_store_loses_once_more_get_their_time_anew(
