@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping, Set
 from pathlib import Path
@@ -22,6 +23,7 @@ from fastx_list.state import StateError, read_own, replace
 
 MAX_BYTES = 64 * 1024 * 1024  # of the file
 NEVER = -1
+WRITING_SECONDS = 2.0  # a file that was written so recently may not be finished
 WRITE_SECONDS = 10.0  # between two times of writing what is no news of a process
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,22 @@ class File(NamedTuple):
     speaker: int | None = None
     # Whether it could ever be read.
     has_answered: bool = True
+    # Which change of it was seen unfinished last, and when first, by the monotonic clock.
+    unfinished: tuple[int, float] | None = None
+
+
+def being_written(known: File | None, status: os.stat_result) -> tuple[int, float] | None:
+    """Return since when an unfinished file is as it is now, as :attr:`File.unfinished`; ``None``
+    once that is too long for one that is being written. What dates it may be another machine's
+    clock, which counts only of a file that has said nothing yet."""
+    says_nothing = known is None or known.facts is None
+    if says_nothing and time.time() - status.st_mtime >= WRITING_SECONDS:
+        return None
+    now = time.monotonic()
+    since = known.unfinished if known is not None else None
+    if since is None or since[0] != status.st_ctime_ns:
+        since = status.st_ctime_ns, now
+    return since if now - since[1] < WRITING_SECONDS else None
 
 
 class First(NamedTuple):

@@ -12,6 +12,7 @@ import pytest
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.machine import Machine
+from fastx_list.agent.serving import WRITING_SECONDS
 from fastx_list.agent.sources.spool import Spool
 from tests.support import needs_root, wait_for
 
@@ -168,8 +169,31 @@ def test_a_file_that_is_being_written_keeps_what_it_said_before(
     assert only(spool, machine).clients == 1
     write(path, b'{"login": "', age=0)
     assert only(spool, machine).clients == 1 and not caplog.records
-    write(path, b'{"login": "', age=60)
+
+
+@pytest.mark.parametrize("age", [0, -1, -600, 600])
+def test_an_unfinished_file_is_one_whatever_the_clock_says_that_dates_it(
+    spool: Spool,
+    directory: Path,
+    machine: Machine,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    age: float,
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    path = write(directory / "a.json", {"login": ME, "clients": 1}, age)
+    assert only(spool, machine).clients == 1
+    for content in (b'{"log', b'{"login": "'):  # more of it gives it more time
+        write(path, content, age)
+        for _ in range(2):
+            assert only(spool, machine).clients == 1 and not caplog.records
+            now += WRITING_SECONDS / 2
     assert list(spool.scan(machine)) == [] and len(caplog.records) == 1
+    write(path, {"login": ME, "clients": 2}, age)
+    assert only(spool, machine).clients == 2
+    write(path, b'{"login": "', age)
+    assert only(spool, machine).clients == 2, "it is written once more"
 
 
 def test_only_json_files_count(

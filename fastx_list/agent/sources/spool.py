@@ -25,7 +25,7 @@ from fastx_list.agent.facts import Facts
 from fastx_list.agent.files import FileBusy, FileDenied, FileError, read_regular
 from fastx_list.agent.logins import FRESH_SECONDS
 from fastx_list.agent.machine import Machine
-from fastx_list.agent.serving import NEVER, File, Serving
+from fastx_list.agent.serving import NEVER, File, Serving, being_written
 from fastx_list.agent.subordinates import Payer, payer
 from fastx_list.model.json import from_json, to_json
 from fastx_list.model.params import ParamsError, check_params
@@ -39,7 +39,6 @@ MAX_ENTRIES = 100_000  # of the directory
 # altogether, bring no name that is new
 QUIET_LISTINGS, MAX_LISTINGS = 8, 64
 READ_SECONDS = 1.0  # that one look waits for what may be on a dead network mount
-WRITING_SECONDS = 2.0  # a file that was written so recently may not be finished
 TICK_SECONDS = 0.1  # more than the kernel's, which is at most 0.01
 
 
@@ -238,8 +237,8 @@ class Spool:
             return
         except (ValueError, RecursionError) as error:
             # An unfinished file is not wrong yet.
-            if 0 <= time.time() - status.st_mtime < WRITING_SECONDS:
-                files[name] = self._unanswered(name, file)
+            if since := being_written(known, status):
+                files[name] = self._unanswered(name, file)._replace(unfinished=since)
                 return
             problem = f"skipped: it is not well-formed JSON in UTF-8: {_one_line(error)}"
         except FileError as error:
