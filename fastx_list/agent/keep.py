@@ -313,7 +313,9 @@ class Agent:
             for refused, reason in merged.refused.items():
                 self.look.machine.explain(f"session {refused!r}", f"skipped: {reason}")
             self._known, has_changed = merged.known, merged.has_changed
-            self._is_merged = not (moment.is_early or moment.unanswered or moment.unread)
+            self._is_merged = not (
+                moment.is_early or moment.unanswered or moment.unread or moment.start() is None
+            )
         self._keep(has_changed)
 
     def _keep(self, has_changed: bool) -> None:

@@ -47,7 +47,7 @@ class Seen(NamedTuple):
     unanswered: Set[str]  # see Machine.unanswered; and the names of sources
     unread: Set[str | None]  # see Machine.unread
     problems: tuple[str, ...]  # what kept us from seeing all
-    start: Start  # what a session that is new starts with
+    start: Start | None  # what a session that is new starts with; None while that is not known
     kinds: Mapping[str, str]  # by the sessions' identities: the names of their sources
     booted: float  # when the machine was, by the clock that moments of this look are of
     late: Set[int] = frozenset()  # see Machine.late
@@ -74,8 +74,8 @@ class Look:
         self._session_json = session_json
         # What each source saw when it last succeeded.
         self._facts: dict[str, list[Facts]] = {}
-        # What a session that is new starts with.
-        self._start = Start()
+        # What a session that is new starts with; None while that is not known.
+        self._start: Start | None = None
         # What the last look saw that succeeded.
         self._last = Seen(
             [], None, None, False, set(), set(), (), self._start, {}, self.machine.booted

@@ -34,6 +34,8 @@ class Known(NamedTuple):
 
     facts: Facts | None
     session: Session
+    # Whether it is not known yet what it was started with
+    lacks_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Moment:
     age: float  # seconds since the agent began
     all_answered: bool  # whether every source has succeeded since then
     processes: Mapping[int, Process] | None  # that run now, by pid; None if nobody could tell yet
-    start: Callable[[], Start]  # returns what a session that starts now starts with
+    # Returns what a session that starts now starts with; None while that is not known
+    start: Callable[[], Start | None]
     # Identities of processes, and names of sources, that could not be asked now
     unanswered: Set[str] = frozenset()
     # The names of the sources, by the identities of what they saw
@@ -91,6 +94,7 @@ def merge(
             and before.facts is facts
             and before.session.hostname == moment.hostname
             and not moment.set_by
+            and not (before.lacks_start and moment.start() is not None)
         ):
             continue
         made += 1
@@ -103,7 +107,8 @@ def merge(
         except (TypeError, ValueError, OverflowError) as error:
             merged.refused[facts.identity] = str(error)
             continue
-        merged.known[name] = Known(facts, session)
+        lacks_start = (before is None or before.lacks_start) and moment.start() is None
+        merged.known[name] = Known(facts, session, lacks_start)
         if before is None or digest != before.session.digest:
             merged.has_changed = True
     for name in known.keys() - seen.keys():
@@ -153,7 +158,9 @@ def _make_session(name: str, facts: Facts, before: Known | None, moment: Moment)
         check_params(facts.params)
     # What a session was started with holds for its life: later edits of the file touch new sessions
     # only.
-    start: Start = moment.start() if before is None else before.session
+    start: Start = Start() if before is None else before.session
+    if before is None or before.lacks_start:
+        start = complete(start, moment.start() or Start())
     session = session_of(
         complete(facts, start),
         id=name,

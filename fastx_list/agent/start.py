@@ -4,6 +4,7 @@ environment variables."""
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -32,34 +33,51 @@ class SessionJson:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Inode, date and size of the file as it was read last; None if it was not there.
+        # Inode, date and size of the file as it was read last; None if it could not be.
         self._version: tuple[int, ...] | None = None
-        # What it said when it was last in order.
-        self._start = Start()
+        # What it said when it was last in order; None if it never was.
+        self._start: Start | None = None
+        # What is wrong with it.
+        self._problem: str | None = None
 
-    def read(self, machine: Machine) -> Start:
-        """Return what a session that starts now starts with."""
-        subject = f"session settings {self._path}"
+    def read(self, machine: Machine) -> Start | None:
+        """Return what a session that starts now starts with; ``None`` while that is not known,
+        since the file could not be read from the beginning."""
         try:
             data, status = read_file(self._path)
-            version = (status.st_ino, status.st_mtime_ns, status.st_size)
-            if version == self._version:
-                return self._start
-            self._version = version
+        except FileNotFoundError:
+            self._version, self._start, self._problem = None, Start(), None
+        except OSError as error:
+            self._version, self._problem = None, error.strerror or str(error)
+        else:
+            self._take(data, status)
+        self._report(machine)
+        return self._start
+
+    def _take(self, data: bytes, status: os.stat_result) -> None:
+        version = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if version == self._version:
+            return
+        self._version, self._problem = version, None
+        try:
             # Nobody else's file under our name, which an agent with capabilities may read
             if status.st_nlink > 1:
                 raise ValueError("it has several names (hard links)")
             self._start = _parse(data)
+        except (ValueError, RecursionError) as error:
+            self._problem = str(error)
+
+    def _report(self, machine: Machine) -> None:
+        subject = f"session settings {self._path}"
+        if self._problem is None:
             machine.settle(subject)
-        except FileNotFoundError:
-            self._version, self._start = None, Start()
-            machine.settle(subject)
-        except (OSError, ValueError, RecursionError) as error:
-            machine.explain(
-                subject,
-                f"{getattr(error, 'strerror', None) or error}; the last good ones stay in force",
-            )
-        return self._start
+            return
+        holds = "the last good ones stay in force"
+        if self._start is None:
+            holds = "sessions get them once they can be read"
+        problem = f"{self._problem}; {holds}"
+        machine.explain(subject, problem)
+        machine.problems[subject] = f"{subject}: {problem}"
 
 
 def overrides(process: Process, machine: Machine, subject: str) -> tuple[Start, dict[str, str]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fastx_list.agent import start
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.machine import Machine
@@ -16,6 +18,7 @@ from fastx_list.agent.start import SessionJson, overrides
 from fastx_list.config import Settings
 from fastx_list.model.session import Start, decode
 from fastx_list.store import Store
+from tests.agent.scripted import Scripted, facts, listed
 
 
 @pytest.fixture
@@ -80,8 +83,70 @@ def test_a_broken_file_is_reported_and_the_last_good_one_stays(
     assert settings.read(machine) == Start(video_ram=9)
 
 
+def test_a_file_that_could_never_be_read_says_nothing_yet(
+    path: Path, machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = SessionJson(path)
+    path.mkdir()
+    assert settings.read(machine) is settings.read(machine) is None
+    [record] = caplog.records
+    said = f"session settings {path}: Is a directory; sessions get them once they can be read"
+    assert record.getMessage() == said and list(machine.problems.values()) == [said]
+    path.rmdir()
+    path.write_text('{"videoRam"')
+    assert settings.read(machine) is settings.read(machine) is None
+    assert "line 1: it is not well-formed JSON" in str(machine.problems)
+    path.unlink()
+    machine.problems.clear()
+    assert settings.read(machine) == Start() and machine.problems == {}
+
+
+def test_a_file_that_is_back_as_it_was_is_no_problem_any_more(
+    path: Path, machine: Machine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = SessionJson(path)
+    path.write_text('{"videoRam": 8}')
+    assert settings.read(machine) == Start(video_ram=8)
+    for _ in range(2):
+        machine.problems.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(start, "read_file", fail)
+            assert settings.read(machine) == Start(video_ram=8)
+        assert "Input/output error; the last good ones stay in force" in str(machine.problems)
+        machine.problems.clear()
+        assert settings.read(machine) == Start(video_ram=8) and machine.problems == {}
+    assert len(caplog.records) == 2, "it is said each time"
+
+
+def fail(path: Path) -> tuple[bytes, os.stat_result]:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_sessions_that_begin_while_it_cannot_be_read_get_what_it_says_then(
+    settings: Settings, store: Store
+) -> None:
+    settings.state_dir.mkdir()
+    settings.session_json.mkdir()
+    before = facts("before", clients=1)
+    source = Scripted(before)
+    agent = Agent(settings, store, {"source": source})
+    agent.scan()
+    source.facts = [before, facts("says", video_ram=5), facts("gone")]
+    agent.scan()
+    source.facts = [before, facts("says")]
+    agent.scan()
+    assert {each.video_ram for each in listed(store).values()} == {None, 5}
+    settings.session_json.rmdir()
+    settings.session_json.write_text(json.dumps({"videoRam": 22, "sharing": True}))
+    for _ in range(2):
+        agent.scan()
+        started = {(each.video_ram, each.sharing) for each in listed(store).values()}
+        assert started == {(22, True), (5, True)}
+        settings.session_json.write_text(json.dumps({"videoRam": 23}))
+
+
 def test_a_launcher_overrides_and_names(machine: Machine) -> None:
-    start, params = overrides(
+    said, params = overrides(
         server(
             FASTX_LIST_SESSION_NAME="Thesis",
             FASTX_LIST_SESSION_CPU_PERCENTAGE="12.5",
@@ -93,7 +158,7 @@ def test_a_launcher_overrides_and_names(machine: Machine) -> None:
         "session",
     )
     assert params == {"name": "Thesis"}
-    assert start == Start(cpu_percentage=12.5, video_ram=64, sharing=True, disconnect_timeout=0)
+    assert said == Start(cpu_percentage=12.5, video_ram=64, sharing=True, disconnect_timeout=0)
     assert overrides(server(FASTX_LIST_SESSION_NAME=""), machine, "session") == (Start(), {})
 
 
@@ -101,12 +166,12 @@ def test_a_launcher_overrides_and_names(machine: Machine) -> None:
 def test_what_a_launcher_gets_wrong_is_said_and_ignored(
     machine: Machine, caplog: pytest.LogCaptureFixture, value: str
 ) -> None:
-    start, params = overrides(
+    said, params = overrides(
         server(FASTX_LIST_SESSION_VIDEO_RAM=value, FASTX_LIST_SESSION_NAME="n" * 999),
         machine,
         "session",
     )
-    assert (start, params) == (Start(), {"name": "n" * 256})
+    assert (said, params) == (Start(), {"name": "n" * 256})
     assert (
         "session, FASTX_LIST_SESSION_VIDEO_RAM: ignored: takes a whole number of kB" in caplog.text
     )
