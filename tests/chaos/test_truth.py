@@ -50,6 +50,21 @@ def test_what_has_begun_again_is_started_with_what_session_json_says_then() -> N
     assert differs([session], [found(**NONE)], 0) is not None
 
 
+def test_what_began_while_session_json_was_broken_may_get_what_it_says_later() -> None:
+    truth = Truth(2.0)
+    session = known(truth)
+    truth.take_start("one", SAID)
+    assert differs([session], [found(**SAID)], 0) is not None
+    for node in ("two", "one"):
+        assert differs([session], [found(**SAID)], 0) is not None
+        truth.take_start(node, None)
+        truth.take_start(node, SAID)
+    for members in (NONE, SAID):
+        assert differs([session], [found(**members)], 0) is None
+        session.learn(found(**members))
+    assert differs([session], [found(**NONE)], 0) is not None
+
+
 @pytest.mark.parametrize("change", [{"cpuPercentage": 13.5}, {"sharing": None}])
 def test_what_has_begun_again_is_started_with_nothing_else(change: dict[str, Any]) -> None:
     truth = Truth(2.0)

@@ -46,6 +46,8 @@ class Session:
     is_started_anew: bool = False  # whether its params may be those it began with
     # What session.json may have said of it when it began again
     starts: list[Members] = field(default_factory=list)
+    # What it has said since, if it may have been broken until then
+    later: Members | None = None
 
     losses: int = 0  # how often its params may have been lost
     # How often they were set since all agreed, and how often that may or may not have been
@@ -79,15 +81,15 @@ class Session:
 
     def now_differs(self, found: Members, wall: float) -> str | None:
         """Say how what all seem to agree on differs from the truth."""
+        starts = [*self.starts, *([self.later] if self.later else [])]
         for name, value in {**(self.known or {}), **self.versions[-1]}.items():
-            if name in ("params", "hostname", *MOVES, *TIMES) or (name in START and self.starts):
+            if name in ("params", "hostname", *MOVES, *TIMES) or (name in START and starts):
                 continue
             if found.get(name) != value:
                 return f"{name} of {self.key} is {found.get(name)!r}, not {value!r}"
         if found["clients"] == 0 and found.get(ADDRESSES):
             return f"{ADDRESSES} of {self.key} are {found[ADDRESSES]}, and it has no clients"
-        starts = self.starts and [*self.starts, self.known or {}]
-        if starts and start_of(found) not in map(start_of, starts):
+        if starts and start_of(found) not in map(start_of, [*starts, self.known or {}]):
             return f"{START} of {self.key} are {start_of(found)}, which nobody has said"
         for name in TIMES:
             known = self.known[name] if self.known is not None else None
@@ -107,6 +109,8 @@ class Session:
         if self.known is None or any(found[name] != self.known[name] for name in TIMES):
             self.touched = None
         self.known, self.is_started_anew, self.starts = found, False, []
+        if self.later and start_of(found) == start_of(self.later):
+            self.later = None  # which holds for its life
         self.notes = [note_of(found)]
 
 
@@ -156,8 +160,10 @@ class Truth:
         self.revoked: list[str] = []  # the ids of tokens that were revoked since all agreed
         self.clocks_set: set[str] = set()  # the servers whose agents had other clocks at some time
         # By server: what its session.json has said. What is broken is not taken, and then the last
-        # good one stays in force, but for an agent that has started since and knows of none
+        # good one stays in force, but for an agent that has started since and knows of none: what
+        # begins then gets what the next good one says
         self.starts: dict[str, list[Members]] = {}
+        self.broken: set[str] = set()  # the servers whose session.json was so at some time
         # For how long an agent was silent while others wrote, and for how long one was so that had
         # no reason to: the machine had too much to do
         self.silence: Callable[[str], float] = lambda name: 0.0
@@ -188,6 +194,16 @@ class Truth:
                 session.is_started_anew = True
                 session.starts = [{}, *self.starts.get(node, ())]
                 session.touched = session.touched or round(time.time() * 1000)
+
+    def take_start(self, node: str, said: Members | None) -> None:
+        """Note what session.json of ``node`` says now; ``None`` if it is broken."""
+        if said is None:
+            self.broken.add(node)
+            return
+        self.starts.setdefault(node, []).append(said)
+        for session in self.running:
+            if session.node == node and node in self.broken:
+                session.later = said
 
     @property
     def running(self) -> list[Session]:

@@ -47,10 +47,9 @@ def secret_deleted(world: World) -> Iterator[None]:
 
 @fault()
 def session_json_exchanged(world: World) -> Iterator[None]:
-    """It counts for sessions that begin from now on."""
+    """It counts for sessions that begin from now on, and for those that it could not count for."""
     node = world.nodes[world.chance.choice(AGENTS)]
     text = world.chance.choice(SAID)
-    if text == SAID[0]:
-        world.truth.starts.setdefault(node.name, []).append(START)
+    world.truth.take_start(node.name, START if text == SAID[0] else None)
     _replace(node.state / "session.json", text)
     yield
