@@ -193,15 +193,20 @@ class Serving:
         return self._first
 
     def _read(self) -> dict[str, First]:
-        if self._path is None:
-            return {}
+        for path in (self._path, self._earlier):
+            if path is not None and (first := self._read_kept(path)) is not None:
+                self._is_stale |= path != self._path  # another machine may write there
+                return first
+        return {}
+
+    def _read_kept(self, path: Path) -> dict[str, First] | None:
+        """Return what was kept at ``path``; ``None`` if there is no such file."""
+        self.problem = None
         try:
-            kept = json.loads(self._read_kept(self._path))
-            self.problem = None
+            kept = json.loads(read_own(path, MAX_BYTES)[0])
             return {name: _checked(first) for name, first in kept.items()}
         except FileNotFoundError:
-            self.problem = None
-            return {}
+            return None
         except (
             StateError,
             IsADirectoryError,
@@ -210,23 +215,13 @@ class Serving:
             AttributeError,
             RecursionError,
         ) as error:
-            self.problem = f"{self._path} cannot be used, and is begun anew: {error}"
+            self.problem = f"{path} cannot be used, and is begun anew: {error}"
             return {}
         except OSError as error:
             self.problem = (
-                f"{self._path} cannot be read: {error.strerror}; its sessions stay as they were"
+                f"{path} cannot be read: {error.strerror}; its sessions stay as they were"
             )
             raise Unanswered(self.problem) from None
-
-    def _read_kept(self, path: Path) -> bytes:
-        try:
-            return read_own(path, MAX_BYTES)[0]
-        except FileNotFoundError:
-            if self._earlier is None or self._earlier == path:
-                raise
-            data = read_own(self._earlier, MAX_BYTES)[0]
-        self._is_stale = True  # another machine may write there
-        return data
 
     def _write(self, first: Mapping[str, First], is_new: bool) -> None:
         """Keep what was seen first: at once if a process ``is_new``, else now and then."""
