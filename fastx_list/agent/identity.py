@@ -23,6 +23,7 @@ from fastx_list.state import (
     ANY_MACHINE,
     StateError,
     machine,
+    machine_mark,
     make_directory,
     owner_of,
     read_own,
@@ -38,6 +39,11 @@ MAX_HOLDER_BYTES = 512
 
 def path(settings: Settings) -> Path:
     """Return the file that holds the random name."""
+    return settings.state_dir / f"agent-{settings.server_id}{machine_mark()}"
+
+
+def _earlier_path(settings: Settings) -> Path:
+    """Return where earlier releases kept it, one for all machines."""
     return settings.state_dir / f"agent-{settings.server_id}"
 
 
@@ -45,10 +51,11 @@ def read(settings: Settings) -> str:
     """Return this agent's random name, made on first use. Raises :class:`ConfigError` if it can be
     neither read nor made."""
     file = path(settings)
-    try:
+    with _usable(file):
         found = _name_in(file)
         if found is None:
-            write_new(file, f"{secrets.token_hex(16)} {machine()}")
+            name = _take_over(_earlier_path(settings)) or secrets.token_hex(16)
+            write_new(file, f"{name} {machine()}")
             found = _name_in(file)
         if found is None or not _is_ours(found[1]):
             # A copy is not to take turns with what it was made of
@@ -57,14 +64,23 @@ def read(settings: Settings) -> str:
         if where is None:
             replace(file, f"{name} {machine()}")
         return name
-    except (OSError, ValueError) as error:
-        raise _unusable(f"the agent's name cannot be kept in {file}", error) from None
+
+
+def _take_over(file: Path) -> str | None:
+    """Return the name that an earlier release has kept in ``file`` for this machine, and let no
+    other one take it."""
+    with _usable(file):
+        found = _name_in(file)
+        if found is None or not _is_ours(found[1]):
+            return None
+        replace(file, f"{found[0]} {machine()}")
+        return found[0]
 
 
 def find(settings: Settings) -> str | None:
     """Return this agent's random name, or ``None`` if it never had one or it cannot be read."""
     with suppress(OSError, ValueError):
-        found = _name_in(path(settings))
+        found = _name_in(path(settings)) or _name_in(_earlier_path(settings))
         if found is not None and _is_ours(found[1]):
             return found[0]
     return None
@@ -73,11 +89,13 @@ def find(settings: Settings) -> str | None:
 def problem(settings: Settings) -> str | None:
     """Return why this agent's random name is not known, for people; ``None`` if one can be read,
     also one of another machine."""
-    file = path(settings)
-    try:
-        return None if _name_in(file) is not None else f"{file} is not there"
-    except (OSError, ValueError) as error:
-        return f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"
+    for file in (path(settings), _earlier_path(settings)):
+        try:
+            if _name_in(file) is not None:
+                return None
+        except (OSError, ValueError) as error:
+            return f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"
+    return f"{path(settings)} is not there"
 
 
 def server_id_problem(settings: Settings, environ: Environment) -> str | None:
@@ -97,7 +115,8 @@ def server_id_problem(settings: Settings, environ: Environment) -> str | None:
 
 
 def _name_in(file: Path) -> tuple[str, str | None] | None:
-    """Return the name in ``file`` and the machine whose it is, which older releases left out."""
+    """Return the name in ``file`` and the machine whose it is, which older releases left out.
+    Raises ``OSError`` or ``ValueError``."""
     try:
         text = read_own(file)[0].decode().strip()
     except FileNotFoundError:
@@ -106,6 +125,17 @@ def _name_in(file: Path) -> tuple[str, str | None] | None:
     if match is None:
         raise ValueError("what it holds is no such name; remove it")
     return match[1], match[2]
+
+
+@contextmanager
+def _usable(file: Path) -> Iterator[None]:
+    """Say of what goes wrong with ``file`` that the name cannot be kept there."""
+    try:
+        yield
+    except ConfigError:  # which names another file
+        raise
+    except (OSError, ValueError) as error:
+        raise _unusable(f"the agent's name cannot be kept in {file}", error) from None
 
 
 def _is_ours(where: str | None) -> bool:

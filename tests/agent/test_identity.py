@@ -19,12 +19,18 @@ from fastx_list.config import ConfigError, Settings, load
 from tests.support import Service, end, let_others_in, needs_root, wait_for
 
 
+def become(monkeypatch: pytest.MonkeyPatch, name: str = "fedcba9876543210") -> None:
+    """Let this be another machine."""
+    for module in (state, identity):
+        monkeypatch.setattr(module, "machine", lambda: name)
+
+
 def test_the_name_is_random_kept_and_closed_to_others(settings: Settings) -> None:
     assert identity.find(settings) is None
     name = identity.read(settings)
     assert identity.read(settings) == identity.find(settings) == name
     assert stat.S_IMODE(identity.path(settings).stat().st_mode) == 0o600
-    assert [file.name for file in settings.state_dir.iterdir()] == ["agent-here"]
+    assert list(settings.state_dir.iterdir()) == [identity.path(settings)]
     assert identity.read(replace(settings, server_id="there")) != name
 
 
@@ -95,20 +101,40 @@ def test_a_copy_of_a_machine_has_another_name_than_what_it_was_made_of(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = identity.read(settings)
-    monkeypatch.setattr(identity, "machine", lambda: "fedcba9876543210")
+    become(monkeypatch)
     assert identity.find(settings) is None
     copied = identity.read(settings)
     assert copied != name and identity.read(settings) == identity.find(settings) == copied
 
 
-def test_the_name_that_an_older_release_has_kept_is_this_machines(
+def test_a_copy_that_shares_the_directory_leaves_the_name_of_what_it_was_made_of(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    name = identity.read(settings)
+    with monkeypatch.context() as copy:
+        become(copy)
+        identity.read(settings)
+    assert identity.find(settings) == identity.read(settings) == name
+
+
+@pytest.mark.parametrize("where", ["", f" {state.machine()}", " any"])
+def test_the_name_that_an_older_release_has_kept_is_this_machines(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     settings.state_dir.mkdir()
-    identity.path(settings).write_text("0" * 32)
+    (settings.state_dir / "agent-here").write_text("0" * 32 + where)
     assert identity.find(settings) == identity.read(settings) == "0" * 32
-    monkeypatch.setattr(identity, "machine", lambda: "fedcba9876543210")
-    assert identity.read(settings) != "0" * 32
+    become(monkeypatch)
+    assert identity.find(settings) != "0" * 32 != identity.read(settings)
+
+
+def test_a_machine_that_gets_an_id_keeps_its_name(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as at_first:
+        become(at_first, state.ANY_MACHINE)
+        name = identity.read(settings)
+    assert identity.read(settings) == identity.find(settings) == name
 
 
 def test_a_host_that_is_renamed_stays_the_server_that_it_was(

@@ -19,6 +19,8 @@ from fastx_list import state
 from fastx_list.tokens import read_secret
 
 OWNER, THIRD = 9, 10  # news and uucp, as whom nobody works
+# The file with its name, and that of earlier releases
+AGENTS = f"agent-here{state.machine_mark()}", "agent-here"
 SECRET = "a secret of root's that is long enough for one"
 COMMANDS = {
     "issue": ["token", "issue", "alice"],
@@ -112,15 +114,14 @@ def test_what_roots_commands_make_belongs_to_the_directorys_owner_who_can_use_it
         assert run(theirs, name).returncode == 0
     assert run(theirs, "revoke", token + "\n").returncode == 0
     made = {file.name: file.stat() for file in theirs.iterdir()}
-    assert {"secret", "sessions.db", "agent-here"} <= made.keys()
+    assert {"secret", "sessions.db", AGENTS[0]} <= made.keys()
     for file, status in made.items():
         assert (status.st_uid, status.st_gid) == (OWNER, OWNER), file
         assert stat.S_IMODE(status.st_mode) == 0o600, file
 
 
 @pytest.mark.parametrize(
-    "name",
-    [*(f"sessions.db{end}" for end in ("", "-wal", "-shm", "-journal")), "secret", "agent-here"],
+    "name", [*(f"sessions.db{end}" for end in ("", "-wal", "-shm", "-journal")), "secret", *AGENTS]
 )
 def test_a_link_to_nothing_makes_root_make_nothing(theirs: Path, roots: Path, name: str) -> None:
     as_owner(lambda: (theirs / name).symlink_to(roots / "made"))
@@ -128,7 +129,7 @@ def test_a_link_to_nothing_makes_root_make_nothing(theirs: Path, roots: Path, na
     assert os.listdir(roots) == []
 
 
-@pytest.mark.parametrize("name", ["sessions.db", "secret", "agent-here"])
+@pytest.mark.parametrize("name", ["sessions.db", "secret", *AGENTS])
 def test_a_link_to_a_file_of_roots_leaves_it_as_it_is(theirs: Path, roots: Path, name: str) -> None:
     (roots / "file").write_text("0" * 64)
     (roots / "file").chmod(0o600)
@@ -172,7 +173,7 @@ def test_the_demo_writes_no_file_of_roots(theirs: Path, roots: Path) -> None:
     assert (spool / "simulated-1-1.json").stat().st_uid == OWNER
 
 
-@pytest.mark.parametrize("name", ["sessions.db", "secret", "agent-here", "session.json", "spool"])
+@pytest.mark.parametrize("name", ["sessions.db", "secret", *AGENTS, "session.json", "spool"])
 @pytest.mark.parametrize("mode", [0o600, 0o400])
 def test_a_fifo_in_a_files_place_is_one_line_and_no_wait(
     theirs: Path, name: str, mode: int
