@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import secrets
@@ -17,7 +18,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fastx_list.agent.process import NO_PROCESS, identity_of, identity_with, pid_in, read_any_stat
+from fastx_list.agent.process import (
+    NO_PROCESS,
+    boot_id,
+    identity_of,
+    identity_with,
+    pid_in,
+    read_any_stat,
+)
 from fastx_list.config import PREFIX, ConfigError, Settings, given, read_server_id, set_by
 from fastx_list.state import (
     ANY_MACHINE,
@@ -96,6 +104,15 @@ def problem(settings: Settings) -> str | None:
         except (OSError, ValueError) as error:
             return f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"
     return f"{path(settings)} is not there"
+
+
+def place(settings: Settings) -> str:
+    """Return what tells the state directory from all others while this machine is up: an agent
+    whose file with the name was removed is known by it, since :func:`only_one` runs there. Raises
+    ``OSError``."""
+    status = settings.state_dir.stat()
+    where = f"{boot_id()} {status.st_dev} {status.st_ino}"
+    return hashlib.sha256(where.encode()).hexdigest()[:16]
 
 
 def server_id_problem(settings: Settings, environ: Environment) -> str | None:

@@ -50,7 +50,10 @@ class Keeper:
         self._load = Load(settings, fingerprint(settings, holder))
         # Our claim to be the one that writes for this server.
         self._lease = Lease(
-            holder, secrets.token_hex(8), host=socket.gethostname(), seconds=settings.server_expiry
+            holder,
+            f"{identity.place(settings)}-{secrets.token_hex(8)}",
+            host=socket.gethostname(),
+            seconds=settings.server_expiry,
         )
         # Seconds between two heartbeats while nothing changes.
         self.beat_interval = min(settings.server_expiry / BEATS_PER_LEASE, MAX_BEAT_SECONDS)

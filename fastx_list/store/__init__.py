@@ -120,10 +120,12 @@ class Changes:
 class Lease:
     """An agent's claim to be the one that writes for a server.
 
-    ``holder`` is a random name that the agent keeps over restarts, ``instance`` one of the process;
-    ``host`` is where it runs, for people to read. The claim runs out after ``seconds`` by the clock
-    of the store. It replaces that of another process of the same holder; one that was replaced is
-    refused from then on, even if it lives, as it does in a copied machine.
+    ``holder`` is a random name that the agent keeps over restarts, ``instance`` one of the process,
+    behind the name of its place and a dash if it has one. Of all processes with one place only one
+    runs at a time. ``host`` is where it runs, for people to read. The claim runs out after
+    ``seconds`` by the clock of the store. It replaces that of another process of the same holder or
+    place; one that was replaced is refused from then on, even if it lives, as it does in a copied
+    machine.
     """
 
     holder: str

@@ -19,7 +19,7 @@ local max_changes, keep_ends, remember, keep_revoked, keep, keep_events = unpack
 local max_kept, max_of_login, max_events_of_login = unpack(bounds, 7)
 local prefix = string.sub(KEYS[1], 1, -5)
 local LONGEST_STEP = 15000 -- ms; less if a lease is short
-local MAX_INSTANCES = 300 -- characters
+local MAX_INSTANCES = 600 -- characters
 local AT_ONCE = 1000 -- sessions that end with their leases in one step
 
 local function key(rest)
@@ -149,7 +149,9 @@ local function claim(server, holder, instance, host, milliseconds)
   local instances = instance
   if has[1] and (number(has[4]) or 0) > clock then
     local current, replaced = string.match(has[2] or '', '^(%S*)(.*)$')
-    if has[1] ~= holder or string.find(replaced .. ' ', ' ' .. instance .. ' ', 1, true) then
+    local place = string.match(instance, '^(.+%-)')
+    local is_ours = has[1] == holder or place and string.sub(current, 1, #place) == place
+    if not is_ours or string.find(replaced .. ' ', ' ' .. instance .. ' ', 1, true) then
       redis.call('HSET', lease, 'rival', host, 'rival_until', expires)
       return has[3] or ''
     end

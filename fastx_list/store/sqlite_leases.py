@@ -110,7 +110,8 @@ def claim(step: Step, server_id: str, lease: Lease) -> str | None:
     instances = [lease.instance]
     if row is not None and row[0] is not None:
         holder, known, host = row[0], str(row[1]).split() or [""], row[2]
-        if holder != lease.holder or lease.instance in known[1:]:
+        is_ours = holder == lease.holder or _place(known[0]) == _place(lease.instance) != ""
+        if not is_ours or lease.instance in known[1:]:
             db.execute(
                 "UPDATE server SET rival = ?, rival_until = ? WHERE id = ?",
                 (lease.host, now + lease.seconds, server_id),
@@ -139,6 +140,10 @@ def claim(step: Step, server_id: str, lease: Lease) -> str | None:
         ),
     )
     return None
+
+
+def _place(instance: str) -> str:
+    return instance.rpartition("-")[0]
 
 
 def held(db: sqlite3.Connection, server_id: str, now: float | None = None) -> Held | None:

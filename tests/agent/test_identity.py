@@ -216,6 +216,19 @@ def test_a_second_agent_says_that_there_is_one_and_a_killed_one_leaves_no_lock(
     assert service.run("agent", "--once").returncode == 0
 
 
+def test_an_agent_that_has_lost_its_name_is_still_the_one_that_its_server_has(
+    service: Service,
+) -> None:
+    agent = service.start_agent()
+    wait_for("the first look", lambda: "ok agent: " in service.run("doctor", check=False).stdout)
+    agent.kill()
+    agent.wait()
+    [name] = service.state.glob("agent-*")
+    name.unlink()
+    assert service.run("agent", "--once").returncode == 0
+    assert "ok agent: " in service.run("doctor", check=False).stdout
+
+
 def test_a_running_agent_says_the_hosts_new_name_and_a_restarted_one_lists_nothing_twice(
     service: Service,
 ) -> None:

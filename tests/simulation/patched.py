@@ -21,6 +21,7 @@ from fastx_list import state
 from fastx_list.agent import clock as agent_clock
 from fastx_list.agent import keep, load, look
 from fastx_list.agent.machine import Machine
+from fastx_list.config import Settings
 from fastx_list.model.server import Server, encode_server
 from fastx_list.model.session import Start
 from fastx_list.store import ServerRecord, sqlite, sqlite_file, sqlite_harm, sqlite_leases
@@ -40,7 +41,7 @@ KNOBS = {
 }
 
 
-names: dict[str, str] = {}  # of the agents, by server
+names: dict[str, str] = {}  # of the agents and of their state directories, by server
 _START = Start()
 unexpected: list[str] = []  # what the package logged as a mistake of its own
 
@@ -121,6 +122,10 @@ class _Overlaid:
         self.__dict__.update({**vars(module), **names})
 
 
+def _name(settings: Settings) -> str:
+    return names[settings.server_id]
+
+
 @contextmanager
 def simulated() -> Iterator[None]:
     """Give the package this clock, these names and this database module, and give it its own back
@@ -161,7 +166,7 @@ def simulated() -> Iterator[None]:
         patch.setattr(sqlite, "Records", SharedRecords)
         patch.setattr(sqlite, "encode_server", _encode_server)
         patch.setattr(sqlite_leases, "boot", lambda: f"boot {clock.boot}")
-        patch.setattr(keep, "identity", SimpleNamespace(read=lambda asked: names[asked.server_id]))
+        patch.setattr(keep, "identity", SimpleNamespace(read=_name, place=_name))
         logger, handler = logging.getLogger("fastx_list"), Mistakes()
         patch.setattr(logger, "level", logging.ERROR)
         patch.setattr(logger, "propagate", False)

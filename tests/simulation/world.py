@@ -238,7 +238,7 @@ class World:
         self.start(number)
 
     def lose_name(self, number: int) -> None:
-        """Let the agent come back under another name."""
+        """Let the agent come back with another state directory, and so under another name."""
         agent = self.agents[number]
         if not agent.is_busy:
             self.kill(number)

@@ -60,6 +60,25 @@ def test_an_agent_that_was_killed_and_started_again_goes_on_at_once(store: Store
     assert running_in(store).keys() == {"s1-1", "s1-2"}
 
 
+def test_an_agent_that_has_lost_its_name_goes_on_at_once_where_only_one_can_run(
+    store: Store,
+) -> None:
+    store.observe("s1", by_id(make_session()), make_lease("one", "place-1"))
+    name = store.observe("s1", by_id(make_session(), make_session(2)), make_lease("two", "place-2"))
+    assert store.edition("s1") == name
+    held = store.holder("s1")
+    assert held is not None and held.holder == "two"
+    for holder, instance in (("one", "place-1"), ("three", "other-3"), ("three", "4")):
+        with pytest.raises(ServerTaken):
+            store.heartbeat(make_server(), make_lease(holder, instance))
+
+
+def test_agents_without_a_place_are_told_apart_by_their_names(store: Store) -> None:
+    store.heartbeat(make_server(), make_lease("one", "1"))
+    with pytest.raises(ServerTaken):
+        store.heartbeat(make_server(), make_lease("two", "2"))
+
+
 def test_of_two_agents_that_were_copied_with_their_names_the_later_one_writes(store: Store) -> None:
     store.observe("s1", by_id(make_session(1)), make_lease(instance="1"))
     store.observe("s1", by_id(make_session(2)), make_lease(instance="2"))
