@@ -54,7 +54,7 @@ def go_on(past: Past, session: Session, now: int) -> tuple[Past, Visits]:
     """Return the past of a session that has changed, or is there again."""
     # The clock was set if it has begun at another time
     set_by = (session.started or 0) - (past.started or 0) if past.started is not None else 0
-    began = past.began if session.started is None else session.started
+    began = min(past.began, now) if session.started is None else session.started
     visits = _visits(past, session, bool(set_by))
     return _seen(replace(past, began=began, ended=None), session, now, set_by), visits
 
@@ -68,7 +68,7 @@ def _seen(past: Past, session: Session, now: int, by: int) -> Past:
     clients = past.clients if session.clients is None else session.clients
     since, time = past.since, past.connected
     if since is not None:
-        since += by
+        since = min(since + by, now)  # nor is a moment ahead of a clock that was set back
     if clients and since is None:
         since = now
     elif not clients and since is not None:

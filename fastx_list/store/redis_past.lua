@@ -112,6 +112,7 @@ local function end_past(id, login, server, why)
   local more = why
   if began then -- else of an older release
     local total = tonumber(connected) + math.max(0, wall - (number(since) or wall))
+    began = integer(math.min(tonumber(began), wall)) -- a clock may have been set back
     local now = began .. ' ' .. integer(wall) .. ' ' .. integer(total) .. ' - ' .. rest
     redis.call('HSET', key('past'), id, now)
     redis.call('HSET', key('past-texts'), id, redis.call('HGET', key('sessions'), id) or '')

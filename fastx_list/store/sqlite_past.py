@@ -57,7 +57,7 @@ COLUMNS = (
 )
 # As :func:`fastx_list.model.past.connected` counts. A session of an older release has no past.
 _END_PAST = """
-UPDATE past SET place = :now, ended = :now, kept = :kept, since = NULL,
+UPDATE past SET place = :now, began = min(began, :now), ended = :now, kept = :kept, since = NULL,
     connected = connected + coalesce(max(0, :now - since), 0),
     text = :text
 WHERE id = :id

@@ -67,6 +67,12 @@ def test_a_clock_that_is_set_is_no_traffic_and_no_time() -> None:
     assert connected(past, 3000 + by) == 1000
 
 
+def test_of_a_clock_that_was_set_back_no_moment_stays_ahead() -> None:
+    past, _ = begin(replace(MINIMAL, clients=1), 9000)
+    past, _ = go_on(past, replace(MINIMAL, clients=2), 5000)
+    assert (past.began, past.since) == (5000, 5000) and connected(past, 7000) == 2000
+
+
 def test_history_says_the_last_state_and_then_the_course() -> None:
     past = Past(1000, 5000, 2500, addresses=("192.0.2.1",))
     members = json.loads(encode_past(encode(FULL, FULL.params), past, NOW))

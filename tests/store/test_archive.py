@@ -203,6 +203,14 @@ def test_since_and_until_are_about_the_end(store: Store) -> None:
             assert store.archive.count(span) == len(expected)
 
 
+def test_nothing_has_ended_before_it_began_whatever_the_clock_said(store: Store) -> None:
+    store.observe("s1", by_id(make_session(started=2**52)))
+    store.observe("s1", {})
+    [past] = history(store).values()
+    [_, ended] = store.archive.events(None, 10).events
+    assert past.began == past.ended == ended.more["began"]
+
+
 def test_a_session_that_another_login_is_found_for_is_that_ones(store: Store) -> None:
     store.observe("s1", by_id(make_session(login="1000")))
     store.observe("s1", by_id(make_session(login="alice")))
