@@ -23,8 +23,8 @@ from fastx_list.live.frames import FramedEntry
 from fastx_list.live.start import Asked, mark, start
 from fastx_list.model.query import Filter
 from fastx_list.model.session import Session
+from fastx_list.replica import doubt, trail
 from fastx_list.replica import replica as replica_module
-from fastx_list.replica import trail
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Everything, Topic
 from fastx_list.store import KEEP_ENDS_SECONDS, open_store, sqlite_order
@@ -144,6 +144,8 @@ class Resuming(RuleBasedStateMachine):
         times = SimpleNamespace(time=time.time, monotonic=lambda: self.now)
         self.patch.setattr(sqlite_order, "time", times)
         self.patch.setattr(sqlite_order, "LONGEST_STEP", math.inf)
+        # No agent says that its server is there, so that readers of another store wait for all
+        self.patch.setattr(doubt, "REFILL_SECONDS", 0)
         # So that they are reached, too
         self.patch.setattr(trail, "MAX_STEPS", 6)
         self.patch.setattr(trail, "MAX_ENDS", 8)
@@ -321,7 +323,7 @@ class Resuming(RuleBasedStateMachine):
 
 TestResuming: Any = Resuming.TestCase
 TestResuming.settings = settings(
-    max_examples=15,
+    max_examples=50,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,

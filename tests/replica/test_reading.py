@@ -70,9 +70,11 @@ def test_who_starts_over_answers_with_a_warning_and_the_last_copy_until_all_is_r
     agent: Store, replica: Replica[Entry], left: list[SnapshotNeeded], reason: type[SnapshotNeeded]
 ) -> None:
     observe(agent, *map(numbered, range(MANY)))
+    beat(agent)
     replica.refresh()
     before = ids_of(replica, "alice")
     observe(agent, *map(numbered, range(20, 20 + MANY)))
+    beat(agent)
     left.append(reason())
     answers = list(refreshes(replica))
     assert len(answers) > MANY / PART
