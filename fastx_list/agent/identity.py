@@ -260,7 +260,7 @@ def _keep_server_id(settings: Settings) -> None:
 def _unusable(what: str, error: Exception) -> ConfigError:
     if isinstance(error, OSError) and error.errno == errno.EROFS:
         reason = "its file system is read-only; make it writable"
-    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason = "its file system is full; make room"
     else:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)

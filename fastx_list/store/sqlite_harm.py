@@ -25,6 +25,8 @@ WAIT_SECONDS = 5.0  # for others to open or exchange the file
 POLL_SECONDS = 0.01
 LASTING_SECONDS = 5.0  # after which damage is no longer that of a file that is just being written
 ROOM_BYTES = 64 * 1024  # that there is to be beside a database: its -shm takes half of it
+# All that SQLite says if it cannot make a file beside the database
+_MAKES_NO_FILE = {"disk I/O error", "unable to open database file"}
 MAX_ASIDE = 3  # damaged files that are kept
 MOUNTS = Path("/proc/self/mountinfo")
 # Of processes on several machines, https://sqlite.org/wal.html: "WAL does not work over a network
@@ -83,7 +85,7 @@ def explain(error: Exception, file: Path) -> str:
             )
     if "is full" in str(error) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         return f"{error}; make room on the file system of {file.parent}"
-    if str(error) == "disk I/O error" and _has_no_room(file.parent):
+    if str(error) in _MAKES_NO_FILE and _has_no_room(file.parent):
         return f"{error}; make room on the file system of {file.parent}, which is full"
     if is_damage(error):
         return f"{error}; it is damaged: a running agent sets it aside and begins a new one"
@@ -91,13 +93,15 @@ def explain(error: Exception, file: Path) -> str:
 
 
 def _has_no_room(directory: Path) -> bool:
-    """Return whether the files that SQLite makes beside a database find no room in ``directory``,
-    of which it says no more than that there was an error."""
+    """Return whether there is no room in ``directory`` for the files that SQLite makes beside a
+    database, be it for lack of blocks or of inodes."""
     try:
         found = os.statvfs(directory)
     except OSError:
         return False
-    return bool(found.f_blocks) and found.f_bavail * found.f_frsize < ROOM_BYTES
+    lacks_blocks = found.f_blocks and found.f_bavail * found.f_frsize < ROOM_BYTES
+    lacks_inodes = found.f_files and not found.f_favail
+    return bool(lacks_blocks or lacks_inodes)
 
 
 def identity(file: Path) -> tuple[int, int] | None:

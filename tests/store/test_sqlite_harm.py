@@ -256,7 +256,8 @@ def test_an_error_of_a_disk_without_room_says_so(
     assert f"make room on the file system of {tmp_path}" in sqlite_harm.explain(error, file)
 
 
-def test_a_process_that_starts_on_a_full_disk_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bound", ["size=2m", "nr_inodes=9"])
+def test_a_process_that_starts_on_a_full_disk_says_so(tmp_path: Path, bound: str) -> None:
     needs_root()
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -271,8 +272,8 @@ def test_a_process_that_starts_on_a_full_disk_says_so(tmp_path: Path) -> None:
         "    os._exit(0)\n"
         "os.wait()\n"
         "try:\n"
-        "    with open(sys.argv[2], 'wb', 0) as file:\n"
-        "        while True:\n"
+        "    for number in range(1000):\n"
+        "        with open(sys.argv[2] + str(number), 'wb') as file:\n"
         "            file.write(bytes(4096))\n"
         "except OSError:\n"
         "    pass\n"
@@ -281,7 +282,7 @@ def test_a_process_that_starts_on_a_full_disk_says_so(tmp_path: Path) -> None:
         "except StoreError as error:\n"
         "    print(error)\n"
     )
-    mount = f'mount -t tmpfs -o size=2m,mode=700 tmpfs {disk} && exec "$@"'
+    mount = f'mount -t tmpfs -o {bound},mode=700 tmpfs {disk} && exec "$@"'
     run = [sys.executable, "-c", code, address(disk / "sessions.db"), str(disk / "rest")]
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", mount, "sh", *run],
