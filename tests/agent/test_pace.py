@@ -186,10 +186,11 @@ def test_it_looks_again_and_again_until_it_is_stopped(settings: Settings, store:
     agent = Agent(replace(settings, scan_interval=0.1), store, {"source": Counting(facts())})
     looker = Looker(agent.look)
     thread = threading.Thread(target=agent.run, args=[looker])
+    began = time.monotonic()
     thread.start()
     thread.join(20)
     assert not thread.is_alive() and len(looks) == 3
-    assert all(later - sooner > 0.05 for sooner, later in pairwise(looks))
+    assert looks[-1] - began >= 0.2
 
 
 def test_a_look_is_made_for_everybody_at_least_at_each_interval(pace: Callable[..., Pace]) -> None:
