@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 LOOKING = {"system", "agent", "command", "hostile", "chaos"}
-# Those of their files that start lists, sidecars, proxies and stores alone, and agents that look
-# at nothing but their own files
+# Those of their files that start lists, sidecars, proxies and stores alone, or agents and commands
+# to which it makes no difference what else there is
 NOT_LOOKING = {
     *(f"command/test_{name}.py" for name in ("asking", "events", "formats", "history", "terminal")),
     *(f"hostile/test_{name}.py" for name in ("costly_logins", "costly_questions", "late_workers")),
@@ -45,6 +45,7 @@ STARTING_FIXTURES = {
 # The folders whose tests are about the list's and the sidecar's processes. Elsewhere coverage would
 # count the same lines again, which doubles the work of such a process.
 COUNTED = {"live", "web", "test_server.py"}
+_coverage: dict[str, str] = {}  # how coverage is told to measure another process
 
 
 class ByPlace(LoadScopeScheduling):
@@ -80,7 +81,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Let coverage, which has begun by now, measure few of the processes that tests start."""
     if measured := os.environ.pop("COVERAGE_PROCESS_CONFIG", None):
-        MEASURED["COVERAGE_PROCESS_CONFIG"] = measured
+        _coverage["COVERAGE_PROCESS_CONFIG"] = measured
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Say whether to measure the processes that the test starts, before any fixture starts one."""
+    MEASURED.clear()
+    MEASURED.update(_coverage if _folder(item.path) in COUNTED else {})
 
 
 def _starts_programs(item: pytest.Item) -> bool:
@@ -93,15 +101,6 @@ def _starts_programs(item: pytest.Item) -> bool:
 
 def _folder(path: Path) -> str:
     return path.relative_to(TESTS).parts[0] if path != TESTS else ""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _processes_counted(request: pytest.FixtureRequest) -> Iterator[None]:
-    measured = dict(MEASURED)
-    if _folder(request.path) not in COUNTED:
-        MEASURED.clear()
-    yield
-    MEASURED.update(measured)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.hostile.crowd import Crowd, ask, dial, get, read_all, times
 from tests.live.clients import follow, upgrade
-from tests.support import MEASURED, Service, end, wait_for
+from tests.support import Service, end, wait_for
 
 HALF = b"GET /api/list?token=x HTTP/1.1\r\nHost: localhost\r\nUpgrade: webs"
 FEW_FILES = 1024
@@ -25,7 +25,7 @@ def sidecar(service: Service) -> Iterator[Service]:
     command = [sys.executable, "-m", "gunicorn", "-c", "python:fastx_list.live.server"]
     command += ["--bind", f"127.0.0.1:{service.live_port}", "fastx_list:create_live_app()"]
     limited = ["prlimit", f"--nofile={FEW_FILES}:{FEW_FILES}", *command]
-    service.running["live"] = service.processes.start(limited, "live", service.environ | MEASURED)
+    service.running["live"] = service.processes.start(limited, "live", service.environ)
     wait_for("the sidecar", lambda: answers(service.live_port))
     yield service
     assert "Traceback" not in service.processes.log("live")
@@ -77,7 +77,7 @@ def test_who_is_too_late_is_told_so(service: Service, tmp_path: Path) -> None:
     )
     command = [sys.executable, "-m", "gunicorn", "-c", str(settings)]
     command += ["--bind", f"127.0.0.1:{service.live_port}", "fastx_list:create_live_app()"]
-    service.processes.start(command, "live", service.environ | MEASURED)
+    service.processes.start(command, "live", service.environ)
     wait_for("the sidecar", lambda: answers(service.live_port))
     with Crowd(service.live_port) as hostile:
         late = [*hostile.add(1), *hostile.add(1, HALF), *hostile.add(1, HALF, slowly=True)]
