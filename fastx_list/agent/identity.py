@@ -97,22 +97,24 @@ def find(settings: Settings) -> str | None:
 def problem(settings: Settings) -> str | None:
     """Return why this agent's random name is not known, for people; ``None`` if one can be read,
     also one of another machine."""
-    for file in (path(settings), _earlier_path(settings)):
+    own, earlier = path(settings), _earlier_path(settings)
+    for file in (own, earlier):
         try:
-            if _name_in(file) is not None:
-                return None
+            found = _name_in(file)
         except (OSError, ValueError) as error:
             return f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"
-    return f"{path(settings)} is not there"
+        if found is not None and (file == own or _is_ours(found[1])):
+            return None
+    return f"{own} is not there"
 
 
 def place(settings: Settings) -> str:
-    """Return what tells the state directory from all others while this machine is up: an agent
-    whose file with the name was removed is known by it, since :func:`only_one` runs there. Raises
-    ``OSError``."""
-    status = settings.state_dir.stat()
-    where = f"{boot_id()} {status.st_dev} {status.st_ino}"
-    return hashlib.sha256(where.encode()).hexdigest()[:16]
+    """Return what tells where :func:`only_one` runs from all other places while this machine is up:
+    an agent whose file with the name was removed is known by it. Raises :class:`ConfigError`."""
+    with _usable(settings.state_dir):
+        status = settings.state_dir.stat()
+        where = f"{boot_id()} {machine()} {status.st_dev} {status.st_ino}"
+        return hashlib.sha256(where.encode()).hexdigest()[:16]
 
 
 def server_id_problem(settings: Settings, environ: Environment) -> str | None:
@@ -174,7 +176,11 @@ def only_one(settings: Settings) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise _unusable(f"{file} cannot be locked", error) from None
+    held = [lock]
     try:
+        # So that no directory that is made instead has the inode of this one
+        with _usable(settings.state_dir):
+            held.append(os.open(settings.state_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         _keep_server_id(settings)
         read(settings)
         holder = settings.server_id, identity_of(os.getpid()) or NO_PROCESS
@@ -183,7 +189,8 @@ def only_one(settings: Settings) -> Iterator[None]:
             os.pwrite(lock, "\n".join(holder).encode(), 0)
         yield
     finally:
-        os.close(lock)
+        for each in held:
+            os.close(each)
 
 
 def _locked(file: Path) -> int:

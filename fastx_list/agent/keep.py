@@ -316,8 +316,9 @@ class Agent:
             for refused, reason in merged.refused.items():
                 self.look.machine.explain(f"session {refused!r}", f"skipped: {reason}")
             self._known, has_changed = merged.known, merged.has_changed
+            lacks_start = any(each.lacks_start for each in merged.known.values())
             self._is_merged = not (
-                moment.is_early or moment.unanswered or moment.unread or moment.start() is None
+                moment.is_early or moment.unanswered or moment.unread or lacks_start
             )
         self._keep(has_changed)
 

@@ -33,7 +33,7 @@ class SessionJson:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Inode, date and size of the file as it was read last; None if it could not be.
+        # Inode, dates and size of the file as it was read last; None if it could not be.
         self._version: tuple[int, ...] | None = None
         # What it said when it was last in order; None if it never was.
         self._start: Start | None = None
@@ -55,7 +55,7 @@ class SessionJson:
         return self._start
 
     def _take(self, data: bytes, status: os.stat_result) -> None:
-        version = (status.st_ino, status.st_mtime_ns, status.st_size)
+        version = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
         if version == self._version:
             return
         self._version, self._problem = version, None

@@ -68,7 +68,7 @@ def _seen(past: Past, session: Session, now: int, by: int) -> Past:
     clients = past.clients if session.clients is None else session.clients
     since, time = past.since, past.connected
     if since is not None:
-        since = min(since + by, now)  # nor is a moment ahead of a clock that was set back
+        since = min(since + by, now)  # a clock may have been set back
     if clients and since is None:
         since = now
     elif not clients and since is not None:

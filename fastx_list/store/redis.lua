@@ -149,8 +149,8 @@ local function claim(server, holder, instance, host, milliseconds)
   local instances = instance
   if has[1] and (number(has[4]) or 0) > clock then
     local current, replaced = string.match(has[2] or '', '^(%S*)(.*)$')
-    local place = string.match(instance, '^(.+%-)')
-    local is_ours = has[1] == holder or place and string.sub(current, 1, #place) == place
+    local place = string.match(instance, '^(.+)%-')
+    local is_ours = has[1] == holder or place and string.match(current, '^(.+)%-') == place
     if not is_ours or string.find(replaced .. ' ', ' ' .. instance .. ' ', 1, true) then
       redis.call('HSET', lease, 'rival', host, 'rival_until', expires)
       return has[3] or ''

@@ -97,6 +97,18 @@ def test_a_file_system_without_locks_is_not_taken_for_an_agent_that_runs(
             pass
 
 
+def test_a_place_is_of_one_machine_and_one_directory(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for directory in (settings.state_dir, tmp_path / "other"):
+        directory.mkdir()
+    place = identity.place(settings)
+    assert place == identity.place(replace(settings, server_id="there"))
+    assert place != identity.place(replace(settings, state_dir=tmp_path / "other"))
+    become(monkeypatch)
+    assert place != identity.place(settings)
+
+
 def test_a_copy_of_a_machine_has_another_name_than_what_it_was_made_of(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

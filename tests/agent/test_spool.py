@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from fastx_list.agent.facts import Facts
+from fastx_list.agent.files import FileBusy
 from fastx_list.agent.limits import Limits
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.serving import WRITING_SECONDS
+from fastx_list.agent.sources import spool as spool_module
 from fastx_list.agent.sources.spool import Spool
 from tests.support import needs_root, wait_for
 
@@ -194,6 +196,29 @@ def test_an_unfinished_file_is_one_whatever_the_clock_says_that_dates_it(
     assert only(spool, machine).clients == 2
     write(path, b'{"login": "', age)
     assert only(spool, machine).clients == 2, "it is written once more"
+
+
+def test_an_unfinished_file_that_cannot_be_read_for_a_while_gets_no_more_time(
+    spool: Spool,
+    directory: Path,
+    machine: Machine,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise FileBusy("cannot be read now")
+
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    path = write(directory / "a.json", {"login": ME, "clients": 1})
+    assert only(spool, machine).clients == 1
+    write(path, b'{"login": "', age=0)
+    assert only(spool, machine).clients == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(spool_module, "read_regular", fail)
+        assert only(spool, machine).clients == 1
+    now += WRITING_SECONDS
+    assert list(spool.scan(machine)) == []
 
 
 def test_only_json_files_count(

@@ -118,6 +118,15 @@ def test_a_file_that_is_back_as_it_was_is_no_problem_any_more(
     assert len(caplog.records) == 2, "it is said each time"
 
 
+def test_a_file_that_has_one_name_again_is_taken(path: Path, machine: Machine) -> None:
+    settings = SessionJson(path)
+    path.write_text('{"videoRam": 8}')
+    os.link(path, path.with_name("other"))
+    assert settings.read(machine) is None and "several names" in str(machine.problems)
+    path.with_name("other").unlink()
+    assert settings.read(machine) == Start(video_ram=8)
+
+
 def fail(path: Path) -> tuple[bytes, os.stat_result]:
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 

@@ -151,6 +151,7 @@ def test_an_agent_whose_name_is_lost_is_called_no_other_one(
         file.unlink()
     else:
         file.write_text(text)
+    (settings.state_dir / "agent-here").write_text("1" * 32 + " another")  # of an earlier release
     failure = said()[Level.failure]
     assert "in use by another agent" not in failure
     assert f"is not known, as {file} " in failure and "systemctl restart" in failure

@@ -250,9 +250,10 @@ class Spool:
 
     def _unanswered(self, name: str, file: File) -> File:
         """Return what holds of ``file``, which cannot be read now: what it said last."""
-        known = self._files.get(name)
-        facts, has_answered = (known.facts, known.has_answered) if known else (None, False)
-        return file._replace(changed=NEVER, facts=facts, has_answered=has_answered)
+        known = self._files.get(name) or File(0, NEVER, None, 0, has_answered=False)
+        return known._replace(
+            inode=file.inode, changed=NEVER, owner=file.owner, speaker=file.speaker
+        )
 
     def _explain(
         self, name: str, problem: str, owner: int | None, machine: Machine, is_read: bool
