@@ -13,6 +13,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
+from fastx_list.model.json import from_json
 from fastx_list.text import printable
 
 MAX_SHOWN = 40  # characters of a name that is refused
@@ -40,8 +41,7 @@ def asked_for(said: Iterable[tuple[str, Any]], known: frozenset[str]) -> dict[st
         if value is None:
             continue
         if meant is None:
-            if isinstance(value, (dict, list)):
-                _look_into(name, value, known)
+            _look_into(name, value, known)
             continue
         if isinstance(value, str) and not value.isascii() and _NO_TEXT.search(value):
             raise ValidationError({meant: ["takes text in UTF-8"]})
@@ -99,9 +99,19 @@ def _misspelt(name: str, meant: str) -> ValidationError:
     return ValidationError({meant: [f"is spelt {form}, and not {_shown(name)}{why}"]})
 
 
-def _look_into(name: str, value: dict[str, Any] | list[Any], known: frozenset[str]) -> None:
-    """Refuse a ``value`` in JSON that holds one of the parameters ``known``, as libraries' options
-    do that were taken for the body."""
+def _look_into(name: str, value: Any, known: frozenset[str]) -> None:
+    """Refuse a ``value`` that holds one of the parameters ``known``, as libraries' options do that
+    were taken for the body. JSON in a text may be anybody's, and holds a filter at most."""
+    if isinstance(value, str):
+        if not name and (meant := meaning(value.partition("=")[0], known)) is not None:
+            raise _misspelt(f"={value}", meant)
+        if "{" not in value:
+            return
+        known &= {"filter"}
+        try:
+            value = from_json(value)
+        except (ValueError, RecursionError):
+            return
     inner: list[Any] = [value]
     while inner:
         each = inner.pop()

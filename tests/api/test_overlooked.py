@@ -95,6 +95,44 @@ def test_a_name_without_a_value_that_is_nearly_a_parameter(
 
 
 @pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        (
+            "=filter%3Dclients%3D%3D0",
+            "filter: is spelt filter=name==value1,value2, and not =filter=clients==0",
+        ),
+        ("=limit", "limit: is spelt limit, and not =limit"),
+        ("data=%7B%22filter%22%3A%22clients%3D%3D0%22%7D", "filter: stands beside data, and not"),
+        ("data=%5B%7B%22Filter%22%3A%5B%5D%7D%5D", "filter: is spelt filter=name==value1,value2"),
+    ],
+)
+def test_a_parameter_in_the_value_of_another_one(
+    asked: FlaskClient, url: str, question: str, message: str
+) -> None:
+    for before in ("", "_=1&"):
+        said = refused_everywhere(asked, url, f"{before}{question}")
+        assert all(each.startswith(message) for each in said)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "=1",
+        "=x%3Dfilter",
+        "state=%7B%22start%22%3A1%7D",
+        "x=%7B%22filter%22",
+        "x=filter%3D1",
+        "x=%7B",
+    ],
+)
+def test_a_value_of_another_parameter_is_ignored(
+    asked: FlaskClient, url: str, question: str
+) -> None:
+    assert ids(asked.get(f"{url}?{question}")) == ["a", "b", "c"]
+    assert ids(asked.post(url, data=question, content_type=FORM)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
     "name", ["_", "cachebuster", "17000", "%3D", "a%3Db", "", "token", "filter"]
 )
 def test_another_name_without_a_value_is_ignored(asked: FlaskClient, url: str, name: str) -> None:
