@@ -51,7 +51,7 @@ def raise_it(*_: object) -> None:
         "fastx_list.agent.start.SessionJson.read",
         "fastx_list.agent.look.Look._report_limits",
         "fastx_list.agent.keep.merge",
-        "fastx_list.agent.keep.Load.describe",
+        "fastx_list.agent.keeper.Load.describe",
     ],
 )
 def test_whatever_fails_is_said_once_and_nothing_ends(

@@ -122,7 +122,7 @@ FAULTS = (
     ),
     Fault(
         "an agent takes for written what could not be written",
-        "agent.keep",
+        "agent.keeper",
         "Keeper._write",
         "self._edition = self._store",
         "self._is_unwritten = False\n    self._edition = self._store",
@@ -130,7 +130,7 @@ FAULTS = (
     ),
     Fault(
         "an agent does not see that the store has become an older one",
-        "agent.keep",
+        "agent.keeper",
         "Keeper.keep",
         "self._store.edition(self._server_id) != self._edition",
         "self._store.edition(self._server_id) is None",

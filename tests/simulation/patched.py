@@ -19,7 +19,7 @@ import pytest
 
 from fastx_list import state
 from fastx_list.agent import clock as agent_clock
-from fastx_list.agent import keep, load, look
+from fastx_list.agent import keep, keeper, load, look
 from fastx_list.agent.machine import Machine
 from fastx_list.config import Settings
 from fastx_list.model.server import Server, encode_server
@@ -151,10 +151,10 @@ def simulated() -> Iterator[None]:
                     if hasattr(module, knob):
                         patch.setattr(module, knob, value)
         # Collecting garbage at each write takes longer than all else
-        patch.setattr(keep, "gc", SimpleNamespace(collect=lambda: 0, freeze=lambda: None))
+        patch.setattr(keeper, "gc", SimpleNamespace(collect=lambda: 0, freeze=lambda: None))
         patch.setattr(load, "_measured", lambda measure: None)
         patch.setattr(keep, "SessionJson", NoFile)
-        patch.setattr(keep, "fingerprint", lambda settings, holder: "settings")
+        patch.setattr(keeper, "fingerprint", lambda settings, holder: "settings")
         patch.setattr(look, "Machine", StillMachine)
         patch.setattr(look, "explain_unclaimed", lambda machine: None)
         # In whose hands the file is, and who mends it, is for other tests
@@ -166,7 +166,7 @@ def simulated() -> Iterator[None]:
         patch.setattr(sqlite, "Records", SharedRecords)
         patch.setattr(sqlite, "encode_server", _encode_server)
         patch.setattr(sqlite_leases, "boot", lambda: f"boot {clock.boot}")
-        patch.setattr(keep, "identity", SimpleNamespace(read=_name, place=_name))
+        patch.setattr(keeper, "identity", SimpleNamespace(read=_name, place=_name))
         logger, handler = logging.getLogger("fastx_list"), Mistakes()
         patch.setattr(logger, "level", logging.ERROR)
         patch.setattr(logger, "propagate", False)
