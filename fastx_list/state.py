@@ -76,6 +76,16 @@ def machine_mark() -> str:
     return "" if machine() == ANY_MACHINE else f"-{machine()}"
 
 
+def reason(error: Exception) -> str:
+    """Return why a file of ours cannot be used, for people who are to mend it."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EROFS:
+        return "its file system is read-only; make it writable"
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "its file system is full; make room"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def is_there(path: Path) -> bool:
     """Return whether there is anything at ``path``.
 

@@ -26,7 +26,7 @@ import jwt
 from fastx_list import config
 from fastx_list.config import PREFIX, ConfigError, Settings, SettingsError
 from fastx_list.errors import AuthError
-from fastx_list.state import read_file, read_own, write_new
+from fastx_list.state import read_file, read_own, reason, write_new
 from fastx_list.values import MIN_SECRET_BYTES
 
 AUDIENCE = "api"
@@ -296,8 +296,8 @@ def _version(path: Path) -> tuple[int, ...] | None:
 
 def _unusable(path: Path, error: Exception) -> ConfigError:
     return ConfigError(
-        f"the secret {path} cannot be used: {getattr(error, 'strerror', None) or error}; run as"
-        f" the user that owns it, or set {PREFIX}STATE_DIR or {PREFIX}SECRET_KEY"
+        f"the secret {path} cannot be used: {reason(error)}; run as the user that owns it, or set"
+        f" {PREFIX}STATE_DIR or {PREFIX}SECRET_KEY"
     )
 
 

@@ -87,6 +87,7 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Say whether to measure the processes that the test starts, before any fixture starts one."""
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)  # coverage sets it again when it goes on
     MEASURED.clear()
     MEASURED.update(_coverage if _folder(item.path) in COUNTED else {})
 

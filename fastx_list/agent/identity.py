@@ -7,7 +7,6 @@ of a machine has the files of the first one; so what is there says of which mach
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -35,6 +34,7 @@ from fastx_list.state import (
     make_directory,
     owner_of,
     read_own,
+    reason,
     replace,
     working_as,
     write_new,
@@ -265,10 +265,4 @@ def _keep_server_id(settings: Settings) -> None:
 
 
 def _unusable(what: str, error: Exception) -> ConfigError:
-    if isinstance(error, OSError) and error.errno == errno.EROFS:
-        reason = "its file system is read-only; make it writable"
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        reason = "its file system is full; make room"
-    else:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return ConfigError(f"{what}: {reason}, or set {PREFIX}STATE_DIR to another directory")
+    return ConfigError(f"{what}: {reason(error)}, or set {PREFIX}STATE_DIR to another directory")

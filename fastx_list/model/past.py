@@ -52,11 +52,26 @@ def begin(session: Session, now: int) -> tuple[Past, Visits]:
 
 def go_on(past: Past, session: Session, now: int) -> tuple[Past, Visits]:
     """Return the past of a session that has changed, or is there again."""
-    # The clock was set if it has begun at another time
-    set_by = (session.started or 0) - (past.started or 0) if past.started is not None else 0
+    set_by = _set_by(past, session)
     began = min(past.began, now) if session.started is None else session.started
     visits = _visits(past, session, bool(set_by))
     return _seen(replace(past, began=began, ended=None), session, now, set_by), visits
+
+
+def _set_by(past: Past, session: Session) -> int:
+    """Return by how many ms the clock was set since ``past``, by which an agent moves all that it
+    has seen: that may be no start."""
+    started = _moved(past.started, session.started)
+    came = _moved(past.last_connect, session.last_connect)
+    left = _moved(past.last_disconnect, session.last_disconnect)
+    is_no_visit = session.clients == past.clients and (
+        left == came or past.last_disconnect is session.last_disconnect is None
+    )
+    return started or (came if is_no_visit else 0)
+
+
+def _moved(before: int | None, after: int | None) -> int:
+    return 0 if before is None or after is None else after - before
 
 
 def connected(past: Past, now: int) -> int:

@@ -276,6 +276,42 @@ def test_where_others_can_write_a_file_speaks_for_its_owner_only(
     assert {facts.command for facts in spool.scan(machine)} == {"roots"}
 
 
+def test_a_name_that_another_user_has_taken_says_nothing_of_its_first_owner_any_more(
+    spool: Spool, directory: Path, machine: Machine
+) -> None:
+    needs_root()
+    directory.chmod(0o1777)
+    games, news = pwd.getpwnam("games").pw_uid, pwd.getpwnam("news").pw_uid
+    path = write(directory / "a.json", {"login": "games"})
+    os.chown(path, games, -1)
+    assert only(spool, machine).login == "games"
+    for owner, listed in ((0, True), (games, True), (news, False)):
+        path.unlink()
+        os.chown(write(path, b'{"login"', age=0), owner, -1)
+        assert bool(list(spool.scan(machine))) is listed, owner
+
+
+def test_a_file_of_a_user_without_a_login_leaves_no_doubt_of_others(
+    spool: Spool, directory: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_root()
+    monkeypatch.setattr(spool_module, "payer", lambda uid: "subordinate users of games")
+    directory.chmod(0o1777)
+    path = write(directory / "a.json", {"login": "games"})
+    os.chown(path, 165_999, -1)
+    assert list(spool.scan(machine)) == [] and machine.unread == set()
+
+
+def test_processes_that_cannot_be_kept_are_reported_once(
+    spool: Spool, directory: Path, machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3):
+        spool._serving.problem = "it cannot be written"
+        write(directory / f"{number}.json", {"login": ME})
+        list(spool.scan(machine))
+    assert caplog.text.count("it cannot be written") == 1
+
+
 def test_where_only_root_can_write_the_owner_does_not_matter(
     spool: Spool, directory: Path, machine: Machine
 ) -> None:

@@ -67,6 +67,31 @@ def test_a_clock_that_is_set_is_no_traffic_and_no_time() -> None:
     assert connected(past, 3000 + by) == 1000
 
 
+@pytest.mark.parametrize("left", [None, 1500])
+def test_a_clock_that_is_set_is_none_either_where_a_launcher_says_the_start(
+    left: int | None,
+) -> None:
+    by = 86_400_000
+    past, _ = lived((2000, 1, 2000, left))
+    moved = None if left is None else left + by
+    past, visits = go_on(
+        past, replace(SESSION, clients=1, last_connect=2000 + by, last_disconnect=moved), 3000 + by
+    )
+    assert visits == Visits() and past.began == 1000
+    past, visits = go_on(
+        past,
+        replace(SESSION, clients=0, last_connect=2000 + by, last_disconnect=4000 + by),
+        4000 + by,
+    )
+    assert visits == Visits(0, 1) and past.connected == 2000
+
+
+def test_a_start_that_is_no_more_said_sets_no_clock() -> None:
+    past, _ = lived((2000, 1, 2000, None))
+    past, _ = go_on(past, replace(SESSION, started=None, clients=1, last_connect=2000), 3000)
+    assert past.began == 1000 and past.since == 2000
+
+
 def test_of_a_clock_that_was_set_back_no_moment_stays_ahead() -> None:
     past, _ = begin(replace(MINIMAL, clients=1), 9000)
     past, _ = go_on(past, replace(MINIMAL, clients=2), 5000)

@@ -91,8 +91,11 @@ class Spool:
         try:
             return self._serving.running(self._files, machine)
         finally:
-            if self._serving.problem is not None:
-                machine.explain(f"spool {self._directory}, processes", self._serving.problem)
+            subject = f"processes of the spool {self._directory}"
+            if self._serving.problem is None:
+                machine.settle(subject)
+            else:
+                machine.explain(subject, self._serving.problem)
                 self._tell(", processes", self._serving.problem, machine)
 
     def _read(self, machine: Machine) -> None:
@@ -152,9 +155,17 @@ class Spool:
         self._unread = {
             self._login_of(file.owner) if self._is_bounded(file.owner) else None
             for file in files.values()
-            if not file.has_answered
+            if not file.has_answered and self._may_speak(file.owner)
         }
         return files
+
+    def _may_speak(self, owner: int, login: str | None = None) -> bool:
+        """Return whether user ``owner`` may say something of a session, if given of one of
+        ``login``. Subordinate users have no login, and so no session."""
+        if not self._is_bounded(owner):
+            return True
+        may_be = self._login_of(owner) if login is not None else None
+        return isinstance(payer(owner), int) and may_be in (None, login)
 
     def _list(self, directory: int, machine: Machine) -> list[os.DirEntry[str]]:
         """Return what is in the directory, before anything else is done: the longer that takes, the
@@ -212,7 +223,8 @@ class Spool:
         except FileNotFoundError:
             return
         except OSError as error:
-            files[name] = self._unanswered(name, File(0, NEVER, None, self._owner))
+            unknown = File(0, NEVER, None, self._owner, has_answered=False)
+            files[name] = (known or unknown)._replace(changed=NEVER)
             problem = _kept(FileBusy(f"cannot be asked for: {error.strerror}"))
             self._explain(name, problem, None, machine, is_read=False)
             return
@@ -249,8 +261,11 @@ class Spool:
         self._explain(name, problem, status.st_uid if bounded else None, machine, is_read)
 
     def _unanswered(self, name: str, file: File) -> File:
-        """Return what holds of ``file``, which cannot be read now: what it said last."""
-        known = self._files.get(name) or File(0, NEVER, None, 0, has_answered=False)
+        """Return what holds of ``file``, which cannot be read now: what it said last, unless its
+        owner may not say that, who has just taken its name."""
+        known = self._files.get(name)
+        if known is None or (known.facts and not self._may_speak(file.owner, known.facts.login)):
+            return file._replace(changed=NEVER, facts=None, has_answered=False)
         return known._replace(
             inode=file.inode, changed=NEVER, owner=file.owner, speaker=file.speaker
         )
