@@ -64,9 +64,10 @@ def _set_by(past: Past, session: Session) -> int:
     started = _moved(past.started, session.started)
     came = _moved(past.last_connect, session.last_connect)
     left = _moved(past.last_disconnect, session.last_disconnect)
-    is_no_visit = session.clients == past.clients and (
-        left == came or past.last_disconnect is session.last_disconnect is None
-    )
+    # Who takes another's place within a look has come when that one left
+    are_apart = past.last_connect != past.last_disconnect and left == came
+    has_none_left = past.last_disconnect is session.last_disconnect is None
+    is_no_visit = session.clients == past.clients and (are_apart or has_none_left)
     return started or (came if is_no_visit else 0)
 
 

@@ -46,8 +46,8 @@ def test_the_time_counts_in_which_clients_were_connected() -> None:
 
 
 def test_one_that_takes_anothers_place_has_come_and_the_other_left() -> None:
-    _, visits = lived((2000, 1, 2000, None), (3000, 1, 3000, 3000))
-    assert visits[-1] == Visits(1, 1)
+    past, visits = lived((2000, 1, 2000, None), (3000, 1, 3000, 3000), (5000, 1, 5000, 5000))
+    assert visits[2:] == [Visits(1, 1), Visits(1, 1)] and past.since == 2000
 
 
 @pytest.mark.parametrize("clients", [None, 1])
