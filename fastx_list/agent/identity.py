@@ -102,7 +102,7 @@ def problem(settings: Settings) -> str | None:
         try:
             found = _name_in(file)
         except (OSError, ValueError) as error:
-            return f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"
+            return f"{file} cannot be read: {reason(error)}"
         if found is not None and (file == own or _is_ours(found[1])):
             return None
     return f"{own} is not there"

@@ -152,20 +152,16 @@ class Spool:
             return self._files
         for name in islice(dict.fromkeys([*changed, *new]), MAX_ENTRIES - len(files)):
             self._look_at(name, directory, files, machine)
-        self._unread = {
-            self._login_of(file.owner) if self._is_bounded(file.owner) else None
-            for file in files.values()
-            if not file.has_answered and self._may_speak(file.owner)
-        }
+        unread = (each.owner for each in files.values() if not each.has_answered)
+        self._unread = set().union(*map(self._speaks_for, unread))
         return files
 
-    def _may_speak(self, owner: int, login: str | None = None) -> bool:
-        """Return whether user ``owner`` may say something of a session, if given of one of
-        ``login``. Subordinate users have no login, and so no session."""
+    def _speaks_for(self, owner: int) -> set[str | None]:
+        """Return the logins of whose sessions user ``owner`` may say something; ``None`` is
+        anybody. Subordinate users have no login, and so no session."""
         if not self._is_bounded(owner):
-            return True
-        may_be = self._login_of(owner) if login is not None else None
-        return isinstance(payer(owner), int) and may_be in (None, login)
+            return {None}
+        return {self._login_of(owner)} if isinstance(payer(owner), int) else set()
 
     def _list(self, directory: int, machine: Machine) -> list[os.DirEntry[str]]:
         """Return what is in the directory, before anything else is done: the longer that takes, the
@@ -264,7 +260,9 @@ class Spool:
         """Return what holds of ``file``, which cannot be read now: what it said last, unless its
         owner may not say that, who has just taken its name."""
         known = self._files.get(name)
-        if known is None or (known.facts and not self._may_speak(file.owner, known.facts.login)):
+        if known is None or (
+            known.facts and self._speaks_for(file.owner).isdisjoint({None, known.facts.login})
+        ):
             return file._replace(changed=NEVER, facts=None, has_answered=False)
         return known._replace(
             inode=file.inode, changed=NEVER, owner=file.owner, speaker=file.speaker
