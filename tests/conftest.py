@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ STARTING_FIXTURES = {
 # The folders whose tests are about the list's and the sidecar's processes. Elsewhere coverage would
 # count the same lines again, which doubles the work of such a process.
 COUNTED = {"live", "web", "test_server.py"}
+MOST_FILES = 20_000
 _coverage: dict[str, str] = {}  # how coverage is told to measure another process
 
 
@@ -58,6 +60,12 @@ class ByPlace(LoadScopeScheduling):
             return path
         where = path.split("/")[0]
         return "machine" if where in LOOKING else where if where == "page" else nodeid
+
+
+def pytest_configure() -> None:
+    """Let a process have more files open than the 1,024 of a login shell: some tests have more."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(most, MOST_FILES)), most))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlace:

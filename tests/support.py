@@ -202,7 +202,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
             process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            process.wait(WAIT_SECONDS)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.conftest import session
 from tests.live.clients import Observe
-from tests.support import Service, wait_for
+from tests.support import WAIT_SECONDS, Service, wait_for
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
 _RESET = struct.pack("ii", 1, 0)  # a close that the other side takes for an error
@@ -31,22 +31,26 @@ class Cable:
         # Both ends of each connection, and the address that each asked for
         self._pairs: dict[socket.socket, socket.socket] = {}
         self.asked: list[str] = []
-        # Whether it is whole
         self._is_whole = True
-        self._lock = threading.Lock()
+        self._was_cut = threading.Event()
         self._is_over = False
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
     def _run(self) -> None:
+        # This thread alone opens and closes connections: select(2) takes no closed ones
         while not self._is_over:
+            if not self._is_whole:
+                self._end_all()
+                self._was_cut.set()
             ready, _, _ = select.select([self._listener, *self._pairs], [], [], 0.02)
-            with self._lock:
-                for each in ready:
-                    if each is self._listener:
-                        self._take()
-                    elif each in self._pairs:
-                        self._pass_on(each)
+            for each in ready:
+                if each is self._listener:
+                    self._take()
+                elif each in self._pairs:
+                    self._pass_on(each)
+        self._end_all()
+        self._listener.close()
 
     def _take(self) -> None:
         client, _ = self._listener.accept()
@@ -69,6 +73,10 @@ class Cable:
         if not data:
             self._end(side)
 
+    def _end_all(self) -> None:
+        while self._pairs:
+            self._end(next(iter(self._pairs)))
+
     def _end(self, side: socket.socket) -> None:
         other = self._pairs.pop(side)
         del self._pairs[other]
@@ -77,11 +85,9 @@ class Cable:
 
     def cut(self) -> None:
         """End all connections without a word, and take no others."""
-        with self._lock:
-            self._is_whole = False
-            for side in list(self._pairs):
-                if side in self._pairs:
-                    self._end(side)
+        self._was_cut.clear()
+        self._is_whole = False
+        assert self._was_cut.wait(WAIT_SECONDS)
 
     def mend(self) -> None:
         self._is_whole = True
@@ -89,8 +95,6 @@ class Cable:
     def remove(self) -> None:
         self._is_over = True
         self._thread.join()
-        self.cut()
-        self._listener.close()
 
 
 def _reset(sock: socket.socket) -> None:

@@ -34,8 +34,7 @@ class Site(Nginx):
         self.sockets: dict[str, socket.socket] = {}
         self.tokens: list[str] = []  # that were used, and may be in no log
         self.loop = asyncio.new_event_loop()
-        self._looping = threading.Thread(target=self.loop.run_forever)
-        self._looping.start()
+        threading.Thread(target=self._run_loop, daemon=True).start()
 
     def start_all(self) -> None:
         # What root makes it gives to the directory's owner, which the units do not let it do; so
@@ -55,8 +54,12 @@ class Site(Nginx):
         for name in list(self.sockets):
             self.close(name)
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._looping.join()
-        self.loop.close()
+
+    def _run_loop(self) -> None:
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.close()
 
     def start_nginx(self) -> None:
         self.service.running["nginx"] = self.service.processes.start(self.command(), "nginx")

@@ -93,7 +93,7 @@ def test_a_desktop_is_followed_from_start_to_end(
     not_listed(watched, user)
     wait_for("the end of the X server", lambda: gone(server), SECONDS)
     wait_for("X2Go to say so too", lambda: x2go.sessions(user) == [], SECONDS)
-    lived_once(feed, session)
+    lived_once(feed, session, x2go.given_up)
 
 
 def test_an_application_is_rootless_and_a_lost_client_leaves_it_suspended(
@@ -132,4 +132,4 @@ def test_a_session_killed_while_it_is_young_leaves_no_ghost(
     psutil.Process(session["serverPid"]).kill()
     not_listed(watched, user)
     wait_for("the end of all of it", lambda: not named(user.processes, "x2goagent"), SECONDS)
-    lived_once(feed, session)
+    lived_once(feed, session, x2go.given_up)

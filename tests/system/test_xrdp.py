@@ -191,7 +191,7 @@ def test_a_session_outlives_who_started_it_and_an_agent_that_starts_then_knows_i
     user = users[0]
     feed = follow(user)
     window = xrdp.connect(desk, user, backend)
-    first = listed(watched, user, clients=1, command=WINDOW_MANAGER)
+    first = listed(watched, user, clients=1, geometry="1024x768", command=WINDOW_MANAGER)
     server = psutil.Process(first["serverPid"])
     manager = server.parent()
     assert manager is not None and manager.name() in ("xrdp-sesman", "xrdp-sesexec")

@@ -57,6 +57,7 @@ class X2Go:
         Path("/tmp/.X11-unix").mkdir(mode=0o1777, exist_ok=True)
         processes.start([cleaner, "--debug"], "x2gocleansessions")
         self._clients = 0
+        self.given_up = 0  # attempts, each of which may have been a session
 
     def start(
         self, user: Account, desk: Desk, kind: str, command: str, at: Other | None = None
@@ -118,6 +119,7 @@ class X2Go:
             if client.poll() is None and READY in self._processes.log(log):
                 return client
             end(client)
+            self.given_up += 1
             for session in self.sessions(user):
                 if session.name not in before:
                     self.terminate(user, session.name)
