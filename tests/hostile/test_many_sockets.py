@@ -9,27 +9,14 @@ import pytest
 
 from fastx_list.agent import diag
 from fastx_list.agent.keep import Agent
-from fastx_list.agent.xserver import XServers
 from fastx_list.config import Settings
 from fastx_list.model.session import Session
 from fastx_list.store import Store
 from tests.agent.scripted import listed
 from tests.hostile.test_who_speaks import VERSION, probes
+from tests.hostile.watching import Watching
 from tests.support import Processes, wait_for
 from tests.system.sessions import User, Vnc, start_vnc
-
-
-class Watching(Agent):
-    """An agent that leaves the X servers when a test is over."""
-
-    def __enter__(self) -> Watching:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for source in self.look._sources.values():
-            if isinstance(source, XServers):
-                source.close(self.look.machine)
-
 
 OF_A_CLIENT = VERSION + b"\x01\x01"
 

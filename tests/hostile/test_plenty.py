@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from fastx_list.agent.keep import Agent
 from fastx_list.config import Settings
 from fastx_list.store import Store
 from tests.hostile.plenty import dummies_of
+from tests.hostile.watching import Watching
 from tests.support import Processes, Service, let_others_in, needs_root, wait_for
 from tests.system.sessions import User
 
@@ -98,8 +98,7 @@ def test_x_servers_that_send_without_end_cost_hardly_more_than_quiet_ones(
 ) -> None:
     costs: dict[str, list[float]] = {"quiet": [], "flood": []}
     for kind, seconds in costs.items():
-        with dummies_of(hostile, processes, kind, 50):
-            agent = Agent(settings, store)
+        with dummies_of(hostile, processes, kind, 50), Watching(settings, store) as agent:
             agent.scan()  # with which all is new
             for _ in range(12):
                 began = time.process_time()

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ import redis as client_library
 
 from fastx_list.model.server import Server
 from fastx_list.model.session import Session
-from fastx_list.store import Lease, Store, StoreError, redis
+from fastx_list.store import Changes, Lease, Store, StoreError, redis
 from tests.support import wait_for
 
 # Processes of their own: none shares an open database with its parent
@@ -92,6 +93,11 @@ def running_in(store: Store) -> dict[str, Any]:
 
 def params_in(store: Store, session_id: str = "s1-1") -> Any:
     return running_in(store)[session_id]["params"]
+
+
+def is_unchanged(store: Store, before: Changes) -> bool:
+    """Whether all is in ``store`` as it was in a snapshot ``before``, however long that is ago."""
+    return replace(store.snapshot(), kept_from=before.kept_from) == before
 
 
 def until_it_ran_out(store: Store, session_id: str = "s1-1") -> None:
