@@ -172,7 +172,7 @@ class Followed(Protocol):
     @property
     def renewed(self) -> Mapping[str, float]:
         """When the lease of each server was renewed, by ``time.monotonic()``, as the store said
-        when it was last looked for."""
+        when it was last looked for; of those alone whose agents have written all sessions."""
 
     def revoke(self, tokens: Mapping[str, int]) -> int:
         """Revoke the tokens with these ids, each with when it expires, in seconds since the Unix

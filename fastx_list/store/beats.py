@@ -27,6 +27,7 @@ class Renewal(NamedTuple):
     name: object  # another one at each renewal
     lease: float  # for how many seconds
     age: float  # how many seconds ago, by the store; ``inf`` if it cannot tell
+    is_whole: bool = True  # whether its agent has written all its sessions by then
 
 
 class Beats:
@@ -42,14 +43,15 @@ class Beats:
         self.overdue: tuple[str, ...] = ()
         # When it last looked
         self._looked = -math.inf
-        # By server: when it was renewed, as the store says; in one that was restored, long ago
+        # By server that was written as a whole: when it was renewed, as the store says; in one that
+        # was restored, long ago
         self._renewed: dict[str, float] = {}
         # By server: the last renewal's name, and when it was, which is after the look before
         self._seen: dict[str, tuple[object, float]] = {}
 
     @property
     def renewed(self) -> Mapping[str, float]:
-        """When each lease was renewed, as the store says."""
+        """When each lease was renewed with which all is written, as the store says."""
         return dict(self._renewed)
 
     def expect_news(self) -> None:
@@ -64,10 +66,11 @@ class Beats:
         late_in: list[float] = []
         over_in: list[float] = []
         shortest = MAX_LEASE
-        for server_id, name, lease, age in renewals:
+        for server_id, name, lease, age, is_whole in renewals:
             before = self._seen.get(server_id)
             age = max(0.0, age)
-            renewed[server_id] = now - age
+            if is_whole:
+                renewed[server_id] = now - age
             if before is None:
                 seen[server_id] = name, now - age
             elif before[0] == name:

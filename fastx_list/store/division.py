@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 from fastx_list.model.session import Session
 from fastx_list.store import AT_ONCE, Changes, SnapshotNeeded, StoreError
 
+UNFINISHED = "+"  # at the end of an edition of which there is more to write
 READ_TRIES = 100  # when more is written meanwhile than is kept
 CHANGES_TOO_FAST = "the store changes faster than it can be read"
 
@@ -21,6 +22,11 @@ class Part(NamedTuple):
     changed: Sequence[Session]
     ended: Sequence[str]
     is_last: bool
+
+
+def is_unfinished(edition: object) -> bool:
+    """Whether an ``edition`` is part of what its agent was to write."""
+    return isinstance(edition, str) and edition.endswith(UNFINISHED)
 
 
 def divide(items: Sequence[T]) -> Iterator[Sequence[T]]:

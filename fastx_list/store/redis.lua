@@ -21,6 +21,7 @@ local prefix = string.sub(KEYS[1], 1, -5)
 local LONGEST_STEP = 15000 -- ms; less if a lease is short
 local MAX_INSTANCES = 600 -- characters
 local AT_ONCE = 1000 -- sessions that end with their leases in one step
+local UNFINISHED = '+' -- at the end of an edition of which there is more to write
 
 local function key(rest)
   return prefix .. rest
@@ -174,6 +175,15 @@ local function rival(server)
   return has[1] and (number(has[2]) or 0) > clock and has[1] or ''
 end
 
+-- What was last written of a server's sessions; this key has an older name.
+local function edition_of(server)
+  return redis.call('GET', key('view:' .. server))
+end
+
+local function is_unfinished(edition)
+  return edition and string.sub(edition, -1) == UNFINISHED
+end
+
 local steps = {}
 
 -- Takes the server, the edition that the caller compared with, a lease (empty: none), whether (1)
@@ -183,6 +193,10 @@ local steps = {}
 -- Lua.
 function steps.observe(server, compared, holder, instance, host, milliseconds, is_last, count)
   advance()
+  -- First: a renewed lease says that the sessions are what its agent has seen
+  if (edition_of(server) or '') ~= compared then
+    return { 'again' }
+  end
   if holder ~= '' then
     local taken_by = claim(server, holder, instance, host, milliseconds)
     if taken_by then
@@ -191,7 +205,7 @@ function steps.observe(server, compared, holder, instance, host, milliseconds, i
   end
   expire()
   local digests, gone_params = key('digests:' .. server), key('gone-params:' .. server)
-  local edition = redis.call('GET', key('view:' .. server)) -- this key has an older name
+  local edition = edition_of(server) -- without a lease of its own it may just have ended
   if (edition or '') ~= compared then
     return { 'again' }
   end
@@ -224,8 +238,8 @@ function steps.observe(server, compared, holder, instance, host, milliseconds, i
     redis.call('DEL', key('gone:' .. server), gone_params)
     redis.call('ZREM', key('remembered'), server)
   end
-  if not edition or #ARGV >= first_changed then
-    edition = name
+  if not edition or #ARGV >= first_changed or is_unfinished(edition) then
+    edition = is_last == '1' and name or name .. UNFINISHED
     redis.call('SET', key('view:' .. server), edition)
   end
   forget()
@@ -234,7 +248,7 @@ end
 
 -- Takes the server, its lease, its JSON, and the edition that has to be there (empty: any).
 function steps.heartbeat(server, holder, instance, host, milliseconds, text, edition)
-  if edition ~= '' and (redis.call('GET', key('view:' .. server)) or '') ~= edition then
+  if edition ~= '' and (edition_of(server) or '') ~= edition then
     return { 'lost', '' }
   end
   advance()
@@ -313,7 +327,8 @@ function steps.end_leases()
 end
 
 -- For each lease, also one that has run out: the server, a name of its last renewal, for how many
--- milliseconds it is, and how many have passed since by the clock of the machine. Writes nothing.
+-- milliseconds it is, how many have passed since by the clock of the machine, and whether (1) all
+-- sessions were written then. Writes nothing.
 function steps.renewals()
   local found = {}
   for _, server in ipairs(redis.call('ZRANGE', key('expires'), 0, -1)) do
@@ -324,6 +339,7 @@ function steps.renewals()
       table.insert(found, has[2] .. ' ' .. (has[3] or ''))
       table.insert(found, integer(lasts))
       table.insert(found, integer(wall - renewed))
+      table.insert(found, is_unfinished(edition_of(server)) and 0 or 1)
     end
   end
   return found

@@ -241,8 +241,12 @@ class Reader:
             found = iter(self._script.run(self._link, "renewals"))
             self.beats.look(
                 (
-                    Renewal(readable(server), name, whole(lasts) / 1000, float(age) / 1000)
-                    for server, name, lasts, age in zip(found, found, found, found, strict=True)
+                    Renewal(
+                        readable(server), name, whole(lasts) / 1000, float(age) / 1000, bool(is_all)
+                    )
+                    for server, name, lasts, age, is_all in zip(
+                        found, found, found, found, found, strict=True
+                    )
                 ),
                 time.monotonic(),
             )

@@ -30,7 +30,7 @@ from fastx_list.store import (
     sqlite_past,
 )
 from fastx_list.store.archive import KEEP_SECONDS
-from fastx_list.store.division import Part, at_once, divide, parts
+from fastx_list.store.division import UNFINISHED, Part, at_once, divide, is_unfinished, parts
 from fastx_list.store.records import Records, with_params
 from fastx_list.store.sqlite_archive import SqliteArchive
 from fastx_list.store.sqlite_file import SqliteFile, one_state
@@ -63,9 +63,13 @@ class SqliteStore:
             edition, stored = self._read_server(server_id)
             for part in parts(stored, sessions):
                 with self._write() as step:
+                    # First: a renewed lease says that the sessions are what its agent has seen
+                    if sqlite_leases.edition(step.db, server_id) != edition:
+                        break
                     taken_by = sqlite_leases.claim(step, server_id, lease) if lease else None
                     if taken_by is None:
                         sqlite_leases.expire(step)
+                    # Without a lease of ours that may just have ended them
                     is_as_read = sqlite_leases.edition(step.db, server_id) == edition
                     if taken_by is None and is_as_read:
                         edition = self._observe(step, server_id, edition, part)
@@ -99,8 +103,8 @@ class SqliteStore:
         )
         if part.is_last:  # what did not come back has ended
             step.db.execute("DELETE FROM remembered WHERE server_id = ?", (server_id,))
-        if edition is None or part.changed or part.ended:
-            edition = secrets.token_hex(8)
+        if edition is None or part.changed or part.ended or is_unfinished(edition):
+            edition = secrets.token_hex(8) + ("" if part.is_last else UNFINISHED)
             step.db.execute(
                 "INSERT INTO server (id, view) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET view ="
                 " excluded.view, ended = NULL",

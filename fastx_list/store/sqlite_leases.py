@@ -21,6 +21,7 @@ from pathlib import Path
 from fastx_list.model.event import What
 from fastx_list.store import AT_ONCE, MAX_REPLACED, Held, Lease, Record
 from fastx_list.store.beats import LATE, MAX_LEASE, Renewal
+from fastx_list.store.division import is_unfinished
 from fastx_list.store.records import params_of
 from fastx_list.store.sqlite_order import Step
 from fastx_list.store.sqlite_past import end_sessions, note
@@ -83,10 +84,11 @@ def renewals(db: sqlite3.Connection) -> list[Renewal]:
             (booted, renewed, expires),
             seconds,
             now - renewed if booted == boot() else math.inf,
+            not is_unfinished(view),
         )
-        for server_id, booted, renewed, expires, seconds in db.execute(
+        for server_id, booted, renewed, expires, seconds, view in db.execute(
             "SELECT id, boot, coalesce(renewed, expires - seconds), CASE WHEN renewed IS NULL THEN"
-            f" expires END, seconds FROM server WHERE {_LEASED}"
+            f" expires END, seconds, view FROM server WHERE {_LEASED}"
         )
     ]
 

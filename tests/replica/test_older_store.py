@@ -13,7 +13,7 @@ from fastx_list.replica.doubt import FIRST_LOOK_SECONDS
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Change
 from fastx_list.replica.view import Entry
-from fastx_list.store import REFILL_SECONDS, Store
+from fastx_list.store import AT_ONCE, REFILL_SECONDS, Lease, Store
 from tests.replica.stores import (
     FAR,
     Wrapped,
@@ -24,6 +24,7 @@ from tests.replica.stores import (
     observe,
     remove_database,
 )
+from tests.store.common import before_each_step
 from tests.support import wait_for
 
 
@@ -72,6 +73,36 @@ def test_what_an_older_store_says_is_not_believed_of_an_agent_that_has_only_read
     assert replica.follow(0) == [] and ids_of(replica, "alice") == {"s1", "s3"}
     _write(agent, numbered(1))
     assert replica.follow(0) == [Change("s3", "alice", None, entry_of(numbered(3)))]
+
+
+def test_an_older_store_is_not_believed_while_its_agent_has_written_a_part(
+    agent: Store,
+    replica: Replica[Entry],
+    database: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lease = Lease("agent", "1", "host", 3600)
+    many = {session.id: session for session in map(numbered, range(2 * AT_ONCE))}
+    for sessions in (many, {"s1": many["s1"]}):
+        agent.observe("server", sessions, lease)
+        beat(agent)
+        _back_up(database, tmp_path / f"copy of {len(sessions)}")
+    replica.follow(0)
+    _back_up(tmp_path / f"copy of {len(many)}", database)
+    told, problems = list[object](), list[str | None]()
+
+    def follow() -> None:
+        told.extend(replica.follow(0))
+        while replica.is_behind:
+            told.extend(replica.follow(0))
+        problems.append(replica.problem)
+
+    before_each_step(agent, monkeypatch, follow)
+    agent.observe("server", {"s1": many["s1"]}, lease)
+    assert len(problems) > 1 and all("lost what it had" in str(each) for each in problems)
+    follow()
+    assert problems[-1] is None and told == [] and ids_of(replica, "alice") == {"s1"}
 
 
 @pytest.mark.usefixtures("restored")

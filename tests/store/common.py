@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
 import redis as client_library
 
 from fastx_list.model.server import Server
@@ -98,6 +99,21 @@ def params_in(store: Store, session_id: str = "s1-1") -> Any:
 def is_unchanged(store: Store, before: Changes) -> bool:
     """Whether all is in ``store`` as it was in a snapshot ``before``, however long that is ago."""
     return replace(store.snapshot(), kept_from=before.kept_from) == before
+
+
+def before_each_step(store: Store, patch: pytest.MonkeyPatch, call: Callable[[], object]) -> None:
+    """Let ``call`` come before each step that ``store`` writes."""
+    internals = vars(store)
+    owner, name = (
+        (internals["_script"], "run") if "_script" in internals else (internals["_file"], "writing")
+    )
+    real = getattr(owner, name)
+
+    def first_the_other(*arguments: object) -> object:
+        call()
+        return real(*arguments)
+
+    patch.setattr(owner, name, first_the_other)
 
 
 def until_it_ran_out(store: Store, session_id: str = "s1-1") -> None:

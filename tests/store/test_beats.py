@@ -61,3 +61,11 @@ def test_it_looks_again_when_a_renewal_is_late_and_when_a_lease_runs_out() -> No
     assert beats.next_look == math.inf
     beats.expect_news()
     assert beats.next_look == -math.inf
+
+
+def test_who_has_not_written_all_lives_and_vouches_for_nothing() -> None:
+    beats = Beats()
+    beats.look([Renewal("s1", "a", 60, 0, is_whole=False)], 100)
+    assert beats.renewed == {} and beats.overdue == ()
+    beats.look([Renewal("s1", "b", 60, 0)], 110)
+    assert beats.renewed == {"s1": 110}

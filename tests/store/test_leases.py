@@ -13,6 +13,7 @@ from fastx_list.store import EditionLost, Held, Record, ServerRecord, Store
 from tests.store.common import (
     SHORT,
     OpenStore,
+    before_each_step,
     by_id,
     is_unchanged,
     make_lease,
@@ -43,6 +44,27 @@ def test_a_heartbeat_writes_nothing_where_the_sessions_are_others_than_its_agent
         with pytest.raises(EditionLost):
             store.heartbeat(make_server(server_id, sessions=2), make_lease(), edition)
         assert is_unchanged(store, before) and store.holder("s2") is None
+
+
+def test_a_lease_is_not_renewed_where_the_sessions_are_others_than_its_agent_has_read(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, other, reader = opened(), opened(), opened()
+    writer.observe("s1", by_id(make_session(1)), make_lease())
+    renewals = list[object]()
+
+    def write_or_look() -> None:
+        if not renewals:  # as an older store that takes the place of what was read
+            other.observe("s1", by_id(make_session(2)))
+        reader.snapshot()
+        renewals.append(vars(reader)["_reader"].beats._seen["s1"][0])
+
+    before_each_step(writer, monkeypatch, write_or_look)
+    writer.observe("s1", by_id(make_session(3)), make_lease())
+    first, second = renewals
+    assert first == second and running_in(reader).keys() == {"s1-3"}
+    write_or_look()
+    assert renewals[2] != first
 
 
 def test_a_heartbeat_writes_the_server(store: Store) -> None:

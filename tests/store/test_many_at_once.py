@@ -12,8 +12,10 @@ from fastx_list.store import AT_ONCE, Changes, Revision, Store
 from tests.store.common import (
     PATIENCE,
     OpenStore,
+    before_each_step,
     by_id,
     make_lease,
+    make_server,
     make_session,
     params_in,
     running_in,
@@ -83,13 +85,68 @@ def test_a_writer_that_dies_between_two_parts_has_written_the_first_of_them(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        _before_each_step(writer, patch, die_at_the_third)
+        before_each_step(writer, patch, die_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             writer.observe("s1", {}, make_lease())
     assert len(running_in(reader)) == MANY - 2 * AT_ONCE
     assert other.edition("s1") != known  # so an agent that is started again looks what is there
     assert other.observe("s1", {}, make_lease()) == reader.edition("s1")
     assert running_in(reader) == {}
+
+
+def test_a_lease_vouches_for_nothing_between_two_parts(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, reader = opened(), opened()
+    vouched = list[bool]()
+
+    def look() -> None:
+        reader.snapshot()
+        vouched.append("s1" in reader.renewed)
+
+    before_each_step(writer, monkeypatch, look)
+    for sessions in (map(make_session, range(MANY)), (make_session(MANY),)):
+        edition = writer.observe("s1", by_id(*sessions), make_lease())
+        assert writer.heartbeat(make_server(), make_lease(), edition) is None
+    look()
+    assert vouched == [
+        False,
+        False,
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_what_was_left_unfinished_is_whole_once_its_agent_has_seen_that_it_is(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, reader = opened(), opened()
+    steps = 0
+
+    def die_at_the_second() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        before_each_step(writer, patch, die_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            writer.observe("s1", by_id(*map(make_session, range(MANY))), make_lease())
+    written = running_in(reader)
+    left = by_id(*map(make_session, range(len(written))))
+    assert left.keys() == written.keys() and "s1" not in reader.renewed
+    assert writer.observe("s1", left, make_lease()) == reader.edition("s1")
+    reader.snapshot()
+    assert "s1" in reader.renewed
 
 
 def test_another_agent_that_writes_between_two_parts_makes_them_begin_again(
@@ -105,23 +162,9 @@ def test_another_agent_that_writes_between_two_parts_makes_them_begin_again(
         if steps == 2:
             other.observe("s1", by_id(make_session(MANY + 1)))
 
-    _before_each_step(writer, monkeypatch, write_at_the_second)
+    before_each_step(writer, monkeypatch, write_at_the_second)
     writer.observe("s1", by_id(make_session(MANY)))
     assert running_in(reader).keys() == {f"s1-{MANY}"}
-
-
-def _before_each_step(store: Store, patch: pytest.MonkeyPatch, call: object) -> None:
-    internals = vars(store)
-    owner, name = (
-        (internals["_script"], "run") if "_script" in internals else (internals["_file"], "writing")
-    )
-    real = getattr(owner, name)
-
-    def first_the_other(*arguments: object) -> object:
-        call()  # type: ignore[operator]
-        return real(*arguments)
-
-    patch.setattr(owner, name, first_the_other)
 
 
 def test_a_list_that_cannot_catch_up_at_once_says_so_and_goes_on(
