@@ -197,7 +197,7 @@ def test_a_new_x_server_is_told_at_once_though_another_has_used_up_the_time_for_
     path = socket_path(free_display())
     Path(path).parent.mkdir(mode=0o1777, exist_ok=True)
     watching, sockets = occasions._traffic, Sockets()
-    sockets.unix_listeners_at(re.compile("/tmp/.*X[0-9]+"))
+    sockets.unix_listeners_at(re.compile(re.escape(path)))
     clock.look(occasions, NOTHING._replace(signs=sockets.signs))
     with ExitStack() as stack, socket.socket(socket.AF_UNIX) as server:
         while watching._account.left >= watching._cost:
