@@ -11,8 +11,8 @@ import pytest
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.sources import load_sources
-from fastx_list.agent.xserver import XServers
 from fastx_list.config import Settings
+from tests.hostile.watching import leave
 from tests.support import let_others_in, needs_root
 from tests.system.sessions import USERS, User
 
@@ -60,6 +60,4 @@ def seen(settings: Settings) -> Iterator[Seen]:
         }
 
     yield on
-    for source in sources.values():
-        if isinstance(source, XServers):
-            source.close(machine)
+    leave(sources.values(), machine)

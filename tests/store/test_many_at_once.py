@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
 import pytest
 
 from fastx_list.replica import replica as replica_module
@@ -41,6 +44,16 @@ def _fill(writer: Store) -> None:
     writer.observe("s1", by_id(*map(make_session, range(MANY))), make_lease())
 
 
+def _at_step(number: int, call: Callable[[], None]) -> Callable[[], None]:
+    """Return what makes ``call`` before the step of this ``number``, and before no other."""
+    steps = itertools.count(1)
+    return lambda: call() if next(steps) == number else None
+
+
+def _die() -> None:
+    raise KeyboardInterrupt
+
+
 def test_many_ends_come_in_parts_with_what_is_new_first(opened: OpenStore) -> None:
     writer, reader = opened(), opened()
     _fill(writer)
@@ -76,18 +89,9 @@ def test_a_writer_that_dies_between_two_parts_has_written_the_first_of_them(
     writer, other, reader = opened(), opened(), opened()
     _fill(writer)
     known = writer.edition("s1")
-    steps = 0
-
-    def die_at_the_third(*arguments: object) -> None:
-        nonlocal steps
-        steps += 1
-        if steps == 3:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        before_each_step(writer, patch, die_at_the_third)
-        with pytest.raises(KeyboardInterrupt):
-            writer.observe("s1", {}, make_lease())
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        before_each_step(writer, patch, _at_step(3, _die))
+        writer.observe("s1", {}, make_lease())
     assert len(running_in(reader)) == MANY - 2 * AT_ONCE
     assert other.edition("s1") != known  # so an agent that is started again looks what is there
     assert other.observe("s1", {}, make_lease()) == reader.edition("s1")
@@ -109,38 +113,16 @@ def test_a_lease_vouches_for_nothing_between_two_parts(
         edition = writer.observe("s1", by_id(*sessions), make_lease())
         assert writer.heartbeat(make_server(), make_lease(), edition) is None
     look()
-    assert vouched == [
-        False,
-        False,
-        False,
-        False,
-        True,
-        True,
-        False,
-        False,
-        False,
-        False,
-        True,
-        True,
-    ]
+    assert vouched == [*[False] * 4, True, True] * 2
 
 
 def test_what_was_left_unfinished_is_whole_once_its_agent_has_seen_that_it_is(
     opened: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer, reader = opened(), opened()
-    steps = 0
-
-    def die_at_the_second() -> None:
-        nonlocal steps
-        steps += 1
-        if steps == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        before_each_step(writer, patch, die_at_the_second)
-        with pytest.raises(KeyboardInterrupt):
-            writer.observe("s1", by_id(*map(make_session, range(MANY))), make_lease())
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        before_each_step(writer, patch, _at_step(2, _die))
+        writer.observe("s1", by_id(*map(make_session, range(MANY))), make_lease())
     written = running_in(reader)
     left = by_id(*map(make_session, range(len(written))))
     assert left.keys() == written.keys() and "s1" not in reader.renewed
@@ -154,15 +136,11 @@ def test_another_agent_that_writes_between_two_parts_makes_them_begin_again(
 ) -> None:
     writer, other, reader = opened(), opened(), opened()
     writer.observe("s1", by_id(*map(make_session, range(MANY))))
-    steps = 0
 
-    def write_at_the_second(*arguments: object) -> None:
-        nonlocal steps
-        steps += 1
-        if steps == 2:
-            other.observe("s1", by_id(make_session(MANY + 1)))
+    def write() -> None:
+        other.observe("s1", by_id(make_session(MANY + 1)))
 
-    before_each_step(writer, monkeypatch, write_at_the_second)
+    before_each_step(writer, monkeypatch, _at_step(2, write))
     writer.observe("s1", by_id(make_session(MANY)))
     assert running_in(reader).keys() == {f"s1-{MANY}"}
 
