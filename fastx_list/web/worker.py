@@ -164,6 +164,9 @@ class Worker(SyncWorker):  # type: ignore[misc]
             self._looked = now
             self.notify()
             self._read_store()
+            # The kernel wakes one worker for a connection, which may have been stopped just then
+            for listener in self._listeners.values():
+                self._begin(self._accept(listener))
             self._end_waiting(self.patience.look())
 
     def _go_on(self, fd: int) -> None:

@@ -6,8 +6,11 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
+from select import EPOLLET, EPOLLEXCLUSIVE, EPOLLIN, epoll
 from types import SimpleNamespace
 
 import pytest
@@ -83,6 +86,58 @@ def test_one_look_at_the_store_is_for_all_requests_that_came_before_it(
         with sock:
             assert read_all(sock).startswith(b"HTTP/1.1 200 ")
     assert service.processes.log("list").count("looked") - before <= 2
+
+
+class Sleeper:
+    """Is woken for connections, as a worker is, and takes none, as one that is stopped just then.
+
+    The kernel wakes one of those that wait, the first or the last that came.
+    """
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.woken = 0
+        self._end, self._until = socket.socketpair()
+        self._epoll = epoll()
+        self._epoll.register(listener.fileno(), EPOLLIN | EPOLLEXCLUSIVE | EPOLLET)
+        self._epoll.register(self._until.fileno(), EPOLLIN)
+        self._thread = threading.Thread(target=self._wait, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _wait(self) -> None:
+        while self._until.fileno() not in dict(self._epoll.poll()):
+            self.woken += 1
+
+    def close(self) -> None:
+        self._end.close()
+        self._thread.join()
+        self._until.close()
+        self._epoll.close()
+
+
+def test_a_connection_is_taken_though_another_worker_was_woken_for_it(
+    service: Service, free_listener: socket.socket
+) -> None:
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:fastx_list.web.server", "-w", "1"]
+    command += ["--bind", f"fd://{free_listener.fileno()}", "fastx_list:create_app()"]
+    first = Sleeper(free_listener)
+    service.processes.start(command, "list", service.environ, pass_fds=[free_listener.fileno()])
+    service.list_port = free_listener.getsockname()[1]
+    wait_for("the list", lambda: _answers(f"{service.url}/health"))
+    last = Sleeper(free_listener)
+    with closing(first), closing(last):
+        first.start()
+        last.start()
+        for _ in range(REQUESTS):
+            assert fetch(f"{service.url}/health").status == 200
+        assert first.woken + last.woken > 0
+
+
+@pytest.fixture
+def free_listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
 
 
 def _open(pid: str) -> set[str]:
