@@ -34,6 +34,8 @@ class Refill:
         self._takes_writes = True
         # The servers that were back at the last reading
         self._back: Set[str] = frozenset()
+        # Whether any were missing then, in the time that goes on
+        self._is_missing = False
 
     def pause(
         self,
@@ -56,7 +58,7 @@ class Refill:
         self.since += max(0.0, now - self._looked - took - self._counts)
         self._looked = now
         if self._back - there:  # those that have gone again are waited for from now on
-            self.since = now
+            self._begin_time()
         self._back = servers & there
         is_missing = not servers <= there or lacks_server(sessions, snapshot, there)
         is_soon = now - self.since < FIRST_LOOK_SECONDS
@@ -64,7 +66,10 @@ class Refill:
         if is_missing or is_old:
             self._see_whether_agents_can_write(store)
         left = self.since + REFILL_SECONDS - now - took  # as the last reading takes time
-        if not (is_missing and left > 0) and not is_old:
+        # Who was stopped in a reading of all would else believe it, though nobody had the time
+        is_waited_for = is_missing and (left > 0 or not self._is_missing)
+        self._is_missing = is_missing
+        if not is_waited_for and not is_old:
             return None
         # Who was stopped meanwhile has not read for as long as that took
         pause = min(max(RETRY_SECONDS, 10 * took), REFILL_SECONDS)
@@ -80,12 +85,17 @@ class Refill:
             self.begin_again()
             raise
         if not self._takes_writes:
-            self.since, self._takes_writes = time.monotonic(), True
+            self._begin_time()
+            self._takes_writes = True
 
     def begin_again(self) -> None:
         """Take note that the store cannot be read or written now."""
-        self.since = self._looked = time.monotonic()
+        self._begin_time()
         self._takes_writes = False
+
+    def _begin_time(self) -> None:
+        self.since = self._looked = time.monotonic()
+        self._is_missing = False
 
 
 def is_silent(servers: Sequence[str]) -> str:

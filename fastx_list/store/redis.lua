@@ -326,11 +326,11 @@ function steps.end_leases()
   return math.ceil(again)
 end
 
--- For each lease, also one that has run out: the server, a name of its last renewal, for how many
--- milliseconds it is, how many have passed since by the clock of the machine, and whether (1) all
--- sessions were written then. Writes nothing.
+-- Returns the head, and for each lease, also one that has run out: the server, a name of its last
+-- renewal, for how many milliseconds it is, how many have passed since by the clock of the machine,
+-- and whether (1) all sessions were written then. Writes nothing.
 function steps.renewals()
-  local found = {}
+  local found = { redis.call('GET', KEYS[1]) or '' }
   for _, server in ipairs(redis.call('ZRANGE', key('expires'), 0, -1)) do
     local has = redis.call('HMGET', key('lease:' .. server), 'lasts', 'renewed', 'expires')
     local lasts, renewed = number(has[1]), number(has[2])

@@ -87,8 +87,7 @@ class Reader:
     def read_all(self) -> Generator[None, None, Changes]:
         """See :meth:`fastx_list.store.Followed.read_all`. What changed meanwhile is read in the
         end."""
-        self.beats.expect_news()
-        self._look_at_leases()
+        self._end_leases()
         [head] = self._link.ask(("GET", self._script.head))
         sessions, last = yield from self._read_sessions(self._position(head))
         revoked, servers, written = self._link.transaction(
@@ -109,7 +108,9 @@ class Reader:
             sessions.update((record.id, record) for record in later.records)
             there.update((record.id, record) for record in later.servers)
             tokens.update(later.revoked)
-            revision, more = later.revision, later.more
+            revision = later.revision
+            # A renewal vouches for what is read here only if both are of one state
+            more = later.more or self._look_at_renewals() != revision
             if more:
                 yield
         return Changes(
@@ -231,25 +232,35 @@ class Reader:
 
     def _look_at_leases(self) -> None:
         """Carry out the ends of leases, and see whose are renewed, when it is time to."""
+        self._end_leases()
+        if time.monotonic() >= self.beats.next_look:
+            self._look_at_renewals()
+
+    def _end_leases(self) -> None:
         if time.monotonic() >= self._next_end:
             try:
                 again = self._script.run(self._link, "end_leases") / 1000
             except StoreFull:  # which takes no new state but can still be read
                 again = FULL_SECONDS
             self._next_end = time.monotonic() + again
-        if time.monotonic() >= self.beats.next_look:
-            found = iter(self._script.run(self._link, "renewals"))
-            self.beats.look(
-                (
-                    Renewal(
-                        readable(server), name, whole(lasts) / 1000, float(age) / 1000, bool(is_all)
-                    )
-                    for server, name, lasts, age, is_all in zip(
-                        found, found, found, found, found, strict=True
-                    )
-                ),
-                time.monotonic(),
-            )
+
+    def _look_at_renewals(self) -> Revision:
+        """See whose leases are renewed; return the revision at which they are so."""
+        now = time.monotonic()  # before: nothing was renewed later than it says
+        head, *found = self._script.run(self._link, "renewals")
+        fields = iter(found)
+        self.beats.look(
+            (
+                Renewal(
+                    readable(server), name, whole(lasts) / 1000, float(age) / 1000, bool(is_all)
+                )
+                for server, name, lasts, age, is_all in zip(
+                    fields, fields, fields, fields, fields, strict=True
+                )
+            ),
+            now,
+        )
+        return self._position(head or None)
 
 
 def _is_newer(written: bytes | None) -> bool:

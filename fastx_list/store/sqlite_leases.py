@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fastx_list.model.event import What
 from fastx_list.store import AT_ONCE, MAX_REPLACED, Held, Lease, Record
-from fastx_list.store.beats import LATE, MAX_LEASE, Renewal
+from fastx_list.store.beats import LATE, MAX_LEASE, Beats, Renewal
 from fastx_list.store.division import is_unfinished
 from fastx_list.store.records import params_of
 from fastx_list.store.sqlite_order import Step
@@ -74,11 +74,11 @@ def edition(db: sqlite3.Connection, server_id: str) -> str | None:
     return row[0] if row else None
 
 
-def renewals(db: sqlite3.Connection) -> list[Renewal]:
-    """Return when each lease was renewed. What was renewed before a boot is older than any lease,
-    for nobody can have renewed it since."""
-    now = clock()
-    return [
+def look(db: sqlite3.Connection, beats: Beats) -> None:
+    """Let ``beats`` see when each lease was renewed. What was renewed before a boot is older than
+    any lease, for nobody can have renewed it since."""
+    now = clock()  # one for all: whoever is stopped here takes nothing for renewed later
+    renewals = [
         Renewal(
             server_id,
             (booted, renewed, expires),
@@ -91,6 +91,7 @@ def renewals(db: sqlite3.Connection) -> list[Renewal]:
             f" expires END, seconds, view FROM server WHERE {_LEASED}"
         )
     ]
+    beats.look(renewals, now)
 
 
 def is_due(db: sqlite3.Connection) -> bool:

@@ -114,7 +114,7 @@ class Reader:
         """See whose leases are renewed, when it is time to; if one is late, see to its end."""
         if sqlite_leases.clock() < self.beats.next_look:
             return
-        self.beats.look(sqlite_leases.renewals(db), sqlite_leases.clock())
+        sqlite_leases.look(db, self.beats)
         if not self.beats.is_late or not sqlite_leases.is_due(db):
             return
         with waiting(db, 0):  # nobody who reads waits for one who writes
@@ -149,7 +149,7 @@ class Reader:
             )
             revoked = self._tokens(rows)
             servers = self._servers(db, span)
-            self.beats.look(sqlite_leases.renewals(db), sqlite_leases.clock())
+            sqlite_leases.look(db, self.beats)
             if self._has_more_ends:
                 self.beats.expect_news()
         self._last_revision, self._seen = current, (current, head)

@@ -13,7 +13,16 @@ from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Change, Everything
 from fastx_list.replica.view import Entry
 from fastx_list.store import REFILL_SECONDS, Store, sqlite_leases
-from tests.replica.stores import beat, entry_of, make_server, numbered, observe, remove_database
+from tests.replica.stores import (
+    Wrapped,
+    beat,
+    entry_of,
+    ids_of,
+    make_server,
+    numbered,
+    observe,
+    remove_database,
+)
 
 
 def _server_change(before: Entry | None, entry: Entry | None) -> Change[Entry]:
@@ -59,6 +68,24 @@ def test_a_server_whose_lease_ran_out_is_gone(
         _server_change(make_server(), None),
     ]
     assert replica.entries(Everything.SERVERS) == {}
+
+
+def test_who_was_stopped_while_reading_waits_for_servers_that_the_store_has_lost(
+    agent: Store, store: Wrapped, replica: Replica[Entry], database: Path, clock: SimpleNamespace
+) -> None:
+    beat(agent)
+    observe(agent, numbered(1))
+    replica.follow(0)
+    remove_database(database)
+    beat(agent, "other")
+    store.reading_takes = lambda: setattr(clock, "now", clock.now + 3600)
+    assert replica.follow(0) == [] and "lost what it had" in str(replica.problem)
+    store.reading_takes = lambda: None
+    beat(agent)
+    observe(agent, numbered(1))
+    clock.now += REFILL_SECONDS
+    replica.refresh()
+    assert replica.problem is None and ids_of(replica, "alice") == {"s1"}
 
 
 def test_starting_over_yields_the_differences_of_servers_too(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,6 +39,71 @@ pytestmark = pytest.mark.usefixtures("patient")
 @pytest.fixture
 def url(redis_url: str) -> str:
     return redis_url
+
+
+# Who vouches for what is read.
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+def test_no_lease_vouches_for_an_older_store_that_takes_the_place_of_its_own(
+    opened: OpenStore, raw: Raw, monkeypatch: pytest.MonkeyPatch, is_before: bool
+) -> None:
+    agent, reader = opened(), opened()
+    agent.observe("s1", by_id(make_session(1)), make_lease())
+    older = {key: raw.client.dump(key) for key in raw.all_keys()}
+    until = time.monotonic()
+    agent.observe("s1", by_id(make_session(1), make_session(2)), make_lease())
+    run = redis_script.Script.run
+
+    def run_and_restore(script: redis_script.Script, link: Any, step: str, *rest: Any) -> Any:
+        if step != "renewals" or not older:
+            return run(script, link, step, *rest)
+        answer = None if is_before else run(script, link, step, *rest)
+        raw.client.delete(*raw.all_keys())
+        for key in list(older):
+            raw.client.restore(key, 0, older.pop(key))
+        return run(script, link, step, *rest) if is_before else answer
+
+    monkeypatch.setattr(redis_script.Script, "run", run_and_restore)
+    read = reader.snapshot()
+    assert not older
+    assert len(read.records) == 2 or reader.renewed["s1"] <= until
+
+
+def test_a_lease_vouches_for_what_was_written_before_it_was_looked_at(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, reader, to_write = opened(), opened(), [3, 2]
+    agent.observe("s1", by_id(make_session(1)), make_lease())
+    run = redis_script.Script.run
+
+    def write_and_run(script: redis_script.Script, link: Any, step: str, *rest: Any) -> Any:
+        if step == "renewals" and to_write:
+            agent.observe("s1", by_id(make_session(1), make_session(to_write.pop())), make_lease())
+        return run(script, link, step, *rest)
+
+    monkeypatch.setattr(redis_script.Script, "run", write_and_run)
+    assert {record.id for record in reader.snapshot().records} == {"s1-1", "s1-3"}
+
+
+def test_who_is_stopped_while_looking_takes_no_lease_for_renewed_later(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = opened()
+    opened().observe("s1", by_id(make_session()), make_lease())
+    written, stopped = time.monotonic(), [0.0]
+    run = redis_script.Script.run
+
+    def run_and_stop(script: redis_script.Script, link: Any, step: str, *rest: Any) -> Any:
+        answer = run(script, link, step, *rest)
+        stopped[0] += 3600 * (step == "renewals")
+        return answer
+
+    monkeypatch.setattr(redis_script.Script, "run", run_and_stop)
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + stopped[0])
+    monkeypatch.setattr(redis_reader, "time", clock)
+    reader.snapshot()
+    assert stopped[0] and reader.renewed["s1"] < written + 3600
 
 
 # What is kept.

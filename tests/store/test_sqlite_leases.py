@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -115,6 +116,18 @@ def test_after_a_boot_leases_begin_anew(opened: OpenStore, clock: Clock, now: fl
     clock.run(1, reader)
     assert running_in(reader) == {}
     assert not reader.overdue
+
+
+def test_who_is_stopped_while_looking_takes_no_lease_for_renewed_later(
+    opened: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened().observe("s1", by_id(make_session()), make_lease())
+    written = sqlite_leases.clock()
+    passed = count()  # seconds, at each look at the clock
+    monkeypatch.setattr(sqlite_leases, "clock", lambda: written + next(passed))
+    reader = opened()
+    reader.snapshot()
+    assert reader.renewed["s1"] <= written
 
 
 @pytest.mark.parametrize("pause", [61, 3600, 10**6])
