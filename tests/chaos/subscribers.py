@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
@@ -113,17 +114,7 @@ class Subscriber:
             url += "&snapshot=0"
         if self.history.resumes:
             url += "&bookmarks=1" + (f"&since={revision}" if revision else "")
-        return connect(
-            url,
-            sock=sock,
-            proxy=None,
-            open_timeout=CONNECT_SECONDS,
-            close_timeout=0.1,
-            ping_interval=None,
-            max_queue=1 if self.is_slow else 64,
-            max_size=None,
-            compression=None,
-        )
+        return _connect(url, sock=sock, ping_interval=None, max_queue=1 if self.is_slow else 64)
 
     def _listen(self, connection: ClientConnection) -> None:
         self._hangs_up.clear()
@@ -161,18 +152,28 @@ class Subscriber:
             self._judge.blame(f"{self.history.name} was refused with {status}")
 
 
-def snapshot(url: str) -> dict[str, Members] | str:
-    """Return all that a sidecar says that there is, or why it says nothing now."""
-    state: dict[str, Members] = {}
+def _connect(url: str, **options: Any) -> ClientConnection:
+    """Connect, or raise one of ``AWAY``."""
     try:
-        with connect(
-            f"{url}&bookmarks=1",
+        connection: ClientConnection = connect(
+            url,
             proxy=None,
             open_timeout=CONNECT_SECONDS,
             close_timeout=0.1,
             max_size=None,
             compression=None,
-        ) as connection:
+            **options,
+        )
+    except AssertionError as error:  # the library's, if it is hung up on while it asks
+        raise EOFError from error
+    return connection
+
+
+def snapshot(url: str) -> dict[str, Members] | str:
+    """Return all that a sidecar says that there is, or why it says nothing now."""
+    state: dict[str, Members] = {}
+    try:
+        with _connect(f"{url}&bookmarks=1") as connection:
             while "revision" not in (message := json.loads(connection.recv(CONNECT_SECONDS))):
                 state[message["id"]] = message["data"]
     except AWAY as error:
