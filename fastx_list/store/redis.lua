@@ -276,14 +276,17 @@ function steps.params(id, old, new, params, login, server, more)
   return 1
 end
 
--- Takes the ids, servers, JSON and params of sessions that were in another store.
+-- Takes the ids, servers, JSON and params of sessions that were in another store. Those of a server
+-- that is here have ended: its agent has written all of them.
 function steps.remember()
   local count = 0
   for index = FIRST, #ARGV, 4 do
     local id, server, text, params = unpack(ARGV, index, index + 3)
     local gone = key('gone:' .. server)
+    local edition = redis.call('EXISTS', key('lease:' .. server)) == 1 and edition_of(server)
     if
-      redis.call('HEXISTS', key('sessions'), id) == 0
+      (not edition or is_unfinished(edition))
+      and redis.call('HEXISTS', key('sessions'), id) == 0
       and redis.call('HSETNX', gone, id, text) == 1
     then
       redis.call('HSETNX', key('gone-params:' .. server), id, params)

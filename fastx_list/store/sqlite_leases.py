@@ -21,7 +21,7 @@ from pathlib import Path
 from fastx_list.model.event import What
 from fastx_list.store import AT_ONCE, MAX_REPLACED, Held, Lease, Record
 from fastx_list.store.beats import LATE, MAX_LEASE, Beats, Renewal
-from fastx_list.store.division import is_unfinished
+from fastx_list.store.division import UNFINISHED, is_unfinished
 from fastx_list.store.records import params_of
 from fastx_list.store.sqlite_order import Step
 from fastx_list.store.sqlite_past import end_sessions, note
@@ -227,11 +227,13 @@ def expire(step: Step) -> bool:
 
 
 def remember(db: sqlite3.Connection, records: Iterable[Record], now: float) -> int:
-    """Keep in mind sessions of another store that do not run here; return of how many. ``now`` is
-    by the store's own clock."""
+    """Keep in mind sessions of another store that do not run here; return of how many. Those of a
+    server that is here have ended: its agent has written all of them. ``now`` is by the store's own
+    clock."""
     return db.executemany(
         "INSERT OR IGNORE INTO remembered SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (SELECT 1"
-        " FROM session WHERE id = ?1 AND ended IS NULL)",
+        " FROM session WHERE id = ?1 AND ended IS NULL) AND NOT EXISTS (SELECT 1 FROM server WHERE"
+        f" id = ?2 AND {_LEASED} AND view NOT LIKE '%{UNFINISHED}')",
         (
             (each.id, each.server_id, each.login, params_of(each), each.text, now)
             for each in records

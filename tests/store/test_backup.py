@@ -96,6 +96,19 @@ def test_what_was_done_since_the_backup_stays(store: Store) -> None:
     assert (store.holder("s1"), store.edition("s1")) == (held, edition)
 
 
+def test_what_has_ended_since_the_backup_is_not_kept_in_mind(store: Store, other: Store) -> None:
+    """Whoever starts and cannot look yet would take it for what runs."""
+    _fill(store)
+    text, _ = back_up(store)
+    for one in (store, other):
+        edition = one.observe("s1", by_id(make_session(1)), make_lease())
+        assert one.heartbeat(make_server("s1"), make_lease(), edition) is None
+        restore(one, text)
+        assert {record.id for record in one.recall("s1")} == {"s1-1"}
+        assert {record.id for record in one.recall("s2")} == {"s2-1"}
+    other.close()
+
+
 def test_params_that_were_lost_come_back_to_sessions_that_run(
     store: Store, opened: OpenStore
 ) -> None:
