@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fastx_list.store import Revision
 from fastx_list.store.sqlite_harm import identity as real_identity
 from tests.simulation.clock import clock
 
@@ -211,6 +213,15 @@ class Disk:
         """Put the copy in the place of the database, as another file."""
         self.remove()
         self.path.write_bytes(copy.read_bytes())
+
+
+def revision_of(copy: Path) -> Revision | None:
+    """Return the last revision in this copy, if it has any."""
+    with closing(sqlite3.connect(copy)) as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'step'").fetchone():
+            return None  # it is of a database that was just made
+        row = db.execute("SELECT revision, name FROM step ORDER BY revision DESC").fetchone()
+        return row and Revision(*row)
 
 
 current = Disk(Path())  # that of the history that runs

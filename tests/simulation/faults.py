@@ -145,6 +145,14 @@ FAULTS = (
         53262,
     ),
     Fault(
+        "an agent renews its lease before it sees that the store has become an older one",
+        "store.sqlite",
+        "SqliteStore.observe",
+        "if sqlite_leases.edition(step.db, server_id) != edition:\n",
+        "if False:\n",
+        98755,
+    ),
+    Fault(
         "a reader trusts a store that has lost what it left out",
         "store.sqlite_order",
         "check",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from fastx_list.agent.facts import Facts
 from fastx_list.agent.merge import session_id
 from fastx_list.replica.topics import Everything, Topic
+from fastx_list.store import Revision
 from tests.simulation.clock import clock
 
 PARAM = "p"  # the one that is set here, to higher and higher numbers
@@ -86,6 +88,7 @@ class Copy(NamedTuple):
     """A copy of the store, and what it holds."""
 
     path: Path
+    revision: Revision | None  # the last one in it
     params: dict[str, set[int]]
     revoked: dict[str, float]
     holders: list[tuple[int, float]]  # which names of the agents it has, how long silent
@@ -151,6 +154,8 @@ class Truth:
         self.written: dict[str, Written | None] = dict.fromkeys(servers)
         self.silence = {server: Silence(server, lease, longest) for server in servers}
         self.restores = 0  # how often the store became an older one
+        # How often the agent of each server began, and the sidecar under its name
+        self.starts = Counter[str]()
 
     def begin(self, server: str, login: str, started: int) -> None:
         identity = f"{server}{len(self.sessions)}"
@@ -221,8 +226,8 @@ class Messages:
         self._truth = truth
         self._topic = topic
         self.heard: dict[str, Heard] = {}
-        # Version, param and whether it was used, over reconnections
-        self._newest: dict[str, tuple[int, int, bool]] = {}
+        # What was told last, over reconnections, and by which of those that began
+        self._newest: dict[str, tuple[Said, tuple[int, int]]] = {}
         self._restores: dict[str, int] = {}  # after how many of them an older state was told
         self._lapses = dict.fromkeys(truth.silence, 0)  # at the last connection
         self.is_slow = False
@@ -246,6 +251,10 @@ class Messages:
         session = self._truth.sessions[name]
         return Violation(f"{self.who}: {what}: {session}, heard {self.heard.get(name)}")
 
+    def _starts(self, server: str) -> tuple[int, int]:
+        """Return how often those began who know what of the server's sessions was told."""
+        return self._truth.starts[server], self._truth.starts["sidecar"]
+
     def _silence(self, name: str) -> Silence:
         return self._truth.silence[self._truth.sessions[name].server]
 
@@ -253,15 +262,19 @@ class Messages:
         session = self._truth.sessions[said.id]
         if self._topic is not Everything.SESSIONS and said.login != self._topic:
             raise self._fail("told of another login's", said.id)
-        before, newest = self.heard.get(said.id), (said.version, said.param, said.was_used)
-        old = self._newest.get(said.id, (0, 0, False))
-        if any(now < then for now, then in zip(newest, old, strict=True)):
-            if self._restores.get(said.id, 0) == self._truth.restores:
+        before, now = self.heard.get(said.id), self._starts(said.server)
+        old, then = self._newest.get(said.id, (said, (0, 0)))
+        # Params nobody has but the store, all else who has not begun since
+        is_older = said.version < old.version or said.was_used < old.was_used
+        if is_older or said.param < old.param:
+            is_once = self._restores.get(said.id, 0) < self._truth.restores
+            if not is_once or (is_older and now == then):
                 raise self._fail(f"{said} is older than {old}", said.id)
-            self._restores[said.id] = self._truth.restores  # of the store, once for each
+            self._restores[said.id] = self._truth.restores
         if before is not None and before.is_over:
             raise self._fail("began twice", said.id)
-        self._newest[said.id] = newest
+        # A slow one may take later what was told before somebody began
+        self._newest[said.id] = said, then if self.is_slow else now
         self._announced.discard(said.id)
         silence = self._silence(said.id)
         lapses = silence.told()

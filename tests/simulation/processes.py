@@ -21,7 +21,7 @@ from fastx_list.replica.doubt import RETRY_SECONDS
 from fastx_list.replica.replica import Replica
 from fastx_list.replica.topics import Everything, Topic
 from fastx_list.replica.view import Entry
-from fastx_list.store import Lease, StoreError
+from fastx_list.store import Lease, Revision, StoreError
 from fastx_list.store.sqlite import SqliteStore
 from tests.simulation.clock import clock
 from tests.simulation.disk import Killed
@@ -90,6 +90,7 @@ class NotedStore(SqliteStore):
         began, restores = silence.counted, self.agent.world.truth.restores
         edition = super().observe(server_id, sessions, lease)
         self.agent.has_asked = True
+        self.agent.world.truth.written[server_id] = None  # until the end of the turn says what
         if restores == self.agent.world.truth.restores:
             silence.said(began)
             self.agent.stored_holder = self.agent.holder
@@ -131,6 +132,7 @@ class AgentProcess(Process):
 
     def start(self) -> None:
         super().start()
+        self.world.truth.starts[self.server] += 1
         self._instances += 1
         store = NotedStore(self.world.disk.path)
         store.agent = self
@@ -214,6 +216,15 @@ class Reader(Process):
         """Whether it could write again what the store has lost."""
         return self.replica._owed._error is None
 
+    @property
+    def owes(self) -> bool:
+        """Whether it is yet to read what it has written again."""
+        return bool(self.replica._owed._tokens)
+
+    def is_at(self, revision: Revision | None) -> bool:
+        """Whether it has read up to this revision, and no further."""
+        return self.replica._revision == revision
+
     def check(self, topic: Topic = Everything.SESSIONS) -> None:
         # What was confirmed in the middle of its turn it need not have seen
         if self.replica.loaded and not self.warns and not self.is_late:
@@ -276,6 +287,7 @@ class Sidecar(Reader):
 
     def start(self) -> None:
         super().start()
+        self.world.truth.starts[self.name] += 1
         self.store = SqliteStore(self.world.disk.path)
         self.replica = Replica(self.store, FramedEntry, at_once)
         self.framed: Replica[FramedEntry] = self.replica

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
@@ -107,7 +107,28 @@ def history(seed: int, without: Collection[str] = ()) -> list[Step]:
         kinds.update(group)
     steps = [_step(random, kinds) for _ in range(random.choice((STEPS // 2, STEPS, 2 * STEPS)))]
     steps.append(Step("settle", (random.getrandbits(30), random.random() < 0.5)))
+    if seed % 4 == 3:
+        steps = _twice(steps, Random(f"twice {seed}"))
     return _filtered(steps, without)
+
+
+def _twice(steps: Sequence[Step], random: Random) -> list[Step]:
+    """Let others have their turns at two statements of some turns: the store is restored in the
+    middle of an agent's, say, and a reader looks before its end."""
+    has_copies = any(step.name == "copy" for step in steps)
+    return [
+        step._replace(arguments=(*step.arguments, *_more(step.arguments[0], has_copies, random)))
+        if step.name == "meanwhile"
+        else step
+        for step in steps
+    ]
+
+
+def _more(process: int, has_copies: bool, random: Random) -> Iterator[Step]:
+    if has_copies and random.random() < 0.7:
+        yield Step("restore", _FAULTS["restore"][1](random))
+    run = Step("run", (random.choice((0.3, 1.0, 2.5)), random.getrandbits(30)))
+    yield Step("meanwhile", (process, random.randint(1, 15), run))
 
 
 def _filtered(steps: Iterable[Step], without: Collection[str]) -> list[Step]:

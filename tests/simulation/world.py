@@ -13,7 +13,7 @@ from fastx_list.store.beats import LATE
 from tests.simulation import clock as clock_module
 from tests.simulation import disk as disk_module
 from tests.simulation.clock import clock
-from tests.simulation.disk import Cue, Disk
+from tests.simulation.disk import Cue, Disk, revision_of
 from tests.simulation.model import Copy, Session, Truth, Violation
 from tests.simulation.patched import unexpected
 from tests.simulation.processes import Acting, AgentProcess, ListWorker, Process, Reader, Sidecar
@@ -56,6 +56,8 @@ class World:
         # The revoked tokens that the store has lost, with who knows them still
         self._fragile: dict[str, set[str]] = {}
         self._until: dict[str, float] = {}  # when they expire
+        # Who does not see the last restore, as that was to where it had read to
+        self._unaware: set[Reader] = set()
         self._is_anew = False  # whether the store was made anew in this history
         self._number = 0  # the last param or token
         for process in self.processes:
@@ -103,10 +105,14 @@ class World:
             raise Violation(f"{process.name}: {unexpected[0]}")
         # What befell the store in the middle of its turn it need not have seen
         knows = process.is_alive and not process.is_late
-        if isinstance(process, Reader) and knows and not process.warns and process.has_paid:
-            for token in [each for each, who in self._fragile.items() if process.name in who]:
-                del self._fragile[token]
-                self.truth.revoked[token] = self._until[token]
+        if not isinstance(process, Reader) or not knows or process.warns or not process.has_paid:
+            return
+        if process in self._unaware and process.owes:  # so a second later it writes that again
+            return
+        self._unaware.discard(process)
+        for token in [each for each, who in self._fragile.items() if process.name in who]:
+            del self._fragile[token]
+            self.truth.revoked[token] = self._until[token]
 
     def ended(self, process: Process) -> None:
         """Note that a process is gone, with what it alone knew."""
@@ -288,7 +294,8 @@ class World:
         if self.disk.condition is None:
             holders = [(each.stored_holder, each.silence.lasts) for each in self.agents]
             known = dict(self.truth.revoked)
-            self._copies.append(Copy(self.disk.copy(), params, known, holders))
+            path = self.disk.copy()
+            self._copies.append(Copy(path, revision_of(path), params, known, holders))
 
     def restore(self, number: int, in_place: bool) -> None:
         if self._copies and self.disk.condition is None:
@@ -297,6 +304,7 @@ class World:
                 self.disk.replace(copy.path)
             elif not self.disk.restore(copy.path):
                 return
+            self._unaware = {each for each in self.readers if each.is_at(copy.revision)}
             self._lose(copy.params, copy.revoked)
             for agent, (holder, silent) in zip(self.agents, copy.holders, strict=True):
                 agent.stored_holder = holder
