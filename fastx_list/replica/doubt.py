@@ -34,8 +34,8 @@ class Refill:
         self._takes_writes = True
         # The servers that were back at the last reading
         self._back: Set[str] = frozenset()
-        # Whether any were missing then, in the time that goes on
-        self._is_missing = False
+        # Whether any were missing then, since their time began, and whether that took long
+        self._were_missing = self._took_long = False
 
     def pause(
         self,
@@ -66,10 +66,11 @@ class Refill:
         if is_missing or is_old:
             self._see_whether_agents_can_write(store)
         left = self.since + REFILL_SECONDS - now - took  # as the last reading takes time
-        # Who was stopped in a reading of all would else believe it, though nobody had the time
-        is_waited_for = is_missing and (left > 0 or not self._is_missing)
-        self._is_missing = is_missing
-        if not is_waited_for and not is_old:
+        # A reader that was stopped while it read looks once more, as agents may have been, too
+        takes_long = took > COUNTED_SECONDS
+        is_settled = self._were_missing and (self._took_long or not takes_long)
+        self._were_missing, self._took_long = is_missing, takes_long
+        if not (is_missing and (left > 0 or not is_settled)) and not is_old:
             return None
         # Who was stopped meanwhile has not read for as long as that took
         pause = min(max(RETRY_SECONDS, 10 * took), REFILL_SECONDS)
@@ -95,7 +96,7 @@ class Refill:
 
     def _begin_time(self) -> None:
         self.since = self._looked = time.monotonic()
-        self._is_missing = False
+        self._were_missing = False
 
 
 def is_silent(servers: Sequence[str]) -> str:

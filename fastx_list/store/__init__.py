@@ -238,8 +238,8 @@ class Store(Followed, Protocol):
 
     def remember(self, records: Sequence[Record]) -> int:
         """Keep sessions in mind that were in another store, as if they had just ended with their
-        lease, but for those that run here or are kept in mind already, and those of a server that
-        is here and written, which have ended; return of how many."""
+        lease, but for those that run here or are kept in mind already; return of how many. Their
+        agents find another edition than theirs, and write once more."""
 
     def set_params(self, session_id: str, login: str, patch: Mapping[str, Any]) -> str | None:
         """Merge ``patch`` into the params of ``login``'s session; return its JSON, or ``None`` if

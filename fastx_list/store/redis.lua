@@ -276,21 +276,23 @@ function steps.params(id, old, new, params, login, server, more)
   return 1
 end
 
--- Takes the ids, servers, JSON and params of sessions that were in another store. Those of a server
--- that is here have ended: its agent has written all of them.
+-- Takes the ids, servers, JSON and params of sessions that were in another store. Agents that run
+-- write once more, and forget those of their own that have ended.
 function steps.remember()
   local count = 0
   for index = FIRST, #ARGV, 4 do
     local id, server, text, params = unpack(ARGV, index, index + 3)
     local gone = key('gone:' .. server)
-    local edition = redis.call('EXISTS', key('lease:' .. server)) == 1 and edition_of(server)
     if
-      (not edition or is_unfinished(edition))
-      and redis.call('HEXISTS', key('sessions'), id) == 0
+      redis.call('HEXISTS', key('sessions'), id) == 0
       and redis.call('HSETNX', gone, id, text) == 1
     then
       redis.call('HSETNX', key('gone-params:' .. server), id, params)
       redis.call('ZADD', key('remembered'), 'NX', integer(clock), server)
+      local edition = edition_of(server)
+      if edition and not is_unfinished(edition) then
+        redis.call('SET', key('view:' .. server), edition .. UNFINISHED)
+      end
       count = count + 1
     end
   end
@@ -337,7 +339,7 @@ function steps.renewals()
   for _, server in ipairs(redis.call('ZRANGE', key('expires'), 0, -1)) do
     local has = redis.call('HMGET', key('lease:' .. server), 'lasts', 'renewed', 'expires')
     local lasts, renewed = number(has[1]), number(has[2])
-    if lasts and renewed then -- else an older agent's
+    if lasts and lasts > 0 and renewed then -- else an older agent's
       table.insert(found, server)
       table.insert(found, has[2] .. ' ' .. (has[3] or ''))
       table.insert(found, integer(lasts))

@@ -102,17 +102,21 @@ class Reader:
             for record in self._records.server(name, text)
         }
         self._goes_on_from(last)
-        revision, more = self._position(head), True
-        while more:
+        revision, looked, steps = self._position(head), None, set[str]()
+        while looked is None or looked.step not in steps:
             later = self._read_changes(revision)
             sessions.update((record.id, record) for record in later.records)
             there.update((record.id, record) for record in later.servers)
             tokens.update(later.revoked)
             revision = later.revision
-            # A renewal vouches for what is read here only if both are of one state
-            more = later.more or self._look_at_renewals() != revision
-            if more:
+            steps |= {revision.step, *later.steps}
+            if later.more:
                 yield
+            elif looked is None:
+                # A renewal vouches for what is read only if that goes as far, in the same order
+                looked = self._look_at_renewals()
+            elif looked.step not in steps:
+                raise OrderLost
         return Changes(
             revision,
             [record for record in sessions.values() if record.text is not None],
@@ -246,7 +250,7 @@ class Reader:
 
     def _look_at_renewals(self) -> Revision:
         """See whose leases are renewed; return the revision at which they are so."""
-        now = time.monotonic()  # before: nothing was renewed later than it says
+        now = time.monotonic()  # first, so that nothing seems renewed later than it was
         head, *found = self._script.run(self._link, "renewals")
         fields = iter(found)
         self.beats.look(

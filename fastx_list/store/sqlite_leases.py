@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def edition(db: sqlite3.Connection, server_id: str) -> str | None:
 def look(db: sqlite3.Connection, beats: Beats) -> None:
     """Let ``beats`` see when each lease was renewed. What was renewed before a boot is older than
     any lease, for nobody can have renewed it since."""
-    now = clock()  # one for all: whoever is stopped here takes nothing for renewed later
+    now = clock()  # first, so that nothing seems renewed later than it was
     renewals = [
         Renewal(
             server_id,
@@ -226,19 +226,24 @@ def expire(step: Step) -> bool:
     return False
 
 
-def remember(db: sqlite3.Connection, records: Iterable[Record], now: float) -> int:
-    """Keep in mind sessions of another store that do not run here; return of how many. Those of a
-    server that is here have ended: its agent has written all of them. ``now`` is by the store's own
-    clock."""
-    return db.executemany(
+def remember(db: sqlite3.Connection, records: Sequence[Record], now: float) -> int:
+    """Keep in mind sessions of another store that do not run here; return of how many. Agents that
+    run write once more, and forget those of their own that have ended. ``now`` is by the store's
+    own clock."""
+    kept = db.executemany(
         "INSERT OR IGNORE INTO remembered SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (SELECT 1"
-        " FROM session WHERE id = ?1 AND ended IS NULL) AND NOT EXISTS (SELECT 1 FROM server WHERE"
-        f" id = ?2 AND {_LEASED} AND view NOT LIKE '%{UNFINISHED}')",
+        " FROM session WHERE id = ?1 AND ended IS NULL)",
         (
             (each.id, each.server_id, each.login, params_of(each), each.text, now)
             for each in records
         ),
     ).rowcount
+    db.executemany(
+        f"UPDATE server SET view = view || '{UNFINISHED}' WHERE id = ?1 AND view NOT LIKE"
+        f" '%{UNFINISHED}' AND EXISTS (SELECT 1 FROM remembered WHERE server_id = ?1)",
+        ((server_id,) for server_id in {each.server_id for each in records}),
+    )
+    return kept
 
 
 def upgrade(db: sqlite3.Connection) -> None:

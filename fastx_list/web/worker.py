@@ -19,7 +19,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from math import inf
-from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLONESHOT, epoll
+from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLONESHOT, POLLIN, epoll, poll
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from greenlet import getcurrent, greenlet
@@ -114,14 +114,18 @@ class Worker(SyncWorker):  # type: ignore[misc]
         with kept_at_once():
             self._read_store()
         gc.freeze()  # what stays for long, so that Python's collector need not walk over it
+        # Who waits at these, whoever was woken for them
+        self._doors = poll()
         for fd, listener in self._listeners.items():
             listener.setblocking(False)
             self._epoll.register(fd, EPOLLIN | EPOLLEXCLUSIVE)
+            self._doors.register(fd, POLLIN)
         self._epoll.register(self.PIPE[0], EPOLLIN)
         while self.alive and self.is_parent_alive():
             self._serve()
         for fd in self._listeners:
             self._epoll.unregister(fd)
+            self._doors.unregister(fd)
         self._stop()
 
     def _stop(self) -> None:
@@ -165,8 +169,8 @@ class Worker(SyncWorker):  # type: ignore[misc]
             self.notify()
             self._read_store()
             # The kernel wakes one worker for a connection, which may have been stopped just then
-            for listener in self._listeners.values():
-                self._begin(self._accept(listener))
+            for fd, _ in self._doors.poll(0):
+                self._begin(self._accept(self._listeners[fd]))
             self._end_waiting(self.patience.look())
 
     def _go_on(self, fd: int) -> None:

@@ -70,15 +70,26 @@ def test_a_server_whose_lease_ran_out_is_gone(
     assert replica.entries(Everything.SERVERS) == {}
 
 
+@pytest.mark.parametrize("readings", [0, 1, 3])
+@pytest.mark.parametrize("seconds", [6, 3600])
 def test_who_was_stopped_while_reading_waits_for_servers_that_the_store_has_lost(
-    agent: Store, store: Wrapped, replica: Replica[Entry], database: Path, clock: SimpleNamespace
+    agent: Store,
+    store: Wrapped,
+    replica: Replica[Entry],
+    database: Path,
+    clock: SimpleNamespace,
+    readings: int,
+    seconds: int,
 ) -> None:
     beat(agent)
     observe(agent, numbered(1))
     replica.follow(0)
     remove_database(database)
     beat(agent, "other")
-    store.reading_takes = lambda: setattr(clock, "now", clock.now + 3600)
+    for _ in range(readings):
+        replica.refresh()
+        clock.now += 1
+    store.reading_takes = lambda: setattr(clock, "now", clock.now + seconds)
     assert replica.follow(0) == [] and "lost what it had" in str(replica.problem)
     store.reading_takes = lambda: None
     beat(agent)

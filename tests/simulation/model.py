@@ -231,6 +231,7 @@ class Messages:
         self._restores: dict[str, int] = {}  # after how many of them an older state was told
         self._lapses = dict.fromkeys(truth.silence, 0)  # at the last connection
         self.is_slow = False
+        self._starts_then = truth.starts.copy()  # when it became slow
         self._announced: set[str] = set()  # what is to be sent, and may be known from before
 
     def reconnect(self, snapshot: Iterable[str]) -> None:
@@ -238,6 +239,11 @@ class Messages:
         self.heard.clear()
         self._announced = set(snapshot)
         self._lapses = {name: silence.told() for name, silence in self._truth.silence.items()}
+
+    def be_slow(self, is_slow: bool) -> None:
+        if not self.is_slow:
+            self._starts_then = self._truth.starts.copy()
+        self.is_slow = is_slow
 
     def take(self, frame: bytes) -> None:
         payload = frame[frame.index(b"{") :]
@@ -251,9 +257,10 @@ class Messages:
         session = self._truth.sessions[name]
         return Violation(f"{self.who}: {what}: {session}, heard {self.heard.get(name)}")
 
-    def _starts(self, server: str) -> tuple[int, int]:
+    @staticmethod
+    def _starts(server: str, starts: Counter[str]) -> tuple[int, int]:
         """Return how often those began who know what of the server's sessions was told."""
-        return self._truth.starts[server], self._truth.starts["sidecar"]
+        return starts[server], starts["sidecar"]
 
     def _silence(self, name: str) -> Silence:
         return self._truth.silence[self._truth.sessions[name].server]
@@ -262,8 +269,8 @@ class Messages:
         session = self._truth.sessions[said.id]
         if self._topic is not Everything.SESSIONS and said.login != self._topic:
             raise self._fail("told of another login's", said.id)
-        before, now = self.heard.get(said.id), self._starts(said.server)
-        old, then = self._newest.get(said.id, (said, (0, 0)))
+        before, now = self.heard.get(said.id), self._starts(said.server, self._truth.starts)
+        old, then = self._newest.get(said.id, (said, now))
         # Params nobody has but the store, all else who has not begun since
         is_older = said.version < old.version or said.was_used < old.was_used
         if is_older or said.param < old.param:
@@ -273,8 +280,9 @@ class Messages:
             self._restores[said.id] = self._truth.restores
         if before is not None and before.is_over:
             raise self._fail("began twice", said.id)
-        # A slow one may take later what was told before somebody began
-        self._newest[said.id] = said, then if self.is_slow else now
+        # A slow one takes later what was told before somebody began, maybe
+        noted = self._starts(said.server, self._starts_then) if self.is_slow else now
+        self._newest[said.id] = said, noted
         self._announced.discard(said.id)
         silence = self._silence(said.id)
         lapses = silence.told()

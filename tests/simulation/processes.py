@@ -269,7 +269,7 @@ class Subscriber:
         """Read nothing unless told to, or all that there is."""
         if not is_slow:
             self.read(1_000_000)
-        self.messages.is_slow = is_slow
+        self.messages.be_slow(is_slow)
 
     def read(self, count: int) -> None:
         for frame in self.mailbox.take(count):

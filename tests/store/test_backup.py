@@ -11,10 +11,11 @@ from typing import Any, cast
 
 import pytest
 
-from fastx_list.store import Store, StoreError, open_store, sqlite_order
+from fastx_list.store import EditionLost, Store, StoreError, open_store, sqlite_order
 from fastx_list.store import backup as backup_module
 from fastx_list.store.archive import PastRecord, Span
 from fastx_list.store.backup import BackupError, Counts, back_up, restore
+from fastx_list.store.division import UNFINISHED
 from tests.redis_server import RedisServer
 from tests.store.common import (
     FAR,
@@ -93,19 +94,39 @@ def test_what_was_done_since_the_backup_stays(store: Store) -> None:
     assert dict(store.snapshot().revoked) == {"token": FAR + 5, "later": FAR}
     assert running_in(store).keys() == {"s1-1", "s1-3"}
     assert params_in(store) == {"name": "later", "more": 1}
-    assert (store.holder("s1"), store.edition("s1")) == (held, edition)
+    assert store.holder("s1") == held
+    # Its agent is to write once more, as the backup has sessions that it has not
+    assert store.edition("s1") == f"{edition}{UNFINISHED}"
 
 
-def test_what_has_ended_since_the_backup_is_not_kept_in_mind(store: Store, other: Store) -> None:
-    """Whoever starts and cannot look yet would take it for what runs."""
+def test_an_agent_that_runs_soon_forgets_what_has_ended_since_the_backup(
+    store: Store, other: Store
+) -> None:
+    """One that starts and cannot look yet would take it for what runs."""
     _fill(store)
     text, _ = back_up(store)
     for one in (store, other):
-        edition = one.observe("s1", by_id(make_session(1)), make_lease())
-        assert one.heartbeat(make_server("s1"), make_lease(), edition) is None
+        running = by_id(make_session(1))
+        edition = one.observe("s1", running, make_lease())
         restore(one, text)
+        assert one.edition("s1") != edition  # so it writes once more
+        with pytest.raises(EditionLost):
+            one.heartbeat(make_server("s1"), make_lease(), edition)
+        again = one.observe("s1", running, make_lease())
+        assert one.heartbeat(make_server("s1"), make_lease(), again) is None
         assert {record.id for record in one.recall("s1")} == {"s1-1"}
         assert {record.id for record in one.recall("s2")} == {"s2-1"}
+    other.close()
+
+
+def test_a_store_that_is_older_than_the_backup_gets_params_of_what_began_in_between(
+    store: Store, other: Store
+) -> None:
+    other.observe("s1", by_id(make_session(2)), make_lease())
+    _fill(store)
+    restore(other, back_up(store)[0])
+    other.observe("s1", by_id(make_session(1), make_session(2)), make_lease())
+    assert params_in(other) == {"name": "s1-1"}
     other.close()
 
 

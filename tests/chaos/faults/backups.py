@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.chaos.faults.database import database_files
 from tests.chaos.faults.table import fault
-from tests.chaos.world import World
+from tests.chaos.world import AGENTS, World
 
 
 def _command(world: World, *arguments: str) -> None:
@@ -38,6 +39,8 @@ def store_lost_and_restored(world: World) -> Iterator[None]:
     _lose(world)
     yield
     _command(world, "restore", str(backup))
+    for node in AGENTS:  # each writes once more
+        world.back_since[node] = time.monotonic()
     for session, notes in known.items():
         session.is_started_anew = notes in ([], [0])
         session.notes += notes
