@@ -4,8 +4,8 @@ a last one that says how many these are.
 
 Agents write anew what runs. What they cannot know is the params of sessions, what was known of
 those whose machine is away, revocations, and the history. So a restore never takes the place of
-what is there: it adds what is missing, and readers and agents need not notice. Events are not in
-it: who follows them would be told again of what has happened before.
+what is there: it adds what is missing, and readers need not notice. Events are not in it: who
+follows them would be told again of what has happened before.
 """
 
 from __future__ import annotations

@@ -210,6 +210,16 @@ def test_what_is_no_change_is_left_out_and_the_others_are_read(opened: OpenStore
     assert changes.revision.number == int(head[0]) + 5
 
 
+@pytest.mark.parametrize("lasts", ["-5", "0", "nan", "-inf", "1e999", "", "none"])
+def test_a_lease_that_is_none_keeps_nobody_from_reading(
+    opened: OpenStore, raw: Raw, lasts: str
+) -> None:
+    agent, reader = opened(), opened()
+    agent.observe("s1", by_id(make_session(1)), make_lease())
+    raw.client.hset(raw.key("lease:s1"), "lasts", lasts)
+    assert running_in(reader).keys() == {"s1-1"}
+
+
 def test_a_head_that_is_none_is_an_error_that_names_it(store: Store, raw: Raw) -> None:
     raw.client.set(raw.key("head"), "mine")
     with pytest.raises(StoreError, match="head.*remove that key"):
