@@ -78,6 +78,8 @@ class Operations:
         self.revoked: list[str] = []
         self.known_revoked = 0
         self._to_revoke: list[str] = []  # those that the store did not take yet
+        # Those that it took just when it was lost, before anybody had read them maybe
+        self._at_risk: list[str] = []
         self._desktops: dict[Session, Desktop] = {}
         self._count = 0
         self._left: list[Subscriber] = []  # who have gone
@@ -305,7 +307,9 @@ class Operations:
     def revoke_again(self) -> bool:
         """Revoke what is to be revoked, as far as the store takes it; return whether that is
         all."""
-        for token in list(self._to_revoke):
+        if not self._truth.excuses.older:
+            self._at_risk.clear()
+        for token in [*self._at_risk, *self._to_revoke]:
             claims = self._world.tokens.verify(token, ())
             assert claims.jti is not None
             try:
@@ -313,9 +317,13 @@ class Operations:
                     store.revoke({claims.jti: claims.expires})
             except (StoreError, OSError):
                 continue
+            if token in self._at_risk:
+                continue
             self._to_revoke.remove(token)
             self.revoked.append(token)
             self._truth.revoked.append(claims.jti)
+            if self._truth.excuses.older:
+                self._at_risk.append(token)
         return not self._to_revoke
 
     def _await_revocations(self) -> None:
