@@ -128,12 +128,10 @@ class AgentProcess(Process):
         self.hangs_until = 0.0
         self.is_blind = False  # whether its source fails
         self.has_asked = False  # whether it asked the store in this turn
-        self._instances = 0
 
     def start(self) -> None:
         super().start()
         self.world.truth.starts[self.server] += 1
-        self._instances += 1
         store = NotedStore(self.world.disk.path)
         store.agent = self
         # What the last look saw, with versions; None before the first; and all that were seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -44,9 +45,28 @@ def url(redis_url: str) -> str:
 # Who vouches for what is read.
 
 
-@pytest.mark.parametrize("is_before", [True, False])
+def _around_renewals(
+    patch: pytest.MonkeyPatch,
+    before: Callable[[], object] = lambda: None,
+    after: Callable[[], object] = lambda: None,
+) -> None:
+    """Let these come before and after each look at the renewals."""
+    run = redis_script.Script.run
+
+    def around(script: redis_script.Script, link: Any, step: str, *rest: Any) -> Any:
+        if step != "renewals":
+            return run(script, link, step, *rest)
+        before()
+        answer = run(script, link, step, *rest)
+        after()
+        return answer
+
+    patch.setattr(redis_script.Script, "run", around)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_no_lease_vouches_for_an_older_store_that_takes_the_place_of_its_own(
-    opened: OpenStore, raw: Raw, monkeypatch: pytest.MonkeyPatch, is_before: bool
+    opened: OpenStore, raw: Raw, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     def later(than: float) -> float | None:  # as Redis counts whole ones
         now = time.monotonic()
@@ -59,18 +79,14 @@ def test_no_lease_vouches_for_an_older_store_that_takes_the_place_of_its_own(
     until = wait_for("a later millisecond", lambda: later(written))
     wait_for("one after that", lambda: later(until))
     agent.observe("s1", by_id(make_session(1), make_session(2)), make_lease())
-    run = redis_script.Script.run
 
-    def run_and_restore(script: redis_script.Script, link: Any, step: str, *rest: Any) -> Any:
-        if step != "renewals" or not older:
-            return run(script, link, step, *rest)
-        answer = None if is_before else run(script, link, step, *rest)
-        raw.client.delete(*raw.all_keys())
+    def restore() -> None:
+        if older:
+            raw.client.delete(*raw.all_keys())
         for key in list(older):
             raw.client.restore(key, 0, older.pop(key))
-        return run(script, link, step, *rest) if is_before else answer
 
-    monkeypatch.setattr(redis_script.Script, "run", run_and_restore)
+    _around_renewals(monkeypatch, **{when: restore})
     read = reader.snapshot()
     assert not older
     assert len(read.records) == 2 or reader.renewed["s1"] <= until
@@ -79,16 +95,10 @@ def test_no_lease_vouches_for_an_older_store_that_takes_the_place_of_its_own(
 def test_a_lease_vouches_for_what_was_written_before_it_was_looked_at(
     opened: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent, reader, to_write = opened(), opened(), [2]
+    agent, reader = opened(), opened()
     agent.observe("s1", by_id(make_session(1)), make_lease())
-    run = redis_script.Script.run
-
-    def write_and_run(script: redis_script.Script, link: Any, step: str, *rest: Any) -> Any:
-        if step == "renewals" and to_write:
-            agent.observe("s1", by_id(make_session(1), make_session(to_write.pop())), make_lease())
-        return run(script, link, step, *rest)
-
-    monkeypatch.setattr(redis_script.Script, "run", write_and_run)
+    both = by_id(make_session(1), make_session(2))
+    _around_renewals(monkeypatch, before=lambda: agent.observe("s1", both, make_lease()))
     assert {record.id for record in reader.snapshot().records} == {"s1-1", "s1-2"}
 
 
@@ -97,19 +107,12 @@ def test_who_is_stopped_while_looking_takes_no_lease_for_renewed_later(
 ) -> None:
     reader = opened()
     opened().observe("s1", by_id(make_session()), make_lease())
-    written, stopped = time.monotonic(), [0.0]
-    run = redis_script.Script.run
-
-    def run_and_stop(script: redis_script.Script, link: Any, step: str, *rest: Any) -> Any:
-        answer = run(script, link, step, *rest)
-        stopped[0] += 3600 * (step == "renewals")
-        return answer
-
-    monkeypatch.setattr(redis_script.Script, "run", run_and_stop)
-    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + stopped[0])
+    written, stops = time.monotonic(), list[float]()
+    _around_renewals(monkeypatch, after=lambda: stops.append(3600))
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + sum(stops))
     monkeypatch.setattr(redis_reader, "time", clock)
     reader.snapshot()
-    assert stopped[0] and reader.renewed["s1"] < written + 1800
+    assert stops and reader.renewed["s1"] < written + 1800
 
 
 # What is kept.
