@@ -174,11 +174,10 @@ class Processes:
     ) -> subprocess.Popen[bytes]:
         env = dict(os.environ if environ is None else environ)
         with open(self._logs / f"{log}.log", "ab") as file:
-            return self.add(
-                subprocess.Popen(
-                    command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **options
-                )
+            process = subprocess.Popen(
+                command, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file, **options
             )
+        return started(self.add(process))
 
     def add(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
         """Look after ``process`` as well."""
@@ -191,6 +190,14 @@ class Processes:
     def stop(self) -> None:
         for process in reversed(self._started):
             end(process)
+
+
+def started(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """Return ``process`` once it is the program that it is to be, or has ended: Popen returns in
+    the middle of exec, when nobody can tell what it is."""
+    line = Path(f"/proc/{process.pid}/cmdline")
+    wait_for("exec", lambda: process.poll() is not None or line.read_bytes())
+    return process
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -16,12 +16,12 @@ from fastx_list.agent.process import Process, Stat
 from fastx_list.agent.signs import Change
 from fastx_list.model.session import Start
 from tests.agent.scripted import facts
-from tests.support import wait_for
+from tests.support import started, wait_for
 
 
 @contextmanager
 def sleeping(count: int = 1) -> Iterator[list[subprocess.Popen[bytes]]]:
-    processes = [subprocess.Popen(["sleep", "600"]) for _ in range(count)]
+    processes = [started(subprocess.Popen(["sleep", "600"])) for _ in range(count)]
     try:
         yield processes
     finally:

@@ -15,7 +15,7 @@ from fastx_list.agent import processes as processes_module
 from fastx_list.agent.machine import Machine
 from fastx_list.agent.process import Process, boot_id, login_of, read_stat
 from fastx_list.agent.processes import TURNS
-from tests.support import wait_for
+from tests.support import started, wait_for
 
 
 @pytest.fixture
@@ -27,10 +27,8 @@ def machine() -> Machine:
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        ["sleep", "600"], env={"DISPLAY": ":123.0", "FASTX_LIST_SESSION_X": "1", "SECRET": "x"}
-    )
-    wait_for("exec", lambda: read_stat(process.pid) and read_stat(process.pid).name == "sleep")  # type: ignore[union-attr]
+    environ = {"DISPLAY": ":123.0", "FASTX_LIST_SESSION_X": "1", "SECRET": "x"}
+    process = started(subprocess.Popen(["sleep", "600"], env=environ))
     yield process
     process.kill()
     process.wait()
@@ -90,8 +88,8 @@ def test_after_a_host_was_renamed_its_new_name_means_its_displays(
 
 
 def test_a_process_that_turns_into_another_program_is_seen_as_that(machine: Machine) -> None:
-    with subprocess.Popen(
-        ["/bin/sh", "-c", "read x; exec sleep 600"], stdin=subprocess.PIPE
+    with started(
+        subprocess.Popen(["/bin/sh", "-c", "read x; exec sleep 600"], stdin=subprocess.PIPE)
     ) as process:
         assert process.stdin is not None
         try:

@@ -29,7 +29,7 @@ from fastx_list.agent.meter import (
 from fastx_list.agent.process import Process
 from fastx_list.agent.steady import steady
 from fastx_list.agent.usage import SLICE_SECONDS, Usage
-from tests.support import Processes, needs_root, wait_for
+from tests.support import Processes, needs_root, started, wait_for
 
 MIB = 1024**2
 WORKS = f"""import time
@@ -322,7 +322,7 @@ def test_processes_of_others_that_hang_cost_the_session_above_them_nothing(
 
 
 def test_a_process_that_has_ended_is_left_out(processes: Processes) -> None:
-    child = subprocess.Popen(["sleep", "600"])
+    child = started(subprocess.Popen(["sleep", "600"]))
     machine, meter = Machine(), Meter(round_seconds=0)
     machine.listing.look()
     server = machine.processes[child.pid]

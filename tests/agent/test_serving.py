@@ -20,7 +20,7 @@ from fastx_list.agent.process import NO_PROCESS, Process, identity_of
 from fastx_list.agent.sources import load_sources
 from fastx_list.agent.sources.spool import Spool
 from fastx_list.config import Settings
-from tests.support import wait_for
+from tests.support import started, wait_for
 
 
 class Here:
@@ -65,7 +65,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
 
 @pytest.fixture
 def server() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(["sleep", "600"]) as process:
+    with started(subprocess.Popen(["sleep", "600"])) as process:
         yield process
         process.kill()
 

@@ -18,14 +18,14 @@ from fastx_list.agent.door import Unanswered, ask
 from fastx_list.agent.files import FileBusy, FileError, read_owned
 from fastx_list.agent.keep import Agent
 from fastx_list.agent.machine import Machine
-from fastx_list.agent.process import Process, read_stat
+from fastx_list.agent.process import Process
 from fastx_list.agent.sockets import Sockets
 from fastx_list.agent.sources.spool import Spool
 from fastx_list.agent.xserver import XServers, XSession
 from fastx_list.config import Settings
 from fastx_list.store import Store
 from tests.agent.scripted import listed
-from tests.support import wait_for
+from tests.support import started
 
 SECONDS = "31415"  # tells our process from others'
 
@@ -65,8 +65,7 @@ class Greedy(Careful):
 
 @pytest.fixture
 def sleeper() -> Iterator[int]:
-    with subprocess.Popen(["sleep", SECONDS]) as process:
-        wait_for("exec", lambda: getattr(read_stat(process.pid), "name", "") == "sleep")
+    with started(subprocess.Popen(["sleep", SECONDS])) as process:
         yield process.pid
         process.kill()
 

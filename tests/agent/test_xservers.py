@@ -19,6 +19,7 @@ from fastx_list.agent.process import TICKS, YOUNG_SECONDS, Process, Stat
 from fastx_list.agent.sources.tigervnc import VncSession
 from fastx_list.agent.xserver import XServers
 from tests.agent.scripted import facts
+from tests.support import started
 
 HOSTILE, OTHER = 5, 9  # users
 
@@ -236,7 +237,7 @@ def test_of_a_server_that_has_just_ended_nobody_can_tell_any_more_who_was_connec
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     machine = Machine()
-    with subprocess.Popen(["sleep", "60"]) as server:
+    with started(subprocess.Popen(["sleep", "60"])) as server:
         machine.look()
         session = VncSession(machine.processes[server.pid], 7, {}, machine)
         # As where it says what nobody may know, and as where its descriptors are gone
